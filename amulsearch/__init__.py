@@ -1,0 +1,47 @@
+"""Find the pictures of a folder that mean the same, and see which network, layer and fusion finds them best.
+
+Importing this needs neither torch nor matplotlib; they are imported when a network runs or a figure is drawn.
+"""
+
+import importlib
+
+from . import models
+from .annoy_index import AnnoyIndex
+from .collection import Collection
+from .ensemble import fuse
+from .errors import AmulsearchError, ModelError, PictureError, QueryError, StoreError
+from .extraction import embed, extract
+from .features import Features, FeatureSet
+from .index import ExactIndex
+from .pictures import fit, open_image
+from .search import query_all
+from .store import Store
+
+__all__ = [
+    "AmulsearchError",
+    "AnnoyIndex",
+    "Collection",
+    "ExactIndex",
+    "FeatureSet",
+    "Features",
+    "ModelError",
+    "PictureError",
+    "QueryError",
+    "Store",
+    "StoreError",
+    "embed",
+    "extract",
+    "fit",
+    "fuse",
+    "models",
+    "networks",
+    "open_image",
+    "plot",
+    "query_all",
+]
+
+
+def __getattr__(name: str):
+    if name in ("networks", "plot"):  # these need torch and matplotlib
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

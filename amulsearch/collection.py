@@ -1,0 +1,229 @@
+"""The first station: a folder of pictures becomes an ordered collection, a table of what is in and of what is not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from .errors import AmulsearchError, PictureError, QueryError
+from .pictures import MAX_PIXELS, SUFFIXES, open_image, read_header
+
+COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "digest"]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """An ordered set of pictures below one folder.
+
+    folder: where the pictures are.
+    table: one row a picture, sorted by id: id (path relative to the folder, forward slashes), label (str or None),
+        width and height in pixels as displayed, format, frames, bytes (file size), digest (SHA-256 of the file).
+    rejected: one row for each file that looks like a picture and cannot be used: id, reason.
+    passed_over: how many files were not looked at, by kind ("hidden", "not a picture: .txt", ...).
+    frame, background, max_pixels: how pictures are opened, see `open_image`; an animation with fewer frames than
+        `frame` gives its last.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    rejected: pd.DataFrame
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    frame: int = 0
+    background: str = "white"
+    max_pixels: int = MAX_PIXELS
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | os.PathLike,
+        *,
+        labels: str | None | Callable[[str], str | None] | Mapping[str, str] | pd.DataFrame = "folder",
+        frame: int = 0,
+        background: str = "white",
+        max_pixels: int = MAX_PIXELS,
+        progress: bool = True,
+    ) -> Collection:
+        """Scan a folder and all folders below it. Headers are opened and files digested; no pixels are decoded.
+
+        labels: "folder" (the folder that holds the picture, relative to `folder`), None, a function of the id, a
+            mapping id -> label, or a table with the columns id and label.
+
+        Raises AmulsearchError where there is no such folder or no picture in it.
+        """
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise AmulsearchError(f"{folder} is not a folder: give the folder that holds the pictures")
+        label_of = _labeller(labels)
+        names, rejected, passed_over = _walk(folder)
+        results = _scan_all(folder, names, max_pixels, progress)
+        rows = [row for row in results if "reason" not in row]
+        rejected += [row for row in results if "reason" in row]
+        for row in rows:
+            row["label"] = label_of(row["id"])
+        table = plain_text(pd.DataFrame(rows, columns=COLUMNS), ["id", "label", "format", "digest"])
+        rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
+        if table.empty:
+            raise AmulsearchError(
+                f"no picture in {folder} can be used: {len(rejected)} rejected"
+                + "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
+                + f"; {sum(passed_over.values())} other files passed over"
+            )
+        return cls(folder.resolve(), table, rejected, passed_over, frame, background, max_pixels)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids in order, (N,)."""
+        return self.table["id"].tolist()
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The labels in the order of the ids, (N,)."""
+        return self.table["label"].tolist()
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._rows
+
+    def __repr__(self) -> str:
+        kinds = self.table["label"].nunique()
+        return (
+            f"Collection({str(self.folder)!r}: {len(self):,} pictures, {kinds} labels, {len(self.rejected):,} rejected)"
+        )
+
+    @property
+    def _rows(self) -> dict[str, int]:
+        # A frozen dataclass without slots: the dictionary is made once, on first use.
+        if "_row_of" not in self.__dict__:
+            self.__dict__["_row_of"] = {id: row for row, id in enumerate(self.table["id"])}
+        return self.__dict__["_row_of"]
+
+    def path(self, id: str) -> Path:
+        """Where the picture lies."""
+        if id not in self._rows:
+            raise QueryError(f"no picture {id!r} in {self.folder}: ids are paths relative to that folder")
+        return self.folder / id
+
+    def open(self, id: str) -> Image.Image:
+        """Open a picture of the collection as RGB, at the collection's frame, background and pixel limit."""
+        path = self.path(id)
+        frame = min(self.frame, int(self.table["frames"].iat[self._rows[id]]) - 1)
+        return open_image(path, frame=frame, background=self.background, max_pixels=self.max_pixels)
+
+    def id_of(self, path: str | os.PathLike) -> str | None:
+        """The id of a file of this collection, or None where the path is not one of it."""
+        try:
+            id = Path(path).resolve().relative_to(self.folder).as_posix()
+        except (ValueError, OSError):
+            return None
+        return id if id in self else None
+
+    def subset(self, ids) -> Collection:
+        """The same collection with these pictures only, in the order of the table."""
+        wanted = set(ids)
+        unknown = wanted - set(self.table["id"])
+        if unknown:
+            raise QueryError(f"no picture {sorted(unknown)[0]!r} in {self.folder}")
+        return replace(self, table=self.table[self.table["id"].isin(wanted)].reset_index(drop=True))
+
+    def duplicates(self) -> pd.DataFrame:
+        """The files whose bytes are the same as another's: group, id, label, digest."""
+        same = self.table[self.table["digest"].duplicated(keep=False)].sort_values(["digest", "id"])
+        group = same["digest"].factorize()[0] + 1
+        return same.assign(group=group)[["group", "id", "label", "digest"]].reset_index(drop=True)
+
+
+def _walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
+    """Names of the files to scan, sorted; what is rejected by name alone; what is passed over, counted by kind."""
+    names, rejected, passed_over = [], [], Counter()
+
+    def unreadable(error: OSError) -> None:
+        name = os.path.relpath(error.filename, folder)
+        rejected.append({"id": _printable(name), "reason": f"folder cannot be read: {error.strerror}"})
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        for name in sorted(folders):
+            if name.startswith("."):
+                passed_over["hidden"] += 1
+            elif os.path.islink(os.path.join(parent, name)):
+                passed_over["link to a folder"] += 1
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            suffix = os.path.splitext(name)[1].lower()
+            relative = Path(os.path.relpath(os.path.join(parent, name), folder)).as_posix()
+            if name.startswith("."):
+                passed_over["hidden"] += 1
+            elif suffix not in SUFFIXES:
+                passed_over[f"not a picture: {_printable(suffix) or 'no ending'}"] += 1
+            elif _printable(relative) != relative:
+                rejected.append({"id": _printable(relative), "reason": "its name is not valid UTF-8: rename it"})
+            else:
+                names.append(relative)
+    return sorted(names), rejected, dict(passed_over)
+
+
+def _scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> list[dict]:
+    pool = ThreadPoolExecutor()
+    try:
+        scanned = pool.map(lambda name: _scan(folder, name, max_pixels), names)
+        return list(tqdm(scanned, "scan", len(names), unit="picture", delay=2, disable=not progress))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the rest of the folder
+
+
+def _scan(folder: Path, name: str, max_pixels: int) -> dict:
+    """The table's row of one file, or its id and the reason why it is rejected."""
+    path = folder / name
+    try:
+        header = read_header(path, max_pixels)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except PictureError as error:
+        return {"id": name, "reason": str(error)}
+    except OSError as error:
+        return {"id": name, "reason": f"cannot be read: {error.strerror or error}"}
+    return {"id": name, "bytes": size, "digest": digest, **vars(header)}
+
+
+def _printable(name: str) -> str:
+    """The name with bytes that are not UTF-8 shown as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def plain_text(table: pd.DataFrame, columns=("id", "reason")) -> pd.DataFrame:
+    """The table with plain Python strings and None in these columns: pandas' own string type turns None into NaN."""
+    for column in columns:
+        values = [None if pd.isna(value) else str(value) for value in table[column]]
+        table[column] = pd.Series(values, dtype=object, index=table.index)
+    return table
+
+
+def _labeller(labels) -> Callable[[str], str | None]:
+    if labels is None:
+        return lambda id: None
+    if isinstance(labels, str):
+        if labels != "folder":
+            raise QueryError(f'labels={labels!r}: use "folder", None, a function, a mapping or a table')
+        return lambda id: id.rpartition("/")[0] or None
+    if callable(labels):
+        return labels
+    if isinstance(labels, pd.DataFrame):
+        if not {"id", "label"} <= set(labels.columns):
+            raise QueryError(f"the table of labels needs the columns id and label; it has {list(labels.columns)}")
+        labels = dict(zip(labels["id"], labels["label"], strict=True))
+    if isinstance(labels, (Mapping, pd.Series)):
+        return dict(labels).get
+    raise QueryError(
+        f'labels cannot be a {type(labels).__name__}: use "folder", None, a function, a mapping or a table'
+    )

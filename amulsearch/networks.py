@@ -1,0 +1,232 @@
+"""A network ready to run: built, its weights loaded and checked, and any of its layers tapped."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from . import models
+from .errors import ModelError
+from .record import Model
+
+POOLINGS = ("mean", "gem")
+GEM_P = 3.0
+"""The exponent of generalised-mean pooling (Radenovic, Tolias & Chum 2018, "Fine-tuning CNN image retrieval")."""
+
+
+@lru_cache(maxsize=1)
+def import_torchvision():
+    """torchvision, also beside a build of torch that its compiled part was not made for.
+
+    Then `import torchvision` stops with "operator torchvision::nms does not exist", though networks, weights and
+    transforms need none of its operators; declaring the two it looks for lets the rest work.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None:
+        raise ModelError("the networks need the package torchvision: pip install torchvision")
+    compiled = [path for path in Path(spec.origin).parent.glob("_C*") if path.suffix in (".so", ".pyd")]
+    try:
+        torch.ops.load_library(str(compiled[0]))
+    except (IndexError, OSError):
+        library = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import_torchvision.library = library  # declarations last as long as this object
+    return importlib.import_module("torchvision")
+
+
+@lru_cache(maxsize=12)
+def load(model: Model) -> Network:
+    """The network of a record with its weights, in evaluation mode, kept for the next call.
+
+    Raises ModelError where the weights are missing and cannot be fetched, are damaged, or do not fit.
+    """
+    try:
+        state = model.weights.read()  # before building: a missing file is told at once
+    except ModelError as error:
+        raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(models.ready())}") from None
+    module = model.build()
+    if state is not None:
+        _fill(module, state, model)
+    return Network(model, module)
+
+
+def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
+    own = module.state_dict()
+    try:
+        module.load_state_dict(model.rename(state, own) if model.rename else state)
+    except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ModelError(f"{model.name}: the checkpoint is of another network: {' '.join(lines[:3])[:300]}") from None
+    for name, value in module.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ModelError(f"{model.name}: the checkpoint holds NaN or infinite values in {name}")
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where a layer is read: what goes into a module or what comes out of it, and how a map becomes a vector."""
+
+    module: str
+    side: str  # "in" or "out"
+    pooling: str = "mean"
+
+
+class Network:
+    """A network in evaluation mode that gives the vectors of its layers for a batch of prepared pictures."""
+
+    def __init__(self, model: Model, module: torch.nn.Module):
+        self.model = model
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        module.eval().requires_grad_(False)
+        self.module = module.to(self.device, memory_format=torch.channels_last)
+        self.modules = dict(module.named_modules())
+        self._taps: dict[str, Tap] = {}
+
+    def __call__(self, batch: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
+        """Vectors of the layers, layer -> (B, D) float32, for a batch (B, 3, H, W) float32 as `preprocess` makes it."""
+        taps = {layer: self.tap(layer) for layer in layers}
+        seen: dict[str, torch.Tensor] = {}
+        handles = [self._watch(layer, tap, seen) for layer, tap in taps.items()]
+        try:
+            with torch.inference_mode():
+                values = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
+                seen["logits"] = self.module(values)
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not isinstance(seen["logits"], torch.Tensor) or seen["logits"].ndim != 2:
+            raise ModelError(f"{self.model.name}: the network must give one (B, classes) tensor")
+        return {layer: self._vectors(layer, taps[layer], seen) for layer in layers}
+
+    def _watch(self, layer: str, tap: Tap, seen: dict):
+        if layer == "logits":
+            return self.module.register_forward_hook(lambda *_: None)
+        module = self.modules[tap.module]
+        if tap.side == "in":
+            return module.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(layer, inputs[0]))
+        return module.register_forward_hook(lambda _, inputs, output: seen.__setitem__(layer, output))
+
+    def _vectors(self, layer: str, tap: Tap, seen: dict) -> np.ndarray:
+        values = seen.get(layer)
+        if not isinstance(values, torch.Tensor) or values.ndim < 2:
+            raise ModelError(f"{self.model.name}: {layer} gives no tensor to pool; choose another layer")
+        return pool(values, tap.pooling).float().cpu().numpy()
+
+    def tap(self, layer: str) -> Tap:
+        """What a layer's name stands for.
+
+        "logits": the network's output; "penultimate": what goes into its classifier; "last": its last feature map;
+        any other name: the output of the module of that name. ":mean" (default) or ":gem" after a map's name says
+        how it is pooled. Raises ModelError for a name that the network does not have.
+        """
+        if layer not in self._taps:
+            self._taps[layer] = self._find_tap(layer)
+        return self._taps[layer]
+
+    def _find_tap(self, layer: str) -> Tap:
+        node, _, pooling = layer.partition(":")
+        if pooling and pooling not in POOLINGS:
+            raise ModelError(f"unknown pooling {pooling!r} in {layer!r}: use {' or '.join(POOLINGS)}")
+        if node in ("logits", "penultimate") and pooling:
+            raise ModelError(f"{node} is a vector already: write it without :{pooling}")
+        if node == "logits":
+            return Tap("", "out")
+        if node == "penultimate":
+            return Tap(self.model.head or self._find_head(), "in")
+        if node == "last":
+            return Tap(self.model.feature_map or self._find_feature_map(), "out", pooling or "mean")
+        if node in self.modules and node:
+            return Tap(node, "out", pooling or "mean")
+        near = [name for name in self.modules if "." not in name and name]
+        raise ModelError(
+            f"{self.model.name} has no layer {layer!r}: use logits, penultimate, last:gem, or a module's name "
+            f"such as {', '.join(near[:8])} (all of them: am.networks.load(...).nodes())"
+        )
+
+    def _find_head(self) -> str:
+        """The last linear or convolutional module as wide as the output: what classifies."""
+        classes = self(self._blank(), ["logits"])["logits"].shape[1]
+        widths = {
+            name: getattr(module, "out_features", getattr(module, "out_channels", None))
+            for name, module in self.modules.items()
+        }
+        heads = [name for name, width in widths.items() if width == classes]
+        if not heads:
+            raise ModelError(f"{self.model.name}: no classifying layer was found; name it with head=")
+        return heads[-1]
+
+    def _find_feature_map(self) -> str:
+        nodes = self.nodes()
+        maps = nodes[nodes["shape"].map(lambda shape: len(shape) == 3 and min(_spatial(shape)) > 1)]
+        head = self.model.head or self._find_head()
+        maps = maps[maps["node"] != head]
+        # In a vision transformer only the embedding of the patches is a map, at the very start.
+        if maps.empty or maps.index[-1] < len(nodes) / 2:
+            raise ModelError(f"{self.model.name} has no feature map; use logits, penultimate or a module's name")
+        return maps["node"].iloc[-1]
+
+    def nodes(self) -> pd.DataFrame:
+        """The inner modules in the order they finish: node, kind, shape (of one picture), width once pooled."""
+        rows = []
+
+        def note(name):
+            def hook(module, inputs, output):
+                if isinstance(output, torch.Tensor) and output.ndim >= 2:
+                    shape = tuple(output.shape[1:])
+                    rows.append((name, type(module).__name__, shape, pool(output, "mean").shape[1]))
+
+            return hook
+
+        handles = [module.register_forward_hook(note(name)) for name, module in self.modules.items() if name]
+        try:
+            self(self._blank(), ["logits"])
+        finally:
+            for handle in handles:
+                handle.remove()
+        return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
+
+    def _blank(self) -> np.ndarray:
+        from PIL import Image
+
+        preprocess = self.model.preprocess
+        return preprocess.batch([preprocess.pixels(Image.new("RGB", (64, 64)), "squash", "white")])
+
+
+def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
+    """One vector a picture, (B, D), from a feature map (B, D, H, W) or (B, H, W, D), tokens (B, T, D), vectors.
+
+    pooling: "mean", or "gem", the mean of the p-th powers under the p-th root with p = 3.
+    """
+    if values.ndim == 2:
+        return values
+    if values.ndim == 4:
+        places = _spatial_dims(tuple(values.shape[1:]))
+    elif values.ndim == 3:
+        places = (1,)
+    else:
+        return values.flatten(1)
+    if pooling == "mean":
+        return values.mean(places)
+    return values.clamp(min=1e-6).pow(GEM_P).mean(places).pow(1 / GEM_P)
+
+
+def _spatial_dims(shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Which dimensions of (B, ...) are places: inputs are square, so the two equal ones; channels first if in doubt."""
+    channels_last = shape[0] == shape[1] and shape[1] != shape[2]
+    return (1, 2) if channels_last else (2, 3)
+
+
+def _spatial(shape: tuple[int, int, int]) -> tuple[int, int]:
+    return tuple(shape[dim - 1] for dim in _spatial_dims(shape))
+
+
+logging.getLogger("timm").setLevel(logging.ERROR)

@@ -1,0 +1,254 @@
+"""Reading one picture: from a file of any raster format to RGB pixels, and from there to a network's square.
+
+The output of every function is a new RGB `PIL.Image.Image`; nothing here keeps a file open.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageColor, ImageOps
+
+from .errors import PictureError, QueryError
+
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "ICNS"),
+    *("PPM", "PCX", "PSD", "SGI", "DDS", "QOI", "XBM", "XPM", "SUN"),
+)
+"""Raster formats that are opened, by content. EPS, WMF and PDF are left out: they run an interpreter."""
+
+MAX_PIXELS = 64_000_000
+"""The most pixels decoded for one picture: 8,000 x 8,000, about 200 MB as RGB."""
+
+FRAMINGS = ("pad", "crop", "squash")
+
+Image.init()
+# Formats this Pillow was built without (AVIF on some systems) are passed over.
+_READERS = {name: Image.OPEN[name] for name in FORMATS if name in Image.OPEN}
+SUFFIXES = frozenset(
+    suffix for suffix, name in Image.registered_extensions().items() if name in _READERS or name == "MPO"
+)
+"""File name endings, in lower case with the dot, of what counts as a picture."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture says of itself before its pixels are decoded; width and height as displayed."""
+
+    width: int
+    height: int
+    format: str
+    frames: int
+
+
+def read_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Header:
+    """Read size, format and number of frames without decoding the pixels.
+
+    Raises PictureError with the reason where the file is no picture or would decode to more than `max_pixels`.
+    """
+    with _opened(path) as image:
+        _limit_pixels(image, max_pixels)
+        width, height = image.info.get("declared_size", image.size)
+        if _orientation(image) >= 5:  # 5..8 turn the picture by 90 degrees
+            width, height = height, width
+        return Header(width, height, image.format, _count_frames(image))
+
+
+def open_image(source, *, frame: int = 0, background: str = "white", max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open a picture as RGB, the way it is meant to be seen.
+
+    The EXIF orientation is applied, transparency is laid on `background` (any colour name or #rrggbb), one frame of
+    an animation is taken, and every mode (palette, grey, 16-bit, CMYK, 1-bit, floating point) ends as 8-bit RGB.
+
+    source: a path, the bytes of a file, a file object, or a PIL image.
+    frame: which frame of an animation, from 0.
+    max_pixels: pictures that declare more are refused, except JPEGs that can be decoded at 1/2, 1/4 or 1/8 size
+        under the limit.
+
+    Raises PictureError with the reason, whatever is wrong with the file.
+    """
+    colour = _colour(background)
+    if isinstance(source, Image.Image):
+        return _guarded(lambda: _to_rgb(source, frame, colour))
+    with _opened(source) as image:
+        _limit_pixels(image, max_pixels)
+        return _guarded(lambda: _to_rgb(image, frame, colour))
+
+
+def fit(
+    image: Image.Image,
+    size: int,
+    framing: str = "pad",
+    *,
+    background: str = "white",
+    crop_pct: float = 0.875,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
+    """Bring an RGB picture to `size` x `size` pixels.
+
+    framing: "pad" shrinks the whole picture and pads the rest with `background` (letterbox); "crop" takes the
+        central square of `crop_pct` times the shorter side (how ImageNet networks are evaluated); "squash"
+        stretches the picture to the square.
+    """
+    if framing == "squash":
+        return image.resize((size, size), resample)
+    width, height = image.size
+    if framing == "crop":
+        side = crop_pct * min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        return image.resize((size, size), resample, box=(left, top, left + side, top + side))
+    if framing != "pad":
+        raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
+    scale = size / max(width, height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    square = Image.new("RGB", (size, size), _colour(background))
+    square.paste(image.resize(inner, resample), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return square
+
+
+def _colour(background: str) -> tuple[int, int, int]:
+    try:
+        return ImageColor.getrgb(background)[:3]
+    except (ValueError, AttributeError):
+        raise QueryError(f"unknown background {background!r}: use a colour name or #rrggbb") from None
+
+
+def _guarded(read):
+    """Call `read`; whatever a damaged file makes Pillow raise becomes a PictureError with a short reason."""
+    try:
+        return read()
+    except (PictureError, QueryError):
+        raise
+    except MemoryError:
+        raise PictureError("not enough memory to decode it") from None
+    except Exception as error:  # Pillow's decoders raise nearly every built-in error on damaged files
+        detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        if "truncated" in detail.lower() or isinstance(error, EOFError):
+            detail = "the file is truncated"
+        raise PictureError(f"damaged: {detail}") from None
+
+
+@contextmanager
+def _opened(source) -> Iterator[Image.Image]:
+    """A lazily decoded PIL image of the file, found by its first bytes among FORMATS only."""
+    with _file(source) as file:
+        prefix = file.read(32)
+        if not prefix:
+            raise PictureError("the file is empty")
+        for factory, accepts in _READERS.values():
+            # `Image.open` does the same, then refuses by a limit of its own, before a JPEG could be reduced.
+            if accepts(prefix) is True:
+                file.seek(0)
+                with _guarded(lambda factory=factory: factory(file, None)) as image:
+                    yield image
+                return
+        raise PictureError("not a picture in a format that can be read here")
+
+
+def _file(source):
+    """A context manager that gives a binary file for `source`, and closes it if it was opened here."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
+    if hasattr(source, "read"):
+        return nullcontext(source)
+    try:
+        path = Path(source)
+    except TypeError:
+        raise QueryError(
+            f"cannot open a {type(source).__name__} as a picture: give a path, bytes or a PIL image"
+        ) from None
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could wait for ever
+            raise PictureError("it is a folder" if path.is_dir() else "not a regular file")
+        return path.open("rb")
+    except FileNotFoundError:
+        missing = "a link to a file that does not exist" if path.is_symlink() else "no such file"
+        raise PictureError(missing) from None
+    except PermissionError:
+        raise PictureError("no permission to read it") from None
+    except OSError as error:
+        raise PictureError(f"cannot be read: {error.strerror or error}") from None
+
+
+def _limit_pixels(image: Image.Image, max_pixels: int) -> None:
+    """Ask the JPEG decoder for a reduced size where that gets under the limit; refuse what stays above it."""
+    width, height = image.size
+    if width * height <= max_pixels:
+        return
+    if image.format in ("JPEG", "MPO"):
+        for scale in (2, 4, 8):
+            if (width // scale) * (height // scale) <= max_pixels * 0.98:  # draft rounds sizes up
+                image.draft(None, (width // scale, height // scale))
+                break
+        if image.width * image.height <= max_pixels:
+            image.info["declared_size"] = (width, height)
+            return
+    raise PictureError(
+        f"{width} x {height} is {width * height / 1e6:.0f} megapixels, over the limit of {max_pixels / 1e6:.0f}: "
+        "save it smaller or raise max_pixels"
+    )
+
+
+def _count_frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a damaged tail: the first frame may still be good, and decoding will tell
+        return 1
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # damaged EXIF data costs the orientation, not the picture
+        return 1
+
+
+def _to_rgb(image: Image.Image, frame: int, colour: tuple[int, int, int]) -> Image.Image:
+    if frame:
+        frames = _count_frames(image)
+        if not 0 <= frame < frames:
+            raise QueryError(f"there is no frame {frame}: the picture has {frames}, counted from 0")
+        image.seek(frame)
+    image.load()
+    if _orientation(image) != 1:
+        image = ImageOps.exif_transpose(image)
+    image = _eight_bit(image)
+    if not (image.mode in ("PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info):
+        return _colours(image)
+    image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+    flat = Image.new("RGB", image.size, colour)
+    flat.paste(image, mask=image.getchannel("A"))
+    return flat
+
+
+def _colours(image: Image.Image) -> Image.Image:
+    """RGB of an opaque picture, a copy even where it is RGB already."""
+    if image.mode == "LAB":  # Pillow converts LAB through colour management only
+        return ImageCms.profileToProfile(
+            image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits, or floating point, scaled to 8 bits; `convert` alone would clip it at 255."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F":  # no agreed range: the smallest value is black, the largest white
+        values = np.nan_to_num(values, posinf=0, neginf=0)
+        low, high = values.min(), values.max()
+        grey = Image.fromarray(np.uint8((values - low) * (255 / (high - low) if high > low else 0) + 0.5))
+    else:
+        grey = Image.fromarray(np.uint8(values.clip(0, 65535) / 257 + 0.5))
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):  # one grey value stands for "transparent"
+        grey = Image.merge("LA", (grey, Image.fromarray(np.uint8(values != clear) * 255)))
+    return grey

@@ -1,0 +1,65 @@
+"""From an RGB picture to the batch a network takes, as its weights were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .errors import ModelError
+from .pictures import fit
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From an RGB picture to a network's input, as its weights were trained.
+
+    size: pixels of a side; mean, std: for each channel in the order of `channels`, for pixel values 0..255;
+    crop_pct: the part of the shorter side that the framing "crop" keeps.
+    """
+
+    size: int = 224
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    channels: str = "RGB"
+    interpolation: str = "bilinear"
+    crop_pct: float = 0.875
+
+    def pixels(self, image: Image.Image, framing: str, background: str) -> np.ndarray:
+        """(size, size, 3) uint8, in the order of `channels`."""
+        resample = Image.Resampling[self.interpolation.upper()]
+        square = fit(image, self.size, framing, background=background, crop_pct=self.crop_pct, resample=resample)
+        pixels = np.asarray(square)
+        return pixels[..., ::-1] if self.channels == "BGR" else pixels
+
+    def batch(self, pixels: list[np.ndarray]) -> np.ndarray:
+        """(B, 3, size, size) float32, normalised."""
+        values = np.stack(pixels).astype(np.float32)
+        values -= np.float32(self.mean)
+        values /= np.float32(self.std)
+        return values.transpose(0, 3, 1, 2)
+
+    def describe(self) -> dict:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class OwnTransform:
+    """A callable of the user's own, from an RGB PIL image to a (3, H, W) tensor; framing does not apply to it."""
+
+    transform: Callable[[Image.Image], Any]
+
+    def pixels(self, image: Image.Image, framing: str, background: str) -> np.ndarray:
+        values = np.asarray(self.transform(image), dtype=np.float32)
+        if values.ndim != 3 or values.shape[0] != 3:
+            raise ModelError(f"the transform must give a (3, H, W) tensor; it gave the shape {values.shape}")
+        return values
+
+    def batch(self, pixels: list[np.ndarray]) -> np.ndarray:
+        return np.stack(pixels)
+
+    def describe(self) -> dict:
+        return {"transform": repr(self.transform)}
