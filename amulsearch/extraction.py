@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,13 @@ from .pictures import FRAMINGS, open_image
 from .record import Model
 from .store import FeatureFile, Key, MemoryRows, Store
 
+if TYPE_CHECKING:
+    from .engine import OpenVinoEngine, TorchEngine
+
 BATCH = 16
+"""Pictures that go through a network together; larger batches leave the processor's caches and are slower."""
+
+Rows = dict[tuple[str, str], FeatureFile | MemoryRows]
 
 
 def extract(
@@ -55,26 +62,18 @@ def extract(
         raise QueryError("give at least one model and one layer")
     if store is not None:
         store.save_collection(collection)
-    rows: dict[tuple[str, str], FeatureFile | MemoryRows] = {}
+    rows: Rows = {}
     for model in records:
         for layer in layers:
             made_by = fingerprint(model, layer, framing, collection)
             rows[model.name, layer] = store.feature_file(made_by) if store else MemoryRows()
     keys = list(zip(collection.ids, collection.table["digest"], strict=True))
-    bad, extracted = _fill(rows, keys, collection, records, layers, framing, progress)
-    if bad:
-        keys = [key for key in keys if key[0] not in bad]
-        if not keys:
-            id, reason = next(iter(bad.items()))
-            raise AmulsearchError(f"none of the {len(bad)} pictures could be decoded; {id}: {reason}")
-        rejected = [
-            *collection.rejected.to_dict("records"),
-            *({"id": i, "reason": r} for i, r in bad.items()),
-        ]
-        collection = replace(
-            collection.subset(id for id, _ in keys),
-            rejected=plain_text(pd.DataFrame(rejected).sort_values("id", ignore_index=True)),
-        )
+    run = _Run(rows, keys, collection, records, layers, framing)
+    if run.wanted:
+        run(progress)
+    if run.rejected:
+        collection = _without(collection, run.rejected)
+        keys = [key for key in keys if key[0] not in run.rejected]
     features = {}
     for model in records:
         for layer in layers:
@@ -86,59 +85,79 @@ def extract(
                 store.set_current(made_by)
     if store is not None:
         store.save_collection(collection)
-    return FeatureSet(collection, features, extracted)
+    return FeatureSet(collection, features, extracted=len(run.wanted) - len(run.rejected))
 
 
-def _fill(rows, keys, collection, records, layers, framing, progress) -> tuple[dict[str, str], int]:
-    """Compute the vectors that are missing; the pictures that could not be decoded, and how many were computed."""
-    missing = {
-        model.name: {key for layer in layers for key in keys if key not in rows[model.name, layer].rows}
-        for model in records
-    }
-    wanted = [key for key in keys if any(key in missing[model.name] for model in records)]
-    bad: dict[str, str] = {}
-    waiting: dict[str, list[tuple[Key, np.ndarray]]] = {model.name: [] for model in records}
+class _Run:
+    """One pass over the pictures that lack vectors: decoded in threads, batched a model, written as they come."""
 
-    def prepare(key: Key) -> dict[str, np.ndarray]:
-        image = collection.open(key[0])
-        needed = [model for model in records if key in missing[model.name]]
-        return {model.name: model.preprocess.pixels(image, framing, collection.background) for model in needed}
+    def __init__(self, rows: Rows, keys: list[Key], collection: Collection, models, layers, framing: str):
+        self.rows, self.collection, self.models, self.layers, self.framing = rows, collection, models, layers, framing
+        self.missing = {
+            model.name: {key for layer in layers for key in keys if key not in rows[model.name, layer].rows}
+            for model in models
+        }
+        self.wanted = [key for key in keys if any(key in self.missing[model.name] for model in models)]
+        self.rejected: dict[str, str] = {}
+        self._waiting: dict[str, list[tuple[Key, np.ndarray]]] = {model.name: [] for model in models}
+        self._engines: dict[str, TorchEngine | OpenVinoEngine] = {}
 
-    def forward(model: Model, least: int) -> None:
-        while len(waiting[model.name]) >= least:
-            batch, waiting[model.name] = waiting[model.name][:BATCH], waiting[model.name][BATCH:]
-            vectors = _run(model, [pixels for _, pixels in batch], layers)
-            _reject_not_finite(model, vectors, [key for key, _ in batch], bad)
-            for layer in layers:
-                known = rows[model.name, layer].rows
-                new = [place for place, (key, _) in enumerate(batch) if key not in known and key[0] not in bad]
-                if new:
-                    rows[model.name, layer].append([batch[place][0] for place in new], vectors[layer][new])
+    def __call__(self, progress: bool) -> None:
+        self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress)
+        try:
+            for key, future in _prefetch(self._prepare, self.wanted):
+                try:
+                    for name, pixels in future.result().items():
+                        self._waiting[name].append((key, pixels))
+                except PictureError as error:
+                    self.rejected[key[0]] = str(error)
+                self._forward(BATCH)
+                self._bar.update()
+            self._forward(1)
+        finally:
+            self._keep(wait=True)
+            for rows in self.rows.values():
+                rows.flush()
+            self._bar.close()
 
-    try:
-        bar = tqdm(total=len(wanted), desc="extract", unit="picture", delay=1, disable=not progress or not wanted)
-        for key, future in _prefetch(prepare, wanted):
-            try:
-                for name, pixels in future.result().items():
-                    waiting[name].append((key, pixels))
-            except PictureError as error:
-                bad[key[0]] = str(error)
-            for model in records:
-                forward(model, BATCH)
-            bar.update()
-        for model in records:
-            forward(model, 1)
-        bar.close()
-    finally:
-        for file in rows.values():
-            file.flush()
-    return bad, len(wanted) - len(bad)
+    def _prepare(self, key: Key) -> dict[str, np.ndarray]:
+        """Decode a picture once, and bring it to the input of each model that lacks its vectors."""
+        image = self.collection.open(key[0])
+        needed = [model for model in self.models if key in self.missing[model.name]]
+        return {
+            model.name: model.preprocess.pixels(image, self.framing, self.collection.background) for model in needed
+        }
 
+    def _forward(self, least: int) -> None:
+        """Start the batches for which at least so many pictures wait."""
+        from .engine import engine_for  # torch is imported only where a vector is to be computed
 
-def _run(model: Model, pixels: list[np.ndarray], layers: list[str]) -> dict[str, np.ndarray]:
-    from .networks import load  # torch is imported when the first vector is computed, not before
+        for model in self.models:
+            while len(waiting := self._waiting[model.name]) >= least:
+                batch, self._waiting[model.name] = waiting[:BATCH], waiting[BATCH:]
+                if model.name not in self._engines:
+                    self._bar.set_postfix_str(f"preparing {model.name}")
+                    self._engines[model.name] = engine_for(model, self.layers, len(self.missing[model.name]))
+                    self._bar.set_postfix_str("")
+                values = model.preprocess.batch([pixels for _, pixels in batch])
+                self._engines[model.name].submit([key for key, _ in batch], values)
+        self._keep()
 
-    return load(model)(model.preprocess.batch(pixels), layers)
+    def _keep(self, wait: bool = False) -> None:
+        """Write what the engines have done."""
+        for name, engine in self._engines.items():
+            for keys, vectors in engine.results(wait):
+                self._reject_not_finite(name, keys, vectors)
+                for layer in self.layers:
+                    known = self.rows[name, layer].rows
+                    new = [i for i, key in enumerate(keys) if key not in known and key[0] not in self.rejected]
+                    if new:
+                        self.rows[name, layer].append([keys[i] for i in new], vectors[layer][new])
+
+    def _reject_not_finite(self, name: str, keys: list[Key], vectors: dict[str, np.ndarray]) -> None:
+        for layer, values in vectors.items():
+            for row in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+                self.rejected[keys[row][0]] = f"{name} gives NaN or infinite values at {layer}"
 
 
 def _prefetch(prepare, keys: list[Key], ahead: int = 4 * BATCH) -> Iterator[tuple[Key, Future]]:
@@ -155,10 +174,14 @@ def _prefetch(prepare, keys: list[Key], ahead: int = 4 * BATCH) -> Iterator[tupl
         pool.shutdown(cancel_futures=True)
 
 
-def _reject_not_finite(model: Model, vectors: dict[str, np.ndarray], keys: list[Key], bad: dict[str, str]) -> None:
-    for layer, values in vectors.items():
-        for place in np.flatnonzero(~np.isfinite(values).all(axis=1)):
-            bad[keys[place][0]] = f"{model.name} gives NaN or infinite values at {layer}"
+def _without(collection: Collection, rejected: dict[str, str]) -> Collection:
+    """The collection with these pictures moved to the table of what is left out, with their reasons."""
+    if len(rejected) == len(collection):
+        id, reason = next(iter(rejected.items()))
+        raise AmulsearchError(f"none of the {len(rejected)} pictures can be used; {id}: {reason}")
+    rows = [*collection.rejected.to_dict("records"), *({"id": i, "reason": why} for i, why in rejected.items())]
+    kept = collection.subset(id for id in collection.ids if id not in rejected)
+    return replace(kept, rejected=plain_text(pd.DataFrame(rows).sort_values("id", ignore_index=True)))
 
 
 def embed(
@@ -181,5 +204,8 @@ def embed(
         image = image if image.mode == "RGB" else open_image(image, background=background)
         pixels.append(record.preprocess.pixels(image, framing, background))
     batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-    parts = [_run(record, batch, list(full.values())) for batch in batches]
+    from .networks import load
+
+    network = load(record)
+    parts = [network(record.preprocess.batch(batch), list(full.values())) for batch in batches]
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}

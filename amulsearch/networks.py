@@ -93,33 +93,33 @@ class Network:
 
     def __call__(self, batch: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
         """Vectors of the layers, layer -> (B, D) float32, for a batch (B, 3, H, W) float32 as `preprocess` makes it."""
-        taps = {layer: self.tap(layer) for layer in layers}
+        with torch.inference_mode():
+            values = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
+            seen = self.run(values, layers)
+            return {layer: pool(seen[layer], self.tap(layer).pooling).float().cpu().numpy() for layer in layers}
+
+    def run(self, values: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
+        """What the layers give for a batch (B, 3, H, W), before pooling."""
         seen: dict[str, torch.Tensor] = {}
-        handles = [self._watch(layer, tap, seen) for layer, tap in taps.items()]
+        handles = [self._watch(layer, seen) for layer in layers if layer != "logits"]
         try:
-            with torch.inference_mode():
-                values = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
-                seen["logits"] = self.module(values)
+            seen["logits"] = self.module(values)
         finally:
             for handle in handles:
                 handle.remove()
         if not isinstance(seen["logits"], torch.Tensor) or seen["logits"].ndim != 2:
             raise ModelError(f"{self.model.name}: the network must give one (B, classes) tensor")
-        return {layer: self._vectors(layer, taps[layer], seen) for layer in layers}
+        for layer in layers:
+            if not isinstance(seen.get(layer), torch.Tensor) or seen[layer].ndim < 2:
+                raise ModelError(f"{self.model.name}: {layer} gives no tensor to pool; choose another layer")
+        return seen
 
-    def _watch(self, layer: str, tap: Tap, seen: dict):
-        if layer == "logits":
-            return self.module.register_forward_hook(lambda *_: None)
+    def _watch(self, layer: str, seen: dict):
+        tap = self.tap(layer)
         module = self.modules[tap.module]
         if tap.side == "in":
             return module.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(layer, inputs[0]))
         return module.register_forward_hook(lambda _, inputs, output: seen.__setitem__(layer, output))
-
-    def _vectors(self, layer: str, tap: Tap, seen: dict) -> np.ndarray:
-        values = seen.get(layer)
-        if not isinstance(values, torch.Tensor) or values.ndim < 2:
-            raise ModelError(f"{self.model.name}: {layer} gives no tensor to pool; choose another layer")
-        return pool(values, tap.pooling).float().cpu().numpy()
 
     def tap(self, layer: str) -> Tap:
         """What a layer's name stands for.
@@ -154,7 +154,7 @@ class Network:
 
     def _find_head(self) -> str:
         """The last linear or convolutional module as wide as the output: what classifies."""
-        classes = self(self._blank(), ["logits"])["logits"].shape[1]
+        classes = self(self.blank(), ["logits"])["logits"].shape[1]
         widths = {
             name: getattr(module, "out_features", getattr(module, "out_channels", None))
             for name, module in self.modules.items()
@@ -188,13 +188,14 @@ class Network:
 
         handles = [module.register_forward_hook(note(name)) for name, module in self.modules.items() if name]
         try:
-            self(self._blank(), ["logits"])
+            self(self.blank(), ["logits"])
         finally:
             for handle in handles:
                 handle.remove()
         return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
 
-    def _blank(self) -> np.ndarray:
+    def blank(self) -> np.ndarray:
+        """A prepared batch of one black picture, (1, 3, H, W) float32."""
         from PIL import Image
 
         preprocess = self.model.preprocess

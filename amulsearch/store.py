@@ -73,7 +73,7 @@ class Store:
             known = {(row["id"], row["digest"]) for row in before["table"]}
             if known.isdisjoint(zip(collection.ids, collection.table["digest"], strict=True)):
                 raise StoreError(
-                    f"the store {self.folder} belongs to {before['folder']}: give {collection.folder} a store of its own"
+                    f"{self.folder} is the store of {before['folder']}: give {collection.folder} one of its own"
                 )
         self._state["collection"] = {
             "folder": str(collection.folder),
