@@ -118,7 +118,7 @@ class AnnoyIndex(Index):
             index._annoy.load(str(path))
         except OSError as error:
             raise StoreError(f"{path} is damaged ({error}): build the index anew") from None
-        if index._annoy.get_n_items() != len(index) or index._annoy.get_n_trees() != index.n_trees:
+        if index._annoy.get_n_items() != len(index):
             raise StoreError(f"{path} and its sidecar do not belong together: build the index anew")
         return index
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
@@ -135,6 +136,11 @@ class Collection:
         if unknown:
             raise QueryError(f"no picture {sorted(unknown)[0]!r} in {self.folder}")
         return replace(self, table=self.table[self.table["id"].isin(wanted)].reset_index(drop=True))
+
+    def sample(self, n: int, seed: int = 0) -> list[str]:
+        """Ids of n pictures at random (all if there are fewer), the same for the same seed, in order."""
+        rows = np.random.default_rng(seed).permutation(len(self))[:n]
+        return self.table["id"].iloc[np.sort(rows)].tolist()
 
     def duplicates(self) -> pd.DataFrame:
         """The files whose bytes are the same as another's: group, id, label, digest."""

@@ -69,6 +69,7 @@ def extract(
             rows[model.name, layer] = store.feature_file(made_by) if store else MemoryRows()
     keys = list(zip(collection.ids, collection.table["digest"], strict=True))
     run = _Run(rows, keys, collection, records, layers, framing)
+    run.fetch_weights()
     if run.wanted:
         run(progress)
     if run.rejected:
@@ -101,6 +102,14 @@ class _Run:
         self.rejected: dict[str, str] = {}
         self._waiting: dict[str, list[tuple[Key, np.ndarray]]] = {model.name: [] for model in models}
         self._engines: dict[str, TorchEngine | OpenVinoEngine] = {}
+
+    def fetch_weights(self) -> None:
+        """Download what is missing, or say that it cannot be had, before the first picture is decoded."""
+        for model in self.models:
+            if self.missing[model.name] and not model.ready:
+                from .networks import load
+
+                load(model)
 
     def __call__(self, progress: bool) -> None:
         self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress)

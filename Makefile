@@ -1,0 +1,38 @@
+# make notebooks   set up, run every notebook, leave figures and pages under build/
+# make test        set up, run the tests
+# make lab         set up, open JupyterLab
+# make lint        check the style of code and notebooks
+#
+# make notebooks IMAGES=~/pictures MODELS=blog K=6   the same on your own folder, with the post's networks
+
+PYTHON ?= python3
+IMAGES ?= data/openclipart
+MODELS ?= bundled
+K ?= 4
+BIN := .venv/bin
+
+.PHONY: notebooks test lab lint clean
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up .venv: a few minutes, once (Annoy is compiled here)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[notebooks,fast,dev]'
+	@touch $@
+
+notebooks: .venv/ready
+	$(BIN)/python notebooks/run.py --images "$(IMAGES)" --models "$(MODELS)" --k "$(K)"
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lab: .venv/ready
+	$(BIN)/jupyter lab notebooks
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify notebooks/*.ipynb notebooks/solutions/*.ipynb
+
+clean:
+	rm -rf .venv build

@@ -1,0 +1,79 @@
+"""Run the notebooks in order; leave their figures, and a page of each, below build/.
+
+    python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03]
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUNDLED = HERE.parent / "data" / "openclipart"
+
+# The kernel waits for a debugger of frozen modules otherwise, and says so in every notebook.
+os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run the notebooks and leave figures and pages below build/.")
+    parser.add_argument("--images", default=str(BUNDLED), help="the folder with the pictures")
+    parser.add_argument("--models", default="bundled", help="networks, by name or group, joined by commas")
+    parser.add_argument("--k", type=int, default=4, help="how many neighbours to show")
+    parser.add_argument("--only", help="run the notebooks whose names start so, as 03")
+    parser.add_argument("--solutions", action="store_true", help="run the solutions of the exercises instead")
+    parser.add_argument("--build", default=str(HERE.parent / "build"), help="where results go")
+    options = parser.parse_args()
+    images, build = Path(options.images).expanduser().resolve(), Path(options.build).resolve()
+    if not images.is_dir():
+        print(f"{images} is not a folder: give IMAGES=FOLDER", file=sys.stderr)
+        return 2
+    folder = HERE / "solutions" if options.solutions else HERE
+    notebooks = sorted(path for path in folder.glob("[0-9][0-9]_*.ipynb") if path.name.startswith(options.only or ""))
+    parameters = {
+        "IMAGES": str(images),
+        "MODELS": options.models,
+        "K": options.k,
+        "STORE": str(build / store_name(images)),
+        "FIGURES": str(build / "figures"),
+    }
+    for folder in ("figures", "notebooks"):
+        (build / folder).mkdir(parents=True, exist_ok=True)
+    for place, notebook in enumerate(notebooks, 1):
+        print(f"{place} of {len(notebooks)}: {notebook.stem}", flush=True)
+        if not run(notebook, build / "notebooks", parameters):
+            return 1
+    print(f"\nFigures: {build / 'figures'}\nPages:   {build / 'notebooks'}")
+    return 0
+
+
+def store_name(images: Path) -> str:
+    """A store for each folder of pictures, so that one's features do not replace another's."""
+    if images == BUNDLED:
+        return "store"
+    return f"store-{images.name}-{hashlib.sha256(str(images).encode()).hexdigest()[:8]}"
+
+
+def run(notebook: Path, output: Path, parameters: dict) -> bool:
+    """Execute one notebook with a fresh kernel and write it as a page; whether it ended well."""
+    import nbconvert
+    import papermill
+
+    executed = output / notebook.name
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            papermill.execute_notebook(notebook, executed, parameters, cwd=notebook.parent, log_output=False)
+    except papermill.PapermillExecutionError as error:
+        print(f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}", file=sys.stderr)
+        print(f"The notebook as far as it came: {executed}", file=sys.stderr)
+        return False
+    page, _ = nbconvert.HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_filename(executed)
+    executed.with_suffix(".html").write_text(page, encoding="utf-8")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
