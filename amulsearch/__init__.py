@@ -8,7 +8,7 @@ import importlib
 from . import models
 from .annoy_index import AnnoyIndex
 from .collection import Collection
-from .ensemble import fuse
+from .ensemble import fuse, fuse_all
 from .errors import AmulsearchError, ModelError, PictureError, QueryError, StoreError
 from .extraction import embed, extract
 from .features import Features, FeatureSet
@@ -33,6 +33,7 @@ __all__ = [
     "extract",
     "fit",
     "fuse",
+    "fuse_all",
     "models",
     "networks",
     "open_image",

@@ -108,7 +108,10 @@ def timm_record(name: str) -> Model | None:
 
     if name.partition(".")[0] not in timm.list_models():
         return None
-    config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:  # the part after the dot is unknown
+        config = None
     if config is None or not (config.hf_hub_id or config.url):
         raise ModelError(f"timm has no pretrained weights for {name}")
     if config.custom_load and not config.hf_hub_id:

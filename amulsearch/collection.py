@@ -123,11 +123,16 @@ class Collection:
 
     def id_of(self, path: str | os.PathLike) -> str | None:
         """The id of a file of this collection, or None where the path is not one of it."""
-        try:
-            id = Path(path).resolve().relative_to(self.folder).as_posix()
-        except (ValueError, OSError):
-            return None
-        return id if id in self else None
+        path = Path(path)
+        # The picture itself may be a link: by its place in the folder it is found first, then by what it leads to.
+        for place in (lambda: path.parent.resolve() / path.name, path.resolve):
+            try:
+                id = place().relative_to(self.folder).as_posix()
+            except (ValueError, OSError, RuntimeError):  # RuntimeError: links that lead to each other
+                continue
+            if id in self:
+                return id
+        return None
 
     def subset(self, ids) -> Collection:
         """The same collection with these pictures only, in the order of the table."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import logging
 import os
 import sys
+import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,23 @@ WORTH_CONVERTING = 200
 Result = tuple[Any, dict[str, np.ndarray]]
 
 
-def engine_for(model: Model, layers: list[str], pictures: int) -> TorchEngine | OpenVinoEngine:
-    """The fastest engine for a network on this machine, for so many pictures."""
+def engine_for(
+    model: Model, layers: list[str], pictures: int, announce: Callable[[str], None]
+) -> TorchEngine | OpenVinoEngine:
+    """The fastest engine for a network on this machine, for so many pictures; `announce` is told of long work."""
     network = load(model)
     for layer in layers:
         network.tap(layer)  # an unknown layer is told now
     if network.device.type == "cpu" and importlib.util.find_spec("openvino"):
         path = _converted_path(model, layers)
-        if path.exists() or pictures >= WORTH_CONVERTING:
+        if path.exists():
             return OpenVinoEngine(network, layers, path)
+        if pictures >= WORTH_CONVERTING:
+            announce(f"preparing {model.name}")
+            try:
+                return OpenVinoEngine(network, layers, path)
+            finally:
+                announce("")
     return TorchEngine(network, layers)
 
 
@@ -113,10 +121,10 @@ class _Tapped(torch.nn.Module):
 
 def _convert(openvino, network: Network, layers: list[str], path: Path):
     size = network.blank().shape[-1]
-    logging.getLogger("openvino").setLevel(logging.ERROR)
-    graph = openvino.convert_model(
-        _Tapped(network, layers), example_input=torch.zeros(BATCH, 3, size, size), input=[BATCH, 3, size, size]
-    )
+    shape = [BATCH, 3, size, size]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO traces the network in a way that torch calls outdated
+        graph = openvino.convert_model(_Tapped(network, layers), example_input=torch.zeros(shape), input=shape)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{os.getpid()}-{path.name}")

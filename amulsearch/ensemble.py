@@ -38,60 +38,104 @@ def fuse(
     `votes` says in how many lists an id is; `model` lists the models fused.
     """
     tables = list(lists.values() if isinstance(lists, Mapping) else lists)
-    if method not in METHODS:
-        raise QueryError(f"unknown method {method!r}: use one of {', '.join(METHODS)}")
-    if not tables:
-        raise QueryError("there is nothing to fuse: give at least one list of neighbours")
-    n = check_k(n, n) if n is not None else 10 if method == "vote" else max(len(table) for table in tables)
+    n = _check(tables, method, n, [len(table) for table in tables])
     tables = [table.sort_values("rank").head(n) for table in tables]
-    points = [_points(table, method, n, rrf_k) for table in tables]
     ids = sorted(set().union(*(table["id"] for table in tables)))
-    scores = pd.DataFrame(points, columns=ids).T  # (ids, lists), NaN where a list does not name the id
-    ranks = pd.DataFrame([table.set_index("id")["rank"] for table in tables], columns=ids).T
-    if method == "borda":
-        unnamed = [(n - len(table) + 1) / 2 if len(table) < n else 0.0 for table in tables]
-        scores = scores.fillna(dict(enumerate(unnamed)))
-    votes = ranks.notna().sum(axis=1)
-    score = scores.sum(axis=1) * (votes if method == "combmnz" else 1)
-    order = np.lexsort((ids, ranks.min(axis=1), ranks.fillna(n + 1).sum(axis=1), -score.round(12)))
-    fused = [ids[place] for place in order][:k]
+    row = {id: row for row, id in enumerate(ids)}
+    rows = [np.array([[row[id] for id in table["id"]]], dtype=np.int64) for table in tables]
+    likeness = [(table["score"] if "score" in table else -table["distance"]).to_numpy()[None] for table in tables]
+    k = len(ids) if k is None else min(check_k(k, k), len(ids))
+    fused, scores, votes = _fused(rows, likeness, method, n, rrf_k, k)
     label = {id: label for table in tables for id, label in zip(table["id"], table["label"], strict=True)}
+    fused = [ids[row] for row in fused[0]]
     return pd.DataFrame(
         {
             "rank": np.arange(1, len(fused) + 1),
             "id": pd.Series(fused, dtype=object),
-            "score": score[fused].to_numpy(dtype=np.float64),
+            "score": scores[0],
             "label": pd.Series([label[id] for id in fused], dtype=object),
-            "votes": votes[fused].to_numpy(),
+            "votes": votes[0],
             "model": pd.Series([_named(tables, "model")] * len(fused), dtype=object),
             "layer": pd.Series([_named(tables, "layer")] * len(fused), dtype=object),
         }
     )
 
 
-def _points(table: pd.DataFrame, method: str, n: int, rrf_k: int) -> pd.Series:
-    """What one list gives to the ids it names: id -> points."""
-    rank = table["rank"].to_numpy(dtype=np.float64)
-    if method == "vote":
-        points = np.ones(len(table))
-    elif method == "borda":
-        points = n - rank + 1
-    elif method == "rrf":
-        points = 1 / (rrf_k + rank)
-    else:
-        points = _scaled(table)
-    return pd.Series(points, index=table["id"])
+def fuse_all(
+    lists: Mapping[str, tuple[np.ndarray, np.ndarray]] | Iterable[tuple[np.ndarray, np.ndarray]],
+    method: str = "vote",
+    *,
+    n: int | None = None,
+    k: int = 10,
+    rrf_k: int = 60,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fuse the neighbours of every picture at once: rows (N, k) int64 and scores (N, k) float64.
+
+    lists: for each model the rows (N, m) and distances (N, m) that `ExactIndex.all_neighbours` gives, of indexes with
+        the same ids in the same order.
+    method, n, rrf_k: as for `fuse`, and so is the order of equal scores (by row in place of id).
+    k: how many results to keep. Where the lists name fewer, the row is -1 and the score NaN.
+    """
+    pairs = list(lists.values() if isinstance(lists, Mapping) else lists)
+    n = _check(pairs, method, n, [np.shape(rows)[1] for rows, _ in pairs])
+    if len({len(rows) for rows, _ in pairs}) > 1:
+        raise QueryError("the lists are of different collections: they do not have the same number of pictures")
+    rows = [np.asarray(rows)[:, :n] for rows, _ in pairs]
+    likeness = [-np.asarray(distances)[:, :n] for _, distances in pairs]
+    return _fused(rows, likeness, method, n, rrf_k, check_k(k, k))[:2]
 
 
-def _scaled(table: pd.DataFrame) -> np.ndarray:
+def _check(lists: list, method: str, n: int | None, lengths: list[int]) -> int:
+    """How many of each list count."""
+    if method not in METHODS:
+        raise QueryError(f"unknown method {method!r}: use one of {', '.join(METHODS)}")
+    if not lists:
+        raise QueryError("there is nothing to fuse: give at least one list of neighbours")
+    return check_k(n, n) if n is not None else 10 if method == "vote" else max(lengths)
+
+
+def _fused(rows: list, likeness: list, method: str, n: int, rrf_k: int, k: int) -> tuple[np.ndarray, ...]:
+    """Rows, scores and votes, (Q, k) each, of lists (Q, m) of rows, best first, and of their similarities."""
+    points = [_points(similarity, method, n, rrf_k) for similarity in likeness]
+    unnamed = [(n - part.shape[1] + 1) / 2 if method == "borda" and part.shape[1] < n else 0.0 for part in points]
+    points = np.concatenate([part - share for part, share in zip(points, unnamed, strict=True)], axis=1)  # (Q, L)
+    ranks = np.concatenate([np.broadcast_to(np.arange(1, part.shape[1] + 1), part.shape) for part in rows], axis=1)
+    lists, rows = len(rows), np.concatenate(rows, axis=1)
+    queries, base = len(rows), rows.max() + 1
+    # A number for each pair of a query and a row that its lists name; what belongs to it is summed.
+    found, pair = np.unique(np.arange(queries)[:, None] * base + rows, return_inverse=True)
+    pair = pair.ravel()
+    query, row = np.divmod(found, base)
+    votes = np.bincount(pair)
+    score = (np.bincount(pair, points.ravel()) + sum(unnamed)) * (votes if method == "combmnz" else 1)
+    rank_sum = np.bincount(pair, ranks.ravel()) + (lists - votes) * (n + 1)
+    best = np.full(len(found), n + 1)
+    np.minimum.at(best, pair, ranks.ravel())
+    order = np.lexsort((row, best, rank_sum, -score.round(12), query))
+    place = np.arange(len(order)) - np.searchsorted(query, query)  # `query` is sorted, so it is the same in this order
+    order, query, place = order[place < k], query[place < k], place[place < k]
+    results = np.full((queries, k), -1), np.full((queries, k), np.nan), np.zeros((queries, k), dtype=np.int64)
+    for result, values in zip(results, (row, score, votes), strict=True):
+        result[query, place] = values[order]
+    return results
+
+
+def _points(similarity: np.ndarray, method: str, n: int, rrf_k: int) -> np.ndarray:
+    """What a list gives to the rows it names, (Q, m), of their similarities (Q, m), best first."""
+    rank = np.arange(1, similarity.shape[1] + 1, dtype=np.float64)
+    if method in ("combsum", "combmnz"):
+        return _scaled(similarity)
+    points = {"vote": np.ones(len(rank)), "borda": n - rank + 1, "rrf": 1 / (rrf_k + rank)}[method]
+    return np.broadcast_to(points, similarity.shape)
+
+
+def _scaled(similarity: np.ndarray) -> np.ndarray:
     """Similarities from 0 (the least of the list) to 1 (the greatest); 1 for all where they are equal."""
-    if "score" in table:
-        similarity = table["score"].to_numpy()
-    else:
-        similarity = -table["distance"].to_numpy()
-    low, high = similarity.min(), similarity.max()
-    return (similarity - low) / (high - low) if high > low else np.ones(len(table))
+    low, high = similarity.min(axis=1, keepdims=True), similarity.max(axis=1, keepdims=True)
+    return np.where(high > low, (similarity - low) / np.where(high > low, high - low, 1), 1.0)
 
 
 def _named(tables: list[pd.DataFrame], column: str) -> list:
-    return list(dict.fromkeys(table[column].iloc[0] for table in tables if len(table)))
+    """What made the lists, each once; a list that is a fusion itself names several."""
+    first = [table[column].iloc[0] for table in tables if len(table)]
+    return list(dict.fromkeys(name for names in first for name in (names if isinstance(names, list) else [names])))

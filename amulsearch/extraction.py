@@ -145,12 +145,16 @@ class _Run:
             while len(waiting := self._waiting[model.name]) >= least:
                 batch, self._waiting[model.name] = waiting[:BATCH], waiting[BATCH:]
                 if model.name not in self._engines:
-                    self._bar.set_postfix_str(f"preparing {model.name}")
-                    self._engines[model.name] = engine_for(model, self.layers, len(self.missing[model.name]))
-                    self._bar.set_postfix_str("")
+                    count = len(self.missing[model.name])
+                    self._engines[model.name] = engine_for(model, self.layers, count, self._announce)
                 values = model.preprocess.batch([pixels for _, pixels in batch])
                 self._engines[model.name].submit([key for key, _ in batch], values)
         self._keep()
+
+    def _announce(self, text: str) -> None:
+        """Show beside the progress bar what takes seconds and moves no picture."""
+        self._bar.delay = 0  # a bar that is not yet shown is shown now
+        self._bar.set_postfix_str(text)
 
     def _keep(self, wait: bool = False) -> None:
         """Write what the engines have done."""

@@ -16,6 +16,7 @@ import torch
 from . import models
 from .errors import ModelError
 from .record import Model
+from .weights import OwnFile
 
 POOLINGS = ("mean", "gem")
 GEM_P = 3.0
@@ -43,12 +44,26 @@ def import_torchvision():
     return importlib.import_module("torchvision")
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=1)
+def categories() -> tuple[str, ...]:
+    """The names of ImageNet's 1,000 classes, in the order of the logits of every network trained on them.
+
+    Source: the metadata of torchvision's weights.
+    """
+    return tuple(import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
+
+
 def load(model: Model) -> Network:
     """The network of a record with its weights, in evaluation mode, kept for the next call.
 
     Raises ModelError where the weights are missing and cannot be fetched, are damaged, or do not fit.
     """
+    path = model.weights.find() if isinstance(model.weights, OwnFile) else None
+    return _load(model, path.stat().st_mtime_ns if path else 0)  # a checkpoint saved anew is loaded anew
+
+
+@lru_cache(maxsize=12)
+def _load(model: Model, saved_at: int) -> Network:
     try:
         state = model.weights.read()  # before building: a missing file is told at once
     except ModelError as error:
@@ -119,7 +134,11 @@ class Network:
         module = self.modules[tap.module]
         if tap.side == "in":
             return module.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(layer, inputs[0]))
-        return module.register_forward_hook(lambda _, inputs, output: seen.__setitem__(layer, output))
+
+        def keep(_, inputs, output):  # a copy: many networks rectify a map in place right after
+            seen[layer] = output.clone() if isinstance(output, torch.Tensor) else output
+
+        return module.register_forward_hook(keep)
 
     def tap(self, layer: str) -> Tap:
         """What a layer's name stands for.

@@ -6,8 +6,10 @@ The output of every function is a new RGB `PIL.Image.Image`; nothing here keeps 
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -56,7 +58,8 @@ def read_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Header
     with _opened(path) as image:
         _limit_pixels(image, max_pixels)
         width, height = image.info.get("declared_size", image.size)
-        if _orientation(image) >= 5:  # 5..8 turn the picture by 90 degrees
+        # 5..8 turn the picture by 90 degrees; of a TIFF, Pillow gives the turned size by itself
+        if image.format != "TIFF" and _orientation(image) >= 5:
             width, height = height, width
         return Header(width, height, image.format, _count_frames(image))
 
@@ -76,10 +79,10 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
     """
     colour = _colour(background)
     if isinstance(source, Image.Image):
-        return _guarded(lambda: _to_rgb(source, frame, colour))
+        return _guarded(lambda: _to_rgb(source, frame, colour, math.inf))
     with _opened(source) as image:
         _limit_pixels(image, max_pixels)
-        return _guarded(lambda: _to_rgb(image, frame, colour))
+        return _guarded(lambda: _to_rgb(image, frame, colour, max_pixels))
 
 
 def fit(
@@ -116,7 +119,7 @@ def fit(
 def _colour(background: str) -> tuple[int, int, int]:
     try:
         return ImageColor.getrgb(background)[:3]
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         raise QueryError(f"unknown background {background!r}: use a colour name or #rrggbb") from None
 
 
@@ -139,12 +142,14 @@ def _guarded(read):
 def _opened(source) -> Iterator[Image.Image]:
     """A lazily decoded PIL image of the file, found by its first bytes among FORMATS only."""
     with _file(source) as file:
-        prefix = file.read(32)
+        prefix = _guarded(lambda: file.read(32))
+        if isinstance(prefix, str):
+            raise QueryError("the file object gives text: open it in binary mode")
         if not prefix:
             raise PictureError("the file is empty")
         for factory, accepts in _READERS.values():
             # `Image.open` does the same, then refuses by a limit of its own, before a JPEG could be reduced.
-            if accepts(prefix) is True:
+            if _accepted(accepts, prefix):
                 file.seek(0)
                 with _guarded(lambda factory=factory: factory(file, None)) as image:
                     yield image
@@ -152,11 +157,22 @@ def _opened(source) -> Iterator[Image.Image]:
         raise PictureError("not a picture in a format that can be read here")
 
 
+def _accepted(accepts, prefix: bytes) -> bool:
+    try:
+        return accepts(prefix) is True
+    except (IndexError, struct.error):  # a file of one to three bytes
+        return False
+
+
 def _file(source):
     """A context manager that gives a binary file for `source`, and closes it if it was opened here."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
     if hasattr(source, "read"):
+        try:
+            source.seek(0)
+        except (AttributeError, OSError):  # a stream, as from the network
+            return io.BytesIO(source.read())
         return nullcontext(source)
     try:
         path = Path(source)
@@ -168,7 +184,7 @@ def _file(source):
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could wait for ever
             raise PictureError("it is a folder" if path.is_dir() else "not a regular file")
         return path.open("rb")
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
         missing = "a link to a file that does not exist" if path.is_symlink() else "no such file"
         raise PictureError(missing) from None
     except PermissionError:
@@ -210,12 +226,14 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image, frame: int, colour: tuple[int, int, int]) -> Image.Image:
+def _to_rgb(image: Image.Image, frame: int, colour: tuple[int, int, int], max_pixels: float) -> Image.Image:
     if frame:
         frames = _count_frames(image)
         if not 0 <= frame < frames:
             raise QueryError(f"there is no frame {frame}: the picture has {frames}, counted from 0")
         image.seek(frame)
+        _limit_pixels(image, max_pixels)  # the pages of a TIFF differ in size
+    _scale_transparency(image)
     image.load()
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
@@ -226,6 +244,17 @@ def _to_rgb(image: Image.Image, frame: int, colour: tuple[int, int, int]) -> Ima
     flat = Image.new("RGB", image.size, colour)
     flat.paste(image, mask=image.getchannel("A"))
     return flat
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Bring the transparent colour of a PNG to 8 bits: Pillow does so with the pixels only, and none matches."""
+    clear, tile = image.info.get("transparency"), getattr(image, "tile", None)
+    depth = tile[0][3] if tile and image.format == "PNG" else None
+    if depth in ("L;2", "L;4") and isinstance(clear, int):
+        largest = 3 if depth == "L;2" else 15
+        image.info["transparency"] = (clear & largest) * (255 // largest)
+    elif depth == "RGB;16B" and isinstance(clear, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
 
 
 def _colours(image: Image.Image) -> Image.Image:
@@ -242,12 +271,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
     values = np.asarray(image).astype(np.float64)
-    if image.mode == "F":  # no agreed range: the smallest value is black, the largest white
+    low, high = 0, 65535
+    if image.mode == "F" or values.min() < low or values.max() > high:
+        # No agreed range: the smallest value is black, the largest white.
         values = np.nan_to_num(values, posinf=0, neginf=0)
         low, high = values.min(), values.max()
-        grey = Image.fromarray(np.uint8((values - low) * (255 / (high - low) if high > low else 0) + 0.5))
-    else:
-        grey = Image.fromarray(np.uint8(values.clip(0, 65535) / 257 + 0.5))
+    grey = Image.fromarray(np.uint8((values - low) * 255 / ((high - low) or 1) + 0.5))
     clear = image.info.get("transparency")
     if isinstance(clear, int):  # one grey value stands for "transparent"
         grey = Image.merge("LA", (grey, Image.fromarray(np.uint8(values != clear) * 255)))

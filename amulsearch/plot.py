@@ -56,16 +56,25 @@ def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, 
 
 
 def contact_sheet(
-    collection: Collection, ids: Sequence[str] | None = None, *, columns: int = 8, title: str | None = None
+    collection: Collection,
+    ids: Sequence[str] | None = None,
+    *,
+    columns: int = 8,
+    captions: Mapping[str, str] | None = None,
+    title: str | None = None,
 ) -> Figure:
-    """Pictures of the collection side by side with their names; all of it by default."""
+    """Pictures of the collection side by side; all of it by default.
+
+    captions: id -> text below the picture; its name where there is none.
+    """
     ids = collection.ids if ids is None else list(ids)
     if not ids:
         raise QueryError("there is no picture to draw")
+    captions = captions or {}
     columns = min(columns, len(ids))
     figure, axes = _axes(-(-len(ids) // columns), columns, title)
     for place, id in enumerate(ids):
-        _tile(axes[place // columns][place % columns], collection.open(id), _name(id), OTHER)
+        _tile(axes[place // columns][place % columns], collection.open(id), captions.get(id, _name(id)), OTHER)
     return figure
 
 
@@ -73,7 +82,7 @@ def pictures(images: Mapping[str, Image.Image], *, title: str | None = None) -> 
     """Any pictures in a row, each with a caption: caption -> PIL image."""
     figure, axes = _axes(1, len(images), title)
     for axis, (caption, image) in zip(axes[0], images.items(), strict=True):
-        _tile(axis, image, caption, OTHER)
+        _tile(axis, image.copy(), caption, OTHER)  # a tile shrinks its picture in place
     return figure
 
 

@@ -14,6 +14,7 @@ import re
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from .errors import ModelError
@@ -88,14 +89,14 @@ class Downloaded:
         import torch
 
         path = cache_folder() / self.file
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with _patience(20):
                 # Shows a progress bar; writes to a temporary name; keeps the file only if its digest is right.
                 torch.hub.download_url_to_file(self.url, str(path), self.sha256 or None, progress=True)
         except RuntimeError as error:
             raise ModelError(f"the download of {self.url} was damaged on its way ({error}): try again") from None
-        except OSError as error:  # every network failure of urllib is one
+        except (OSError, HTTPException) as error:  # all that urllib raises
             raise ModelError(
                 f"the file {self.file} is not on this machine and could not be downloaded "
                 f"({getattr(error, 'reason', error)}): get it from {self.url} and put it into {path.parent}"
@@ -143,18 +144,18 @@ class HuggingFace:
         try:
             return Path(hf_hub_download(self.repository, "model.safetensors", etag_timeout=20))
         except Exception as error:  # the hub's client raises its own, requests' and httpx's errors
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(
-                f"the weights {self.repository} are not on this machine and could not be downloaded ({reason}): get "
+                f"the weights {self.repository} are not on this machine and could not be downloaded "
+                f"({_first_line(error)}): get "
                 f"{constants.ENDPOINT}/{self.repository}/resolve/main/model.safetensors and put it as "
                 f"{self.file} into {cache_folder()}"
             ) from None
 
     def read(self) -> dict:
         path = self.fetch()
-        blob = path.resolve().name  # in the hub's cache a large file is stored under its SHA-256
-        if re.fullmatch(r"[0-9a-f]{64}", blob):
-            check_digest(path, blob)
+        blob = path.resolve()  # in the hub's cache, a link to a file that is named by its SHA-256
+        if re.fullmatch(r"[0-9a-f]{64}", blob.name):
+            check_digest(blob, blob.name)
         return read_checkpoint(path)
 
 
@@ -204,8 +205,11 @@ def cache_folder() -> Path:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def check_digest(path: Path, expected: str, remedy: str = "delete it, and it will be fetched anew") -> None:
@@ -233,11 +237,15 @@ def read_checkpoint(path: Path) -> dict:
             f"{path} holds more than tensors and was not opened: save the network's state_dict() instead"
         ) from None
     except Exception as error:
-        raise ModelError(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"{path} is not a checkpoint: {_first_line(error)}") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"{path} is not a state dict (names with tensors): save the network's state_dict()")
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class _ArraysOnly(pickle.Unpickler):

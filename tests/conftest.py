@@ -1,0 +1,73 @@
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import amulsearch as am
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def openclipart() -> Path:
+    """The folder of the bundled cartoons."""
+    return ROOT / "data" / "openclipart"
+
+
+@pytest.fixture(scope="session")
+def cartoons(openclipart) -> am.Collection:
+    """The bundled cartoons, scanned."""
+    return am.Collection.from_folder(openclipart, progress=False)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> dict[str, Path]:
+    """Three photographs that scikit-image carries."""
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    return {"cat": folder / "chelsea.png", "coffee": folder / "coffee.png", "rocket": folder / "rocket.jpg"}
+
+
+@pytest.fixture
+def small_folder(openclipart, tmp_path) -> Path:
+    """A copy of 32 cartoons: the first eight of four categories."""
+    folder = tmp_path / "cartoons"
+    for category in ("animals/mammals", "buildings/homes", "food/fruit", "transportation/roadsigns"):
+        (folder / category).mkdir(parents=True)
+        for path in sorted((openclipart / category).glob("*.webp"))[:8]:
+            shutil.copy(path, folder / category)
+    return folder
+
+
+@pytest.fixture
+def open_folder():
+    """A new folder that other users can enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def without_root():
+    """A context in which this process has no rights over the files of root; nothing where it never had them."""
+
+    @contextmanager
+    def context():
+        if os.geteuid() != 0:
+            yield
+            return
+        try:
+            os.seteuid(65534)
+        except OSError:
+            pytest.skip("root cannot lay down its rights here, and root reads everything")
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return context

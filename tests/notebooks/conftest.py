@@ -1,0 +1,43 @@
+"""What the tests of the notebooks share: the features of the bundled cartoons, and the numbers a notebook states."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import amulsearch as am
+
+ROOT = Path(__file__).resolve().parents[2]
+STORE = Path(os.environ.get("AMULSEARCH_TEST_STORE", ROOT / "build" / "store"))
+"""The store that `make notebooks` fills, so that nothing is extracted twice."""
+
+
+@pytest.fixture(scope="session")
+def bundled_features(cartoons) -> am.FeatureSet:
+    """The bundled cartoons through the four bundled networks: logits and penultimate, framing "pad"."""
+    return am.extract(cartoons, am.models.BUNDLED, ["logits", "penultimate"], store=STORE, progress=False)
+
+
+@pytest.fixture(scope="session")
+def stated() -> Callable[[str, str], float]:
+    """`stated(notebook_stem, pattern)`: the number in a notebook's prose.
+
+    notebook_stem: the notebook's name without its ending, as "03_nearest_neighbours".
+    pattern: a regular expression for the sentence; its first group is the number. Any white space in the prose
+        stands for one blank. It must be found exactly once. A comma between digits is left out, and a number
+        followed by % is divided by 100.
+    """
+
+    def find(notebook_stem: str, pattern: str) -> float:
+        notebook = json.loads((ROOT / "notebooks" / f"{notebook_stem}.ipynb").read_text(encoding="utf-8"))
+        cells = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+        prose = " ".join(" ".join(source if isinstance(source, str) else "".join(source) for source in cells).split())
+        found = list(re.finditer(pattern, prose))
+        assert len(found) == 1, f"{len(found)} places in {notebook_stem} match {pattern!r}"
+        number = float(found[0][1].replace(",", ""))
+        return number / 100 if prose[found[0].end(1) :].lstrip().startswith("%") else number
+
+    return find

@@ -1,0 +1,205 @@
+"""The command line as a script sees it: its output, its errors in one line, its exit status."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import amulsearch as am
+from amulsearch.cli import main
+from amulsearch.ensemble import METHODS
+
+MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory, openclipart):
+    """A folder of cartoons and the store that `amulsearch index` makes of it."""
+    base = tmp_path_factory.mktemp("cli")
+    folder, store = base / "my pictures", base / "store"
+    for category in ("animals/birds", "food/fruit"):
+        for path in sorted((openclipart / category).glob("*.webp"))[:10]:
+            (folder / category).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / category)
+    assert main(["index", str(folder), "--store", str(store), "--models", ",".join(MODELS)]) == 0
+    return folder, store
+
+
+@pytest.fixture
+def ask(indexed, capsys):
+    """`query --json` as a function of the query and further arguments."""
+
+    def ask(query, *arguments):
+        capsys.readouterr()
+        assert main(["query", str(query), "--store", str(indexed[1]), "--json", *arguments]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return ask
+
+
+def first_id(folder):
+    return am.Collection.from_folder(folder).ids[0]
+
+
+def test_models_are_listed_with_their_readiness(capsys):
+    assert main(["models"]) == 0
+    printed = capsys.readouterr().out
+    assert main(["models", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert {entry["name"] for entry in table} == {*am.models.BLOG, *am.models.BUNDLED}
+    assert all(entry["ready"] for entry in table if entry["name"] in am.models.BUNDLED)
+    assert all(entry["name"] in printed and entry["licence"] in printed for entry in table)
+
+
+def test_query_json_is_the_contract(indexed, ask):
+    folder, _ = indexed
+    id = first_id(folder)
+    answer = ask(id)
+    assert answer["query"] == id
+    assert [(entry["model"], entry["rank"]) for entry in answer["results"]] == [
+        (model, rank) for model in MODELS for rank in (1, 2, 3, 4)
+    ]
+    features = am.extract(am.Collection.from_folder(folder), MODELS, "penultimate")
+    for model in MODELS:
+        expected = am.ExactIndex.build(features[model, "penultimate"]).query(id, 4)
+        mine = [entry for entry in answer["results"] if entry["model"] == model]
+        assert [entry["id"] for entry in mine] == expected["id"].tolist()
+        np.testing.assert_allclose([entry["distance"] for entry in mine], expected["distance"], rtol=1e-3)
+        for entry in mine:
+            assert set(entry) == {"rank", "id", "path", "distance", "model", "layer"}
+            assert entry["layer"] == "penultimate"
+            assert entry["path"] == str((folder / entry["id"]).resolve())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fused_query_has_one_entry_a_rank(method, ask, indexed):
+    answer = ask(first_id(indexed[0]), "--fuse", method, "-k", "6")
+    assert [entry["rank"] for entry in answer["results"]] == [1, 2, 3, 4, 5, 6]
+    scores = [entry["score"] for entry in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+    for entry in answer["results"]:
+        assert set(entry) == {"rank", "id", "path", "score", "model", "layer"}
+        assert entry["model"] == MODELS
+
+
+def test_a_path_into_the_collection_is_its_id_and_a_new_picture_is_not(indexed, ask, tmp_path):
+    folder, _ = indexed
+    id = first_id(folder)
+    by_id, by_path = ask(id)["results"], ask(folder / id)["results"]
+    assert by_id == by_path
+    assert id not in [entry["id"] for entry in by_id]
+    shutil.copy(folder / id, tmp_path / "copy.webp")
+    new = ask(tmp_path / "copy.webp", "--models", MODELS[0], "-k", "1", "--layer", "logits")["results"]
+    assert [(entry["id"], entry["layer"]) for entry in new] == [(id, "logits")]
+    assert new[0]["distance"] == pytest.approx(0, abs=0.02)
+
+
+def test_grid_is_a_picture_with_a_column_a_model(indexed, tmp_path, capsys):
+    folder, store = indexed
+    sizes = {}
+    for name, models in (("one", MODELS[:1]), ("two", MODELS)):
+        file = tmp_path / f"{name}.png"
+        arguments = ["query", first_id(folder), "--store", str(store), "--models", ",".join(models)]
+        assert main([*arguments, "--grid", str(file)]) == 0
+        sizes[name] = Image.open(file).size
+        assert capsys.readouterr().out.strip() == str(file)
+    assert sizes["two"][1] == sizes["one"][1]
+    assert sizes["two"][0] > 1.8 * sizes["one"][0]
+
+
+def test_indexing_again_extracts_only_what_changed(indexed, capsys):
+    folder, store = indexed
+    arguments = ["index", str(folder), "--store", str(store), "--models", ",".join(MODELS)]
+    assert main(arguments) == 0
+    assert "20 pictures, 0 rejected, 0 extracted, 0 of 4 indexes built" in capsys.readouterr().out
+    path = folder / first_id(folder)
+    before = path.read_bytes()
+    Image.open(path).rotate(90).save(path)
+    assert main(arguments) == 0
+    assert "20 pictures, 0 rejected, 1 extracted, 4 of 4 indexes built" in capsys.readouterr().out
+    path.write_bytes(before)
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "20 pictures, 1 rejected, 1 extracted" in captured.out
+    assert captured.err.splitlines()[-1].startswith("rejected broken.png: ")
+    (folder / "broken.png").unlink()
+    assert main(arguments) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["query", "nothing.png", "--store", "STORE"], "neither a file nor an id"),
+        (["query", "FIRST", "--store", "NOWHERE"], "is not a store"),
+        (["query", "FIRST", "--store", "STORE", "-k", "20"], "k=20 is more than the 19"),
+        (["query", "FIRST", "--store", "STORE", "-k", "0"], "k must be"),
+        (["query", "FIRST", "--store", "STORE", "-k", "x"], "invalid int"),
+        (["query", "FIRST", "--store", "STORE", "--layer", "features.3"], "it has squeezenet1_1 logits"),
+        (["query", "FIRST", "--store", "STORE", "--models", "vgg19"], "no index of vgg19"),
+        (["query", "FIRST", "--store", "STORE", "--fuse", "mean"], "vote"),
+        (["query", "FIRST", "--store", "STORE", "--grid", "NOWHERE/grid.png"], "cannot be written"),
+        (["query", "TEXT", "--store", "STORE"], "not a picture"),
+        (["query", "FOLDER", "--store", "STORE"], "it is a folder"),
+        (["index", "NOWHERE", "--store", "STORE"], "is not a folder"),
+        (["index", "FOLDER", "--store", "STORE", "--models", "nonet"], "there is no network 'nonet'"),
+        (["index", "FOLDER", "--store", "STORE", "--models", "squeezenet1_1", "--layers", "fc"], "no layer 'fc"),
+        (["index", "FOLDER", "--store", "TEXT"], "is a file"),
+        (["index", "EMPTY", "--store", "STORE"], "no picture in"),
+        (["index"], "required"),
+        (["nonsense"], "invalid choice"),
+    ],
+)
+def test_an_error_is_one_line_and_status_2(arguments, words, indexed, tmp_path, capfd):
+    folder, store = indexed
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("no picture")
+    stands_for = {
+        "STORE": str(store),
+        "FIRST": first_id(folder),
+        "FOLDER": str(folder),
+        "NOWHERE": str(tmp_path / "nowhere"),
+        "TEXT": str(tmp_path / "text.png"),
+        "EMPTY": str(tmp_path / "empty"),
+    }
+    given = [stands_for.get(word, word.replace("NOWHERE", stands_for["NOWHERE"])) for word in arguments]
+    try:
+        status = main(given)
+    except SystemExit as stopped:
+        status = stopped.code
+    captured = capfd.readouterr()
+    message = captured.err.replace("\r", "\n").strip().splitlines()[-1]
+    assert status == 2
+    assert message.startswith("amulsearch: ")
+    assert words in message
+    assert "Traceback" not in captured.err
+
+
+def test_a_model_without_weights_and_network_says_what_to_do(indexed, tmp_path):
+    """In a process of its own, whose proxy answers nothing: the download fails as it does without a network."""
+    import os
+
+    environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}
+    command = [sys.executable, "-m", "amulsearch", "index", str(indexed[0]), "--store", str(tmp_path / "new")]
+    done = subprocess.run(
+        [*command, "--models", "resnet152"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 2
+    message = done.stderr.strip().splitlines()[-1]
+    for part in ("resnet152-394f9c45.pth", str(tmp_path / "torch" / "hub" / "checkpoints"), *am.models.BUNDLED):
+        assert part in message
+    assert "Traceback" not in done.stderr
+
+
+def test_query_by_id_imports_neither_torch_nor_matplotlib(indexed):
+    program = (
+        "import sys\nfrom amulsearch.cli import main\n"
+        f"assert main(['query', {first_id(indexed[0])!r}, '--store', {str(indexed[1])!r}, '--fuse', 'rrf']) == 0\n"
+        "print([name for name in ('torch', 'matplotlib') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

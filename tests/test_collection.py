@@ -1,0 +1,321 @@
+"""Scanning folders: what gets in, what is left out and why."""
+
+import csv
+import hashlib
+import os
+import shutil
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import amulsearch as am
+
+
+def scan(folder, **options) -> am.Collection:
+    return am.Collection.from_folder(folder, progress=False, **options)
+
+
+def picture(path, colour="red", size=(6, 4)) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def reasons(collection) -> dict[str, str]:
+    return dict(collection.rejected.itertuples(index=False))
+
+
+# What is in
+
+
+def test_all_folders_below_are_scanned_in_order(tmp_path):
+    names = ["b.png", "a/z.png", "a.png", "a/b/c/deep.png", "a/b/c.png", "Z.PNG", "10.png", "9.png"]
+    for name in names:
+        picture(tmp_path / name)
+    collection = scan(tmp_path)
+    assert collection.ids == sorted(names)
+    assert list(collection.table["id"]) == collection.ids and len(collection) == len(names)
+    assert all(collection.path(name) == tmp_path / name for name in names)
+    assert "a/z.png" in collection and "z.png" not in collection
+
+
+def test_the_table_says_what_the_files_say(tmp_path):
+    picture(tmp_path / "a/one.png", "red", (6, 4))
+    picture(tmp_path / "two.bmp", "blue", (5, 9))
+    frames = [Image.new("RGB", (3, 2), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "three.gif", save_all=True, append_images=frames[1:])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 2)).save(tmp_path / "turned.jpg", exif=exif)
+    picture(tmp_path / "is_png.jpg").write_bytes((tmp_path / "a/one.png").read_bytes())
+    table = scan(tmp_path).table.set_index("id")
+    seen = {id: tuple(table.loc[id, ["label", "width", "height", "format", "frames"]]) for id in table.index}
+    assert seen == {
+        "a/one.png": ("a", 6, 4, "PNG", 1),
+        "is_png.jpg": (None, 6, 4, "PNG", 1),
+        "three.gif": (None, 3, 2, "GIF", 3),
+        "turned.jpg": (None, 2, 8, "JPEG", 1),
+        "two.bmp": (None, 5, 9, "BMP", 1),
+    }
+    for id in table.index:
+        data = (tmp_path / id).read_bytes()
+        assert table.loc[id, "digest"] == hashlib.sha256(data).hexdigest()
+        assert table.loc[id, "bytes"] == len(data)
+
+
+def test_two_scans_are_equal(small_folder):
+    first, second = scan(small_folder), scan(small_folder)
+    pd.testing.assert_frame_equal(first.table, second.table)
+    assert len(first) == 32
+
+
+def test_the_bundled_cartoons(openclipart, cartoons):
+    with (openclipart.parent / "openclipart.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(cartoons) == 1643 and len(cartoons.rejected) == 0
+    assert len(set(cartoons.labels)) == 49
+    assert cartoons.ids == [row["id"] for row in rows]
+    assert cartoons.labels == [row["category"] for row in rows]
+    assert cartoons.table[["width", "height"]].max(axis=1).max() == 320
+
+
+def test_pictures_are_opened_as_the_collection_says(tmp_path):
+    frames = [Image.new("RGB", (3, 2), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "three.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:2])
+    Image.new("RGBA", (3, 2)).save(tmp_path / "clear.png")
+    collection = scan(tmp_path, frame=2, background="#010203")
+    colours = {id: collection.open(id).getpixel((0, 0)) for id in collection.ids}
+    assert colours == {"clear.png": (1, 2, 3), "three.gif": (0, 0, 255), "two.gif": (0, 255, 0)}
+    with pytest.raises(am.QueryError, match=r"no picture 'four.gif' in .*: ids are paths relative to that folder"):
+        collection.open("four.gif")
+
+
+def test_the_pixel_limit_of_the_collection_holds(tmp_path):
+    picture(tmp_path / "large.png", size=(200, 100))
+    picture(tmp_path / "large.jpg", size=(200, 100))
+    picture(tmp_path / "small.png")
+    collection = scan(tmp_path, max_pixels=6000)
+    assert collection.ids == ["large.jpg", "small.png"]
+    assert "200 x 100" in reasons(collection)["large.png"]
+    assert tuple(collection.table.loc[0, ["width", "height"]]) == (200, 100)
+    assert collection.open("large.jpg").size == (100, 50)
+
+
+# Labels
+
+
+def test_labels_come_from_folders_functions_mappings_and_tables(small_folder):
+    picture(small_folder / "loose.png")
+    ids = scan(small_folder).ids
+    by_folder = [id.rpartition("/")[0] or None for id in ids]
+    assert scan(small_folder).labels == by_folder
+    assert len(set(by_folder)) == 5 and None in by_folder
+    assert scan(small_folder, labels=None).labels == [None] * 33
+    assert scan(small_folder, labels=lambda id: id[0]).labels == [id[0] for id in ids]
+    mapping = {ids[0]: "first", ids[2]: "third", "not there": "x"}
+    expected = ["first", None, "third", *[None] * 30]
+    assert scan(small_folder, labels=mapping).labels == expected
+    assert scan(small_folder, labels=pd.Series(mapping)).labels == expected
+    table = pd.DataFrame({"id": list(mapping), "label": list(mapping.values()), "more": 1})
+    assert scan(small_folder, labels=table).labels == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (pd.DataFrame({"id": [], "category": []}), r"needs the columns id and label; it has \['id', 'category'\]"),
+        ("category", "labels='category': use \"folder\", None, a function, a mapping or a table"),
+        (3, "labels cannot be a int"),
+    ],
+)
+def test_unusable_labels_are_refused(small_folder, labels, message):
+    with pytest.raises(am.QueryError, match=message):
+        scan(small_folder, labels=labels)
+
+
+# What is out
+
+
+def test_what_is_no_picture_is_counted(tmp_path):
+    picture(tmp_path / "good.png")
+    picture(tmp_path / ".hidden.png")
+    picture(tmp_path / ".thumbnails/one.png")
+    for name in ("notes.txt", "more.TXT", "README", "drawing.svg"):
+        (tmp_path / name).write_text("words")
+    (tmp_path / "again").symlink_to(tmp_path)
+    collection = scan(tmp_path)
+    assert collection.ids == ["good.png"] and collection.rejected.empty
+    assert collection.passed_over == {
+        "hidden": 2,
+        "link to a folder": 1,
+        "not a picture: .txt": 2,
+        "not a picture: no ending": 1,
+        "not a picture: .svg": 1,
+    }
+
+
+ODD_NAMES = [
+    "with space.png",
+    "häßlich/ünïcode é.png",
+    "new\nline.png",
+    "quote'\"$(x).png",
+    "猫.png",
+    "-n.png",
+    "a%20b.png",
+]
+
+
+def test_odd_names_work(tmp_path):
+    for place, name in enumerate(ODD_NAMES):
+        picture(tmp_path / name, (place, 2, 3))
+    collection = scan(tmp_path)
+    assert collection.ids == sorted(ODD_NAMES) and collection.rejected.empty
+    for place, name in enumerate(ODD_NAMES):
+        assert collection.open(name).getpixel((0, 0)) == (place, 2, 3)
+        assert collection.id_of(tmp_path / name) == name
+
+
+def bomb() -> bytes:
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+def test_a_hostile_folder(open_folder, openclipart, without_root):
+    folder = open_folder
+    good = {"good.webp": openclipart / "animals/mammals/fawn_mo_01.webp"}
+    shutil.copy(good["good.webp"], folder / "good.webp")
+    whole = picture(folder / "fine/whole.png", size=(300, 200)).read_bytes()
+    files = {
+        "bomb.png": (bomb(), "30000 x 30000 is 900 megapixels, over the limit of 64"),
+        "empty.jpg": (b"", "the file is empty"),
+        "headless.png": (whole[:20], "truncated"),
+        "letter.png": (b"Dear picture,", "not a picture"),
+        "postscript.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not a picture"),
+        "secret.png": (whole, "no permission to read it"),
+        "tiny.gif": (b"G", "not a picture"),
+    }
+    for name, (data, _) in files.items():
+        (folder / name).write_bytes(data)
+    (folder / "secret.png").chmod(0)
+    expected = {name: reason for name, (_, reason) in files.items()}
+    (folder / "broken.png").symlink_to("nowhere.png")
+    (folder / "circle.png").symlink_to("circle.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "closed").mkdir()
+    picture(folder / "closed/inside.png")
+    (folder / "closed").chmod(0)
+    (folder / "fine/up").symlink_to(folder)
+    (folder / "fine/folder.png").mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/not\xffutf8.png")).write_bytes(whole)
+    expected |= {
+        "broken.png": "a link to a file that does not exist",
+        "circle.png": "cannot be read",
+        "pipe.png": "not a regular file",
+        "closed": "folder cannot be read",
+        "not\\udcffutf8.png": "its name is not valid UTF-8",
+    }
+    start = time.perf_counter()
+    try:
+        with without_root():
+            collection = scan(folder)
+    finally:
+        (folder / "closed").chmod(0o755)
+    assert time.perf_counter() - start < 5
+    assert collection.ids == ["fine/whole.png", "good.webp"]
+    told = reasons(collection)
+    assert sorted(told) == sorted(expected) and list(told) == sorted(told)
+    for name, reason in expected.items():
+        assert reason in told[name], name
+        assert "\n" not in told[name]
+    assert collection.passed_over == {"link to a folder": 1}
+
+
+def test_a_missing_or_empty_folder_is_told_in_one_sentence(tmp_path):
+    missing = tmp_path / "missing"
+    with pytest.raises(am.AmulsearchError) as told:
+        scan(missing)
+    assert str(told.value) == f"{missing} is not a folder: give the folder that holds the pictures"
+    with pytest.raises(am.AmulsearchError, match="is not a folder"):
+        scan(picture(tmp_path / "file.png"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(am.AmulsearchError, match="no picture in .*empty can be used: 0 rejected; 0 other files"):
+        scan(empty)
+    (empty / "notes.txt").write_text("words")
+    (empty / "broken.png").write_text("words")
+    with pytest.raises(am.AmulsearchError) as told:
+        scan(empty)
+    assert "1 rejected; broken.png: not a picture" in str(told.value)
+    assert "1 other file" in str(told.value) and "\n" not in str(told.value)
+
+
+# Asking the collection
+
+
+def test_the_id_of_a_file(small_folder, tmp_path, monkeypatch):
+    elsewhere = picture(tmp_path / "elsewhere.png")
+    (small_folder / "linked.png").symlink_to(elsewhere)
+    inside = small_folder / "plants.webp"
+    inside.symlink_to(next((small_folder / "food/fruit").iterdir()))
+    collection = scan(small_folder)
+    assert len(collection) == 34
+    for id in collection.ids:
+        assert collection.id_of(collection.path(id)) == id
+    id = "food/fruit/" + inside.resolve().name
+    monkeypatch.chdir(small_folder / "food")
+    assert collection.id_of("fruit/" + inside.resolve().name) == id
+    assert collection.id_of("../food/fruit/" + inside.resolve().name) == id
+    (tmp_path / "door").symlink_to(small_folder)
+    assert collection.id_of(tmp_path / "door" / id) == id
+    (tmp_path / "shortcut.webp").symlink_to(small_folder / id)
+    assert collection.id_of(tmp_path / "shortcut.webp") == id
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    for other in (tmp_path / "missing.png", tmp_path / "circle.png", small_folder / "new.png", small_folder, "a\0b"):
+        assert collection.id_of(other) is None
+
+
+def test_a_subset_keeps_the_order_of_the_table(small_folder):
+    (small_folder / "bad.png").write_text("words")
+    collection = scan(small_folder)
+    wanted = [collection.ids[20], collection.ids[3], collection.ids[3], collection.ids[11]]
+    subset = collection.subset(wanted)
+    assert subset.ids == [collection.ids[place] for place in (3, 11, 20)]
+    assert subset.labels == [collection.labels[place] for place in (3, 11, 20)]
+    assert collection.ids[0] not in subset and len(collection) == 32
+    assert np.array_equal(subset.open(wanted[0]), collection.open(wanted[0]))
+    assert list(subset.rejected["id"]) == ["bad.png"]
+    with pytest.raises(am.QueryError, match=r"no picture 'moon\.png'"):
+        collection.subset([collection.ids[0], "moon.png"])
+
+
+def test_duplicates_are_found_by_their_bytes(small_folder):
+    ids = scan(small_folder).ids
+    for copy in ("copy.webp", "again/copy.webp"):
+        (small_folder / copy).parent.mkdir(exist_ok=True)
+        shutil.copy(small_folder / ids[5], small_folder / copy)
+    shutil.copy(small_folder / ids[9], small_folder / "other.webp")
+    found = scan(small_folder).duplicates()
+    groups = found.groupby("group")["id"].apply(set).tolist()
+    assert len(groups) == 2
+    assert {"copy.webp", "again/copy.webp", ids[5]} in groups and {"other.webp", ids[9]} in groups
+    for row in found.itertuples():
+        assert row.digest == hashlib.sha256((small_folder / row.id).read_bytes()).hexdigest()
+
+
+def test_duplicates_of_the_bundled_cartoons(cartoons):
+    found = cartoons.duplicates()
+    assert found.groupby("group").size().tolist() == [2] * 19  # as data/README.md says
+    for _, pair in found.groupby("group"):
+        first, second = (cartoons.path(id).read_bytes() for id in pair["id"])
+        assert first == second

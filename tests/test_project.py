@@ -1,0 +1,55 @@
+"""The files that describe the project agree with each other and with the tree."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+ON_CONDA = {"python-annoy": "annoy", "matplotlib-base": "matplotlib", "pytorch": "torch"}
+
+
+def constraints():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def requirements():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = project["dependencies"] + [item for extra in project["optional-dependencies"].values() for item in extra]
+    return project, {re.match(r"[\w-]+", item).group(): item for item in listed}
+
+
+def test_constraints_pin_each_requirement_and_nothing_else():
+    assert set(constraints()) == set(requirements()[1])
+
+
+def test_environment_yml_names_the_same_versions():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = environment[-1]["pip"]
+    found = dict(item.split("==") for item in pip if "==" in item)
+    found |= dict(item.split("=") for item in environment[:-1] if re.search(r"[^<>]=", item) and ">=" not in item)
+    assert {ON_CONDA.get(name, name): version for name, version in found.items()} == constraints()
+    assert f"python{requirements()[0]['requires-python']}" in environment
+    assert "--editable ." in pip
+
+
+def test_every_minimum_allows_the_tested_version():
+    for name, item in requirements()[1].items():
+        if ">=" in item:
+            least = [int(part) for part in item.split(">=")[1].split(".")]
+            tested = [int(part) for part in constraints()[name].split(".")]
+            assert tested >= least, item
+
+
+def test_what_the_readme_names_is_there():
+    readme = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    for command in re.findall(r"make (\w+)", readme):
+        assert command in targets
+    for link in re.findall(r"\]\(([^)#:]+)\)", readme):
+        assert (ROOT / link).exists(), link
+    for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        assert notebook.name in readme
+        assert (ROOT / "notebooks" / "solutions" / notebook.name).exists()
