@@ -14,7 +14,7 @@ from .extraction import embed, extract
 from .features import Features, FeatureSet
 from .index import ExactIndex
 from .pictures import fit, open_image
-from .search import query_all
+from .search import query_all, same_label
 from .store import Store
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "open_image",
     "plot",
     "query_all",
+    "same_label",
 ]
 
 

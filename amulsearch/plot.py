@@ -86,6 +86,17 @@ def pictures(images: Mapping[str, Image.Image], *, title: str | None = None) -> 
     return figure
 
 
+def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5), **options) -> Figure:
+    """Numbers as lines, bars or boxes, one for each column.
+
+    kind and options as for `pandas.DataFrame.plot`; size: width and height in inches.
+    """
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    plt.close(figure)
+    table.plot(kind=kind, ax=axis, **options)
+    return figure
+
+
 def _grid(collection, queries, columns, *, rows: bool = True, title: str | None = None) -> Figure:
     """Lists of neighbours with their queries; downwards (`rows`) or, for a single one, to the right."""
     longest = max(len(table) for _, table in columns)

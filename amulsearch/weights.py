@@ -234,7 +234,7 @@ def read_checkpoint(path: Path) -> dict:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
-            f"{path} holds more than tensors and was not opened: save the network's state_dict() instead"
+            f"{path} is no checkpoint, or holds more than tensors, and was not opened: save the network's state_dict()"
         ) from None
     except Exception as error:
         raise ModelError(f"{path} is not a checkpoint: {_first_line(error)}") from None
