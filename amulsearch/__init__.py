@@ -13,7 +13,8 @@ from .errors import AmulsearchError, ModelError, PictureError, QueryError, Store
 from .extraction import embed, extract
 from .features import Features, FeatureSet
 from .index import ExactIndex
-from .pictures import fit, open_image
+from .pictures import open_image
+from .preprocess import fit
 from .search import query_all, same_label
 from .store import Store
 

@@ -73,10 +73,10 @@ def torchvision_record(name: str) -> Model | None:
         return None
     choices = models.get_model_weights(architecture)
     tag = tag or "IMAGENET1K_V1"
-    if tag not in choices.__members__:
+    if tag not in choices.__members__ or tag == "DEFAULT":  # what DEFAULT means changes between versions
         raise ModelError(
             f"{architecture} has no weights {tag}: write {architecture}.NAME with NAME one of "
-            f"{', '.join(choices.__members__)}"
+            f"{', '.join(choice.name for choice in choices)}"
         )
     weights = choices[tag]
     transform = weights.transforms()

@@ -23,7 +23,8 @@ from .collection import Collection
 from .ensemble import METHODS, fuse
 from .errors import AmulsearchError, QueryError, StoreError
 from .extraction import extract
-from .pictures import FRAMINGS, open_image
+from .pictures import open_image
+from .preprocess import FRAMINGS
 from .search import check_k, query_all
 from .store import Store
 

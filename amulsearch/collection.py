@@ -70,6 +70,8 @@ class Collection:
         rejected += [row for row in results if "reason" in row]
         for row in rows:
             row["label"] = label_of(row["id"])
+        if rows and isinstance(labels, (Mapping, pd.Series, pd.DataFrame)) and not any(row["label"] for row in rows):
+            raise QueryError(f"the labels name none of the {len(rows)} pictures: their ids look like {rows[0]['id']!r}")
         table = plain_text(pd.DataFrame(rows, columns=COLUMNS), ["id", "label", "format", "digest"])
         rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
         if table.empty:

@@ -18,7 +18,8 @@ from . import models as model_table
 from .collection import Collection, plain_text
 from .errors import AmulsearchError, PictureError, QueryError
 from .features import Features, FeatureSet, canonical_layer, fingerprint
-from .pictures import FRAMINGS, open_image
+from .pictures import open_image
+from .preprocess import FRAMINGS
 from .record import Model
 from .store import FeatureFile, Key, MemoryRows, Store
 
@@ -45,7 +46,7 @@ def extract(
     models: names (see `models.get`), records, or the groups "bundled" and "blog".
     layers: "logits", "penultimate", "last" (the last feature map) or the name of an inner module; a map's name can
         end in ":mean" (default) or ":gem".
-    framing: "pad", "crop" or "squash", see `pictures.fit`.
+    framing: "pad", "crop" or "squash", see `preprocess.fit`.
     store: a folder that keeps the vectors, so that only pictures that are new or changed are computed next time.
 
     A picture whose pixels cannot be decoded is left out and listed in `result.rejected`. Interrupted, a run with a

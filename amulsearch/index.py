@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,11 @@ class ExactIndex(Index):
         super().__init__(features, metric)
         self._vectors = unit(features.vectors) if metric == "angular" else features.vectors
 
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        """The squared lengths of the vectors, (N,)."""
+        return np.einsum("nd,nd->n", self._vectors, self._vectors)
+
     def vector(self, id: str) -> np.ndarray:
         """The vector of a picture, (D,) float32; scaled to length 1 where the metric is angular."""
         return np.array(self._vectors[row_of(self, id)])
@@ -153,7 +159,7 @@ class ExactIndex(Index):
             near = np.argsort(distances, kind="stable")[:n]
             return near, distances[near]
         # |a - b|^2 = |a|^2 - 2ab + |b|^2 in float32 finds the candidates; their distances are then computed in float64
-        squares = np.einsum("nd,nd->n", self._vectors, self._vectors) - 2 * (self._vectors @ query)
+        squares = self._squares - 2 * (self._vectors @ query)
         near = np.sort(np.argpartition(squares, min(n + 16, len(squares)) - 1)[: n + 16])
         differences = self._vectors[near].astype(np.float64) - query
         distances = np.sqrt(np.einsum("nd,nd->n", differences, differences))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -141,8 +142,10 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     model = name if isinstance(name, Model) else TABLE.get(name) or _other(name)
     if weights is None:
         return model
-    path = str(weights)
-    return replace(model, weights=OwnFile(path), rename=None, licence="not known", source=path)
+    # The bundled SqueezeNet comes from Keras; a checkpoint of your own is taken to be trained as torchvision does.
+    preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
+    own = OwnFile(str(weights))
+    return replace(model, weights=own, preprocess=preprocess, rename=None, licence="not known", source=str(weights))
 
 
 def own(
@@ -155,12 +158,14 @@ def own(
 ) -> Model:
     """The record of a network of your own.
 
-    module: a `torch.nn.Module` that maps (B, 3, H, W) float32 to (B, classes).
+    module: a `torch.nn.Module` that maps (B, 3, H, W) float32 to (B, classes). The record is of the module as it is
+        now: it keeps a copy, and training the module further does not change it.
     preprocess: a `Preprocess` (ImageNet's by default), or a callable from an RGB PIL image to a (3, H, W) tensor.
     head, feature_map: names of inner modules, see `Model`; found by themselves where the network is usual.
     """
     if name in TABLE:
         raise ModelError(f"{name} is the name of a network of the table: choose another for your own")
+    module = copy.deepcopy(module)
     sha = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
         sha.update(key.encode())

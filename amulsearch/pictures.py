@@ -1,4 +1,4 @@
-"""Reading one picture: from a file of any raster format to RGB pixels, and from there to a network's square.
+"""Reading one picture: from a file of any raster format to RGB pixels.
 
 The output of every function is a new RGB `PIL.Image.Image`; nothing here keeps a file open.
 """
@@ -28,8 +28,6 @@ FORMATS = (
 
 MAX_PIXELS = 64_000_000
 """The most pixels decoded for one picture: 8,000 x 8,000, about 200 MB as RGB."""
-
-FRAMINGS = ("pad", "crop", "squash")
 
 Image.init()
 # Formats this Pillow was built without (AVIF on some systems) are passed over.
@@ -77,7 +75,7 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
 
     Raises PictureError with the reason, whatever is wrong with the file.
     """
-    colour = _colour(background)
+    colour = colour_of(background)
     if isinstance(source, Image.Image):
         return _guarded(lambda: _to_rgb(source, frame, colour, math.inf))
     with _opened(source) as image:
@@ -85,38 +83,8 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
         return _guarded(lambda: _to_rgb(image, frame, colour, max_pixels))
 
 
-def fit(
-    image: Image.Image,
-    size: int,
-    framing: str = "pad",
-    *,
-    background: str = "white",
-    crop_pct: float = 0.875,
-    resample: Image.Resampling = Image.Resampling.BICUBIC,
-) -> Image.Image:
-    """Bring an RGB picture to `size` x `size` pixels.
-
-    framing: "pad" shrinks the whole picture and pads the rest with `background` (letterbox); "crop" takes the
-        central square of `crop_pct` times the shorter side (how ImageNet networks are evaluated); "squash"
-        stretches the picture to the square.
-    """
-    if framing == "squash":
-        return image.resize((size, size), resample)
-    width, height = image.size
-    if framing == "crop":
-        side = crop_pct * min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        return image.resize((size, size), resample, box=(left, top, left + side, top + side))
-    if framing != "pad":
-        raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
-    scale = size / max(width, height)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    square = Image.new("RGB", (size, size), _colour(background))
-    square.paste(image.resize(inner, resample), ((size - inner[0]) // 2, (size - inner[1]) // 2))
-    return square
-
-
-def _colour(background: str) -> tuple[int, int, int]:
+def colour_of(background: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of a colour's name or #rrggbb."""
     try:
         return ImageColor.getrgb(background)[:3]
     except (ValueError, AttributeError, TypeError):

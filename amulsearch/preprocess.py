@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .errors import ModelError
-from .pictures import fit
+from .errors import ModelError, QueryError
+from .pictures import colour_of
+
+FRAMINGS = ("pad", "crop", "squash")
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,34 @@ class OwnTransform:
 
     def describe(self) -> dict:
         return {"transform": repr(self.transform)}
+
+
+def fit(
+    image: Image.Image,
+    size: int,
+    framing: str = "pad",
+    *,
+    background: str = "white",
+    crop_pct: float = 0.875,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
+    """Bring an RGB picture to `size` x `size` pixels.
+
+    framing: "pad" shrinks the whole picture and pads the rest with `background` (letterbox); "crop" takes the
+        central square of `crop_pct` times the shorter side (how ImageNet networks are evaluated); "squash"
+        stretches the picture to the square.
+    """
+    if framing == "squash":
+        return image.resize((size, size), resample)
+    width, height = image.size
+    if framing == "crop":
+        side = crop_pct * min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        return image.resize((size, size), resample, box=(left, top, left + side, top + side))
+    if framing != "pad":
+        raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
+    scale = size / max(width, height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    square = Image.new("RGB", (size, size), colour_of(background))
+    square.paste(image.resize(inner, resample), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return square

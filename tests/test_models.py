@@ -253,7 +253,9 @@ def test_a_network_of_one_s_own(photographs):
         expected = module(torch.from_numpy(values.astype(np.float32))).numpy()
     vectors = am.embed(image, model, ["logits", "penultimate", "0"])
     assert close(vectors["logits"], expected)
-    assert close(vectors["penultimate"] @ module[4].weight.numpy().T + module[4].bias.numpy(), expected)
+    assert close(
+        vectors["penultimate"] @ module[4].weight.detach().numpy().T + module[4].bias.detach().numpy(), expected
+    )
     assert vectors["0"].shape == (1, 4)
 
 

@@ -163,7 +163,7 @@ def test_wrong_arguments_are_told(small_folder):
     with pytest.raises(QueryError, match="at least one model"):
         extract(collection, [])
     features = extract(collection, MODEL, "logits")
-    with pytest.raises(QueryError, match="there are .'squeezenet1_1'"):
+    with pytest.raises(QueryError, match=r"there are .'squeezenet1_1'"):
         features["vgg19", "logits"]
 
 
