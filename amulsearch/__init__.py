@@ -10,6 +10,7 @@ from .annoy_index import AnnoyIndex
 from .collection import Collection
 from .ensemble import fuse, fuse_all
 from .errors import AmulsearchError, ModelError, PictureError, QueryError, StoreError
+from .evaluation import Evaluation, Relevance, evaluate
 from .extraction import embed, extract
 from .features import Features, FeatureSet
 from .index import ExactIndex
@@ -22,15 +23,18 @@ __all__ = [
     "AmulsearchError",
     "AnnoyIndex",
     "Collection",
+    "Evaluation",
     "ExactIndex",
     "FeatureSet",
     "Features",
     "ModelError",
     "PictureError",
     "QueryError",
+    "Relevance",
     "Store",
     "StoreError",
     "embed",
+    "evaluate",
     "extract",
     "fit",
     "fuse",

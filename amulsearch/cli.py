@@ -3,6 +3,7 @@
     amulsearch models  [--json]
     amulsearch index   FOLDER --store DIR [--models A,B] [--layers logits,penultimate] [--framing pad|crop|squash]
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
+    amulsearch evaluate --store DIR [--json]
 
 An error is one line on standard error that says what to do, and the exit status is 2.
 """
@@ -22,6 +23,7 @@ from .annoy_index import AnnoyIndex
 from .collection import Collection
 from .ensemble import METHODS, fuse
 from .errors import AmulsearchError, QueryError, StoreError
+from .evaluation import Relevance, evaluate
 from .extraction import extract
 from .pictures import open_image
 from .preprocess import FRAMINGS
@@ -82,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--json", action="store_true", help="print JSON")
     output.add_argument("--grid", metavar="FILE.png", help="draw the query and its neighbours")
     command.set_defaults(run=_query)
+
+    command = commands.add_parser("evaluate", help="measure what is stored against the folders as labels")
+    command.add_argument("--store", required=True, metavar="DIR", help="what `amulsearch index` made")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_evaluate)
     return parser
 
 
@@ -161,6 +168,24 @@ def _query(options) -> None:
         for name, table in lists.items():
             measure = "distance" if "distance" in table else "score"
             print(f"{name}\n{table[['rank', 'id', measure, 'label']].to_string(index=False)}\n")
+
+
+def _evaluate(options) -> None:
+    store = Store.open(options.store)
+    collection = store.collection()
+    relevance = Relevance.from_labels(collection.ids, collection.labels)
+    systems = []
+    for (model, layer), features in store.features().items():
+        result = evaluate(features, relevance)
+        low, high = result.interval("AP")
+        mean = result.mean()
+        systems.append({"model": model, "layer": layer, **mean.to_dict(), "mAP_low": low, "mAP_high": high})
+    if options.json:
+        asked = {"queries": len(result.per_query), "excluded": result.excluded}
+        print(json.dumps({**asked, "systems": systems}, ensure_ascii=False, indent=1))
+        return
+    print(f"{len(result.per_query)} queries, {result.excluded} left out because nothing has their label")
+    print(pd.DataFrame(systems).to_string(index=False, float_format="%.3f"))
 
 
 def _open_indexes(store: Store, names: str | None, layer: str | None) -> dict[str, AnnoyIndex]:

@@ -23,6 +23,7 @@ import pandas as pd
 
 from .collection import COLUMNS, Collection, plain_text
 from .errors import StoreError
+from .features import Features
 
 FORMAT = 1
 Key = tuple[str, str]  # (id, digest of the file)
@@ -102,6 +103,21 @@ class Store:
     def current(self) -> dict[tuple[str, str], dict]:
         """The fingerprints of the features last extracted: (model, layer) -> fingerprint."""
         return {(entry["model"], entry["layer"]): entry for entry in self._state["current"].values()}
+
+    def features(self) -> dict[tuple[str, str], Features]:
+        """The features of the collection as last extracted: (model, layer) -> Features, memory maps."""
+        collection = self.collection()
+        digests = collection.table["digest"].tolist()
+        keys = list(zip(collection.ids, digests, strict=True))
+        found = {}
+        for name, made_by in self.current().items():
+            file = self.feature_file(made_by)
+            if any(key not in file.rows for key in keys):
+                raise StoreError(f"{self.folder} lacks features of {' '.join(name)}: index the folder again")
+            found[name] = Features(file.arrange(keys), collection.ids, collection.labels, made_by, digests)
+        if not found:
+            raise StoreError(f"{self.folder} holds no features: index the folder again")
+        return found
 
     def index_path(self, model: str, layer: str) -> Path:
         """Where the Annoy index of a model's layer lies."""

@@ -1,6 +1,6 @@
 """Run the notebooks in order; leave their figures, and a page of each, below build/.
 
-    python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03]
+    python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03] [--solutions]
 """
 
 import argparse
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--only", help="run the notebooks whose names start so, as 03")
     parser.add_argument("--solutions", action="store_true", help="run the solutions of the exercises instead")
     parser.add_argument("--build", default=str(HERE.parent / "build"), help="where results go")
+    parser.add_argument("--store", help="where features are kept; by default below the results")
     options = parser.parse_args()
     images, build = Path(options.images).expanduser().resolve(), Path(options.build).resolve()
     if not images.is_dir():
@@ -36,7 +37,7 @@ def main() -> int:
         "IMAGES": str(images),
         "MODELS": options.models,
         "K": options.k,
-        "STORE": str(build / store_name(images)),
+        "STORE": str(Path(options.store).resolve() if options.store else build / store_name(images)),
         "FIGURES": str(build / "figures"),
     }
     for folder in ("figures", "notebooks"):

@@ -24,6 +24,18 @@ def cartoons(openclipart) -> am.Collection:
 
 
 @pytest.fixture(scope="session")
+def store() -> Path:
+    """The store that `make notebooks` fills, so that nothing is extracted twice."""
+    return Path(os.environ.get("AMULSEARCH_TEST_STORE", ROOT / "build" / "store"))
+
+
+@pytest.fixture(scope="session")
+def bundled_features(cartoons, store) -> am.FeatureSet:
+    """The bundled cartoons through the four bundled networks: logits and penultimate, framing "pad"."""
+    return am.extract(cartoons, am.models.BUNDLED, ["logits", "penultimate"], store=store, progress=False)
+
+
+@pytest.fixture(scope="session")
 def photographs() -> dict[str, Path]:
     """Three photographs that scikit-image carries."""
     import skimage

@@ -98,6 +98,25 @@ def test_a_path_into_the_collection_is_its_id_and_a_new_picture_is_not(indexed, 
     assert new[0]["distance"] == pytest.approx(0, abs=0.02)
 
 
+def test_evaluate_measures_what_is_stored(indexed, capsys):
+    folder, store = indexed
+    assert main(["evaluate", "--store", str(store), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["queries"], answer["excluded"]) == (20, 0)
+    features = am.extract(am.Collection.from_folder(folder), MODELS, ["logits", "penultimate"])
+    assert [(system["model"], system["layer"]) for system in answer["systems"]] == list(features)
+    for system in answer["systems"]:
+        own = features[system["model"], system["layer"]]
+        first = [
+            am.ExactIndex.build(own).query(id, 1)["label"].iat[0] == label
+            for id, label in zip(own.ids, own.labels, strict=True)
+        ]
+        assert system["P@1"] == pytest.approx(np.mean(first), abs=0.051)
+        assert system["mAP_low"] < system["mAP"] < system["mAP_high"]
+    assert main(["evaluate", "--store", str(store)]) == 0
+    assert "20 queries" in capsys.readouterr().out
+
+
 def test_grid_is_a_picture_with_a_column_a_model(indexed, tmp_path, capsys):
     folder, store = indexed
     sizes = {}

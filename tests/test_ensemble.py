@@ -1,9 +1,10 @@
 """Each fusion against scores worked out by hand on three small lists."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from amulsearch import QueryError, fuse
+from amulsearch import ExactIndex, QueryError, fuse, fuse_all, query_all
 from amulsearch.ensemble import METHODS
 from amulsearch.search import neighbours
 
@@ -91,3 +92,26 @@ def test_wrong_use_is_told(lists):
         fuse([], "vote")
     with pytest.raises(QueryError, match="whole number"):
         fuse(lists, "vote", n=0)
+
+
+@pytest.mark.parametrize("n", [None, 3, 40])
+@pytest.mark.parametrize("method", METHODS)
+def test_fusing_all_at_once_is_fusing_each(method, n):
+    rng = np.random.default_rng(5)
+    ids = [f"{row:02}.png" for row in range(50)]
+    vectors = rng.standard_normal((50, 6))
+    indexes = {seed: ExactIndex.build(vectors + rng.standard_normal((50, 6)), ids) for seed in ("a", "b", "c")}
+    rows, scores = fuse_all({name: index.all_neighbours(12) for name, index in indexes.items()}, method, n=n, k=20)
+    assert rows.shape == scores.shape == (50, 20)
+    for row, id in enumerate(ids):
+        table = fuse(query_all(indexes, id, 12), method, n=n, k=20)
+        named = rows[row] >= 0
+        assert [ids[place] for place in rows[row][named]] == table["id"].tolist()
+        assert scores[row][named] == pytest.approx(table["score"].to_numpy())
+        assert np.isnan(scores[row][~named]).all()
+
+
+def test_lists_of_different_collections_are_not_fused():
+    lists = [(np.zeros((count, 1), dtype=int), np.zeros((count, 1))) for count in (3, 4)]
+    with pytest.raises(QueryError, match="different collections"):
+        fuse_all(lists)

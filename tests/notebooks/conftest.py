@@ -1,24 +1,13 @@
-"""What the tests of the notebooks share: the features of the bundled cartoons, and the numbers a notebook states."""
+"""What the tests of the notebooks share: the numbers that a notebook states."""
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-import amulsearch as am
-
 ROOT = Path(__file__).resolve().parents[2]
-STORE = Path(os.environ.get("AMULSEARCH_TEST_STORE", ROOT / "build" / "store"))
-"""The store that `make notebooks` fills, so that nothing is extracted twice."""
-
-
-@pytest.fixture(scope="session")
-def bundled_features(cartoons) -> am.FeatureSet:
-    """The bundled cartoons through the four bundled networks: logits and penultimate, framing "pad"."""
-    return am.extract(cartoons, am.models.BUNDLED, ["logits", "penultimate"], store=STORE, progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,116 @@
+"""The numbers that notebook 03 and its solutions state of the bundled cartoons."""
+
+import annoy
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import ImageOps
+
+import amulsearch as am
+
+NOTEBOOK = "03_nearest_neighbours"
+SOLUTIONS = f"solutions/{NOTEBOOK}"
+NAME = am.models.BUNDLED[-1]
+GUITAR = "recreation/music/guitar_jarno_vasamaa1.webp"
+
+
+@pytest.fixture(scope="module")
+def vectors(bundled_features) -> am.Features:
+    return bundled_features[NAME, "penultimate"]
+
+
+@pytest.fixture(scope="module")
+def exact(vectors) -> am.ExactIndex:
+    return am.ExactIndex.build(vectors)
+
+
+def test_queries(exact, bundled_features, stated):
+    assert all("guitar" in id for id in exact.query(GUITAR, 4)["id"])
+    found = exact.query(ImageOps.mirror(bundled_features.collection.open(GUITAR)), 2)
+    assert found["id"][0] == GUITAR
+    assert stated(NOTEBOOK, r"first at a distance of (\.\d+)") == pytest.approx(found["distance"][0], abs=0.01)
+    assert stated(NOTEBOOK, r"than the second at (\.\d+)") == pytest.approx(found["distance"][1], abs=0.01)
+
+
+def test_what_a_distance_says(exact, bundled_features, stated):
+    cartoons = bundled_features.collection
+    asked = cartoons.sample(500)
+    first = pd.concat([exact.query(id, 1) for id in asked]).set_axis(asked).sort_values("distance")
+    right = first["label"] == pd.Series(cartoons.labels, index=cartoons.ids)[first.index]
+    about = {"abs": 0.017}  # two pictures of the 125
+    assert stated(NOTEBOOK, r"nearest neighbours (\d+) % have") == pytest.approx(right.iloc[:125].mean(), **about)
+    assert stated(NOTEBOOK, r"with the farthest, (\d+) %") == pytest.approx(right.iloc[-125:].mean(), **about)
+    assert stated(NOTEBOOK, r"neighbours are about (\d) away") == pytest.approx(first["distance"].iloc[-5:], abs=0.05)
+
+
+def test_recall(vectors, tmp_path, stated):
+    index = am.AnnoyIndex.build(vectors, n_trees=50)
+    assert stated(NOTEBOOK, r"recall in the bundled cartoons is (\.\d+)") == pytest.approx(index.recall(10), abs=0.003)
+    one, five = (am.AnnoyIndex.build(vectors, n_trees=n_trees) for n_trees in (1, 5))
+    assert one.recall(10, sample=100, search_k=1000) == 1
+    recall = five.recall(10, sample=100, search_k=1000)
+    assert stated(NOTEBOOK, r"`search_k` find less, (\.\d+),") == pytest.approx(recall, abs=0.015)
+
+    # A tree that cuts once is a root, its two leaves, and a copy of the root at the end; a node has three whole
+    # numbers and a vector.
+    width = vectors.vectors.shape[1]
+    nodes = index.save(tmp_path / "index.ann").stat().st_size / (4 * (3 + width)) - len(vectors)
+    assert nodes / 50 == pytest.approx(4, abs=0.2)
+    assert stated(NOTEBOOK, r"vectors have numbers, here (\d+)\.") == width
+    deep = len(vectors) / (32 + 2) * (width + 2)  # pictures in a forest of as many leaves, with the full vectors
+    assert stated(NOTEBOOK, r"as one over ([\d,]+) pictures") == pytest.approx(deep, rel=0.1)
+
+
+def test_curves(vectors, stated):
+    centred = vectors.vectors - vectors.vectors.mean(axis=0)
+    short = centred @ np.linalg.svd(centred, full_matrices=False)[2][:32].T
+    fifty, one = (am.AnnoyIndex.build(short, vectors.ids, n_trees=n_trees) for n_trees in (50, 1))
+    for pattern, index, search_k in (
+        (r"recall rises from (\.\d+) at", fifty, 10),
+        (r"to (\.\d+) at 100 and", fifty, 100),
+        (r"and (\.\d+) at 1000", fifty, 1000),
+        (r"At `search_k=100`, one tree finds (\.\d+)", one, 100),
+    ):
+        recall = index.recall(10, sample=100, search_k=search_k)
+        assert stated(NOTEBOOK, pattern) == pytest.approx(recall, abs=0.02)
+
+
+def test_annoy_alone_opens_the_index_of_another_network(bundled_features, tmp_path):
+    other = bundled_features[am.models.BUNDLED[-2], "penultimate"]
+    path = am.AnnoyIndex.build(other, n_trees=5).save(tmp_path / "other.ann")
+    assert annoy.AnnoyIndex(bundled_features[NAME, "penultimate"].vectors.shape[1], "angular").load(str(path))
+
+
+def test_solution_1(exact, bundled_features, stated):
+    digest = dict(zip(exact.ids, bundled_features.collection.table["digest"], strict=True))
+    first = [(id, exact.query(id, 1).iloc[0]) for id in exact.ids]
+    pairs = {
+        frozenset((id, row["id"])) for id, row in first if row["distance"] < 0.15 and digest[id] != digest[row["id"]]
+    }
+    assert stated(SOLUTIONS, r"there are (\d+) such pairs") == len(pairs)
+
+
+def test_solution_2(exact):
+    pair = ["food/fruit/banana.webp", "food/fruit/an_apple_01.webp"]
+    found = exact.query(sum(exact.vector(id) for id in pair), 3)["id"].tolist()
+    assert set(found[:2]) == set(pair) and "orange" in found[2]
+
+
+def test_solution_3(vectors, bundled_features, stated):
+    cartoons = bundled_features.collection
+    asked, label = cartoons.sample(100), dict(zip(cartoons.ids, cartoons.labels, strict=True))
+    found = {}
+    for metric in ("angular", "euclidean", "manhattan"):
+        index = am.ExactIndex.build(vectors, metric=metric)
+        found[metric] = {id: index.query(id, 10) for id in asked}
+    right = {metric: np.mean([lists[id]["label"] == label[id] for id in asked]) for metric, lists in found.items()}
+    shared = {
+        metric: np.mean([lists[id]["id"].isin(found["angular"][id]["id"]) for id in asked])
+        for metric, lists in found.items()
+    }
+    about = {"abs": 0.01}
+    assert stated(SOLUTIONS, r"euclidean distance keeps (\d+) %") == pytest.approx(shared["euclidean"], **about)
+    assert stated(SOLUTIONS, r"manhattan distance (\d+) %") == pytest.approx(shared["manhattan"], **about)
+    assert stated(SOLUTIONS, r"only a little, from (\.\d+) to") == pytest.approx(right["angular"], **about)
+    assert stated(SOLUTIONS, r"from \.\d+ to (\.\d+) and") == pytest.approx(right["euclidean"], **about)
+    assert stated(SOLUTIONS, r"to \.\d+ and (\.\d+)\.") == pytest.approx(right["manhattan"], **about)
