@@ -135,11 +135,11 @@ def _query(collection: Collection, query) -> tuple[Image.Image, str, str | None]
 def _axes(rows: int, columns: int, title: str | None, named: bool = False):
     """A figure of square tiles, each with room for its caption of two lines, and the axes as rows of columns."""
     top = 0.12 + (0.3 if title else 0) + (0.38 if named else 0)
-    width, height = columns * TILE + 0.2, rows * (TILE + 0.32) + top
+    width, height = columns * TILE + 0.2, rows * (TILE + 0.32) + 0.1 + top
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
     plt.close(figure)  # or a notebook would draw it twice, and keep it
     figure.subplots_adjust(
-        left=0.1 / width, right=1 - 0.1 / width, bottom=0.4 / height, top=1 - top / height, wspace=0.08, hspace=0.32
+        left=0.1 / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - top / height, wspace=0.08, hspace=0.32
     )
     for axis in axes.flat:
         axis.set_axis_off()

@@ -1,6 +1,6 @@
 """Run the notebooks in order; leave their figures, and a page of each, below build/.
 
-    python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03] [--solutions]
+python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03] [--solutions]
 """
 
 import argparse
@@ -31,8 +31,8 @@ def main() -> int:
     if not images.is_dir():
         print(f"{images} is not a folder: give IMAGES=FOLDER", file=sys.stderr)
         return 2
-    folder = HERE / "solutions" if options.solutions else HERE
-    notebooks = sorted(path for path in folder.glob("[0-9][0-9]_*.ipynb") if path.name.startswith(options.only or ""))
+    below = "solutions" if options.solutions else "."
+    notebooks = sorted((HERE / below).glob(f"{options.only or '[0-9][0-9]'}*_*.ipynb"))
     parameters = {
         "IMAGES": str(images),
         "MODELS": options.models,
@@ -40,13 +40,13 @@ def main() -> int:
         "STORE": str(Path(options.store).resolve() if options.store else build / store_name(images)),
         "FIGURES": str(build / "figures"),
     }
-    for folder in ("figures", "notebooks"):
-        (build / folder).mkdir(parents=True, exist_ok=True)
+    pages = build / "notebooks" / below
+    pages.mkdir(parents=True, exist_ok=True)
     for place, notebook in enumerate(notebooks, 1):
         print(f"{place} of {len(notebooks)}: {notebook.stem}", flush=True)
-        if not run(notebook, build / "notebooks", parameters):
+        if not run(notebook, pages, parameters):
             return 1
-    print(f"\nFigures: {build / 'figures'}\nPages:   {build / 'notebooks'}")
+    print(f"\nFigures: {build / 'figures'}\nPages:   {pages}")
     return 0
 
 

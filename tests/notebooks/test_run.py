@@ -20,9 +20,9 @@ def run(*arguments):
     return done.stdout
 
 
-def assert_results(build, figures=True):
+def assert_results(build, pages="notebooks", figures=True):
     """A page for each notebook, and figures that hold more than one colour."""
-    assert sorted(path.stem for path in (build / "notebooks").glob("*.html")) == NOTEBOOKS
+    assert sorted(path.stem for path in (build / pages).glob("*.html")) == NOTEBOOKS
     for path in (build / "figures").glob("*.png"):
         pixels = np.asarray(Image.open(path).convert("L"))
         assert pixels.std() > 5, path
@@ -35,7 +35,7 @@ def assert_results(build, figures=True):
 def test_on_the_bundled_cartoons(solutions, bundled_features, store, tmp_path):
     printed = run("--build", tmp_path, "--store", store, *(["--solutions"] if solutions else []))
     assert str(tmp_path / "notebooks") in printed
-    assert_results(tmp_path, figures=not solutions)
+    assert_results(tmp_path, "notebooks/solutions" if solutions else "notebooks", figures=not solutions)
 
 
 def test_on_a_flat_folder_of_twelve_pictures(openclipart, tmp_path):

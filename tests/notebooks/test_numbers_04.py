@@ -1,0 +1,144 @@
+"""The numbers that notebook 04 and its solutions state."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import amulsearch as am
+
+NAME, SOLUTIONS = "04_comparing_models", "solutions/04_comparing_models"
+SQUEEZENET, LITE2 = "squeezenet1_1", "tf_efficientnet_lite2"
+TIGER = "animals/mammals/big_cats/tigre03_architetto_franc_01.webp"
+PIE = "food/desserts/pie_pumpkin.webp"
+PERSON = "people/utente_singolo_architett_01.webp"
+ANT = "animals/bugs/formicona_architetto_fra_01.webp"
+TURTLE = "animals/turtle_jurgen_gaeremyn_01.webp"
+SIGN = "transportation/roadsigns/roundabout.webp"
+
+
+@pytest.fixture(scope="module")
+def found(bundled_features):
+    """Rows (N, 4) of the neighbours, by model and layer."""
+    return {key: am.ExactIndex.build(features).all_neighbours(4)[0] for key, features in bundled_features.items()}
+
+
+@pytest.fixture(scope="module")
+def same(found, cartoons):
+    return {key: am.same_label(rows, cartoons.labels) for key, rows in found.items()}
+
+
+@pytest.fixture(scope="module")
+def lists(found, cartoons):
+    """The ids of the four neighbours by logits, by model, of a query."""
+
+    def of(id):
+        row = cartoons.ids.index(id)
+        return {model: [cartoons.ids[place] for place in found[model, "logits"][row]] for model in am.models.BUNDLED}
+
+    return of
+
+
+def test_what_is_said_of_the_six_figures(lists, stated):
+    tigers = lists(TIGER)
+    assert {frozenset(ids) for ids in tigers.values()} == {frozenset(tigers[SQUEEZENET])}
+    assert len({tuple(ids) for ids in tigers.values()}) == 3
+
+    pies = lists(PIE)
+    twin = PIE.replace("pie_pumpkin", "pie_pumpkin_bw")
+    assert pies[SQUEEZENET][0] == twin
+    assert all("/pie_" in id for id in pies[SQUEEZENET])
+    for model in am.models.BUNDLED[1:]:
+        assert "pizza" in pies[model][0]
+        assert twin not in pies[model]
+
+    people = {model: sum(id.startswith("people/") and id.count("/") == 1 for id in ids)
+              for model, ids in lists(PERSON).items()}  # fmt: skip
+    assert people.pop(SQUEEZENET) == 4
+    assert max(people.values()) == 1
+
+    ants = lists(ANT)
+    assert all(id.startswith("food/") for id in ants.pop(LITE2))
+    for ids in ants.values():
+        assert ids[0].startswith("animals/bugs/")
+        assert sum(id.startswith("animals/bugs/") for id in ids) == 2
+
+    assert not any("turtle" in id for ids in lists(TURTLE).values() for id in ids)
+
+    signs = [id for ids in lists(SIGN).values() for id in ids]
+    framed = sum(id.startswith("transportation/roadsigns/") for id in signs)
+    assert framed == stated(NAME, r"have a blue frame, (\d+) of the 16")
+
+
+def test_squeezenet_is_never_negative(bundled_features):
+    assert bundled_features[SQUEEZENET, "logits"].vectors.min() >= 0
+    assert bundled_features[LITE2, "logits"].vectors.min() < 0
+
+
+def test_agreement(found, stated):
+    first = pd.DataFrame({model: found[model, "logits"][:, 0] for model in am.models.BUNDLED})
+    agreed = (first.nunique(axis=1) == 1).mean()
+    assert agreed == pytest.approx(stated(NAME, r"agree on the first neighbour for ([\d.]+) %"), abs=0.006)
+    rows = {model: found[model, "logits"] for model in am.models.BUNDLED}
+    shared = pd.DataFrame({a: {b: (rows[a][:, :, None] == rows[b][:, None]).sum() / rows[a].size
+                               for b in rows} for a in rows})  # fmt: skip
+    family = shared.iloc[1:, 1:].to_numpy()[np.triu_indices(3, 1)]
+    assert ((family > 0.44) & (family < 0.5)).all()
+    assert ((shared[SQUEEZENET][1:] > 0.3) & (shared[SQUEEZENET][1:] < 0.36)).all()
+
+
+def test_precision(same, stated):
+    first = pd.DataFrame({key: hits[:, 0] for key, hits in same.items()}).mean().unstack()
+    four = pd.DataFrame({key: hits.mean(axis=1) for key, hits in same.items()}).mean().unstack()
+    logits, penultimate = first["logits"], first["penultimate"]
+    assert logits[SQUEEZENET] == pytest.approx(stated(NAME, r"`squeezenet1_1` is right for ([\d.]+) %"), abs=0.003)
+    assert logits[LITE2] == pytest.approx(stated(NAME, r"and that of `lite2` for ([\d.]+) %"), abs=0.003)
+    points = stated(NAME, r"The difference is small, ([\d.]+) points")
+    assert 100 * (logits[LITE2] - logits[SQUEEZENET]) == pytest.approx(points, abs=0.3)
+    assert penultimate[LITE2] == pytest.approx(stated(NAME, r"P@1 and comes to ([\d.]+) %"), abs=0.003)
+    points = stated(NAME, r"`lite2` gains ([\d.]+) points at P@1")
+    assert 100 * (penultimate - logits)[LITE2] == pytest.approx(points, abs=0.3)
+    assert logits.idxmin() == penultimate.idxmin() == SQUEEZENET
+    assert (penultimate > logits - 0.003).all()  # of squeezenet1_1 by two pictures: "next to nothing"
+    assert (four["penultimate"] > four["logits"]).all()
+
+
+def test_precision_with_the_top_folder(found, cartoons, stated):
+    top = [label.split("/")[0] for label in cartoons.labels]
+    broad = pd.Series({key: am.same_label(rows, top)[:, 0].mean() for key, rows in found.items()}).unstack()
+    number = stated(NAME, r"with the penultimate layer is now ([\d.]+) %")
+    assert broad["penultimate"][LITE2] == pytest.approx(number, abs=0.003)
+    assert (broad["penultimate"] > broad["logits"] + 0.005).tolist() == [False, True, True, True]
+
+
+def test_who_wins_alone(same, cartoons, stated):
+    hits = pd.DataFrame({model: same[model, "logits"].sum(axis=1) for model in am.models.BUNDLED})
+    alone = {model: (hits[model] > hits.drop(columns=model).max(axis=1)).sum() for model in hits}
+    assert alone[SQUEEZENET] == pytest.approx(stated(NAME, r"alone is best for (\d+) pictures"), abs=3)
+    assert alone[LITE2] == pytest.approx(stated(NAME, r"more than `lite2` with (\d+)"), abs=3)
+    none = (hits.max(axis=1) == 0).sum()
+    assert none == pytest.approx(stated(NAME, r"For (\d+) pictures, 16 % of all"), abs=3)
+    assert none / len(cartoons) == pytest.approx(0.16, abs=0.006)
+
+
+def test_solutions(found, same, cartoons, stated):
+    row = {id: place for place, id in enumerate(cartoons.ids)}
+    twins = [(id, id.replace("_bw", "")) for id in cartoons.ids if "_bw" in id and id.replace("_bw", "") in row]
+    assert len(twins) == stated(SOLUTIONS, r"there are (\d+) twins")
+    black, coloured = np.array([[row[twin], row[drawing]] for twin, drawing in twins]).T
+    share = pd.Series({key: (rows[black, 0] == coloured).mean() for key, rows in found.items()}).unstack()
+    number = stated(SOLUTIONS, r"finds the most, (\d+) % with the penultimate")
+    assert share["penultimate"][SQUEEZENET] == pytest.approx(number, abs=0.01)
+    number = stated(SOLUTIONS, r"`lite2` the fewest, (\d+) %")
+    assert share["penultimate"][LITE2] == pytest.approx(number, abs=0.01)
+    assert share.idxmax().tolist() == [SQUEEZENET] * 2
+    assert share.idxmin().tolist() == [LITE2] * 2
+
+    together = np.concatenate([found[model, "logits"] for model in am.models.BUNDLED], axis=1)
+    different = np.array([len(set(rows)) for rows in together])
+    assert (different == 4).sum() == pytest.approx(stated(SOLUTIONS, r"the same four for (\d+) queries"), abs=2)
+    assert (different == 16).sum() == pytest.approx(stated(SOLUTIONS, r"For (\d+) queries no picture"), abs=2)
+    right = same[LITE2, "logits"].mean(axis=1)
+    number = stated(SOLUTIONS, r"less is right: (\d+) % of what")
+    assert right[different == 4].mean() == pytest.approx(number, abs=0.02)
+    number = stated(SOLUTIONS, r"where they agree, (\d+) % where")
+    assert right[different == 16].mean() == pytest.approx(number, abs=0.03)

@@ -1,0 +1,142 @@
+"""The numbers that notebook 05 and its solutions state."""
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import amulsearch as am
+
+NAME, SOLUTIONS = "05_ensembles", "solutions/05_ensembles"
+SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
+BULB = "electronics/bulb/bulb.webp"
+DAMSELFLY = "animals/bugs/damselfly_leigh_purdie_r.webp"
+BUTTERFLY = "animals/bugs/farfalla_contorno_archit_01.webp"
+DRAGONFLY = "animals/bugs/blue_dragonfly_ghuul_ghu_01.webp"
+SWORD = "tools/weapons/longsword_01.webp"
+PLANE = "transportation/vehicles/aircraft_jarno_vasamaa4.webp"
+
+
+@pytest.fixture(scope="module")
+def indexes(bundled_features):
+    return {model: am.ExactIndex.build(bundled_features[model, "penultimate"]) for model in am.models.BUNDLED}
+
+
+@pytest.fixture(scope="module")
+def found(indexes):
+    return {model: index.all_neighbours(50) for model, index in indexes.items()}
+
+
+@pytest.fixture(scope="module")
+def hits(cartoons):
+    """Rows (N, k) -> P@1 of each query, and P@5."""
+
+    def of(rows):
+        same = am.same_label(rows[:, :5], cartoons.labels)
+        return same[:, 0], same.mean(axis=1)
+
+    return of
+
+
+def right(table, label):
+    return (table["label"] == label).tolist()
+
+
+def test_what_is_said_of_the_bulb_and_the_butterfly(indexes):
+    lists = am.query_all(indexes, BULB, 10)
+    vote = am.fuse(lists, "vote")
+    assert (vote["score"] == 3).sum() == 5
+    assert vote["score"].max() == 3
+    assert right(vote.head(5), "electronics/bulb") == [True] * 4 + [False]
+    assert max(sum(right(table.head(4), "electronics/bulb")) for table in lists.values()) == 3
+
+    lists = am.query_all(indexes, BUTTERFLY, 10)
+    assert [sum(right(table.head(4), "animals/bugs")) for table in lists.values()] == [3, 0, 0, 0]
+    for method in ("vote", "combsum"):
+        assert not any(right(am.fuse(lists, method, k=4), "animals/bugs"))
+    assert am.fuse(lists, "vote")["score"].iloc[0] == 4
+
+
+def test_what_is_said_of_the_damselfly(indexes):
+    lists = am.query_all(indexes, DAMSELFLY, 10)
+    rank = pd.DataFrame({model: table.set_index("id")["rank"] for model, table in lists.items()})
+    assert rank.loc[DRAGONFLY].tolist()[1:] == [1, 1, 1]
+    assert np.isnan(rank.loc[DRAGONFLY, SQUEEZENET])
+    assert rank.loc[PLANE].tolist() == [2, 5, 8, 10]
+    assert rank.loc[SWORD, [SQUEEZENET, LITE1]].tolist() == [1, 5]
+    order = {method: am.fuse(lists, method, k=4)["id"].tolist() for method in am.ensemble.METHODS}
+    assert order["vote"][:3] == [SWORD, PLANE, DRAGONFLY]
+    assert order["rrf"] == order["vote"]
+    assert order["combsum"][0] == DRAGONFLY
+    assert order["borda"][:2] == order["combmnz"][:2] == [SWORD, DRAGONFLY]
+
+
+def test_ties(found, stated):
+    _, votes = am.fuse_all(found, "vote", n=10, k=40)
+    tied = (votes == votes[:, :1]).sum(axis=1)
+    assert (tied > 1).mean() == pytest.approx(stated(NAME, r"for (\d+) % of the queries the count"), abs=0.006)
+    assert tied.mean() == pytest.approx(stated(NAME, r"on average among ([\d.]+) pictures"), abs=0.06)
+
+
+def test_precision(found, hits, stated):
+    rows, votes = am.fuse_all(found, "vote", n=10, k=40)
+    order = np.argsort(-(votes + np.random.default_rng(0).random(votes.shape)), axis=1)
+    systems = {model: rows for model, (rows, _) in found.items()}
+    systems["by lot"] = np.take_along_axis(rows, order, axis=1)
+    systems |= {f"vote {n}": am.fuse_all(found, "vote", n=n)[0] for n in (4, 10)}
+    methods = ["borda", "rrf", "combsum", "combmnz"]
+    systems |= {method: am.fuse_all(found, method, n=10)[0] for method in methods}
+    table = pd.DataFrame({name: [part.mean() for part in hits(rows)] for name, rows in systems.items()}).T
+    for name, sentence in {
+        "by lot": r"the vote of 10 has a P@1 of ([\d.]+)\.",
+        LITE2: r"best single network, `lite2`, has ([\d.]+)",
+        SQUEEZENET: r"the weakest, `squeezenet1_1`, ([\d.]+)\.",
+        "vote 10": r"It comes to ([\d.]+) at P@1",
+        "vote 4": r"does not count at all, comes to ([\d.]+)\.",
+        "combsum": r"`combsum` has the highest P@1, ([\d.]+)\.",
+    }.items():
+        assert table[0][name] == pytest.approx(stated(NAME, sentence), abs=0.003), name
+    models = list(am.models.BUNDLED)
+    assert table[0][models].idxmax() == LITE2
+    assert table[0]["combsum"] > table[0].max() - 0.003
+    assert table[0]["by lot"] < table[0][models].min() + 0.003
+    assert table[1]["by lot"] > table[1][models].max()
+    assert (table.loc[methods] > table.loc[models].max()).all(axis=None)
+    gain = 100 * (table[1][methods] - table[1][LITE2])
+    assert ((gain > 1.5) & (gain < 2.5)).all()
+
+
+def test_wins_and_losses(found, hits, stated):
+    fused, _ = hits(am.fuse_all(found, "combsum", n=10)[0])
+    single, _ = hits(found[LITE2][0])
+    wins, losses = int((fused > single).sum()), int((fused < single).sum())
+    assert wins == pytest.approx(stated(NAME, r"`lite2` wrong for (\d+) pictures"), abs=3)
+    assert losses == pytest.approx(stated(NAME, r"the other way round for (\d+)\."), abs=3)
+    thrown = wins + losses
+    assert thrown == pytest.approx(stated(NAME, r"Throwing a coin (\d+) times"), abs=5)
+    chance = 2 * sum(comb(thrown, heads) for heads in range(max(wins, losses), thrown + 1)) / 2**thrown
+    assert 1 / chance == pytest.approx(stated(NAME, r"about one time in (\d+)"), rel=0.4)
+
+
+def test_solutions(found, hits, bundled_features, stated):
+    vote = {n: hits(am.fuse_all(found, "vote", n=n)[0])[0].mean() for n in (2, 50)}
+    assert vote[2] == pytest.approx(stated(SOLUTIONS, r"falls from ([\d.]+) with lists of two"), abs=0.003)
+    assert vote[50] == pytest.approx(stated(SOLUTIONS, r"with lists of two to ([\d.]+) with"), abs=0.003)
+    steady = [hits(am.fuse_all(found, "combsum", n=n)[0])[0].mean() for n in (4, 10, 20, 50)]
+    assert np.ptp(steady) < 0.005
+
+    pairs = {
+        pair: [part.mean() for part in hits(am.fuse_all([found[name] for name in pair], "combsum", n=10)[0])]
+        for pair in combinations(am.models.BUNDLED, 2)
+    }
+    table = pd.DataFrame(pairs).T
+    assert table[0].idxmax() == (LITE1, LITE2)
+    assert table[0].max() == pytest.approx(stated(SOLUTIONS, r"`lite1` with `lite2`, ([\d.]+) at"), abs=0.003)
+    assert all(SQUEEZENET not in pair for pair in table[1].nlargest(3).index)
+
+    both = {key: am.ExactIndex.build(features).all_neighbours(10) for key, features in bundled_features.items()}
+    first, five = (part.mean() for part in hits(am.fuse_all(both, "combsum")[0]))
+    assert first == pytest.approx(stated(SOLUTIONS, r"it is not: ([\d.]+) against"), abs=0.003)
+    assert five == pytest.approx(stated(SOLUTIONS, r"at P@1 and ([\d.]+) against"), abs=0.003)
