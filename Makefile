@@ -17,14 +17,14 @@ BIN := .venv/bin
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv: a few minutes, once (Annoy is compiled here)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[notebooks,fast,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[notebooks,fast,dev]'
 	@touch $@
 
 notebooks: .venv/ready
 	$(BIN)/python notebooks/run.py --images "$(IMAGES)" --models "$(MODELS)" --k "$(K)"
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks

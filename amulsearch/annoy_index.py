@@ -47,7 +47,7 @@ class AnnoyIndex(Index):
         index._annoy = annoy.AnnoyIndex(index.width, metric)
         index._annoy.set_seed(index.seed)
         for row, vector in enumerate(features.vectors):
-            index._annoy.add_item(row, vector)
+            index._annoy.add_item(row, vector.tolist())  # Annoy reads a memory map a number at a time, slowly
         index._annoy.build(index.n_trees, index.n_jobs)
         return index
 

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import shutil
 import tempfile
@@ -32,7 +33,10 @@ def store() -> Path:
 @pytest.fixture(scope="session")
 def bundled_features(cartoons, store) -> am.FeatureSet:
     """The bundled cartoons through the four bundled networks: logits and penultimate, framing "pad"."""
-    return am.extract(cartoons, am.models.BUNDLED, ["logits", "penultimate"], store=store, progress=False)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with (store.parent / "store.lock").open("w") as lock:  # the tests run in two processes, one of which extracts
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return am.extract(cartoons, am.models.BUNDLED, ["logits", "penultimate"], store=store, progress=False)
 
 
 @pytest.fixture(scope="session")
