@@ -161,17 +161,21 @@ def evaluate(
 
 def cosine(vectors: np.ndarray) -> np.ndarray:
     """Cosine similarities (N, N) float32 of vectors (N, D)."""
-    unit = np.asarray(vectors, dtype=np.float32)
-    unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    unit = _unit(vectors)
     return unit @ unit.T
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """The vectors at length 1, (N, D) float32; a zero vector stays zero, and is similar to none."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _similarities(system, relevance: Relevance) -> Callable[[np.ndarray], np.ndarray]:
     if isinstance(system, Features):
         if system.ids != relevance.ids:
             raise QueryError("the features and the relevance are not of the same pictures in the same order")
-        unit = np.asarray(system.vectors, dtype=np.float32)
-        unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+        unit = _unit(system.vectors)
         return lambda rows: unit[rows] @ unit.T
     if isinstance(system, np.ndarray):
         if system.shape != (len(relevance.ids),) * 2:

@@ -67,7 +67,8 @@ def _load(model: Model, saved_at: int) -> Network:
     try:
         state = model.weights.read()  # before building: a missing file is told at once
     except ModelError as error:
-        raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(models.ready())}") from None
+        ready = [name for name in models.ready() if models.TABLE[name] != model]  # its own file may be the damaged one
+        raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(ready)}") from None
     module = model.build()
     if state is not None:
         _fill(module, state, model)

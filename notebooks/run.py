@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
 BUNDLED = HERE.parent / "data" / "openclipart"
 
 # The kernel waits for a debugger of frozen modules otherwise, and says so in every notebook.
@@ -60,6 +61,7 @@ def store_name(images: Path) -> str:
 def run(notebook: Path, output: Path, parameters: dict) -> bool:
     """Execute one notebook with a fresh kernel and write it as a page; whether it ended well."""
     import nbconvert
+    import nbformat
     import papermill
 
     executed = output / notebook.name
@@ -71,7 +73,11 @@ def run(notebook: Path, output: Path, parameters: dict) -> bool:
         print(f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}", file=sys.stderr)
         print(f"The notebook as far as it came: {executed}", file=sys.stderr)
         return False
-    page, _ = nbconvert.HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_filename(executed)
+    done = nbformat.read(executed, as_version=4)
+    for cell in done.cells:
+        if cell.cell_type == "code":  # a page has no kernel: a progress bar in it would stand still at its first step
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    page, _ = nbconvert.HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(done)
     executed.with_suffix(".html").write_text(page, encoding="utf-8")
     return True
 
