@@ -63,11 +63,10 @@ def extract(
         raise QueryError("give at least one model and one layer")
     if store is not None:
         store.save_collection(collection)
-    rows: Rows = {}
-    for model in records:
-        for layer in layers:
-            made_by = fingerprint(model, layer, framing, collection)
-            rows[model.name, layer] = store.feature_file(made_by) if store else MemoryRows()
+    made_by = {
+        (model.name, layer): fingerprint(model, layer, framing, collection) for model in records for layer in layers
+    }
+    rows: Rows = {name: store.feature_file(made) if store else MemoryRows() for name, made in made_by.items()}
     keys = list(zip(collection.ids, collection.table["digest"], strict=True))
     run = _Run(rows, keys, collection, records, layers, framing)
     run.fetch_weights()
@@ -76,17 +75,16 @@ def extract(
     if run.rejected:
         collection = _without(collection, run.rejected)
         keys = [key for key in keys if key[0] not in run.rejected]
-    features = {}
-    for model in records:
-        for layer in layers:
-            made_by = fingerprint(model, layer, framing, collection)
-            vectors = rows[model.name, layer].arrange(keys)
-            digests = [digest for _, digest in keys]
-            features[model.name, layer] = Features(vectors, collection.ids, collection.labels, made_by, digests, model)
-            if store is not None:
-                store.set_current(made_by)
+    digests = [digest for _, digest in keys]
+    record_of = {model.name: model for model in records}
+    features = {
+        (name, layer): Features(
+            rows[name, layer].arrange(keys), collection.ids, collection.labels, made, digests, record_of[name]
+        )
+        for (name, layer), made in made_by.items()
+    }
     if store is not None:
-        store.save_collection(collection)
+        store.save_collection(collection, current=made_by.values())
     return FeatureSet(collection, features, extracted=len(run.wanted) - len(run.rejected))
 
 

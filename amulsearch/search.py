@@ -9,8 +9,6 @@ import pandas as pd
 
 from .errors import QueryError
 
-COLUMNS = ["rank", "id", "distance", "label", "model", "layer"]
-
 
 def neighbours(
     ids: Sequence[str],

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -67,8 +68,11 @@ class Store:
             raise StoreError(f"the store {self.folder} cannot be made: {error.strerror}") from None
         write_json(self.folder / "store.json", self._state)
 
-    def save_collection(self, collection: Collection) -> None:
-        """Keep the table. A store belongs to one collection: refused where no picture is the same as before."""
+    def save_collection(self, collection: Collection, current: Iterable[dict] = ()) -> None:
+        """Keep the table. A store belongs to one collection: refused where no picture is the same as before.
+
+        current: fingerprints of the features that are from now on those of their model and layer, see `features`.
+        """
         before = self._state.get("collection")
         if before and before["folder"] != str(collection.folder):
             known = {(row["id"], row["digest"]) for row in before["table"]}
@@ -82,6 +86,7 @@ class Store:
             "rejected": json.loads(collection.rejected.to_json(orient="records")),
             **{name: getattr(collection, name) for name in ("passed_over", "frame", "background", "max_pixels")},
         }
+        self._state["current"] |= {f"{made_by['model']} {made_by['layer']}": made_by for made_by in current}
         self._write()
 
     def collection(self) -> Collection:
@@ -94,11 +99,6 @@ class Store:
     def feature_file(self, fingerprint: dict) -> FeatureFile:
         """The rows of one fingerprint, empty where there are none yet."""
         return FeatureFile(self.folder / "features" / _names(fingerprint, "-" + key_of(fingerprint)), fingerprint)
-
-    def set_current(self, fingerprint: dict) -> None:
-        """Make these features the ones that `features` opens for their model and layer."""
-        self._state["current"][f"{fingerprint['model']} {fingerprint['layer']}"] = fingerprint
-        self._write()
 
     def current(self) -> dict[tuple[str, str], dict]:
         """The fingerprints of the features last extracted: (model, layer) -> fingerprint."""
