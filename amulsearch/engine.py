@@ -37,7 +37,7 @@ def engine_for(
     for layer in layers:
         network.tap(layer)  # an unknown layer is told now
     if network.device.type == "cpu" and importlib.util.find_spec("openvino"):
-        path = _converted_path(model, layers)
+        path = _converted_path(model, network.blank().shape[-1], layers)
         if path.exists():
             return OpenVinoEngine(network, layers, path)
         if pictures >= WORTH_CONVERTING:
@@ -137,13 +137,15 @@ def _convert(openvino, network: Network, layers: list[str], path: Path):
     return graph
 
 
-def _converted_path(model: Model, layers: list[str]) -> Path:
+def _converted_path(model: Model, size: int, layers: list[str]) -> Path:
     from importlib.metadata import version
 
-    made_of = {**model.describe(), "layers": layers, "batch": BATCH, "openvino": version("openvino")}
+    name = model.name.partition("@")[0]  # a mirrored view is the same graph
+    made_of = {"model": name, "weights": model.weights.identity, "size": size, "layers": layers}
+    made_of |= {"batch": BATCH, "openvino": version("openvino")}
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    return cache / "amulsearch" / f"{model.name.replace('/', '-')}-{key}.xml"
+    return cache / "amulsearch" / f"{name.replace('/', '-')}-{key}.xml"
 
 
 def _import_openvino():

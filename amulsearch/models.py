@@ -134,11 +134,15 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
 
     name: one of `TABLE`; any other torchvision classifier, as `resnet18` (weights IMAGENET1K_V1) or
         `resnet18.IMAGENET1K_V2`-like with the weights' name after a dot; any timm classifier, as
-        `timm/mobilenetv3_small_100.lamb_in1k`.
+        `timm/mobilenetv3_small_100.lamb_in1k`. `@mirror` after a name is the network looking at mirrored pictures,
+        `@320` at pictures of 320 x 320 pixels: views, see `transforms.average`.
     weights: a checkpoint file of your own for this architecture (a state dict), instead of the usual weights.
 
     Raises ModelError for an unknown name.
     """
+    if isinstance(name, str) and "@" in name:
+        base, _, view = name.rpartition("@")
+        return _seen(get(base, weights), view)
     model = name if isinstance(name, Model) else TABLE.get(name) or _other(name)
     if weights is None:
         return model
@@ -146,6 +150,19 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
     own = OwnFile(str(weights))
     return replace(model, weights=own, preprocess=preprocess, rename=None, licence="not known", source=str(weights))
+
+
+def _seen(model: Model, view: str) -> Model:
+    """The network of a record with its pictures mirrored, or brought to another size."""
+    if isinstance(model.preprocess, OwnTransform):
+        raise ModelError(f"{model.name} prepares its pictures itself: it has no views")
+    if view == "mirror":
+        changed = {"mirror": True}
+    elif view.isdecimal() and 32 <= int(view) <= 2048:
+        changed = {"size": int(view)}
+    else:
+        raise ModelError(f"{model.name}@{view}: a view is @mirror, or @ and a size of 32 to 2048 pixels")
+    return replace(model, name=f"{model.name}@{view}", preprocess=replace(model.preprocess, **changed))
 
 
 def own(

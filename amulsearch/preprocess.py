@@ -20,7 +20,7 @@ class Preprocess:
     """From an RGB picture to a network's input, as its weights were trained.
 
     size: pixels of a side; mean, std: for each channel in the order of `channels`, for pixel values 0..255;
-    crop_pct: the part of the shorter side that the framing "crop" keeps.
+    crop_pct: the part of the shorter side that the framing "crop" keeps; mirror: left and right are exchanged.
     """
 
     size: int = 224
@@ -29,12 +29,14 @@ class Preprocess:
     channels: str = "RGB"
     interpolation: str = "bilinear"
     crop_pct: float = 0.875
+    mirror: bool = False
 
     def pixels(self, image: Image.Image, framing: str, background: str) -> np.ndarray:
         """(size, size, 3) uint8, in the order of `channels`."""
         resample = Image.Resampling[self.interpolation.upper()]
         square = fit(image, self.size, framing, background=background, crop_pct=self.crop_pct, resample=resample)
         pixels = np.asarray(square)
+        pixels = pixels[:, ::-1] if self.mirror else pixels
         return pixels[..., ::-1] if self.channels == "BGR" else pixels
 
     def batch(self, pixels: list[np.ndarray]) -> np.ndarray:
