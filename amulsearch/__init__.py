@@ -5,7 +5,7 @@ Importing this needs neither torch nor matplotlib; they are imported when a netw
 
 import importlib
 
-from . import models
+from . import models, transforms
 from .annoy_index import AnnoyIndex
 from .collection import Collection
 from .ensemble import fuse, fuse_all
@@ -16,10 +16,21 @@ from .features import Features, FeatureSet
 from .index import ExactIndex
 from .pictures import open_image
 from .preprocess import fit
+from .presets import BEST
+from .reranking import KReciprocal, QueryExpansion
 from .search import query_all, same_label
 from .store import Store
+from .transforms import PCA, Expansion, average, concatenate
 
 __all__ = [
+    "BEST",
+    "PCA",
+    "Expansion",
+    "KReciprocal",
+    "QueryExpansion",
+    "average",
+    "concatenate",
+    "transforms",
     "AmulsearchError",
     "AnnoyIndex",
     "Collection",

@@ -11,6 +11,7 @@ from pathlib import Path
 import annoy
 import numpy as np
 
+from .encoding import save_fitted
 from .errors import AmulsearchError, QueryError, StoreError
 from .features import Features
 from .index import ExactIndex, Index, as_features, row_of, unit
@@ -97,6 +98,7 @@ class AnnoyIndex(Index):
             "n_jobs": self.n_jobs,
             "annoy": version("annoy"),
         }
+        save_fitted(path.with_suffix(".npz"), self.makers)
         path = save_with_sidecar(path, write, {**settings, **self._sidecar()})
         self._annoy.load(str(path))
         return path
@@ -112,7 +114,7 @@ class AnnoyIndex(Index):
         index = cls.__new__(cls)
         for name in ("metric", "width", "n_trees", "seed", "n_jobs"):
             setattr(index, name, sidecar[name])
-        index._describe(sidecar["ids"], sidecar["labels"], sidecar["fingerprint"], sidecar["content"], model)
+        index._restore(path, sidecar, model)
         index._annoy = annoy.AnnoyIndex(index.width, index.metric)
         try:
             index._annoy.load(str(path))

@@ -5,6 +5,8 @@
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
     amulsearch evaluate --store DIR [--json]
 
+`--preset best` in place of --models and --layers does all three with the best recipe there is.
+
 An error is one line on standard error that says what to do, and the exit status is 2.
 """
 
@@ -16,6 +18,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from . import models
@@ -25,8 +28,10 @@ from .ensemble import METHODS, fuse
 from .errors import AmulsearchError, QueryError, StoreError
 from .evaluation import Relevance, evaluate
 from .extraction import extract
+from .features import Features
 from .pictures import open_image
 from .preprocess import FRAMINGS
+from .presets import PRESETS
 from .search import check_k, query_all
 from .store import Store
 
@@ -71,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--models", default="bundled", metavar="A,B", help="networks, or bundled, or blog")
     command.add_argument("--layers", default="logits,penultimate", metavar="A,B", help="default: logits,penultimate")
     command.add_argument("--framing", default="pad", choices=FRAMINGS, help="how a picture becomes a square")
+    _preset(command)
     command.set_defaults(run=_index)
 
     command = commands.add_parser("query", help="find the pictures most like one")
@@ -80,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--layer", metavar="L", help="layer to ask; default: penultimate where it is indexed")
     command.add_argument("--fuse", choices=METHODS, metavar="METHOD", help=f"one list of all: {', '.join(METHODS)}")
     command.add_argument("-k", type=int, default=4, metavar="K", help="how many neighbours (default 4)")
+    _preset(command)
     output = command.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON")
     output.add_argument("--grid", metavar="FILE.png", help="draw the query and its neighbours")
@@ -88,8 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="measure what is stored against the folders as labels")
     command.add_argument("--store", required=True, metavar="DIR", help="what `amulsearch index` made")
     command.add_argument("--json", action="store_true", help="print JSON")
+    _preset(command)
     command.set_defaults(run=_evaluate)
     return parser
+
+
+def _preset(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", choices=PRESETS, help="a whole recipe in place of models and layers")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,8 +123,13 @@ def _models(options) -> None:
 def _index(options) -> None:
     collection = Collection.from_folder(options.folder)
     store = Store(options.store)
+    if options.preset:
+        features = PRESETS[options.preset].features(collection, store=store, framing=options.framing)
+        _build(store.preset_path(options.preset), features)
+        print(f"{len(features)} pictures indexed with the preset {options.preset}, in {store.folder}")
+        return
     features = extract(collection, options.models, options.layers.split(","), framing=options.framing, store=store)
-    built = sum(_build(store, made) for made in features.values())
+    built = sum(_build(store.index_path(*key), made) for key, made in features.items())
     _report_rejected(features.rejected)
     print(
         f"{len(features.collection)} pictures, {len(features.rejected)} rejected, {features.extracted} extracted, "
@@ -120,9 +137,8 @@ def _index(options) -> None:
     )
 
 
-def _build(store: Store, features) -> bool:
+def _build(path: Path, features: Features) -> bool:
     """Build and save an index, unless the stored one is of the same features."""
-    path = store.index_path(features.fingerprint["model"], features.fingerprint["layer"])
     try:
         if AnnoyIndex.open(path).content == features.content:
             return False
@@ -142,7 +158,12 @@ def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
 def _query(options) -> None:
     store = Store.open(options.store)
     collection = store.collection()
-    indexes = _open_indexes(store, options.models, options.layer)
+    if options.preset and (options.models or options.layer or options.fuse):
+        raise QueryError("a preset says which models and layers are asked: leave out --models, --layer and --fuse")
+    if options.preset:
+        indexes = {options.preset: _open_preset(store, options.preset)}
+    else:
+        indexes = _open_indexes(store, options.models, options.layer)
     query = _as_query(options.query, collection)
     k = check_k(options.k, len(collection) - isinstance(query, str), "pictures to choose from")
     if options.fuse is None:
@@ -175,7 +196,13 @@ def _evaluate(options) -> None:
     collection = store.collection()
     relevance = Relevance.from_labels(collection.ids, collection.labels)
     systems = []
-    for (model, layer), features in store.features().items():
+    if options.preset:
+        index = _open_preset(store, options.preset)
+        stored = Features(np.stack([index.vector(id) for id in index.ids]), index.ids)
+        found = {(options.preset, index.fingerprint["layer"]): stored}
+    else:
+        found = store.features()
+    for (model, layer), features in found.items():
         result = evaluate(features, relevance)
         low, high = result.interval("AP")
         mean = result.mean()
@@ -202,6 +229,19 @@ def _open_indexes(store: Store, names: str | None, layer: str | None) -> dict[st
         has = "; ".join(f"{model} {of}" for model, of in paths)
         raise StoreError(f"{store.folder} has no index of {', '.join(missing) or 'any model'} {layer}; it has {has}")
     return {name: AnnoyIndex.open(paths[name, layer]) for name in wanted}
+
+
+def _open_preset(store: Store, name: str) -> AnnoyIndex:
+    path = store.preset_path(name)
+    if not path.exists():
+        folder = store.collection().folder
+        raise StoreError(
+            f"no preset is indexed: run `amulsearch index {folder} --store {store.folder} --preset {name}`"
+        )
+    index = AnnoyIndex.open(path)
+    if index.ids != store.collection().ids:
+        raise StoreError(f"the collection has changed since: run `amulsearch index` with --preset {name} again")
+    return index
 
 
 def _as_query(query: str, collection: Collection):

@@ -15,6 +15,7 @@ import pandas as pd
 
 from .errors import QueryError
 from .features import Features
+from .transforms import unit
 
 METRICS = ("P@1", "P@5", "R-precision", "MAP@R", "AP", "nDCG@10")
 BLOCK = 256
@@ -161,26 +162,24 @@ def evaluate(
 
 def cosine(vectors: np.ndarray) -> np.ndarray:
     """Cosine similarities (N, N) float32 of vectors (N, D)."""
-    unit = _unit(vectors)
-    return unit @ unit.T
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """The vectors at length 1, (N, D) float32; a zero vector stays zero, and is similar to none."""
-    vectors = np.asarray(vectors, dtype=np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    vectors = unit(vectors)
+    return vectors @ vectors.T
 
 
 def _similarities(system, relevance: Relevance) -> Callable[[np.ndarray], np.ndarray]:
     if isinstance(system, Features):
         if system.ids != relevance.ids:
             raise QueryError("the features and the relevance are not of the same pictures in the same order")
-        unit = _unit(system.vectors)
-        return lambda rows: unit[rows] @ unit.T
+        vectors = unit(system.vectors)
+        return lambda rows: vectors[rows] @ vectors.T
     if isinstance(system, np.ndarray):
         if system.shape != (len(relevance.ids),) * 2:
             raise QueryError(f"similarities of shape {system.shape} do not fit {len(relevance.ids)} pictures")
         return lambda rows: system[rows]
+    if hasattr(system, "similarities"):
+        if system.ids != relevance.ids:
+            raise QueryError("the index and the relevance are not of the same pictures in the same order")
+        return system.similarities
     if callable(system):
         return system
     raise QueryError(f"a system is Features, a matrix of similarities or a function, not a {type(system).__name__}")

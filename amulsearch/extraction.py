@@ -79,7 +79,7 @@ def extract(
     record_of = {model.name: model for model in records}
     features = {
         (name, layer): Features(
-            rows[name, layer].arrange(keys), collection.ids, collection.labels, made, digests, record_of[name]
+            rows[name, layer].arrange(keys), collection.ids, collection.labels, made, digests, (record_of[name],)
         )
         for (name, layer), made in made_by.items()
     }

@@ -22,7 +22,7 @@ class Features:
     ids: N strings; labels: N strings or None.
     fingerprint: what made the vectors (model, weights, layer, preprocessing, framing, ...); empty for your own.
     digests: what the pictures' files were, N strings; empty for your own vectors.
-    model: the record that can make the vector of a new picture, or None.
+    makers: the record of the network, and the fitted transforms, that make the vector of a new picture.
     """
 
     vectors: np.ndarray
@@ -30,7 +30,7 @@ class Features:
     labels: list[str | None] = field(default_factory=list)
     fingerprint: Mapping = field(default_factory=dict)
     digests: list[str] = field(default_factory=list)
-    model: Model | None = None
+    makers: tuple = ()
 
     def __post_init__(self) -> None:
         vectors = np.asanyarray(self.vectors)

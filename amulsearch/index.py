@@ -6,7 +6,7 @@ Opening a stored index and asking by id needs neither torch nor matplotlib.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from . import models
+from .encoding import encode, open_fitted, save_fitted
 from .errors import QueryError, StoreError
-from .extraction import embed
 from .features import Features
 from .record import Model
 from .search import check_k, neighbours
@@ -38,12 +37,18 @@ class Index:
         _check_vectors(features, metric)
         self.metric = metric
         self.width = features.vectors.shape[1]
-        self._describe(features.ids, features.labels, dict(features.fingerprint), features.content, features.model)
+        self._describe(features.ids, features.labels, dict(features.fingerprint), features.content, features.makers)
 
-    def _describe(self, ids, labels, fingerprint: dict, content: str, model: Model | None) -> None:
+    def _describe(self, ids, labels, fingerprint: dict, content: str, makers: Iterable) -> None:
         self.ids, self.labels, self.fingerprint, self.content = list(ids), list(labels), fingerprint, content
-        self.model = model
+        self.makers = tuple(makers)
         self._row = {id: row for row, id in enumerate(self.ids)}
+
+    def _restore(self, path: Path, sidecar: dict, model: Model | None) -> None:
+        """What the sidecar and the file of the fitted transforms beside it say."""
+        makers = [model] if model else []
+        makers += open_fitted(path.with_suffix(".npz"), sidecar["fingerprint"])
+        self._describe(sidecar["ids"], sidecar["labels"], sidecar["fingerprint"], sidecar["content"], makers)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -105,14 +110,9 @@ class Index:
         return query
 
     def _embed(self, image: Image.Image) -> np.ndarray:
-        made_by = self.fingerprint
-        if not made_by:
+        if not self.fingerprint:
             raise QueryError("the index is of vectors without a model: ask by id or by vector")
-        model = self.model or models.get(made_by["model"])
-        if {name: made_by[name] for name in model.describe()} != model.describe():
-            raise QueryError(f"the index was made with other weights or preprocessing of {model.name}: build it anew")
-        made = embed(image, model, made_by["layer"], framing=made_by["framing"], background=made_by["background"])
-        return made[made_by["layer"]][0]
+        return encode(image, self.fingerprint, self.makers)
 
     def _sidecar(self) -> dict:
         return {
@@ -201,6 +201,7 @@ class ExactIndex(Index):
             with temporary.open("wb") as file:
                 np.save(file, self._vectors)
 
+        save_fitted(path.with_suffix(".npz"), self.makers)
         return save_with_sidecar(path, write, self._sidecar())
 
     @classmethod
@@ -209,7 +210,7 @@ class ExactIndex(Index):
         path, sidecar = open_sidecar(Path(path).with_suffix(".npy"), cls)
         index = cls.__new__(cls)
         index.metric, index.width = sidecar["metric"], sidecar["width"]
-        index._describe(sidecar["ids"], sidecar["labels"], sidecar["fingerprint"], sidecar["content"], model)
+        index._restore(path, sidecar, model)
         try:
             index._vectors = np.load(path, mmap_mode="r")
         except ValueError as error:

@@ -1,0 +1,97 @@
+"""The vector of a new picture, made as that of the collection was: a fingerprint is a tree that says how."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from . import models
+from .errors import QueryError, StoreError
+from .extraction import embed
+from .record import Model
+from .transforms import PCA, Expansion, Transform, unit
+
+
+def encode(image: Image.Image, made_by: Mapping, makers: Iterable[Model | Transform]) -> np.ndarray:
+    """The vector (D,) float32 of a new picture, made as a fingerprint says.
+
+    makers: records of your own networks, and the fitted transforms that the fingerprint names.
+    """
+    records = {maker.name: maker for maker in makers if isinstance(maker, Model)}
+    fitted = {maker.digest: maker for maker in makers if isinstance(maker, Transform)}
+    passes: dict[tuple, list] = {}  # the layers of a network are read in one pass
+    for leaf in _leaves(made_by):
+        passes.setdefault((leaf["model"], leaf["framing"], leaf["background"]), []).append(leaf)
+    known = {}
+    for (name, framing, background), leaves in passes.items():
+        model = records.get(name) or models.get(name)
+        if any({key: leaf[key] for key in model.describe()} != model.describe() for leaf in leaves):
+            raise QueryError(f"the index was made with other weights or preprocessing of {name}: build it anew")
+        layers = list(dict.fromkeys(leaf["layer"] for leaf in leaves))
+        for layer, vectors in embed(image, model, layers, framing=framing, background=background).items():
+            known[name, framing, background, layer] = vectors
+    return _follow(made_by, known, fitted)[0]
+
+
+def save_fitted(path: Path, makers: Iterable[Model | Transform]) -> None:
+    """Keep the fitted transforms in one .npz file; none where there are no transforms."""
+    fitted = [maker for maker in makers if isinstance(maker, Transform)]
+    if not fitted:
+        path.unlink(missing_ok=True)
+        return
+    about = [[one.kind, dict(one.settings), dict(one.source), one.content] for one in fitted]
+    arrays = {f"{place}.{name}": value for place, one in enumerate(fitted) for name, value in one.arrays.items()}
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8), **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def open_fitted(path: Path, made_by: Mapping) -> list[Transform]:
+    """The transforms that a fingerprint names, from the .npz file beside its index."""
+    wanted = set(_fitted_in(made_by))
+    if not wanted:
+        return []
+    kinds, found = {cls.kind: cls for cls in (PCA, Expansion)}, []
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for place, (kind, *about) in enumerate(json.loads(file["about"].tobytes())):
+                arrays = {name.partition(".")[2]: file[name] for name in file.files if name.startswith(f"{place}.")}
+                settings, source, content = about
+                found.append(kinds[kind](settings, arrays, source, content))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): build the index anew") from None
+    if wanted - {one.digest for one in found}:
+        raise StoreError(f"{path} does not hold the transforms that made the index: build the index anew")
+    return found
+
+
+def _leaves(made_by: Mapping) -> list[Mapping]:
+    return [leaf for part in made_by["of"] for leaf in _leaves(part)] if "of" in made_by else [made_by]
+
+
+def _fitted_in(made_by: Mapping) -> list[str]:
+    below = [digest for part in made_by.get("of", ()) for digest in _fitted_in(part)]
+    return [made_by["fitted"], *below] if "fitted" in made_by else below
+
+
+def _follow(made_by: Mapping, known: Mapping, fitted: Mapping[str, Transform]) -> np.ndarray:
+    """The vector (1, D) at a node of the tree."""
+    if "of" not in made_by:
+        return known[tuple(made_by[key] for key in ("model", "framing", "background", "layer"))]
+    parts = [_follow(part, known, fitted) for part in made_by["of"]]
+    if made_by["op"] == "concatenate":
+        return unit(np.concatenate([unit(part) for part in parts], axis=1))
+    if made_by["op"] == "average":
+        return unit(sum(unit(part) for part in parts))
+    return fitted[made_by["fitted"]](parts[0])
