@@ -6,14 +6,17 @@ Importing this needs neither torch nor matplotlib; they are imported when a netw
 import importlib
 
 from . import models, transforms
+from .agreement import cka, disagreement, overlap, rank_biased_overlap
 from .annoy_index import AnnoyIndex
 from .collection import Collection
+from .comparison import Comparison, compare, contributions
 from .ensemble import fuse, fuse_all
 from .errors import AmulsearchError, ModelError, PictureError, QueryError, StoreError
 from .evaluation import Evaluation, Relevance, evaluate
 from .extraction import embed, extract
 from .features import Features, FeatureSet
 from .index import ExactIndex
+from .invariance import known_items, mean_reciprocal_rank
 from .pictures import open_image
 from .preprocess import fit
 from .presets import BEST
@@ -23,6 +26,15 @@ from .store import Store
 from .transforms import PCA, Expansion, average, concatenate
 
 __all__ = [
+    "rank_biased_overlap",
+    "overlap",
+    "known_items",
+    "mean_reciprocal_rank",
+    "disagreement",
+    "contributions",
+    "compare",
+    "cka",
+    "Comparison",
     "BEST",
     "PCA",
     "Expansion",

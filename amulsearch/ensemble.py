@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from .errors import QueryError
+from .features import Features
 from .search import check_k
+from .transforms import unit
 
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
 
@@ -83,6 +85,40 @@ def fuse_all(
     rows = [np.asarray(rows)[:, :n] for rows, _ in pairs]
     likeness = [-np.asarray(distances)[:, :n] for _, distances in pairs]
     return _fused(rows, likeness, method, n, rrf_k, check_k(k, k))[:2]
+
+
+def fused_similarities(
+    parts: Sequence[Features], method: str, *, n: int | None = None, rrf_k: int = 60
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A system for `evaluate`: from rows (B,) to fused scores (B, N) of the exact rankings of several Features.
+
+    n: how many of each list count, by default all. What is in no list scores least; equal votes are ordered by the
+    sum of ranks, as `fuse` does. Raises QueryError for features of different pictures.
+    """
+    if any(part.ids != parts[0].ids for part in parts):
+        raise QueryError("the lists are of different collections: the features must be of the same pictures")
+    count = len(parts[0]) - 1
+    n = _check(list(parts), method, n, [count])
+    vectors = [unit(part.vectors) for part in parts]
+
+    def scores(rows: np.ndarray) -> np.ndarray:
+        own = np.arange(len(rows)), rows
+        total, votes, ranks = 0.0, 0, 0
+        for of in vectors:
+            similarity = (of[rows] @ of.T).astype(np.float64)
+            similarity[own] = -np.inf
+            order = np.argsort(-similarity, axis=1, kind="stable")[:, :n]
+            points = np.zeros(similarity.shape)
+            listed = _points(np.take_along_axis(similarity, order, axis=1), method, n, rrf_k)
+            np.put_along_axis(points, order, listed, axis=1)
+            rank = np.full(similarity.shape, n + 1)
+            np.put_along_axis(rank, order, np.arange(1, n + 1), axis=1)
+            total, votes, ranks = total + points, votes + (rank <= n), ranks + rank
+        if method == "combmnz":
+            total = total * votes
+        return total - ranks / (2 * len(parts) * (n + 1)) if method == "vote" else total
+
+    return scores
 
 
 def _check(lists: list, method: str, n: int | None, lengths: list[int]) -> int:
