@@ -105,7 +105,7 @@ def fused_similarities(
         own = np.arange(len(rows)), rows
         total, votes, ranks = 0.0, 0, 0
         for of in vectors:
-            similarity = (of[rows] @ of.T).astype(np.float64)
+            similarity = -np.sqrt(np.maximum(2 - 2 * (of[rows] @ of.T).astype(np.float64), 0))
             similarity[own] = -np.inf
             order = np.argsort(-similarity, axis=1, kind="stable")[:, :n]
             points = np.zeros(similarity.shape)

@@ -49,7 +49,7 @@ def _caption(image: Image.Image) -> Image.Image:
 
 def _border(image: Image.Image) -> Image.Image:
     """A dark red frame around it, a tenth of the longer side wide."""
-    return ImageOps.expand(image, max(image.size) // 10, fill=(120, 0, 0))
+    return ImageOps.expand(image, max(1, max(image.size) // 10), fill=(120, 0, 0))
 
 
 EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {

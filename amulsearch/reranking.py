@@ -5,6 +5,8 @@ Both answer for pictures of the collection and for new ones, as every index, and
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from .errors import QueryError
@@ -32,9 +34,12 @@ class QueryExpansion(ExactIndex):
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
         """Cosines (B, N) of the moved vectors of these rows with the collection, for `evaluate`."""
-        everything = self._moved._apply(self._vectors, own=True) if not hasattr(self, "_all") else self._all
-        self._all = everything
-        return everything[rows] @ self._vectors.T
+        return self._moved_collection[rows] @ self._vectors.T
+
+    @cached_property
+    def _moved_collection(self) -> np.ndarray:
+        """The vectors of the collection as queries, each moved towards its neighbours but not to itself."""
+        return self._moved._apply(self._vectors, own=True)
 
     def _nearest(self, query: int | np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         if isinstance(query, np.ndarray):

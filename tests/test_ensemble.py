@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from amulsearch import ExactIndex, QueryError, fuse, fuse_all, query_all
-from amulsearch.ensemble import METHODS
+from amulsearch import ExactIndex, Features, QueryError, fuse, fuse_all, query_all
+from amulsearch.ensemble import METHODS, fused_similarities
 from amulsearch.search import neighbours
 
 
@@ -115,3 +115,23 @@ def test_lists_of_different_collections_are_not_fused():
     lists = [(np.zeros((count, 1), dtype=int), np.zeros((count, 1))) for count in (3, 4)]
     with pytest.raises(QueryError, match="different collections"):
         fuse_all(lists)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fused_scores_of_everything_order_as_fuse_all_does(method):
+    rng = np.random.default_rng(3)
+    ids = [str(row) for row in range(30)]
+    parts = [Features(rng.standard_normal((30, 6)), ids) for _ in range(3)]
+    n = 10 if method == "vote" else 29
+    lists = [ExactIndex.build(part).all_neighbours(n) for part in parts]
+    rows, _ = fuse_all(lists, method, n=n, k=8)
+    scores = fused_similarities(parts, method, n=n)(np.arange(30))
+    scores[np.arange(30), np.arange(30)] = -np.inf
+    expected = np.take_along_axis(scores, rows, axis=1)
+    np.testing.assert_allclose(-np.sort(-scores, axis=1)[:, :8], expected, atol=1e-6)
+
+
+def test_features_of_different_pictures_are_not_fused():
+    a, b = (Features(np.eye(3), ids) for ids in ("abc", "abd"))
+    with pytest.raises(QueryError, match="different collections"):
+        fused_similarities([a, b], "rrf")

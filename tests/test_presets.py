@@ -1,0 +1,68 @@
+"""The preset best: on the half of the categories it was not chosen on, on a tiny folder, and on the command line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import amulsearch as am
+from amulsearch.cli import main
+
+
+def test_better_than_the_best_single_network_on_the_other_half(cartoons, bundled_features, store):
+    best = am.BEST.features(cartoons, store=store, progress=False)
+    relevance = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
+    names = np.array(sorted(set(cartoons.labels)))
+    chosen_on = set(names[np.random.default_rng(0).permutation(len(names))[: len(names) // 2]])
+    queries = [id for id, label in zip(cartoons.ids, cartoons.labels, strict=True) if label not in chosen_on]
+    ours = am.evaluate(best, relevance, queries=queries)
+    single = am.evaluate(bundled_features["tf_efficientnet_lite2", "penultimate"], relevance, queries=queries)
+    for metric in ("P@1", "P@5", "AP"):
+        change = ours.compare(single, metric)
+        assert change["low"] > 0, metric
+        assert change["p"] < 0.01, metric
+
+
+def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, bundled_features, store):
+    index = am.AnnoyIndex.build(am.BEST.features(cartoons, store=store, progress=False))
+    for id in cartoons.ids[::400]:
+        assert index.query(cartoons.open(id), 1)["distance"].iloc[0] < 0.3
+        assert id in index.query(cartoons.open(id), 2)["id"].tolist()
+
+
+def test_few_pictures(small_folder, tmp_path):
+    few = am.Collection.from_folder(small_folder / "food", progress=False)
+    features = am.BEST.features(few, progress=False)
+    assert features.vectors.shape == (8, 7)  # no neighbours are added among so few
+    assert np.isfinite(features.vectors).all()
+    for path in sorted((small_folder / "food").rglob("*.webp"))[2:]:
+        path.unlink()
+    with pytest.raises(am.QueryError, match="at least 3 pictures"):
+        am.BEST.features(am.Collection.from_folder(small_folder / "food", progress=False))
+
+
+def test_on_the_command_line(small_folder, tmp_path, capsys):
+    store = str(tmp_path / "store")
+    assert main(["index", str(small_folder), "--store", store, "--preset", "best"]) == 0
+    assert "32 pictures indexed with the preset best" in capsys.readouterr().out
+    id = "food/fruit/" + sorted(path.name for path in (small_folder / "food" / "fruit").iterdir())[0]
+    assert main(["query", id, "--store", store, "--preset", "best", "-k", "3", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [entry["rank"] for entry in results] == [1, 2, 3]
+    copy = shutil.copy(small_folder / id, tmp_path / "new.webp")
+    assert main(["query", str(copy), "--store", store, "--preset", "best", "-k", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["id"] == id
+    assert main(["evaluate", "--store", store, "--preset", "best", "--json"]) == 0
+    (system,) = json.loads(capsys.readouterr().out)["systems"]
+    assert system["model"] == "best"
+    assert 0 < system["mAP"] <= 1
+    assert main(["query", id, "--store", store, "--preset", "best", "--fuse", "rrf"]) == 2
+    assert "leave out --models, --layer and --fuse" in capsys.readouterr().err
+
+
+def test_a_preset_that_is_not_indexed_is_told(small_folder, tmp_path, capsys):
+    store = str(tmp_path / "store")
+    assert main(["index", str(small_folder), "--store", store, "--models", "squeezenet1_1"]) == 0
+    assert main(["evaluate", "--store", store, "--preset", "best"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
