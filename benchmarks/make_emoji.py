@@ -1,0 +1,72 @@
+"""Draw a second collection to test on: the emoji of Debian's Noto font, with the groups of Unicode as folders.
+
+    python benchmarks/make_emoji.py FOLDER
+
+Downloads fonts-noto-color-emoji and unicode-data with apt-get (Debian or Ubuntu), 18 MB. Each emoji is drawn at
+136 x 136 pixels on a transparent ground, once: those with a skin tone are left out. The folder is group/subgroup.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, features
+
+PACKAGES = ("fonts-noto-color-emoji", "unicode-data")
+FONT = "usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
+LIST = "usr/share/unicode/emoji/emoji-test.txt"
+SIDE = 136
+LINE = re.compile(r"([0-9A-F ]+); fully-qualified +# \S+ E[\d.]+ (.*)")
+SKIN_TONES = {chr(code) for code in range(0x1F3FB, 0x1F400)}
+
+
+def unpack(folder: Path) -> None:
+    try:
+        subprocess.run(["apt-get", "download", *PACKAGES], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        for package in folder.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        sys.exit(f"the packages {', '.join(PACKAGES)} cannot be fetched ({error}): use a Debian system that is online")
+
+
+def draw(unpacked: Path, folder: Path) -> int:
+    """Draw all emoji; how many."""
+    font = ImageFont.truetype(str(unpacked / FONT), 109)  # the one size that the font's bitmaps have
+    group = subgroup = ""
+    count = 0
+    for line in (unpacked / LIST).read_text(encoding="utf-8").splitlines():
+        if line.startswith("# group:"):
+            group = line.partition(":")[2].strip()
+        elif line.startswith("# subgroup:"):
+            subgroup = line.partition(":")[2].strip()
+        elif found := LINE.match(line):
+            text = "".join(chr(int(code, 16)) for code in found[1].split())
+            if SKIN_TONES & set(text):
+                continue
+            picture = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0))
+            ImageDraw.Draw(picture).text((0, 4), text, font=font, embedded_color=True)
+            path = folder / group / subgroup / (re.sub("[^a-z0-9]+", "-", found[2].lower()).strip("-") + ".png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+            count += 1
+    return count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="a new folder")
+    folder = parser.parse_args().folder
+    if folder.exists():
+        sys.exit(f"{folder} exists: give a new folder")
+    if not features.check("raqm"):
+        sys.exit("this Pillow cannot join characters to one emoji: install one with libraqm, as its wheels have")
+    with tempfile.TemporaryDirectory() as unpacked:
+        unpack(Path(unpacked))
+        print(f"{draw(Path(unpacked), folder)} emoji in {folder}")
+
+
+if __name__ == "__main__":
+    main()
