@@ -17,8 +17,8 @@ from .record import Model
 from .transforms import PCA, Expansion, Transform, unit
 
 
-def encode(image: Image.Image, made_by: Mapping, makers: Iterable[Model | Transform]) -> np.ndarray:
-    """The vector (D,) float32 of a new picture, made as a fingerprint says.
+def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model | Transform]) -> np.ndarray:
+    """The vectors (B, D) float32 of new pictures, made as a fingerprint says.
 
     makers: records of your own networks, and the fitted transforms that the fingerprint names.
     """
@@ -33,9 +33,9 @@ def encode(image: Image.Image, made_by: Mapping, makers: Iterable[Model | Transf
         if any({key: leaf[key] for key in model.describe()} != model.describe() for leaf in leaves):
             raise QueryError(f"the index was made with other weights or preprocessing of {name}: build it anew")
         layers = list(dict.fromkeys(leaf["layer"] for leaf in leaves))
-        for layer, vectors in embed(image, model, layers, framing=framing, background=background).items():
+        for layer, vectors in embed(images, model, layers, framing=framing, background=background).items():
             known[name, framing, background, layer] = vectors
-    return _follow(made_by, known, fitted)[0]
+    return _follow(made_by, known, fitted)
 
 
 def save_fitted(path: Path, makers: Iterable[Model | Transform]) -> None:
@@ -86,7 +86,7 @@ def _fitted_in(made_by: Mapping) -> list[str]:
 
 
 def _follow(made_by: Mapping, known: Mapping, fitted: Mapping[str, Transform]) -> np.ndarray:
-    """The vector (1, D) at a node of the tree."""
+    """The vectors (B, D) at a node of the tree."""
     if "of" not in made_by:
         return known[tuple(made_by[key] for key in ("model", "framing", "background", "layer"))]
     parts = [_follow(part, known, fitted) for part in made_by["of"]]

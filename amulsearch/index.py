@@ -96,7 +96,7 @@ class Index:
 
     def _as_vector(self, query) -> np.ndarray:
         if isinstance(query, Image.Image):
-            query = self._embed(query)
+            query = self.encode([query])[0]
         query = np.asarray(query)
         if query.dtype.kind not in "fiu" or query.shape != (self.width,):
             raise QueryError(
@@ -109,10 +109,11 @@ class Index:
             raise QueryError("the query vector is zero: it has no angle to any other")
         return query
 
-    def _embed(self, image: Image.Image) -> np.ndarray:
+    def encode(self, images: list[Image.Image]) -> np.ndarray:
+        """The vectors (B, D) float32 of new pictures, made as those of the index were."""
         if not self.fingerprint:
             raise QueryError("the index is of vectors without a model: ask by id or by vector")
-        return encode(image, self.fingerprint, self.makers)
+        return encode(images, self.fingerprint, self.makers)
 
     def _sidecar(self) -> dict:
         return {

@@ -88,8 +88,9 @@ def known_items(
     rows = []
     for id in tqdm(ids, desc="known items", unit="picture", delay=1, disable=not progress):
         image = collection.open(str(id))
-        for name, edit in edits.items():
-            found = index.query(edit(image), len(index))
+        vectors = index.encode([edit(image) for edit in edits.values()])
+        for name, vector in zip(edits, vectors, strict=True):
+            found = index.query(vector, len(index))
             own = found.loc[found["id"] == id, "distance"].iloc[0]
             rows.append((name, str(id), 1 + int((found["distance"] < own - 1e-6).sum())))
     return pd.DataFrame(rows, columns=["edit", "id", "rank"])

@@ -94,11 +94,11 @@ def test_a_new_picture_takes_the_same_way(kind, small_folder, tmp_path):
     index = kind.build(reduced)
     image = collection.open(collection.ids[3])
     expected = reduced.vector(collection.ids[3])
-    np.testing.assert_allclose(index._embed(image), expected, atol=2e-3)
+    np.testing.assert_allclose(index.encode([image])[0], expected, atol=2e-3)
     index.save(tmp_path / "index")
     opened = kind.open(tmp_path / "index")
     assert opened.query(image, 1)["id"].tolist() == [collection.ids[3]]
-    np.testing.assert_allclose(opened._embed(image), index._embed(image), atol=1e-6)
+    np.testing.assert_allclose(opened.encode([image])[0], index.encode([image])[0], atol=1e-6)
 
     data = dict(np.load(tmp_path / "index.npz"))
     np.savez(tmp_path / "index.npz", **{**data, "0.mean": data["0.mean"] + 1})
