@@ -125,7 +125,7 @@ def _index(options) -> None:
     store = Store(options.store)
     if options.preset:
         features = PRESETS[options.preset].features(collection, store=store, framing=options.framing)
-        _build(store.preset_path(options.preset), features)
+        _build(store.index_path("preset", options.preset), features)
         print(f"{len(features)} pictures indexed with the preset {options.preset}, in {store.folder}")
         return
     features = extract(collection, options.models, options.layers.split(","), framing=options.framing, store=store)
@@ -158,12 +158,7 @@ def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
 def _query(options) -> None:
     store = Store.open(options.store)
     collection = store.collection()
-    if options.preset and (options.models or options.layer or options.fuse):
-        raise QueryError("a preset says which models and layers are asked: leave out --models, --layer and --fuse")
-    if options.preset:
-        indexes = {options.preset: _open_preset(store, options.preset)}
-    else:
-        indexes = _open_indexes(store, options.models, options.layer)
+    indexes = _open_indexes(store, options)
     query = _as_query(options.query, collection)
     k = check_k(options.k, len(collection) - isinstance(query, str), "pictures to choose from")
     if options.fuse is None:
@@ -198,8 +193,8 @@ def _evaluate(options) -> None:
     systems = []
     if options.preset:
         index = _open_preset(store, options.preset)
-        stored = Features(np.stack([index.vector(id) for id in index.ids]), index.ids)
-        found = {(options.preset, index.fingerprint["layer"]): stored}
+        vectors = np.stack([index.vector(id) for id in index.ids])
+        found = {(options.preset, index.fingerprint["layer"]): Features(vectors, index.ids)}
     else:
         found = store.features()
     for (model, layer), features in found.items():
@@ -215,8 +210,13 @@ def _evaluate(options) -> None:
     print(pd.DataFrame(systems).to_string(index=False, float_format="%.3f"))
 
 
-def _open_indexes(store: Store, names: str | None, layer: str | None) -> dict[str, AnnoyIndex]:
-    """The indexes to ask, by model, all of one layer."""
+def _open_indexes(store: Store, options) -> dict[str, AnnoyIndex]:
+    """The indexes to ask, by model, all of one layer; or that of a preset."""
+    names, layer = options.models, options.layer
+    if options.preset:
+        if names or layer or options.fuse:
+            raise QueryError("leave out --models, --layer and --fuse: a preset says what is asked")
+        return {options.preset: _open_preset(store, options.preset)}
     paths = store.index_paths()
     layers = list(dict.fromkeys(key[1] for key in paths))
     if not paths:
@@ -232,7 +232,7 @@ def _open_indexes(store: Store, names: str | None, layer: str | None) -> dict[st
 
 
 def _open_preset(store: Store, name: str) -> AnnoyIndex:
-    path = store.preset_path(name)
+    path = store.index_path("preset", name)
     if not path.exists():
         folder = store.collection().folder
         raise StoreError(

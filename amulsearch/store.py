@@ -5,7 +5,7 @@
                              vectors-N.f32  float32, one row a picture, without a header
                              rows-N.jsonl   [id, digest] of each row
     indexes/MODEL/LAYER.ann, .json          an Annoy index and its sidecar
-    presets/NAME.ann, .json, .npz           the same of a preset, and its fitted transforms
+    indexes/preset/NAME.ann, .json, .npz    the same of a preset, and its fitted transforms
 
 Rows are only ever appended to a generation; a new order is a new generation, made current by replacing meta.json.
 """
@@ -121,12 +121,8 @@ class Store:
         return found
 
     def index_path(self, model: str, layer: str) -> Path:
-        """Where the Annoy index of a model's layer lies."""
+        """Where the Annoy index of a model's layer lies; those of presets have the model "preset"."""
         return self.folder / "indexes" / _names({"model": model, "layer": layer}, ".ann")
-
-    def preset_path(self, name: str) -> Path:
-        """Where the Annoy index of a preset lies."""
-        return self.folder / "presets" / f"{name}.ann"
 
     def index_paths(self) -> dict[tuple[str, str], Path]:
         """The indexes there are: (model, layer) -> path, in the order in which their features were extracted."""

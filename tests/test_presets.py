@@ -64,5 +64,6 @@ def test_on_the_command_line(small_folder, tmp_path, capsys):
 def test_a_preset_that_is_not_indexed_is_told(small_folder, tmp_path, capsys):
     store = str(tmp_path / "store")
     assert main(["index", str(small_folder), "--store", store, "--models", "squeezenet1_1"]) == 0
+    capsys.readouterr()
     assert main(["evaluate", "--store", store, "--preset", "best"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

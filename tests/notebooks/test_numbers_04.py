@@ -19,7 +19,11 @@ SIGN = "transportation/roadsigns/roundabout.webp"
 @pytest.fixture(scope="module")
 def found(bundled_features):
     """Rows (N, 4) of the neighbours, by model and layer."""
-    return {key: am.ExactIndex.build(features).all_neighbours(4)[0] for key, features in bundled_features.items()}
+    return {
+        (name, layer): am.ExactIndex.build(bundled_features[name, layer]).all_neighbours(4)[0]
+        for name in am.models.BUNDLED
+        for layer in ("logits", "penultimate")
+    }
 
 
 @pytest.fixture(scope="module")

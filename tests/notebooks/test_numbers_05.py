@@ -136,7 +136,11 @@ def test_solutions(found, hits, bundled_features, stated):
     assert table[0].max() == pytest.approx(stated(SOLUTIONS, r"`lite1` with `lite2`, ([\d.]+) at"), abs=0.003)
     assert all(SQUEEZENET not in pair for pair in table[1].nlargest(3).index)
 
-    both = {key: am.ExactIndex.build(features).all_neighbours(10) for key, features in bundled_features.items()}
+    both = {
+        (name, layer): am.ExactIndex.build(bundled_features[name, layer]).all_neighbours(10)
+        for name in am.models.BUNDLED
+        for layer in ("logits", "penultimate")
+    }
     first, five = (part.mean() for part in hits(am.fuse_all(both, "combsum")[0]))
     assert first == pytest.approx(stated(SOLUTIONS, r"it is not: ([\d.]+) against"), abs=0.003)
     assert five == pytest.approx(stated(SOLUTIONS, r"at P@1 and ([\d.]+) against"), abs=0.003)
