@@ -24,7 +24,7 @@ notebooks: .venv/ready
 	$(BIN)/python notebooks/run.py --images "$(IMAGES)" --models "$(MODELS)" --k "$(K)"
 
 test: .venv/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks

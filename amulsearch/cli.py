@@ -277,7 +277,3 @@ def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
 def _one_line(text: object) -> str:
     """Text with line ends and other characters that a terminal would obey shown as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,8 +4,7 @@
     features/MODEL/LAYER-KEY/meta.json      fingerprint, width, number of the generation
                              vectors-N.f32  float32, one row a picture, without a header
                              rows-N.jsonl   [id, digest] of each row
-    indexes/MODEL/LAYER.ann, .json          an Annoy index and its sidecar
-    indexes/preset/NAME.ann, .json, .npz    the same of a preset, and its fitted transforms
+    indexes/MODEL/LAYER.ann, .json          an Annoy index and its sidecar; those of presets: preset/NAME, with .npz
 
 Rows are only ever appended to a generation; a new order is a new generation, made current by replacing meta.json.
 """

@@ -36,7 +36,8 @@ def compared(features, preset):
 
 @pytest.fixture(scope="module")
 def lists(features):
-    return {name: am.ExactIndex.build(features[name, "penultimate"]).all_neighbours(10)[0] for name in features.models}
+    indexes = {name: am.ExactIndex.build(features[name, "penultimate"]) for name in am.models.BUNDLED}
+    return {name: index.all_neighbours(10)[0] for name, index in indexes.items()}
 
 
 @pytest.fixture
@@ -174,16 +175,15 @@ def test_agreement(cartoons, compared, features, lists, near):
         name: squares[name] / np.linalg.norm(x.T @ x) / np.linalg.norm(centred[LITE2].T @ centred[LITE2])
         for name, x in centred.items()
     }
-    assert cka[LITE0] == pytest.approx(cka[LITE1], abs=0.006)
+    assert cka[LITE0] == pytest.approx(cka[LITE1], abs=0.012)
     near(cka[LITE0], r"in the same order: ([\d.]+) for the siblings", within=0.006)
     near(cka[SQUEEZENET], r"for the siblings and ([\d.]+) for `squeezenet1_1`", within=0.006)
 
     differ = am.disagreement(cartoons.ids, lists)
     castle, drink = differ["id"].head(2)
     assert [castle, drink] == ["buildings/homes/pinkhome3.webp", "food/beverages/softdrink_icon_01.webp"]
-    neighbours = {
-        id: [row for rows in lists.values() for row in rows[cartoons.ids.index(id), :4]] for id in differ["id"]
-    }
+    places = {id: cartoons.ids.index(id) for id in (castle, drink)}
+    neighbours = {id: [row for rows in lists.values() for row in rows[place, :4]] for id, place in places.items()}
     folders = {id: [cartoons.labels[row] for row in neighbours[id]] for id in (castle, drink)}
     assert folders[castle].count("buildings/homes") == 2
     assert "food/beverages" not in folders[drink]
@@ -198,7 +198,9 @@ def test_agreement(cartoons, compared, features, lists, near):
 
 def test_edited_pictures(cartoons, features, compared):
     index = am.ExactIndex.build(features[SQUEEZENET, "penultimate"])
-    found = am.known_items(cartoons, index, sample=12, progress=False)
+    said = ("recompress", "rotate", "caption", "border", "crop", "flip", "colour")
+    edits = {name: am.invariance.EDITS[name] for name in said}
+    found = am.known_items(cartoons, index, edits=edits, sample=12, progress=False)
     first = (found["rank"] == 1).groupby(found["edit"]).sum()
     assert first[["recompress", "rotate", "caption", "border"]].tolist() == [12] * 4
     assert first[["crop", "flip", "colour"]].tolist() == [10] * 3
