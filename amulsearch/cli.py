@@ -126,6 +126,7 @@ def _index(options) -> None:
     if options.preset:
         features = PRESETS[options.preset].features(collection, store=store, framing=options.framing)
         _build(store.index_path("preset", options.preset), features)
+        _report_rejected(store.collection().rejected)
         print(f"{len(features)} pictures indexed with the preset {options.preset}, in {store.folder}")
         return
     features = extract(collection, options.models, options.layers.split(","), framing=options.framing, store=store)

@@ -14,8 +14,6 @@ from .evaluation import Evaluation, Relevance, evaluate
 from .features import Features
 from .search import check_k
 
-System = Features | Callable | object
-
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -40,7 +38,7 @@ def compare(
     transforms: Mapping[str, Callable[[Features], Features]] | None = None,
     fusions: Sequence[str] = (),
     n_vote: int = 10,
-    others: Mapping[str, System] | None = None,
+    others: Mapping[str, object] | None = None,
     baseline: str | None = None,
     metric: str = "mAP",
     queries: Sequence[str] | None = None,
@@ -68,7 +66,7 @@ def compare(
         if one is None:
             raise QueryError("give relevance=, or features whose pictures have labels")
         relevance = Relevance.from_labels(one.ids, one.labels)
-    systems: dict[str, tuple[dict, System]] = {}
+    systems: dict[str, tuple[dict, object]] = {}
     for transform, change in {"": None, **(transforms or {})}.items():
         by_layer: dict[str, list[Features]] = {}
         for (model, layer), made in features.items():

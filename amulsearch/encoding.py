@@ -14,7 +14,7 @@ from . import models
 from .errors import QueryError, StoreError
 from .extraction import embed
 from .record import Model
-from .transforms import PCA, Expansion, Transform, unit
+from .transforms import PCA, Expansion, Transform, combine
 
 
 def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model | Transform]) -> np.ndarray:
@@ -90,8 +90,6 @@ def _follow(made_by: Mapping, known: Mapping, fitted: Mapping[str, Transform]) -
     if "of" not in made_by:
         return known[tuple(made_by[key] for key in ("model", "framing", "background", "layer"))]
     parts = [_follow(part, known, fitted) for part in made_by["of"]]
-    if made_by["op"] == "concatenate":
-        return unit(np.concatenate([unit(part) for part in parts], axis=1))
-    if made_by["op"] == "average":
-        return unit(sum(unit(part) for part in parts))
-    return fitted[made_by["fitted"]](parts[0])
+    if "fitted" in made_by:
+        return fitted[made_by["fitted"]](parts[0])
+    return combine(made_by["op"], parts)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -50,7 +51,7 @@ class Transform:
             made_by |= {**self.settings, "fitted": self.digest}
         return Features(made, vectors.ids, vectors.labels, made_by, vectors.digests, (*vectors.makers, self))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that decides what comes out."""
         sha = hashlib.sha256(json.dumps([self.kind, self.settings, self.source], sort_keys=True).encode())
@@ -177,8 +178,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
 
     The cosine of the result is the mean of the cosines of the parts. Raises QueryError for parts of other pictures.
     """
-    made = np.concatenate([unit(part.vectors) for part in _same_pictures(parts)], axis=1)
-    return _combined("concatenate", parts, unit(made))
+    return _combined("concatenate", _same_pictures(parts))
 
 
 def average(parts: Sequence[Features]) -> Features:
@@ -190,7 +190,13 @@ def average(parts: Sequence[Features]) -> Features:
     widths = {part.vectors.shape[1] for part in _same_pictures(parts)}
     if len(widths) > 1:
         raise QueryError(f"vectors of the widths {sorted(widths)} have no mean: use concatenate")
-    return _combined("average", parts, unit(sum(unit(part.vectors) for part in parts)))
+    return _combined("average", parts)
+
+
+def combine(op: str, parts: Sequence[np.ndarray]) -> np.ndarray:
+    """What `concatenate` and `average` do, on arrays (N, D)."""
+    scaled = [unit(part) for part in parts]
+    return unit(np.concatenate(scaled, axis=1) if op == "concatenate" else sum(scaled))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -220,11 +226,12 @@ def _same_pictures(parts: Sequence[Features]) -> Sequence[Features]:
     return parts
 
 
-def _combined(kind: str, parts: Sequence[Features], vectors: np.ndarray) -> Features:
+def _combined(op: str, parts: Sequence[Features]) -> Features:
     made_by = {}
     if all(part.fingerprint for part in parts):
         layers = dict.fromkeys(part.fingerprint["layer"] for part in parts)
-        made_by = _node(kind, parts, " + ".join(layers))
+        made_by = _node(op, parts, " + ".join(layers))
+    vectors = combine(op, [part.vectors for part in parts])
     makers = tuple({id(maker): maker for part in parts for maker in part.makers}.values())
     return Features(vectors, parts[0].ids, parts[0].labels, made_by, parts[0].digests, makers)
 
