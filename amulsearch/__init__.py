@@ -10,10 +10,11 @@ from .agreement import cka, disagreement, overlap, rank_biased_overlap
 from .annoy_index import AnnoyIndex
 from .collection import Collection
 from .comparison import Comparison, compare, contributions
+from .encoding import embed
 from .ensemble import fuse, fuse_all
 from .errors import AmulsearchError, ModelError, PictureError, QueryError, StoreError
 from .evaluation import Evaluation, Relevance, evaluate
-from .extraction import embed, extract
+from .extraction import extract
 from .features import Features, FeatureSet
 from .index import ExactIndex
 from .invariance import known_items, mean_reciprocal_rank

@@ -2,6 +2,7 @@
 
     amulsearch models  [--json]
     amulsearch index   FOLDER --store DIR [--models A,B] [--layers logits,penultimate] [--framing pad|crop|squash]
+                       [--precision float32|bfloat16|float16|auto]
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
     amulsearch evaluate --store DIR [--json]
 
@@ -76,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--models", default="bundled", metavar="A,B", help="networks, or bundled, or blog")
     command.add_argument("--layers", default="logits,penultimate", metavar="A,B", help="default: logits,penultimate")
     command.add_argument("--framing", default="pad", choices=FRAMINGS, help="how a picture becomes a square")
+    command.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "bfloat16", "float16", "auto"),
+        help="what the networks compute in; auto: the fastest this machine has",
+    )
     _preset(command)
     command.set_defaults(run=_index)
 
@@ -123,13 +130,14 @@ def _models(options) -> None:
 def _index(options) -> None:
     collection = Collection.from_folder(options.folder)
     store = Store(options.store)
+    how = {"framing": options.framing, "precision": options.precision, "store": store}
     if options.preset:
-        features = PRESETS[options.preset].features(collection, store=store, framing=options.framing)
+        features = PRESETS[options.preset].features(collection, **how)
         _build(store.index_path("preset", options.preset), features)
         _report_rejected(store.collection().rejected)
         print(f"{len(features)} pictures indexed with the preset {options.preset}, in {store.folder}")
         return
-    features = extract(collection, options.models, options.layers.split(","), framing=options.framing, store=store)
+    features = extract(collection, options.models, options.layers.split(","), **how)
     built = sum(_build(store.index_path(*key), made) for key, made in features.items())
     _report_rejected(features.rejected)
     print(

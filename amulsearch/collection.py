@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
+from .decoding import Request
 from .errors import AmulsearchError, PictureError, QueryError
 from .pictures import MAX_PIXELS, SUFFIXES, open_image, read_header
 
@@ -65,14 +66,18 @@ class Collection:
             raise AmulsearchError(f"{folder} is not a folder: give the folder that holds the pictures")
         label_of = _labeller(labels)
         names, rejected, passed_over = _walk(folder)
-        results = _scan_all(folder, names, max_pixels, progress)
-        rows = [row for row in results if "reason" not in row]
-        rejected += [row for row in results if "reason" in row]
-        for row in rows:
+        columns: dict[str, list] = {name: [] for name in COLUMNS}  # a row each as an object would take much memory
+        for row in _scan_all(folder, names, max_pixels, progress):
+            if "reason" in row:
+                rejected.append(row)
+                continue
             row["label"] = label_of(row["id"])
-        if rows and isinstance(labels, (Mapping, pd.Series, pd.DataFrame)) and not any(row["label"] for row in rows):
-            raise QueryError(f"the labels name none of the {len(rows)} pictures: their ids look like {rows[0]['id']!r}")
-        table = plain_text(pd.DataFrame(rows, columns=COLUMNS), ["id", "label", "format", "digest"])
+            for name, values in columns.items():
+                values.append(row[name])
+        ids = columns["id"]
+        if ids and isinstance(labels, (Mapping, pd.Series, pd.DataFrame)) and not any(columns["label"]):
+            raise QueryError(f"the labels name none of the {len(ids)} pictures: their ids look like {ids[0]!r}")
+        table = plain_text(pd.DataFrame(columns), ["id", "label", "format", "digest"])
         rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
         if table.empty:
             raise AmulsearchError(
@@ -120,8 +125,15 @@ class Collection:
     def open(self, id: str) -> Image.Image:
         """Open a picture of the collection as RGB, at the collection's frame, background and pixel limit."""
         path = self.path(id)
-        frame = min(self.frame, int(self.table["frames"].iat[self._rows[id]]) - 1)
-        return open_image(path, frame=frame, background=self.background, max_pixels=self.max_pixels)
+        return open_image(path, frame=self._frame(id), background=self.background, max_pixels=self.max_pixels)
+
+    def request(self, id: str, side: int | None = None) -> Request:
+        """What `decode` needs to open a picture as `open` does; side: see `pictures.open_for`."""
+        path, digest = str(self.path(id)), self.table["digest"].iat[self._rows[id]]
+        return Request(path, digest, self._frame(id), self.background, self.max_pixels, side)
+
+    def _frame(self, id: str) -> int:
+        return min(self.frame, int(self.table["frames"].iat[self._rows[id]]) - 1)
 
     def id_of(self, path: str | os.PathLike) -> str | None:
         """The id of a file of this collection, or None where the path is not one of it."""
@@ -185,11 +197,14 @@ def _walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
     return sorted(names), rejected, dict(passed_over)
 
 
-def _scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> list[dict]:
+def _scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> Iterator[dict]:
+    chunks = [names[start : start + 32] for start in range(0, len(names), 32)]
     pool = ThreadPoolExecutor()
     try:
-        scanned = pool.map(lambda name: _scan(folder, name, max_pixels), names)
-        return list(tqdm(scanned, "scan", len(names), unit="picture", delay=2, disable=not progress))
+        with tqdm(total=len(names), desc="scan", unit="picture", delay=2, disable=not progress) as bar:
+            for rows in pool.map(lambda chunk: [_scan(folder, name, max_pixels) for name in chunk], chunks):
+                yield from rows
+                bar.update(len(rows))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the rest of the folder
 

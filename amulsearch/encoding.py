@@ -11,10 +11,43 @@ import numpy as np
 from PIL import Image
 
 from . import models
+from .decoding import Decoded
 from .errors import QueryError, StoreError
-from .extraction import embed
+from .features import canonical_layer
+from .pictures import open_image
 from .record import Model
 from .transforms import PCA, Expansion, Transform, combine
+
+
+def embed(
+    images: Image.Image | list[Image.Image],
+    model: str | Model,
+    layers: str | list | tuple = ("logits", "penultimate"),
+    *,
+    framing: str = "pad",
+    background: str = "white",
+) -> dict[str, np.ndarray]:
+    """The vectors of pictures that are in no collection: layer -> (N, D) float32, as `extract` would give them.
+
+    They are always computed in float32.
+    """
+    record = models.get(model)
+    layers = [layers] if isinstance(layers, str) else layers
+    images = [images] if isinstance(images, Image.Image) else images
+    full = {layer: canonical_layer(layer) for layer in layers}
+    pixels = []
+    for image in images:
+        if not isinstance(image, Image.Image):
+            raise QueryError(f"a picture is a PIL image, as am.open_image gives it, not a {type(image).__name__}")
+        image = image if image.mode == "RGB" else open_image(image, background=background)
+        pixels.append(record.preprocess.pixels(Decoded(np.array(image), image.size), framing, background))
+    from .engine import BATCH  # torch is imported only where a vector is to be computed
+    from .networks import load
+
+    network = load(record)
+    batches = [np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+    parts = [network(batch, list(full.values())) for batch in batches]
+    return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}
 
 
 def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model | Transform]) -> np.ndarray:

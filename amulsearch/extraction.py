@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from tqdm.auto import tqdm
 
 from . import models as model_table
 from .collection import Collection, plain_text
+from .decoding import decode, processors
 from .errors import AmulsearchError, PictureError, QueryError
 from .features import Features, FeatureSet, canonical_layer, fingerprint
-from .pictures import open_image
 from .preprocess import FRAMINGS
 from .record import Model
 from .store import FeatureFile, Key, MemoryRows, Store
@@ -26,10 +25,11 @@ from .store import FeatureFile, Key, MemoryRows, Store
 if TYPE_CHECKING:
     from .engine import OpenVinoEngine, TorchEngine
 
-BATCH = 16
-"""Pictures that go through a network together; larger batches leave the processor's caches and are slower."""
+CHUNK = 16
+"""Pictures that are decoded together."""
 
 Rows = dict[tuple[str, str], FeatureFile | MemoryRows]
+Inputs = dict[str, np.ndarray] | PictureError
 
 
 def extract(
@@ -38,6 +38,7 @@ def extract(
     layers: str | list | tuple = ("logits", "penultimate"),
     *,
     framing: str = "pad",
+    precision: str = "float32",
     store: str | os.PathLike | Store | None = None,
     progress: bool = True,
 ) -> FeatureSet:
@@ -47,6 +48,8 @@ def extract(
     layers: "logits", "penultimate", "last" (the last feature map) or the name of an inner module; a map's name can
         end in ":mean" (default) or ":gem".
     framing: "pad", "crop" or "squash", see `preprocess.fit`.
+    precision: what the networks compute in: "float32"; "bfloat16" or "float16", where the processor or the GPU has them
+        up to several times faster, with neighbours that differ a little; "auto", the fastest this machine has.
     store: a folder that keeps the vectors, so that only pictures that are new or changed are computed next time.
 
     A picture whose pixels cannot be decoded is left out and listed in `result.rejected`. Interrupted, a run with a
@@ -56,6 +59,10 @@ def extract(
         raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
     if store is not None and not isinstance(store, Store):
         store = Store(store)
+    if precision != "float32":
+        from .engine import resolve_precision  # it needs torch
+
+        precision = resolve_precision(precision)
     records = [model_table.get(name) for name in model_table.names_of(models)]
     layers = [layers] if isinstance(layers, str) else layers
     layers = list(dict.fromkeys(canonical_layer(layer) for layer in layers))
@@ -64,11 +71,13 @@ def extract(
     if store is not None:
         store.save_collection(collection)
     made_by = {
-        (model.name, layer): fingerprint(model, layer, framing, collection) for model in records for layer in layers
+        (model.name, layer): fingerprint(model, layer, framing, precision, collection)
+        for model in records
+        for layer in layers
     }
     rows: Rows = {name: store.feature_file(made) if store else MemoryRows() for name, made in made_by.items()}
     keys = list(zip(collection.ids, collection.table["digest"], strict=True))
-    run = _Run(rows, keys, collection, records, layers, framing)
+    run = _Run(rows, keys, collection, records, layers, framing, precision)
     run.fetch_weights()
     if run.wanted:
         run(progress)
@@ -89,10 +98,13 @@ def extract(
 
 
 class _Run:
-    """One pass over the pictures that lack vectors: decoded in threads, batched a model, written as they come."""
+    """One pass over the pictures that lack vectors: decoded once each, batched a model, written as they come."""
 
-    def __init__(self, rows: Rows, keys: list[Key], collection: Collection, models, layers, framing: str):
-        self.rows, self.collection, self.models, self.layers, self.framing = rows, collection, models, layers, framing
+    def __init__(
+        self, rows: Rows, keys: list[Key], collection: Collection, models, layers, framing: str, precision: str
+    ):
+        self.rows, self.keys, self.collection, self.models = rows, keys, collection, models
+        self.layers, self.framing, self.precision = layers, framing, precision
         self.missing = {
             model.name: {key for layer in layers for key in keys if key not in rows[model.name, layer].rows}
             for model in models
@@ -111,16 +123,19 @@ class _Run:
                 load(model)
 
     def __call__(self, progress: bool) -> None:
+        from .engine import BATCH  # torch is imported only where a vector is to be computed
+
         self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress)
         try:
-            for key, future in _prefetch(self._prepare, self.wanted):
-                try:
-                    for name, pixels in future.result().items():
+            for keys, found in prepared(self.collection, self.models, self.framing, self.wanted, self.missing):
+                for key, inputs in zip(keys, found, strict=True):
+                    if isinstance(inputs, PictureError):
+                        self.rejected[key[0]] = str(inputs)
+                        continue
+                    for name, pixels in inputs.items():
                         self._waiting[name].append((key, pixels))
-                except PictureError as error:
-                    self.rejected[key[0]] = str(error)
                 self._forward(BATCH)
-                self._bar.update()
+                self._bar.update(len(keys))
             self._forward(1)
         finally:
             self._keep(wait=True)
@@ -128,26 +143,18 @@ class _Run:
                 rows.flush()
             self._bar.close()
 
-    def _prepare(self, key: Key) -> dict[str, np.ndarray]:
-        """Decode a picture once, and bring it to the input of each model that lacks its vectors."""
-        image = self.collection.open(key[0])
-        needed = [model for model in self.models if key in self.missing[model.name]]
-        return {
-            model.name: model.preprocess.pixels(image, self.framing, self.collection.background) for model in needed
-        }
-
     def _forward(self, least: int) -> None:
         """Start the batches for which at least so many pictures wait."""
-        from .engine import engine_for  # torch is imported only where a vector is to be computed
+        from .engine import BATCH, engine_for
 
         for model in self.models:
             while len(waiting := self._waiting[model.name]) >= least:
                 batch, self._waiting[model.name] = waiting[:BATCH], waiting[BATCH:]
                 if model.name not in self._engines:
-                    count = len(self.missing[model.name])
-                    self._engines[model.name] = engine_for(model, self.layers, count, self._announce)
-                values = model.preprocess.batch([pixels for _, pixels in batch])
-                self._engines[model.name].submit([key for key, _ in batch], values)
+                    self._engines[model.name] = engine_for(
+                        model, self.layers, self.precision, len(self.keys), self._announce
+                    )
+                self._engines[model.name].submit([key for key, _ in batch], np.stack([pixels for _, pixels in batch]))
         self._keep()
 
     def _announce(self, text: str) -> None:
@@ -172,18 +179,52 @@ class _Run:
                 self.rejected[keys[row][0]] = f"{name} gives NaN or infinite values at {layer}"
 
 
-def _prefetch(prepare, keys: list[Key], ahead: int = 4 * BATCH) -> Iterator[tuple[Key, Future]]:
-    """Prepare pictures in threads, a bounded number ahead of the network, and give them in order."""
-    pool = ThreadPoolExecutor(os.cpu_count())
-    futures: deque[tuple[Key, Future]] = deque()
+def prepared(
+    collection: Collection,
+    models: Sequence[Model],
+    framing: str,
+    keys: Sequence[Key] | None = None,
+    missing: Mapping[str, set[Key]] | None = None,
+) -> Iterator[tuple[Sequence[Key], list[Inputs]]]:
+    """Pictures decoded once each, as the inputs of models: chunks of keys, and for each key model -> pixels, or the
+    error that says why it cannot be decoded.
+
+    keys: the pictures, all by default; missing: model -> those it is to see, by default all. Some chunks are prepared
+    ahead of the one that is given.
+    """
+    keys = list(zip(collection.ids, collection.table["digest"], strict=True)) if keys is None else keys
+    count = processors()
+    pool = ThreadPoolExecutor(count)
+    futures: deque[tuple[Sequence[Key], Future]] = deque()
     try:
-        for key in keys:
-            futures.append((key, pool.submit(prepare, key)))
-            if len(futures) >= ahead:
-                yield futures.popleft()
-        yield from futures
+        for start in range(0, len(keys), CHUNK):
+            chunk = keys[start : start + CHUNK]
+            futures.append((chunk, pool.submit(_prepare, collection, models, framing, chunk, missing)))
+            if len(futures) >= 4 + count:
+                chunk, future = futures.popleft()
+                yield chunk, future.result()
+        for chunk, future in futures:
+            yield chunk, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _prepare(collection: Collection, models, framing: str, keys: Sequence[Key], missing) -> list[Inputs]:
+    found: list[Inputs] = [{} for _ in keys]
+    for side in dict.fromkeys(model.preprocess.side for model in models):
+        lacking = [  # for each key, the models that take its picture in this size
+            [m for m in models if m.preprocess.side == side and (missing is None or key in missing[m.name])]
+            for key in keys
+        ]
+        places = [i for i, of in enumerate(lacking) if of and not isinstance(found[i], PictureError)]
+        images = decode([collection.request(keys[i][0], side) for i in places])
+        for i, image in zip(places, images, strict=True):
+            if isinstance(image, PictureError):
+                found[i] = image
+                continue
+            for model in lacking[i]:
+                found[i][model.name] = model.preprocess.pixels(image, framing, collection.background)
+    return found
 
 
 def _without(collection: Collection, rejected: dict[str, str]) -> Collection:
@@ -194,30 +235,3 @@ def _without(collection: Collection, rejected: dict[str, str]) -> Collection:
     rows = [*collection.rejected.to_dict("records"), *({"id": i, "reason": why} for i, why in rejected.items())]
     kept = collection.subset(id for id in collection.ids if id not in rejected)
     return replace(kept, rejected=plain_text(pd.DataFrame(rows).sort_values("id", ignore_index=True)))
-
-
-def embed(
-    images: Image.Image | list[Image.Image],
-    model: str | Model,
-    layers: str | list | tuple = ("logits", "penultimate"),
-    *,
-    framing: str = "pad",
-    background: str = "white",
-) -> dict[str, np.ndarray]:
-    """The vectors of pictures that are in no collection: layer -> (N, D) float32, as `extract` would give them."""
-    record = model_table.get(model)
-    layers = [layers] if isinstance(layers, str) else layers
-    images = [images] if isinstance(images, Image.Image) else images
-    full = {layer: canonical_layer(layer) for layer in layers}
-    pixels = []
-    for image in images:
-        if not isinstance(image, Image.Image):
-            raise QueryError(f"a picture is a PIL image, as am.open_image gives it, not a {type(image).__name__}")
-        image = image if image.mode == "RGB" else open_image(image, background=background)
-        pixels.append(record.preprocess.pixels(image, framing, background))
-    batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-    from .networks import load
-
-    network = load(record)
-    parts = [network(record.preprocess.batch(batch), list(full.values())) for batch in batches]
-    return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}

@@ -103,9 +103,7 @@ def canonical_layer(layer: str) -> str:
     return layer if layer in ("logits", "penultimate") or ":" in layer else f"{layer}:mean"
 
 
-def fingerprint(model: Model, layer: str, framing: str, collection: Collection | None = None) -> dict:
+def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:
     """Everything that decides the vector of a picture file, as plain values."""
-    opening = {"frame": 0, "background": "white"}
-    if collection is not None:
-        opening = {"frame": collection.frame, "background": collection.background}
-    return {**model.describe(), "layer": layer, "framing": framing, **opening, "precision": "float32"}
+    opening = {"frame": collection.frame, "background": collection.background}
+    return {**model.describe(), "layer": layer, "framing": framing, **opening, "precision": precision}

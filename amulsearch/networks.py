@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import logging
@@ -14,6 +15,7 @@ import pandas as pd
 import torch
 
 from . import models
+from .decoding import Decoded
 from .errors import ModelError
 from .record import Model
 from .weights import OwnFile
@@ -53,17 +55,19 @@ def categories() -> tuple[str, ...]:
     return tuple(import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-def load(model: Model) -> Network:
+def load(model: Model, precision: str = "float32") -> Network:
     """The network of a record with its weights, in evaluation mode, kept for the next call.
+
+    precision: "float32", "bfloat16" or "float16", of weights and activations.
 
     Raises ModelError where the weights are missing and cannot be fetched, are damaged, or do not fit.
     """
     path = model.weights.find() if isinstance(model.weights, OwnFile) else None
-    return _load(model, path.stat().st_mtime_ns if path else 0)  # a checkpoint saved anew is loaded anew
+    return _load(model, precision, path.stat().st_mtime_ns if path else 0)  # a checkpoint saved anew is loaded anew
 
 
 @lru_cache(maxsize=12)
-def _load(model: Model, saved_at: int) -> Network:
+def _load(model: Model, precision: str, saved_at: int) -> Network:
     try:
         state = model.weights.read()  # before building: a missing file is told at once
     except ModelError as error:
@@ -72,7 +76,14 @@ def _load(model: Model, saved_at: int) -> Network:
     module = model.build()
     if state is not None:
         _fill(module, state, model)
-    return Network(model, module)
+    return Network(model, module, getattr(torch, precision))
+
+
+def device() -> torch.device:
+    """Where networks run: a CUDA or Apple GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
@@ -99,23 +110,29 @@ class Tap:
 class Network:
     """A network in evaluation mode that gives the vectors of its layers for a batch of prepared pictures."""
 
-    def __init__(self, model: Model, module: torch.nn.Module):
-        self.model = model
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, model: Model, module: torch.nn.Module, dtype: torch.dtype = torch.float32):
+        self.model, self.dtype, self.device = model, dtype, device()
+        if dtype != torch.float32:
+            module = copy.deepcopy(module)  # a module of the user's own stays as it is
         module.eval().requires_grad_(False)
-        self.module = module.to(self.device, memory_format=torch.channels_last)
+        self.module = module.to(self.device, dtype, memory_format=torch.channels_last)
         self.modules = dict(module.named_modules())
         self._taps: dict[str, Tap] = {}
 
     def __call__(self, batch: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
-        """Vectors of the layers, layer -> (B, D) float32, for a batch (B, 3, H, W) float32 as `preprocess` makes it."""
+        """Vectors of the layers, layer -> (B, D) float32, of a batch of what `preprocess.pixels` gives."""
         with torch.inference_mode():
-            values = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
-            seen = self.run(values, layers)
-            return {layer: pool(seen[layer], self.tap(layer).pooling).float().cpu().numpy() for layer in layers}
+            vectors = self.vectors(torch.from_numpy(batch).to(self.device), layers)
+            return {layer: values.cpu().numpy() for layer, values in vectors.items()}
+
+    def vectors(self, batch: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
+        """What calling the network gives, as tensors on its device."""
+        values = self.model.preprocess.normalise(batch)
+        seen = self.run(values.to(self.dtype, memory_format=torch.channels_last), layers)
+        return {layer: pool(seen[layer].float(), self.tap(layer).pooling) for layer in layers}
 
     def run(self, values: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
-        """What the layers give for a batch (B, 3, H, W), before pooling."""
+        """What the layers give for normalised pictures (B, 3, H, W), before pooling."""
         seen: dict[str, torch.Tensor] = {}
         handles = [self._watch(layer, seen) for layer in layers if layer != "logits"]
         try:
@@ -215,11 +232,9 @@ class Network:
         return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
 
     def blank(self) -> np.ndarray:
-        """A prepared batch of one black picture, (1, 3, H, W) float32."""
-        from PIL import Image
-
-        preprocess = self.model.preprocess
-        return preprocess.batch([preprocess.pixels(Image.new("RGB", (64, 64)), "squash", "white")])
+        """A prepared batch of one black picture."""
+        black = Decoded(np.zeros((64, 64, 3), dtype=np.uint8), (64, 64))
+        return self.model.preprocess.pixels(black, "squash", "white")[None]
 
 
 def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -237,7 +252,9 @@ def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
         return values.flatten(1)
     if pooling == "mean":
         return values.mean(places)
-    return values.clamp(min=1e-6).pow(GEM_P).mean(places).pow(1 / GEM_P)
+    values = values.clamp(min=1e-6)
+    peak = values.amax(places, keepdim=True)  # powers of large values are beyond float16
+    return (values / peak).pow(GEM_P).mean(places).pow(1 / GEM_P) * peak.flatten(1)
 
 
 def _spatial_dims(shape: tuple[int, int, int]) -> tuple[int, int]:

@@ -26,8 +26,8 @@ class Preset:
     n: int
     alpha: float
 
-    def features(self, collection: Collection, *, store=None, framing: str = "pad", progress: bool = True) -> Features:
-        """The vectors of a collection, (N, width) float32; store, framing and progress as for `extract`.
+    def features(self, collection: Collection, **options) -> Features:
+        """The vectors of a collection, (N, width) float32; options: framing, precision, store, progress of `extract`.
 
         In a small collection the vectors are narrower (one less than the pictures) and fewer neighbours are added
         (one for every 50 pictures; none below 50): the neighbours of a picture among few are often no kin of it.
@@ -39,7 +39,7 @@ class Preset:
         parts = {}
         for layers in dict.fromkeys(self.layers.values()):
             names = [name for name, of in self.layers.items() if of == layers]
-            made = extract(collection, names, layers, framing=framing, store=store, progress=progress)
+            made = extract(collection, names, layers, **options)
             collection = made.collection  # without the pictures that could not be decoded
             parts |= {(name, layer): made[name, layer] for name in names for layer in layers}
         joined = concatenate([parts[name, layer] for name, layers in self.layers.items() for layer in layers])

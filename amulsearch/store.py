@@ -22,11 +22,11 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from .collection import COLUMNS, Collection, plain_text
+from .collection import Collection, plain_text
 from .errors import StoreError
 from .features import Features
 
-FORMAT = 1
+FORMAT = 2
 Key = tuple[str, str]  # (id, digest of the file)
 
 
@@ -75,15 +75,15 @@ class Store:
         """
         before = self._state.get("collection")
         if before and before["folder"] != str(collection.folder):
-            known = {(row["id"], row["digest"]) for row in before["table"]}
+            known = set(zip(before["table"]["id"], before["table"]["digest"], strict=True))
             if known.isdisjoint(zip(collection.ids, collection.table["digest"], strict=True)):
                 raise StoreError(
                     f"{self.folder} is the store of {before['folder']}: give {collection.folder} one of its own"
                 )
         self._state["collection"] = {
             "folder": str(collection.folder),
-            "table": json.loads(collection.table.to_json(orient="records")),
-            "rejected": json.loads(collection.rejected.to_json(orient="records")),
+            "table": collection.table.to_dict("list"),
+            "rejected": collection.rejected.to_dict("list"),
             **{name: getattr(collection, name) for name in ("passed_over", "frame", "background", "max_pixels")},
         }
         self._state["current"] |= {f"{made_by['model']} {made_by['layer']}": made_by for made_by in current}
@@ -92,8 +92,8 @@ class Store:
     def collection(self) -> Collection:
         """The collection as it was when last kept."""
         kept = dict(self._state["collection"])
-        table = plain_text(pd.DataFrame(kept.pop("table"), columns=COLUMNS), ["id", "label", "format", "digest"])
-        rejected = plain_text(pd.DataFrame(kept.pop("rejected"), columns=["id", "reason"]))
+        table = plain_text(pd.DataFrame(kept.pop("table")), ["id", "label", "format", "digest"])
+        rejected = plain_text(pd.DataFrame(kept.pop("rejected")))
         return Collection(Path(kept.pop("folder")), table, rejected, **kept)
 
     def feature_file(self, fingerprint: dict) -> FeatureFile:
@@ -271,7 +271,7 @@ def write_json(path: Path, content: dict) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, ensure_ascii=False)
+            file.write(json.dumps(content, ensure_ascii=False))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

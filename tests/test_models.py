@@ -11,12 +11,20 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch import models, networks
+from amulsearch.decoding import Decoded
 from amulsearch.preprocess import Preprocess
 
 
 def prepared(model, paths, framing="crop") -> np.ndarray:
-    preprocess = model.preprocess
-    return preprocess.batch([preprocess.pixels(am.open_image(path), framing, "white") for path in paths])
+    return np.stack([pixels(model, np.array(am.open_image(path)), framing) for path in paths])
+
+
+def pixels(model, rgb: np.ndarray, framing: str) -> np.ndarray:
+    return model.preprocess.pixels(Decoded(rgb, rgb.shape[1::-1]), framing, "white")
+
+
+def normalised(model, batch: np.ndarray) -> np.ndarray:
+    return model.preprocess.normalise(torch.from_numpy(batch)).numpy()
 
 
 def close(one, other) -> bool:
@@ -131,7 +139,7 @@ def test_all_nine_give_the_layers_of_the_record(name, photographs):
 def test_the_squeezenet_s_kernels_are_the_file_s(squeezenet, photographs):
     with squeezenet.model.weights.find().open("rb") as file:
         kernel, bias = pickle.load(file, encoding="latin1")["conv1"]  # (3, 3, 3, 64): height, width, in, out
-    batch = prepared(squeezenet.model, [photographs["cat"]])
+    batch = normalised(squeezenet.model, prepared(squeezenet.model, [photographs["cat"]]))
     with torch.inference_mode():
         found = squeezenet.module.features[0](torch.from_numpy(batch)).numpy()[0]  # (64, 111, 111)
     for row, column in ((0, 0), (3, 50), (110, 110)):
@@ -141,7 +149,8 @@ def test_the_squeezenet_s_kernels_are_the_file_s(squeezenet, photographs):
 
 def test_the_squeezenet_takes_bgr():
     model = models.get("squeezenet1_1")
-    orange = model.preprocess.batch([model.preprocess.pixels(Image.new("RGB", (9, 9), (255, 128, 0)), "pad", "white")])
+    orange = np.full((9, 9, 3), (255, 128, 0), dtype=np.uint8)
+    orange = normalised(model, pixels(model, orange, "pad")[None])
     assert np.allclose(orange[0, :, 0, 0], [0 - 103.939, 128 - 116.779, 255 - 123.68])
 
 
@@ -149,12 +158,12 @@ def test_preprocessing_is_torchvision_s(photographs):
     transform = networks.import_torchvision().models.ResNet152_Weights.IMAGENET1K_V1.transforms()
     model = models.get("resnet152")
     image = am.open_image(photographs["coffee"])
-    difference = np.abs(prepared(model, [photographs["coffee"]])[0] - transform(image).numpy())
+    difference = np.abs(normalised(model, prepared(model, [photographs["coffee"]]))[0] - transform(image).numpy())
     # torchvision resizes, rounds to a whole pixel, then crops; here it is one step.
     assert difference.mean() < 0.1
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8))
-    ours = model.preprocess.batch([model.preprocess.pixels(image, "squash", "white")])[0]
-    theirs = (np.asarray(image) / 255 - transform.mean) / transform.std
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    ours = normalised(model, pixels(model, image, "squash")[None])[0]
+    theirs = (image / 255 - transform.mean) / transform.std
     assert np.abs(ours - theirs.transpose(2, 0, 1)).max() < 1e-3
 
 
@@ -194,6 +203,7 @@ def test_a_layer_is_what_its_module_gives(squeezenet, photographs):
     batch = prepared(squeezenet.model, [photographs["cat"]])
     layers = ["features.0", "features.3.squeeze", "features.4:gem", "last", "last:gem", "penultimate"]
     vectors = squeezenet(batch, layers)
+    batch = normalised(squeezenet.model, batch)
     features = squeezenet.module.features
     with torch.inference_mode():
         # Each part alone, so that the rectifiers that write in place do not touch what was read.
@@ -248,7 +258,7 @@ def test_a_network_of_one_s_own(photographs):
     module = small_module()
     model = models.own("mine", module, Preprocess(32, (0, 0, 0), (255, 255, 255)))
     image = am.open_image(photographs["cat"])
-    values = np.asarray(am.fit(image, 32, "pad", resample=Image.Resampling.BILINEAR)).transpose(2, 0, 1)[None] / 255
+    values = np.asarray(am.fit(image, 32, "pad", interpolation="bilinear")).transpose(2, 0, 1)[None] / 255
     with torch.inference_mode():
         expected = module(torch.from_numpy(values.astype(np.float32))).numpy()
     vectors = am.embed(image, model, ["logits", "penultimate", "0"])
@@ -312,9 +322,10 @@ def test_a_checkpoint_of_one_s_own(tmp_path, random_squeezenet, ending):
     model = models.get("squeezenet1_1", weights=path)
     assert model.ready and model.weights.identity != models.get("squeezenet1_1").weights.identity
     network = networks.load(model)
-    batch = np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32)
+    batch = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    values = torch.from_numpy(normalised(model, batch))
     with torch.inference_mode():
-        assert close(network(batch, ["logits"])["logits"], random_squeezenet(torch.from_numpy(batch)).numpy())
+        assert close(network(batch, ["logits"])["logits"], random_squeezenet(values).numpy())
 
 
 def test_a_checkpoint_saved_anew_is_loaded_anew(tmp_path):

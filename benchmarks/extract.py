@@ -1,0 +1,155 @@
+"""Whole picture files to vectors: amulsearch beside the loop that everybody writes and two packages, on the same files.
+
+    pip install --no-deps img2vec_pytorch imagededup && pip install PyWavelets     (the two packages; optional)
+    python benchmarks/extract.py [--models resnet18,densenet121] [--images FOLDER] [--n 240] [--rounds 5]
+
+Each round runs every side once, one after the other; a figure is the median over the rounds, a ratio the median of the
+ratios within a round. Both sides run the same architecture, with random weights where its own are not on this machine.
+Then the four bundled networks: in one pass, beside the sum of what their forward passes take alone, and beside four
+loops of a picture at a time.
+"""
+
+import argparse
+import importlib.util
+import os
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from limits import LAYERS, forward, record_of
+from PIL import Image
+
+import amulsearch as am
+from amulsearch.engine import resolve_precision
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="resnet18,densenet121", help="networks that torchvision and img2vec have")
+    parser.add_argument("--images", default="data/openclipart", help="a folder of pictures")
+    parser.add_argument("--n", type=int, default=240, help="how many of them")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    whole = am.Collection.from_folder(options.images, progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        for place, id in enumerate(whole.sample(options.n)):  # imagededup takes a folder
+            os.symlink(whole.path(id), Path(folder) / f"{place:05}{Path(id).suffix}")
+        collection = am.Collection.from_folder(folder, labels=None, progress=False)
+        for name in options.models.split(","):
+            compare_one(name, collection, options.rounds)
+        compare_bundled(collection, options.rounds)
+
+
+def compare_one(name: str, collection: am.Collection, rounds: int) -> None:
+    model = record_of(name)
+    sides = {f"amulsearch {precision}": partial(ours, [model], precision, collection) for precision in precisions()}
+    sides["a picture at a time, torch"] = loop(model, collection)
+    sides |= peers(name, model, collection)
+    print(f"\n{name}: {len(collection)} pictures, {rounds} rounds")
+    seconds = measured(sides, rounds)
+    table = pd.DataFrame({"pictures/s": len(collection) / seconds.median()})
+    for precision in precisions():
+        table[f"{precision} is faster by"] = seconds.div(seconds[f"amulsearch {precision}"], axis=0).median()
+    print(table.to_string(float_format="%.2f"))
+
+
+def compare_bundled(collection: am.Collection, rounds: int) -> None:
+    records = [am.models.get(name) for name in am.models.BUNDLED]
+    print(f"\nthe four bundled networks: {len(collection)} pictures, {rounds} rounds")
+    for precision in precisions():
+        alone = [forward(model, precision, collection) for model in records]
+        sides = {
+            "in one pass": partial(ours, records, precision, collection),
+            "sum of forward passes": lambda alone=alone: [side() for side in alone],
+        }
+        if precision == "float32":
+            loops = [loop(model, collection) for model in records]
+            sides["four loops of a picture at a time"] = lambda loops=loops: [side() for side in loops]
+        seconds = measured(sides, rounds)
+        if precision != "float32":
+            seconds["sum of forward passes"] = seconds["sum of forward passes"]
+        ratios = seconds.div(seconds["in one pass"], axis=0).median()
+        table = pd.DataFrame({"seconds": seconds.median(), "in terms of one pass": ratios})
+        print(f"{precision}: one pass takes {1 / ratios['sum of forward passes']:.2f} times the forward passes")
+        print(table.to_string(float_format="%.2f"))
+
+
+def measured(sides: dict, rounds: int) -> pd.DataFrame:
+    """Seconds of each side (columns) in each round (rows), the sides taking turns; a first round is not counted."""
+    rows = []
+    for _ in range(rounds + 1):
+        row = {}
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side()
+            row[name] = time.perf_counter() - start
+        rows.append(row)
+    return pd.DataFrame(rows[1:])
+
+
+def precisions() -> list[str]:
+    return list(dict.fromkeys(["float32", resolve_precision("auto")]))
+
+
+def ours(models: list, precision: str, collection: am.Collection) -> None:
+    am.extract(collection, models, LAYERS, precision=precision, progress=False)
+
+
+def loop(model, collection: am.Collection):
+    """Open, resize, normalise, run: a picture at a time, as most tutorials do."""
+    torchvision = am.networks.import_torchvision()
+    size = model.preprocess.size
+    transform = torchvision.transforms.Compose(
+        [
+            torchvision.transforms.Resize((size, size)),
+            torchvision.transforms.ToTensor(),
+            torchvision.transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    module = am.networks.load(model).module.to(memory_format=torch.contiguous_format)
+
+    def side() -> None:
+        with torch.no_grad():
+            for id in collection.ids:
+                module(transform(Image.open(collection.path(id)).convert("RGB"))[None])
+
+    return side
+
+
+def peers(name: str, model, collection: am.Collection) -> dict:
+    """The packages that are installed, with the same network."""
+    sides = {}
+    if importlib.util.find_spec("img2vec_pytorch"):
+        with tempfile.TemporaryDirectory() as home:  # the package would download its weights: give it these
+            weights = am.models.get(name).weights
+            path = Path(home) / "hub" / "checkpoints" / weights.file
+            path.parent.mkdir(parents=True)
+            torch.save(am.networks.load(model).module.state_dict(), path)
+            torch.hub.set_dir(str(Path(home) / "hub"))
+            from img2vec_pytorch import Img2Vec
+
+            img2vec = Img2Vec(model=name, layer_output_size=model.penultimate or 512)
+        sides["img2vec_pytorch, a picture at a time"] = lambda: [
+            img2vec.get_vec(Image.open(collection.path(id)).convert("RGB")) for id in collection.ids
+        ]
+    if importlib.util.find_spec("imagededup"):
+        from imagededup.methods import CNN
+        from imagededup.utils import CustomModel
+
+        torchvision = am.networks.import_torchvision()
+        transform = torchvision.transforms.Compose(
+            [torchvision.transforms.Resize((224, 224)), torchvision.transforms.ToTensor()]
+        )
+        custom = CustomModel(name=name, model=am.networks.load(model).module, transform=transform)
+        encoder = CNN(verbose=False, model_config=custom)
+        sides["imagededup, batches of 64"] = lambda: encoder.encode_images(image_dir=str(collection.folder))
+    return sides
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    main()

@@ -1,0 +1,120 @@
+"""How close extraction comes to what this machine can do: its decoding alone, its networks alone, and both together.
+
+    python benchmarks/limits.py [--models A,B] [--images FOLDER] [--n 800] [--rounds 5]
+
+Decoding and networks share the processors, so no order of the work is faster than 1 / (1 / decoding + 1 / networks)
+pictures a second. `reached` is the part of this bound that `am.extract` comes to, from files to vectors, starting the
+engine included. Every round measures all three, one after the other; the figures are medians over the rounds.
+
+Networks whose weights are not on this machine get random ones: their speed is the same.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from functools import partial
+from statistics import median
+
+import numpy as np
+import pandas as pd
+
+import amulsearch as am
+from amulsearch.engine import BATCH, engine_for, resolve_precision
+from amulsearch.extraction import prepared
+
+LAYERS = ["logits", "penultimate"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="squeezenet1_1,tf_efficientnet_lite0,resnet18,resnet152")
+    parser.add_argument("--images", default="data/openclipart", help="a folder of pictures")
+    parser.add_argument("--n", type=int, default=800, help="pictures; a sixth for networks under 20 pictures a second")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    whole = am.Collection.from_folder(options.images, progress=False)
+    rows = []
+    for name in options.models.split(","):
+        model = record_of(name)
+        for precision in dict.fromkeys(["float32", resolve_precision("auto")]):
+            collection = whole.subset(whole.sample(options.n))
+            if forward(model, precision, collection.subset(collection.sample(4 * BATCH)))() < 20:
+                collection = collection.subset(collection.sample(options.n // 6))
+            sides = {
+                "decoding": partial(decoding, model, collection),
+                "network": forward(model, precision, collection),
+                "both": partial(both, [model], precision, collection),
+            }
+            rates = measured(sides, options.rounds)
+            bound = 1 / (1 / rates["decoding"] + 1 / rates["network"])
+            rows.append(
+                {"model": name, "precision": precision, **rates, "bound": bound, "reached": rates["both"] / bound}
+            )
+            print(
+                pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1, float_format="%.2f"), flush=True
+            )
+
+
+def measured(sides: dict, rounds: int) -> dict[str, float]:
+    """The median of what each side returns, the sides taking turns."""
+    seen: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            seen[name].append(side())
+    return {name: median(values) for name, values in seen.items()}
+
+
+def record_of(name: str):
+    """The record of a network, with random weights of a fixed seed where its own are not on this machine."""
+    model = am.models.get(name)
+    if model.ready:
+        return model
+    import torch
+
+    torch.manual_seed(0)
+    return am.models.own(f"{name}-untrained", model.build(), model.preprocess)
+
+
+def batches(model, collection: am.Collection) -> Iterator[np.ndarray]:
+    """The collection as batches of pixels for a network, decoded as `am.extract` does it."""
+    waiting = []
+    for _, found in prepared(collection, [model], "pad"):
+        waiting += [pixels[model.name] for pixels in found]
+        while len(waiting) >= BATCH:
+            yield np.stack(waiting[:BATCH])
+            waiting = waiting[BATCH:]
+
+
+def decoding(model, collection: am.Collection) -> float:
+    """Pictures a second from files to the network's input."""
+    start = time.perf_counter()
+    count = sum(len(batch) for batch in batches(model, collection))
+    return count / (time.perf_counter() - start)
+
+
+def forward(model, precision: str, collection: am.Collection):
+    """A side that runs the network alone over pictures that lie in memory: pictures a second."""
+    engine = engine_for(model, LAYERS, precision, len(collection), lambda text: None)
+    inputs = list(batches(model, collection))
+
+    def side() -> float:
+        start = time.perf_counter()
+        for batch in inputs:
+            engine.submit(None, batch)
+        for _ in engine.results(wait=True):
+            pass
+        return len(inputs) * BATCH / (time.perf_counter() - start)
+
+    side()  # the first run is slower
+    return side
+
+
+def both(models: list, precision: str, collection: am.Collection) -> float:
+    """Pictures a second from files to vectors."""
+    start = time.perf_counter()
+    am.extract(collection, models, LAYERS, precision=precision, progress=False)
+    return len(collection) / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The extraction engine: batches, precisions, and runs that are cut off at any moment."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import amulsearch as am
+from amulsearch import engine, models
+
+MODEL = "squeezenet1_1"
+LAYERS = ["logits", "penultimate", "last:gem"]
+
+
+@pytest.fixture(scope="module")
+def pixels(cartoons) -> np.ndarray:
+    """A batch of cartoons as the network takes them."""
+    images = am.decoding.decode([cartoons.request(id) for id in cartoons.sample(engine.BATCH)])
+    return np.stack([models.get(MODEL).preprocess.pixels(image, "pad", "white") for image in images])
+
+
+@pytest.mark.parametrize("pictures", [8, 800])  # torch for few, OpenVINO for many
+@pytest.mark.parametrize("precision", engine.PRECISIONS[:2])
+def test_the_vectors_of_a_picture_do_not_depend_on_its_batch(pixels, pictures, precision):
+    if pictures > 8:
+        pytest.importorskip("openvino")
+    runs = engine.engine_for(models.get(MODEL), LAYERS, precision, pictures, print)
+    batches = [pixels, pixels[::-1].copy(), pixels[:1], pixels[5:7]]
+    for tag, batch in enumerate(batches):
+        runs.submit(tag, batch)
+    found = dict(runs.results(wait=True))
+    for layer in LAYERS:
+        whole = found[0][layer]
+        assert whole.dtype == np.float32
+        assert np.array_equal(found[1][layer], whole[::-1])
+        assert np.array_equal(found[2][layer], whole[:1])
+        assert np.array_equal(found[3][layer], whole[5:7])
+
+
+def test_a_precision_is_another_set_of_features(small_folder, tmp_path):
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    full, less = (
+        am.extract(collection, MODEL, LAYERS, precision=precision, store=tmp_path / "store", progress=False)
+        for precision in ("float32", "bfloat16")
+    )
+    assert full.extracted == less.extracted == len(collection)
+    for key, made in full.items():
+        assert made.fingerprint["precision"] == "float32"
+        assert less[key].fingerprint == {**made.fingerprint, "precision": "bfloat16"}
+        cosine = (am.transforms.unit(made.vectors) * am.transforms.unit(less[key].vectors)).sum(axis=1)
+        assert cosine.min() > 0.99 and not np.array_equal(made.vectors, less[key].vectors)
+    again = am.extract(collection, MODEL, LAYERS, store=tmp_path / "store", progress=False)
+    assert again.extracted == 0 and np.array_equal(again[MODEL, "logits"].vectors, full[MODEL, "logits"].vectors)
+
+
+def test_the_fastest_precision_is_named_in_the_fingerprint(small_folder):
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    made = am.extract(collection, MODEL, "logits", precision="auto", progress=False)[MODEL, "logits"]
+    assert made.fingerprint["precision"] in engine.PRECISIONS
+    with pytest.raises(am.QueryError, match="unknown precision 'int4': use one of float32, bfloat16, float16, auto"):
+        am.extract(collection, MODEL, precision="int4")
+
+
+def test_gem_does_not_overflow_half_precision():
+    torch = pytest.importorskip("torch")
+    values = torch.rand((2, 5, 7, 7), generator=torch.Generator().manual_seed(0)) * 1000
+    expected = values.double().pow(3).mean((2, 3)).pow(1 / 3)
+    assert np.allclose(am.networks.pool(values.half(), "gem").float(), expected, rtol=0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path, number):
+    """AMULSEARCH_KILLS says how often (by default 2) the run is cut off before it may end."""
+    pytest.importorskip("openvino")  # one engine for all runs
+    folder = tmp_path / "cartoons"
+    for id in cartoons.ids[:150]:
+        (folder / id).parent.mkdir(parents=True, exist_ok=True)
+        os.link(cartoons.path(id), folder / id)
+    store = tmp_path / "store"
+    command = [*(sys.executable, "-m", "amulsearch", "index", str(folder)), "--store", str(store), "--models", MODEL]
+    undisturbed = am.extract(am.Collection.from_folder(folder), MODEL)
+    start = time.monotonic()
+    subprocess.run([*command[:-3], str(tmp_path / "other"), "--models", MODEL], check=True, capture_output=True)
+    duration = time.monotonic() - start
+    moments = np.random.default_rng(number).uniform(0.2, duration, int(os.environ.get("AMULSEARCH_KILLS", "2")))
+    for moment in moments:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+            time.sleep(moment)
+            run.send_signal(number)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "150 pictures, 0 rejected" in done.stdout
+    features = am.Store.open(store).features()
+    for layer in ("logits", "penultimate"):
+        assert features[MODEL, layer].ids == undisturbed[MODEL, layer].ids
+        assert np.array_equal(features[MODEL, layer].vectors, undisturbed[MODEL, layer].vectors)
