@@ -11,13 +11,11 @@ loops of a picture at a time.
 
 import argparse
 import importlib.util
-import os
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from limits import LAYERS, forward, record_of
@@ -37,7 +35,7 @@ def main() -> None:
     whole = am.Collection.from_folder(options.images, progress=False)
     with tempfile.TemporaryDirectory() as folder:
         for place, id in enumerate(whole.sample(options.n)):  # imagededup takes a folder
-            os.symlink(whole.path(id), Path(folder) / f"{place:05}{Path(id).suffix}")
+            (Path(folder) / f"{place:05}{Path(id).suffix}").symlink_to(whole.path(id))
         collection = am.Collection.from_folder(folder, labels=None, progress=False)
         for name in options.models.split(","):
             compare_one(name, collection, options.rounds)
@@ -70,8 +68,6 @@ def compare_bundled(collection: am.Collection, rounds: int) -> None:
             loops = [loop(model, collection) for model in records]
             sides["four loops of a picture at a time"] = lambda loops=loops: [side() for side in loops]
         seconds = measured(sides, rounds)
-        if precision != "float32":
-            seconds["sum of forward passes"] = seconds["sum of forward passes"]
         ratios = seconds.div(seconds["in one pass"], axis=0).median()
         table = pd.DataFrame({"seconds": seconds.median(), "in terms of one pass": ratios})
         print(f"{precision}: one pass takes {1 / ratios['sum of forward passes']:.2f} times the forward passes")
@@ -151,5 +147,4 @@ def peers(name: str, model, collection: am.Collection) -> dict:
 
 
 if __name__ == "__main__":
-    np.seterr(all="ignore")
     main()

@@ -83,6 +83,8 @@ def batches(model, collection: am.Collection) -> Iterator[np.ndarray]:
         while len(waiting) >= BATCH:
             yield np.stack(waiting[:BATCH])
             waiting = waiting[BATCH:]
+    if waiting:
+        yield np.stack(waiting)
 
 
 def decoding(model, collection: am.Collection) -> float:
@@ -103,7 +105,7 @@ def forward(model, precision: str, collection: am.Collection):
             engine.submit(None, batch)
         for _ in engine.results(wait=True):
             pass
-        return len(inputs) * BATCH / (time.perf_counter() - start)
+        return sum(map(len, inputs)) / (time.perf_counter() - start)
 
     side()  # the first run is slower
     return side

@@ -54,7 +54,7 @@ def link_pictures(folder: Path, size: int) -> None:
     for place in range(size):
         path = folder / f"{place // 1000:04}" / f"{place:07}.webp"
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(paths[place % len(paths)], path)
+        path.symlink_to(paths[place % len(paths)])
 
 
 def extract(folder: str, store: str, model: str, precision: str) -> dict:

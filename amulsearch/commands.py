@@ -1,0 +1,197 @@
+"""What the commands of the command line do, each with its parsed options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import models
+from .annoy_index import AnnoyIndex
+from .collection import Collection
+from .ensemble import fuse
+from .errors import AmulsearchError, QueryError, StoreError
+from .evaluation import Relevance, evaluate
+from .extraction import extract
+from .features import Features
+from .pictures import open_image
+from .presets import PRESETS
+from .search import check_k, query_all
+from .store import Store
+
+DEPTH = 100
+"""How many neighbours of each model are fused; for "vote" its own default of 10."""
+
+
+def list_models(options: Namespace) -> None:
+    table = models.table()
+    if options.json:
+        print(json.dumps(table.to_dict("records"), indent=1))
+        return
+    table["ready"] = table["ready"].map({True: "ready", False: "to download"})
+    print(table.drop(columns="file").to_string(index=False))
+
+
+def index_folder(options: Namespace) -> None:
+    collection = Collection.from_folder(options.folder)
+    store = Store(options.store)
+    how = {"framing": options.framing, "precision": options.precision, "store": store}
+    if options.preset:
+        features = PRESETS[options.preset].features(collection, **how)
+        _build(store.index_path("preset", options.preset), features)
+        _report_rejected(store.collection().rejected)
+        print(f"{len(features)} pictures indexed with the preset {options.preset}, in {store.folder}")
+        return
+    features = extract(collection, options.models, options.layers.split(","), **how)
+    built = sum(_build(store.index_path(*key), made) for key, made in features.items())
+    _report_rejected(features.rejected)
+    print(
+        f"{len(features.collection)} pictures, {len(features.rejected)} rejected, {features.extracted} extracted, "
+        f"{built} of {len(features)} indexes built, in {store.folder}"
+    )
+
+
+def _build(path: Path, features: Features) -> bool:
+    """Build and save an index, unless the stored one is of the same features."""
+    try:
+        if AnnoyIndex.open(path).content == features.content:
+            return False
+    except StoreError:
+        pass  # missing, damaged or old: it is built anew
+    AnnoyIndex.build(features).save(path)
+    return True
+
+
+def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
+    for row in rejected.head(most).itertuples():
+        print(f"rejected {one_line(row.id)}: {one_line(row.reason)}", file=sys.stderr)
+    if len(rejected) > most:
+        print(f"... and {len(rejected) - most} more", file=sys.stderr)
+
+
+def query_store(options: Namespace) -> None:
+    store = Store.open(options.store)
+    collection = store.collection()
+    indexes = _open_indexes(store, options)
+    query = _as_query(options.query, collection)
+    k = check_k(options.k, len(collection) - isinstance(query, str), "pictures to choose from")
+    if options.fuse is None:
+        lists = query_all(indexes, query, k)
+        tables = list(lists.values())
+    else:
+        depth = min(max(k, 10 if options.fuse == "vote" else DEPTH), len(collection) - isinstance(query, str))
+        fused = fuse(query_all(indexes, query, depth), options.fuse, k=k)
+        lists, tables = {f"{options.fuse} of {len(indexes)}": fused}, [fused]
+    if options.grid:
+        from . import plot
+
+        figure = plot.model_grid(collection, query, lists)
+        try:
+            figure.savefig(options.grid, dpi=150)
+        except (ValueError, OSError) as error:
+            raise QueryError(f"the grid cannot be written to {options.grid}: {error}") from None
+        print(options.grid)
+    elif options.json:
+        results = [entry for table in tables for entry in _entries(table, collection)]
+        print(json.dumps({"query": options.query, "results": results}, ensure_ascii=False, indent=1))
+    else:
+        for name, table in lists.items():
+            measure = "distance" if "distance" in table else "score"
+            print(f"{name}\n{table[['rank', 'id', measure, 'label']].to_string(index=False)}\n")
+
+
+def evaluate_store(options: Namespace) -> None:
+    store = Store.open(options.store)
+    collection = store.collection()
+    relevance = Relevance.from_labels(collection.ids, collection.labels)
+    systems = []
+    if options.preset:
+        index = _open_preset(store, options.preset)
+        vectors = np.stack([index.vector(id) for id in index.ids])
+        found = {(options.preset, index.fingerprint["layer"]): Features(vectors, index.ids)}
+    else:
+        found = store.features()
+    for (model, layer), features in found.items():
+        result = evaluate(features, relevance)
+        low, high = result.interval("AP")
+        mean = result.mean()
+        systems.append({"model": model, "layer": layer, **mean.to_dict(), "mAP_low": low, "mAP_high": high})
+    if options.json:
+        asked = {"queries": len(result.per_query), "excluded": result.excluded}
+        print(json.dumps({**asked, "systems": systems}, ensure_ascii=False, indent=1))
+        return
+    print(f"{len(result.per_query)} queries, {result.excluded} left out because nothing has their label")
+    print(pd.DataFrame(systems).to_string(index=False, float_format="%.3f"))
+
+
+def _open_indexes(store: Store, options: Namespace) -> dict[str, AnnoyIndex]:
+    """The indexes to ask, by model, all of one layer; or that of a preset."""
+    names, layer = options.models, options.layer
+    if options.preset:
+        if names or layer or options.fuse:
+            raise QueryError("leave out --models, --layer and --fuse: a preset says what is asked")
+        return {options.preset: _open_preset(store, options.preset)}
+    paths = store.index_paths()
+    layers = list(dict.fromkeys(key[1] for key in paths))
+    if not paths:
+        raise StoreError(f"{store.folder} holds no index: run `amulsearch index FOLDER --store {store.folder}`")
+    layer = layer or ("penultimate" if "penultimate" in layers else layers[0])
+    stored = [model for model, of in paths if of == layer]
+    wanted = [str(name) for name in models.names_of(names)] if names else stored
+    missing = [name for name in wanted if name not in stored]
+    if missing or not wanted:
+        has = "; ".join(f"{model} {of}" for model, of in paths)
+        raise StoreError(f"{store.folder} has no index of {', '.join(missing) or 'any model'} {layer}; it has {has}")
+    return {name: AnnoyIndex.open(paths[name, layer]) for name in wanted}
+
+
+def _open_preset(store: Store, name: str) -> AnnoyIndex:
+    path = store.index_path("preset", name)
+    if not path.exists():
+        folder = store.collection().folder
+        raise StoreError(
+            f"no preset is indexed: run `amulsearch index {folder} --store {store.folder} --preset {name}`"
+        )
+    index = AnnoyIndex.open(path)
+    if index.ids != store.collection().ids:
+        raise StoreError(f"the collection has changed since: run `amulsearch index` with --preset {name} again")
+    return index
+
+
+def _as_query(query: str, collection: Collection):
+    """An id where the argument names a picture of the collection, by id or by path; else the opened picture."""
+    if query in collection:
+        return query
+    if not Path(query).exists():
+        raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}")
+    try:
+        return collection.id_of(query) or open_image(
+            query, background=collection.background, max_pixels=collection.max_pixels
+        )
+    except AmulsearchError as error:
+        raise QueryError(f"{query}: {error}") from None
+
+
+def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
+    """The rows of a table of neighbours as the contract of `query --json` has them."""
+    measure = "distance" if "distance" in table else "score"
+    return [
+        {
+            "rank": int(row["rank"]),
+            "id": row["id"],
+            "path": str(collection.path(row["id"])),
+            measure: float(row[measure]),
+            "model": row["model"],
+            "layer": row["layer"],
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def one_line(text: object) -> str:
+    """Text with line ends and other characters that a terminal would obey shown as escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
