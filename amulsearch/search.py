@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from pandas.api.internals import create_dataframe_from_blocks
 
 from .errors import QueryError
+
+_COLUMNS = pd.Index(["rank", "id", "distance", "label", "model", "layer"])
+_PLACES = {"rank": np.array([0]), "distance": np.array([2]), "text": np.array([1, 3, 4, 5])}
 
 
 def neighbours(
@@ -18,16 +22,15 @@ def neighbours(
     layer: str | None = None,
 ) -> pd.DataFrame:
     """A table of neighbours, nearest first: rank (from 1), id, distance, label, model, layer."""
-    return pd.DataFrame(
-        {
-            "rank": np.arange(1, len(ids) + 1),
-            "id": pd.Series(list(ids), dtype=object),
-            "distance": np.asarray(distances, dtype=np.float64),
-            "label": pd.Series(list(labels), dtype=object),
-            "model": pd.Series([model] * len(ids), dtype=object),
-            "layer": pd.Series([layer] * len(ids), dtype=object),
-        }
-    )
+    text = np.empty((4, len(ids)), dtype=object)
+    text[0], text[1], text[2], text[3] = ids, labels, model, layer
+    # A plain DataFrame guesses types, aligns and copies: that takes longer than Annoy's whole answer.
+    blocks = [
+        (np.arange(1, len(ids) + 1)[None], _PLACES["rank"]),
+        (np.array(distances, dtype=np.float64)[None], _PLACES["distance"]),
+        (text, _PLACES["text"]),
+    ]
+    return create_dataframe_from_blocks(blocks, pd.RangeIndex(len(ids)), _COLUMNS)
 
 
 def query_all(indexes: Mapping, query, k: int = 10, **options) -> dict:
@@ -51,8 +54,15 @@ def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
 
 def check_k(k: int, most: int, what: str = "pictures to choose from") -> int:
     """`k` as an int from 1 to `most`; QueryError otherwise."""
-    if isinstance(k, bool) or int(k) != k or k < 1:
-        raise QueryError(f"k must be a whole number from 1, not {k!r}")
+    k = check_whole("k", k)
     if k > most:
         raise QueryError(f"k={k} is more than the {most} {what}")
-    return int(k)
+    return k
+
+
+def check_whole(name: str, value: int, least: int = 1) -> int:
+    """`value` as an int from `least`; QueryError otherwise."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or value % 1 != 0 or value < least:
+        raise QueryError(f"{name} must be a whole number from {least}, not {value!r}")
+    return int(value)

@@ -1,8 +1,29 @@
-"""Neighbours with their query's label, on a case worked out by hand."""
+"""Tables of neighbours, and neighbours with their query's label, on cases worked out by hand."""
 
 import numpy as np
+import pandas as pd
 
 from amulsearch import same_label
+from amulsearch.search import neighbours
+
+
+def test_the_table_is_a_plain_one():
+    distances = np.array([0.5, 1.0])
+    table = neighbours(["a", "b"], distances, ["x", None], "m", "logits")
+    plain = {
+        "rank": [1, 2],
+        "id": pd.Series(["a", "b"], dtype=object),
+        "distance": [0.5, 1.0],
+        "label": pd.Series(["x", None], dtype=object),
+        "model": pd.Series(["m", "m"], dtype=object),
+        "layer": pd.Series(["logits", "logits"], dtype=object),
+    }
+    pd.testing.assert_frame_equal(table, pd.DataFrame(plain))
+    table.loc[0, "distance"] = table.loc[1, "rank"] = 7  # and can be changed like any
+    table["new"] = table.pop("model")
+    assert distances[0] == 0.5 and table["rank"].tolist() == [1, 7] and table["new"].tolist() == ["m", "m"]
+    assert neighbours(["a", "b"], distances, [None, None])["rank"].tolist() == [1, 2]
+    assert neighbours([], [], []).dtypes.equals(neighbours(["a"], [1], ["b"]).dtypes)
 
 
 def test_same_label():
