@@ -14,9 +14,9 @@ from .encoding import embed
 from .ensemble import fuse, fuse_all
 from .errors import AmulsearchError, ModelError, PictureError, QueryError, StoreError
 from .evaluation import Evaluation, Relevance, evaluate
+from .exact_index import ExactIndex
 from .extraction import extract
 from .features import Features, FeatureSet
-from .index import ExactIndex
 from .invariance import known_items, mean_reciprocal_rank
 from .pictures import open_image
 from .preprocess import fit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
@@ -11,16 +12,21 @@ from pathlib import Path
 import annoy
 import numpy as np
 
-from .encoding import save_fitted
-from .errors import AmulsearchError, QueryError, StoreError
+from .errors import AmulsearchError, StoreError
 from .features import Features
-from .index import ExactIndex, Index, as_features, row_of, unit
-from .record import Model
-from .sidecar import open_sidecar, save_with_sidecar
+from .index import Index
+from .vectors import blocks, unit
 
 
 class AnnoyIndex(Index):
-    """Annoy's forest of random projection trees (github.com/spotify/annoy), with what Annoy leaves unsaid checked."""
+    """Annoy's forest of random projection trees (github.com/spotify/annoy), with what Annoy leaves unsaid checked.
+
+    Opened from disk, the forest stays there (memory map).
+    """
+
+    ending = ".ann"
+    settings = ("n_trees", "seed", "n_jobs", "search_k")
+    effort = "search_k"
 
     @classmethod
     def build(
@@ -30,99 +36,79 @@ class AnnoyIndex(Index):
         *,
         metric: str = "angular",
         n_trees: int = 50,
+        search_k: int | None = None,
         seed: int = 0,
         n_jobs: int = 1,
+        on_disk: str | os.PathLike | None = None,
     ) -> AnnoyIndex:
         """An index of Features, or of any (N, D) array and its ids.
 
         n_trees: more trees find more of the true neighbours and take more disk.
-        seed, n_jobs: one job gives the same forest for the same seed every time; several do not.
+        search_k: how many nodes a query looks at; None for n_trees * max(100, k + 1). More is slower and misses less.
+        seed, n_jobs: one job gives the same forest for the same seed every time; several do not. -1: all processors.
+        on_disk: a path at which the forest grows, in place of memory, and where it stays as `save` would leave it: for
+            collections larger than memory, whose vectors can be a memory map.
+
+        Raises StoreError where the disk has too little room for the forest.
         """
         _check_annoy()
-        for name, value in (("n_trees", n_trees), ("n_jobs", n_jobs)):
-            if isinstance(value, bool) or int(value) != value or (value < 1 and not (name == "n_jobs" and value == -1)):
-                raise QueryError(f"{name} must be a whole number from 1, not {value!r}")
-        features = as_features(features, ids)
-        index = cls(features, metric)
-        index.n_trees, index.seed, index.n_jobs = int(n_trees), int(seed), int(n_jobs)
+        index, vectors = cls._start(features, ids, metric, n_trees=n_trees, search_k=search_k, seed=seed, n_jobs=n_jobs)
         index._annoy = annoy.AnnoyIndex(index.width, metric)
-        index._annoy.set_seed(index.seed)
-        for row, vector in enumerate(features.vectors):
-            index._annoy.add_item(row, vector.tolist())  # Annoy reads a memory map a number at a time, slowly
-        index._annoy.build(index.n_trees, index.n_jobs)
+        if on_disk is None:
+            index._grow(vectors)
+        else:
+            path = index._save(on_disk, lambda temporary: index._grow_on_disk(vectors, temporary))
+            index._read(path)
         return index
 
-    def vector(self, id: str) -> np.ndarray:
-        """The vector of a picture, (D,) float32."""
-        return np.array(self._annoy.get_item_vector(row_of(self, id)), dtype=np.float32)
+    def _grow(self, vectors: np.ndarray) -> None:
+        self._annoy.set_seed(self.seed)
+        for start, block in blocks(vectors):
+            for row, vector in enumerate(block, start):
+                self._annoy.add_item(row, vector.tolist())  # Annoy reads an array a number at a time, slowly
+        self._annoy.build(self.n_trees, self.n_jobs)
 
-    def _nearest(self, query: int | np.ndarray, n: int, search_k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def _grow_on_disk(self, vectors: np.ndarray, path: Path) -> None:
+        # Annoy maps the file into memory: where the disk is full, the next write ends the process.
+        free, needed = shutil.disk_usage(path.parent).free, self._bytes()
+        if needed > free:
+            raise StoreError(f"{path.parent} has {free / 1e9:.1f} GB free, and the forest takes {needed / 1e9:.1f} GB")
+        self._annoy.on_disk_build(str(path))
+        self._grow(vectors)
+        self._annoy.unload()
+
+    def _bytes(self) -> int:
+        """What the forest takes at most: a node a vector, and in each tree 14 bytes a vector (measured) or a node."""
+        node = 16 + 4 * self.width
+        return len(self) * node + self.n_trees * (16 * len(self) + 4 * node)
+
+    def _effort(self, n: int, effort: int | None) -> int:
         # Annoy's own default, n_trees * n, looks at so little for n = 1 that it is often not the first of n = 10
         # (spotify/annoy#215); one default for all n up to 100 makes short lists the beginning of long ones.
-        search_k = search_k or self.n_trees * max(100, n)
-        while True:
-            if isinstance(query, np.ndarray):
-                rows, distances = self._annoy.get_nns_by_vector(query, n, search_k, include_distances=True)
-            else:
-                rows, distances = self._annoy.get_nns_by_item(query, n, search_k, include_distances=True)
-            # Too few nodes looked at give fewer than n neighbours, without a word.
-            if len(rows) == n or search_k > 4 * self.n_trees * len(self):
-                return np.array(rows), np.array(distances)
-            search_k *= 4
+        return effort or self.n_trees * max(100, n)
 
-    def recall(self, k: int = 10, *, sample: int = 200, seed: int = 0, **options) -> float:
-        """The part of the true k nearest neighbours that this index finds, over a sample of its pictures.
+    def _most(self) -> int:
+        return 4 * self.n_trees * len(self)
 
-        options: `search_k` as for `query`. Pictures at the distance of the k-th true neighbour count as found.
-        """
-        vectors = np.array([self._annoy.get_item_vector(row) for row in range(len(self))], dtype=np.float32)
-        exact = ExactIndex.build(vectors, self.ids, metric=self.metric)
-        ids = np.random.default_rng(seed).permutation(self.ids)[:sample]
-        found = 0
-        for id in ids:
-            farthest = exact.query(str(id), k)["distance"].iloc[-1]
-            found += int((self.query(str(id), k, **options)["distance"] <= farthest * (1 + 1e-5) + 1e-6).sum())
-        return found / (k * len(ids))
+    def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+        ask = self._annoy.get_nns_by_vector if isinstance(query, np.ndarray) else self._annoy.get_nns_by_item
+        rows, distances = ask(query, n, effort, include_distances=True)
+        return np.array(rows, dtype=np.int64), np.array(distances)
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the forest (.ann) and the sidecar (.json) beside it, which says what it is of."""
-        path = Path(path).with_suffix(".ann")
+    def _take(self, rows: Sequence[int]) -> np.ndarray:
+        return np.array([self._annoy.get_item_vector(int(row)) for row in rows], dtype=np.float32)
 
-        def write(temporary: Path) -> None:
-            self._annoy.save(str(temporary))
-            self._annoy.unload()
+    def _write(self, path: Path) -> None:
+        self._annoy.save(str(path))  # from here on the forest lies in that file
 
-        settings = {
-            "n_trees": self.n_trees,
-            "seed": self.seed,
-            "n_jobs": self.n_jobs,
-            "annoy": version("annoy"),
-        }
-        save_fitted(path.with_suffix(".npz"), self.makers)
-        path = save_with_sidecar(path, write, {**settings, **self._sidecar()})
-        self._annoy.load(str(path))
-        return path
-
-    @classmethod
-    def open(cls, path: str | os.PathLike, model: Model | None = None) -> AnnoyIndex:
-        """Open a saved index; it stays on disk (memory map). Refused where the sidecar does not fit the file.
-
-        model: the record of your own network, for queries by a new picture.
-        """
+    def _read(self, path: Path) -> tuple[int, int]:
         _check_annoy()
-        path, sidecar = open_sidecar(Path(path).with_suffix(".ann"), cls)
-        index = cls.__new__(cls)
-        for name in ("metric", "width", "n_trees", "seed", "n_jobs"):
-            setattr(index, name, sidecar[name])
-        index._restore(path, sidecar, model)
-        index._annoy = annoy.AnnoyIndex(index.width, index.metric)
-        try:
-            index._annoy.load(str(path))
-        except OSError as error:
-            raise StoreError(f"{path} is damaged ({error}): build the index anew") from None
-        if index._annoy.get_n_items() != len(index):
-            raise StoreError(f"{path} and its sidecar do not belong together: build the index anew")
-        return index
+        self._annoy = annoy.AnnoyIndex(self.width, self.metric)
+        self._annoy.load(str(path))
+        return self._annoy.get_n_items(), self.width
+
+    def _sidecar(self) -> dict:
+        return {"annoy": version("annoy"), **super()._sidecar()}
 
 
 @lru_cache(maxsize=1)

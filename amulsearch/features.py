@@ -12,6 +12,7 @@ import pandas as pd
 from .collection import Collection
 from .errors import QueryError
 from .record import Model
+from .vectors import blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,8 @@ class Features:
         for pair in zip(self.ids, self.digests or [""] * len(self.ids), strict=True):
             sha.update("\0".join(pair).encode() + b"\n")
         if not self.fingerprint:
-            sha.update(np.ascontiguousarray(self.vectors))
+            for _, block in blocks(self.vectors):
+                sha.update(np.ascontiguousarray(block))
         return sha.hexdigest()
 
 

@@ -1,14 +1,11 @@
-"""The verbs of every index, and exact search: the reference that says how good an approximate answer is.
-
-Opening a stored index and asking by id needs neither torch nor matplotlib.
-"""
+"""The verbs of every index. Opening a stored index and asking by id needs neither torch nor matplotlib."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -18,8 +15,9 @@ from .encoding import encode, open_fitted, save_fitted
 from .errors import QueryError, StoreError
 from .features import Features
 from .record import Model
-from .search import check_k, neighbours
+from .search import check_k, check_whole, neighbours
 from .sidecar import FORMAT, ids_digest, open_sidecar, save_with_sidecar
+from .vectors import check, nearest, starts
 
 METRICS = ("angular", "euclidean", "manhattan")
 
@@ -27,28 +25,45 @@ METRICS = ("angular", "euclidean", "manhattan")
 class Index:
     """The verbs that every index has. Rows of the index are the ids in their order.
 
-    ids: N strings; labels: N strings or None; width: D; metric: one of METRICS. "angular" is the distance of the
+    ids: N strings; labels: N strings or None; width: D; metric: one of `metrics`. "angular" is the distance of the
     vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
+
+    A kind of index says what follows, makes `build`, and answers `_nearest` or `_search`.
     """
 
+    ending: ClassVar[str]
+    """Of its file."""
+    metrics: ClassVar[tuple[str, ...]] = METRICS
+    settings: ClassVar[tuple[str, ...]] = ()
+    """The attributes that its sidecar keeps."""
+    effort: ClassVar[str | None] = None
+    """The option of `query`, and the attribute with its default, by which an answer is slower and misses less."""
+
     def __init__(self, features: Features, metric: str):
-        if metric not in METRICS:
-            raise QueryError(f"unknown metric {metric!r}: use one of {', '.join(METRICS)}")
-        _check_vectors(features, metric)
+        if metric not in self.metrics:
+            raise QueryError(f"{type(self).__name__} has no metric {metric!r}: use one of {', '.join(self.metrics)}")
+        check(features.vectors, features.ids, metric)
         self.metric = metric
         self.width = features.vectors.shape[1]
         self._describe(features.ids, features.labels, dict(features.fingerprint), features.content, features.makers)
+
+    @classmethod
+    def _start(cls, features, ids, metric: str, **settings) -> tuple[Index, np.ndarray]:
+        """An index that knows of what it is, with whole numbers as its settings, and the vectors to fill it with."""
+        features = as_features(features, ids)
+        index = cls(features, metric)
+        for name, value in settings.items():
+            if (name, value) == ("n_jobs", -1):
+                value = os.cpu_count()
+            if value is not None:
+                value = check_whole(name, value, least=0 if name == "seed" else 1)
+            setattr(index, name, value)
+        return index, features.vectors
 
     def _describe(self, ids, labels, fingerprint: dict, content: str, makers: Iterable) -> None:
         self.ids, self.labels, self.fingerprint, self.content = list(ids), list(labels), fingerprint, content
         self.makers = tuple(makers)
         self._row = {id: row for row, id in enumerate(self.ids)}
-
-    def _restore(self, path: Path, sidecar: dict, model: Model | None) -> None:
-        """What the sidecar and the file of the fitted transforms beside it say."""
-        makers = [model] if model else []
-        makers += open_fitted(path.with_suffix(".npz"), sidecar["fingerprint"])
-        self._describe(sidecar["ids"], sidecar["labels"], sidecar["fingerprint"], sidecar["content"], makers)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,34 +80,97 @@ class Index:
 
         query: an id of the index, a picture (a PIL image, see `open_image`), or a vector (D,).
         include_self: whether a picture of the index may be its own first neighbour.
-        options: `search_k` for Annoy: how many nodes to look at, by default n_trees * max(100, k + 1); more is
-            slower and misses less.
+        options: what lets an approximate index look longer and miss less, in place of its default: `search_k` of
+            Annoy, `nprobe` of FAISS IVF, `ef` of every HNSW, `n_candidates` of FAISS LSH; see their `build`.
 
         Raises QueryError for an unknown id, a vector of the wrong width, and k over the number of pictures.
         """
-        own = query if isinstance(query, str) else None
-        if own is None:
+        self._check_options(options)
+        own = None
+        if isinstance(query, str):
+            own = self._row.get(query)
+            if own is None:
+                raise QueryError(f"no picture {query!r} in the index; for a new picture give am.open_image(path)")
+        else:
             query = self._as_vector(query)
-        elif own not in self._row:
-            raise QueryError(f"no picture {own!r} in the index; for a new picture give am.open_image(path)")
         skip_self = own is not None and not include_self
         k = check_k(k, len(self) - skip_self, "other pictures" if skip_self else "pictures of the index")
-        rows, distances = self._nearest(self._row[own] if own is not None else query, k + skip_self, **options)
+        rows, distances = self._nearest(query if own is None else own, k + skip_self, **options)
         if skip_self:
-            others = rows != self._row[own]
+            others = rows != own
             rows, distances = rows[others][:k], distances[others][:k]
-        made_by = self.fingerprint
-        return neighbours(
-            [self.ids[row] for row in rows],
-            distances,
-            [self.labels[row] for row in rows],
-            made_by.get("model"),
-            made_by.get("layer"),
-        )
+        rows, made_by = rows.tolist(), self.fingerprint
+        ids, labels = [self.ids[row] for row in rows], [self.labels[row] for row in rows]
+        return neighbours(ids, distances, labels, made_by.get("model"), made_by.get("layer"))
 
-    def _nearest(self, query: int | np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def vector(self, id: str) -> np.ndarray:
+        """The vector of a picture, (D,) float32; scaled to length 1 where the metric is angular, but by Annoy."""
+        if id not in self:
+            raise QueryError(f"no picture {id!r} in the index")
+        return self._take([self._row[id]])[0]
+
+    def recall(self, k: int = 10, *, sample: int = 200, seed: int = 0, **options) -> float:
+        """The part of the true k nearest neighbours that this index finds, over a sample of its pictures.
+
+        options: as for `query`. Pictures at the distance of the k-th true neighbour count as found.
+        """
+        self._check_options(options)
+        k = check_k(k, len(self) - 1, "other pictures")
+        rows = np.random.default_rng(seed).permutation(len(self))[: check_whole("sample", sample)]
+        farthest = nearest(self._blocks(), self._take(rows), k, self.metric, own=rows)[1][:, -1]
+        found = [self._found(int(row), k, limit, **options) for row, limit in zip(rows, farthest, strict=True)]
+        return float(np.mean(found))
+
+    def _found(self, query: int | np.ndarray, k: int, farthest: float, **options) -> float:
+        """The part of the k true neighbours, the last of them at the distance `farthest`, that an answer holds."""
+        own = None if isinstance(query, np.ndarray) else query
+        rows, distances = self._nearest(query, k + (own is not None), **options)
+        distances = distances if own is None else distances[rows != own][:k]
+        return float((distances <= farthest * (1 + 1e-5) + 1e-6).sum()) / k
+
+    def _check_options(self, options: Mapping) -> None:
+        for name, value in options.items():
+            if name != self.effort:
+                takes = f"takes {self.effort}" if self.effort else "has no options"
+                raise QueryError(f"{type(self).__name__} {takes}, and does not know {name!r}")
+            if value is not None:
+                check_whole(name, value)
+
+    def _nearest(self, query: int | np.ndarray, n: int, **options) -> tuple[np.ndarray, np.ndarray]:
         """Rows and distances of the n nearest to a row of the index or to a vector (D,), nearest first."""
+        effort = self._effort(n, options.get(self.effort) or getattr(self, self.effort))
+        while True:
+            rows, distances = self._search(query, n, effort)
+            if len(rows) == n:
+                return rows, distances
+            if effort >= self._most():
+                break
+            effort = min(4 * effort, self._most())  # too little looked at gives fewer than n neighbours
+        # A graph can have parts that no edge leads to, as where many pictures are the same: every vector is compared.
+        query = query if isinstance(query, np.ndarray) else self._take([query])[0]
+        rows, distances = nearest(self._blocks(), query[None], n, self.metric)
+        return rows[0], distances[0]
+
+    def _effort(self, n: int, effort: int) -> int:
+        """What is asked of the library for n neighbours."""
+        return effort
+
+    def _most(self) -> int:
+        """The effort at which nothing is left to look at."""
+        return len(self)
+
+    def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `_nearest`, and fewer than n where the effort does not reach so many."""
         raise NotImplementedError
+
+    def _take(self, rows: Sequence[int]) -> np.ndarray:
+        """The vectors (B, D) float32 of these rows."""
+        raise NotImplementedError
+
+    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        steps = starts(len(self), self.width)
+        for start in steps:
+            yield start, self._take(np.arange(start, min(start + steps.step, len(self))))
 
     def _as_vector(self, query) -> np.ndarray:
         if isinstance(query, Image.Image):
@@ -115,8 +193,48 @@ class Index:
             raise QueryError("the index is of vectors without a model: ask by id or by vector")
         return encode(images, self.fingerprint, self.makers)
 
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the index and the sidecar (.json) beside it, which says what it is of; the path of the index."""
+        return self._save(path, self._write)
+
+    def _save(self, path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
+        path = Path(path).with_suffix(self.ending)
+        save_fitted(path.with_suffix(".npz"), self.makers)
+        return save_with_sidecar(path, write, self._sidecar())
+
+    @classmethod
+    def open(cls, path: str | os.PathLike, model: Model | None = None) -> Index:
+        """Open a saved index. Refused where the sidecar does not fit the file.
+
+        model: the record of your own network, for queries by a new picture.
+        """
+        path, sidecar = open_sidecar(Path(path).with_suffix(cls.ending), cls)
+        index = cls.__new__(cls)
+        for name in ("metric", "width"):
+            setattr(index, name, sidecar[name])
+        for name in cls.settings:
+            setattr(index, name, sidecar.get(name))
+        makers = [model] if model else []
+        makers += open_fitted(path.with_suffix(".npz"), sidecar["fingerprint"])
+        index._describe(sidecar["ids"], sidecar["labels"], sidecar["fingerprint"], sidecar["content"], makers)
+        try:
+            shape = index._read(path)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StoreError(f"{path} is damaged ({error}): build the index anew") from None
+        if shape != (len(index), index.width):
+            raise StoreError(f"{path} and its sidecar do not belong together: build the index anew")
+        return index
+
+    def _write(self, path: Path) -> None:
+        raise NotImplementedError
+
+    def _read(self, path: Path) -> tuple[int, int]:
+        """Take what `_write` has written; how many vectors of which width these are."""
+        raise NotImplementedError
+
     def _sidecar(self) -> dict:
         return {
+            **{name: getattr(self, name) for name in self.settings},
             "format": FORMAT,
             "kind": type(self).__name__,
             "metric": self.metric,
@@ -129,98 +247,6 @@ class Index:
         }
 
 
-class ExactIndex(Index):
-    """Every vector compared with the query (numpy): slower on large collections, and never wrong."""
-
-    @classmethod
-    def build(cls, features: Features | np.ndarray, ids: Sequence[str] | None = None, *, metric: str = "angular"):
-        """An index of Features, or of any (N, D) array and its ids."""
-        return cls(as_features(features, ids), metric)
-
-    def __init__(self, features: Features, metric: str):
-        super().__init__(features, metric)
-        self._vectors = unit(features.vectors) if metric == "angular" else features.vectors
-
-    @cached_property
-    def _squares(self) -> np.ndarray:
-        """The squared lengths of the vectors, (N,)."""
-        return np.einsum("nd,nd->n", self._vectors, self._vectors)
-
-    def vector(self, id: str) -> np.ndarray:
-        """The vector of a picture, (D,) float32; scaled to length 1 where the metric is angular."""
-        return np.array(self._vectors[row_of(self, id)])
-
-    def _nearest(self, query: int | np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        if not isinstance(query, np.ndarray):
-            query = self._vectors[query]
-        elif self.metric == "angular":
-            query = unit(query[None])[0]
-        if self.metric == "manhattan":
-            distances = np.abs(self._vectors - query).sum(axis=1, dtype=np.float64)
-            near = np.argsort(distances, kind="stable")[:n]
-            return near, distances[near]
-        # |a - b|^2 = |a|^2 - 2ab + |b|^2 in float32 finds the candidates; their distances are then computed in float64
-        squares = self._squares - 2 * (self._vectors @ query)
-        near = np.sort(np.argpartition(squares, min(n + 16, len(squares)) - 1)[: n + 16])
-        differences = self._vectors[near].astype(np.float64) - query
-        distances = np.sqrt(np.einsum("nd,nd->n", differences, differences))
-        order = np.argsort(distances, kind="stable")[:n]
-        return near[order], distances[order]
-
-    def all_neighbours(self, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest other pictures of every picture at once: rows (N, k) int64 and distances (N, k) float64.
-
-        `rows[i, j]` is the place in `ids` of the neighbour of rank j + 1 of `ids[i]`: what `query(ids[i], k)` says,
-        without a table for each.
-
-        Raises QueryError where k is over the number of other pictures.
-        """
-        k = check_k(k, len(self) - 1, "other pictures")
-        rows, distances = np.empty((len(self), k), dtype=np.int64), np.empty((len(self), k))
-        vectors = self._vectors.astype(np.float64)
-        squares = np.einsum("nd,nd->n", vectors, vectors)
-        scale = squares.max() or 1.0
-        for start in range(0, len(self), 256):
-            own = np.arange(start, min(start + 256, len(self)))
-            if self.metric == "manhattan":
-                far = np.array([np.abs(self._vectors - self._vectors[row]).sum(1, dtype=np.float64) for row in own])
-            else:
-                far = np.maximum(squares[own, None] - 2 * (vectors[own] @ vectors.T) + squares, 0)  # (B, N)
-                far = np.sqrt((far / scale).round(13) * scale)  # equal pictures at equal distances, ordered by row
-            far[np.arange(len(own)), own] = np.inf
-            near = np.sort(np.argpartition(far, min(k + 15, len(self) - 2), axis=1)[:, : k + 16], axis=1)
-            order = np.argsort(np.take_along_axis(far, near, axis=1), axis=1, kind="stable")[:, :k]
-            rows[own] = np.take_along_axis(near, order, axis=1)
-            distances[own] = np.take_along_axis(far, rows[own], axis=1)
-        return rows, distances
-
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the vectors (.npy) and the sidecar (.json) beside them."""
-        path = Path(path).with_suffix(".npy")
-
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.save(file, self._vectors)
-
-        save_fitted(path.with_suffix(".npz"), self.makers)
-        return save_with_sidecar(path, write, self._sidecar())
-
-    @classmethod
-    def open(cls, path: str | os.PathLike, model: Model | None = None) -> ExactIndex:
-        """Open a saved index; the vectors stay on disk (memory map)."""
-        path, sidecar = open_sidecar(Path(path).with_suffix(".npy"), cls)
-        index = cls.__new__(cls)
-        index.metric, index.width = sidecar["metric"], sidecar["width"]
-        index._restore(path, sidecar, model)
-        try:
-            index._vectors = np.load(path, mmap_mode="r")
-        except ValueError as error:
-            raise StoreError(f"{path} is damaged ({error}): build the index anew") from None
-        if index._vectors.shape != (len(index), index.width):
-            raise StoreError(f"{path} and its sidecar do not belong together: build the index anew")
-        return index
-
-
 def as_features(features, ids) -> Features:
     if isinstance(features, Features):
         if ids is not None:
@@ -229,30 +255,3 @@ def as_features(features, ids) -> Features:
     if ids is None:
         raise QueryError("a plain array of vectors needs its ids")
     return Features(features, list(ids))
-
-
-def _check_vectors(features: Features, metric: str) -> None:
-    """Annoy takes NaN without a word and puts it at a distance of 1.414."""
-    if not len(features):
-        raise QueryError("there are no vectors to index")
-    finite = np.isfinite(features.vectors).all(axis=1)
-    if not finite.all():
-        id = features.ids[int(np.argmin(finite))]
-        raise QueryError(
-            f"{(~finite).sum()} vectors hold NaN or infinite values, the first is of {id!r}: leave them out"
-        )
-    zero = ~features.vectors.any(axis=1)
-    if metric == "angular" and zero.any():
-        id = features.ids[int(np.argmax(zero))]
-        raise QueryError(f"{zero.sum()} vectors are zero and have no angle, the first is of {id!r}: leave them out")
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, dtype=np.float32)
-    return vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
-
-
-def row_of(index: Index, id: str) -> int:
-    if id not in index:
-        raise QueryError(f"no picture {id!r} in the index")
-    return index._row[id]

@@ -6,12 +6,13 @@ Both answer for pictures of the collection and for new ones, as every index, and
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from .errors import QueryError
+from .exact_index import ExactIndex
 from .features import Features
-from .index import ExactIndex
 from .search import check_k
 from .transforms import Expansion
 
@@ -19,7 +20,17 @@ MOST = 20_000
 """k-reciprocal re-ranking keeps a table of every picture against every other."""
 
 
-class QueryExpansion(ExactIndex):
+class _Reranked(ExactIndex):
+    """Exact search with an order of its own, made from the features each time."""
+
+    def recall(self, *arguments, **options) -> float:
+        raise QueryError(f"{type(self).__name__} has an order of its own: its recall says nothing, use evaluate")
+
+    def save(self, path) -> Path:
+        raise QueryError(f"{type(self).__name__} is not kept on disk: build it from the features, which a store keeps")
+
+
+class QueryExpansion(_Reranked):
     """The query is moved towards its nearest neighbours, and asks again; the collection stays as it is.
 
     Alpha query expansion: Radenovic, Tolias & Chum 2018, "Fine-tuning CNN image retrieval with no human annotation".
@@ -50,7 +61,7 @@ class QueryExpansion(ExactIndex):
         return _least(np.sqrt(np.maximum(2 - 2 * np.minimum(likeness, 1), 0)), n)
 
 
-class KReciprocal(ExactIndex):
+class KReciprocal(_Reranked):
     """Pictures that are neighbours of each other, and share their neighbours, come first.
 
     Zhong, Zheng, Cao & Li 2017, "Re-ranking person re-identification with k-reciprocal encoding".

@@ -26,8 +26,9 @@ def save_with_sidecar(path: Path, write, sidecar: dict) -> Path:
         path.with_suffix(".json").unlink(missing_ok=True)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
     write_json(path.with_suffix(".json"), {**sidecar, "file_bytes": path.stat().st_size})
     return path
 

@@ -1,0 +1,90 @@
+"""Vectors a block of rows at a time: checked, scaled and compared exactly, without a second copy of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from .errors import QueryError
+
+BLOCK_BYTES = 2**22
+"""How much of the vectors is in hand at a time; larger blocks leave the processor's caches and are no quicker."""
+
+Blocks = Iterable[tuple[int, np.ndarray]]
+
+
+def starts(count: int, width: int) -> range:
+    """The first row of each block of `count` vectors of this width."""
+    return range(0, count, max(1, BLOCK_BYTES // (4 * max(width, 1))))
+
+
+def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The row at which a block starts, and the block (B, D), for all of (N, D), which may be a memory map."""
+    vectors = np.asarray(vectors)  # slices of a np.memmap are slow to make
+    steps = starts(*vectors.shape)
+    for start in steps:
+        yield start, vectors[start : start + steps.step]
+
+
+def check(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
+    """Refuse what the libraries take without a word: Annoy puts NaN at a distance of 1.414."""
+    if not len(vectors):
+        raise QueryError("there are no vectors to index")
+    finite = np.concatenate([np.isfinite(block).all(axis=1) for _, block in blocks(vectors)])
+    if not finite.all():
+        id = ids[int(np.argmin(finite))]
+        raise QueryError(
+            f"{(~finite).sum()} vectors hold NaN or infinite values, the first is of {id!r}: leave them out"
+        )
+    zero = np.concatenate([~block.any(axis=1) for _, block in blocks(vectors)])
+    if metric == "angular" and zero.any():
+        id = ids[int(np.argmax(zero))]
+        raise QueryError(f"{zero.sum()} vectors are zero and have no angle, the first is of {id!r}: leave them out")
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """The vectors at length 1, (N, D) float32."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    scaled = np.empty_like(vectors, order="C", subok=False)
+    for start, block in blocks(vectors):
+        lengths = np.linalg.norm(block.astype(np.float64), axis=1, keepdims=True)
+        np.divide(block, lengths.astype(np.float32), out=scaled[start : start + len(block)])
+    return scaled
+
+
+def compared(vectors: np.ndarray, metric: str) -> np.ndarray:
+    """The vectors (N, D) float32 as the metric compares them: at length 1 where it is angular."""
+    return unit(vectors) if metric == "angular" else np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def nearest(
+    among: Blocks, queries: np.ndarray, k: int, metric: str, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest of all blocks to each query (Q, D): rows (Q, k) int64 and distances (Q, k) float64, nearest first.
+
+    own: for each query the row (Q,) that is not its neighbour.
+    """
+    queries = compared(queries, metric).astype(np.float64)
+    rows, distances = np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0))
+    for start, block in among:
+        far = _far(queries, compared(block, metric), metric)  # (Q, B)
+        if own is not None:
+            inside = np.flatnonzero((own >= start) & (own < start + len(block)))
+            far[inside, own[inside] - start] = np.inf
+        place = np.broadcast_to(np.arange(start, start + len(block)), far.shape)
+        far, place = np.concatenate([distances, far], axis=1), np.concatenate([rows, place], axis=1)
+        keep = np.argpartition(far, min(k, far.shape[1]) - 1, axis=1)[:, :k]
+        distances, rows = np.take_along_axis(far, keep, axis=1), np.take_along_axis(place, keep, axis=1)
+    order = np.lexsort((rows, distances))
+    rows, distances = np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
+    return rows, distances if metric == "manhattan" else np.sqrt(distances)
+
+
+def _far(queries: np.ndarray, block: np.ndarray, metric: str) -> np.ndarray:
+    """Distances (Q, B) float64 of queries and a block; squared where the metric is not manhattan."""
+    if metric == "manhattan":
+        return np.array([np.abs(block - query).sum(axis=1) for query in queries])
+    block = block.astype(np.float64)
+    squares = np.einsum("qd,qd->q", queries, queries)[:, None] + np.einsum("bd,bd->b", block, block)
+    return np.maximum(squares - 2 * (queries @ block.T), 0)
