@@ -16,8 +16,11 @@ from .errors import AmulsearchError, ModelError, PictureError, QueryError, Store
 from .evaluation import Evaluation, Relevance, evaluate
 from .exact_index import ExactIndex
 from .extraction import extract
+from .faiss_index import FaissFlatIndex, FaissHNSWIndex, FaissIVFIndex, FaissLSHIndex
 from .features import Features, FeatureSet
+from .hnswlib_index import HnswlibIndex
 from .invariance import known_items, mean_reciprocal_rank
+from .nmslib_index import NmslibIndex
 from .pictures import open_image
 from .preprocess import fit
 from .presets import BEST
@@ -49,9 +52,15 @@ __all__ = [
     "Collection",
     "Evaluation",
     "ExactIndex",
+    "FaissFlatIndex",
+    "FaissHNSWIndex",
+    "FaissIVFIndex",
+    "FaissLSHIndex",
     "FeatureSet",
     "Features",
+    "HnswlibIndex",
     "ModelError",
+    "NmslibIndex",
     "PictureError",
     "QueryError",
     "Relevance",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -74,19 +75,20 @@ def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model |
 def save_fitted(path: Path, makers: Iterable[Model | Transform]) -> None:
     """Keep the fitted transforms in one .npz file; none where there are no transforms."""
     fitted = [maker for maker in makers if isinstance(maker, Transform)]
-    if not fitted:
-        path.unlink(missing_ok=True)
-        return
     about = [[one.kind, dict(one.settings), dict(one.source), one.content] for one in fitted]
     arrays = {f"{place}.{name}": value for place, one in enumerate(fitted) for name, value in one.arrays.items()}
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not fitted:
+            path.unlink(missing_ok=True)
+            return
         with temporary.open("wb") as file:
             np.savez(file, about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8), **arrays)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
 
 

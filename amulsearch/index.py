@@ -17,7 +17,7 @@ from .features import Features
 from .record import Model
 from .search import check_k, check_whole, neighbours
 from .sidecar import FORMAT, ids_digest, open_sidecar, save_with_sidecar
-from .vectors import check, nearest, starts
+from .vectors import as_near, check, nearest, starts
 
 METRICS = ("angular", "euclidean", "manhattan")
 
@@ -38,6 +38,8 @@ class Index:
     """The attributes that its sidecar keeps."""
     effort: ClassVar[str | None] = None
     """The option of `query`, and the attribute with its default, by which an answer is slower and misses less."""
+    ladder: ClassVar[tuple[dict, ...]] = ({},)
+    """The keyword arguments of `build` that `tune` tries."""
 
     def __init__(self, features: Features, metric: str):
         if metric not in self.metrics:
@@ -126,7 +128,7 @@ class Index:
         own = None if isinstance(query, np.ndarray) else query
         rows, distances = self._nearest(query, k + (own is not None), **options)
         distances = distances if own is None else distances[rows != own][:k]
-        return float((distances <= farthest * (1 + 1e-5) + 1e-6).sum()) / k
+        return float(as_near(distances, farthest).sum()) / k
 
     def _check_options(self, options: Mapping) -> None:
         for name, value in options.items():

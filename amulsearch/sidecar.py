@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import StoreError
@@ -28,7 +29,8 @@ def save_with_sidecar(path: Path, write, sidecar: dict) -> Path:
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     write_json(path.with_suffix(".json"), {**sidecar, "file_bytes": path.stat().st_size})
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -20,11 +21,17 @@ def starts(count: int, width: int) -> range:
 
 
 def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The row at which a block starts, and the block (B, D), for all of (N, D), which may be a memory map."""
+    """The row at which a block starts, and the block (B, D), for all of (N, D).
+
+    Of a memory map that is only read, what has been read does not stay in memory.
+    """
+    file = vectors.base if isinstance(vectors, np.memmap) and vectors.mode == "r" else None
     vectors = np.asarray(vectors)  # slices of a np.memmap are slow to make
     steps = starts(*vectors.shape)
     for start in steps:
         yield start, vectors[start : start + steps.step]
+        if isinstance(file, mmap.mmap):
+            file.madvise(mmap.MADV_DONTNEED)
 
 
 def check(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
@@ -79,6 +86,11 @@ def nearest(
     order = np.lexsort((rows, distances))
     rows, distances = np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
     return rows, distances if metric == "manhattan" else np.sqrt(distances)
+
+
+def as_near(distances: np.ndarray, limit: float) -> np.ndarray:
+    """Which distances are no greater than that of the k-th true neighbour, up to rounding; ties count."""
+    return distances <= limit * (1 + 1e-5) + 1e-6
 
 
 def _far(queries: np.ndarray, block: np.ndarray, metric: str) -> np.ndarray:

@@ -1,15 +1,41 @@
-"""Annoy's and the exact index against brute force in numpy, and every silent failure of Annoy against a refusal."""
+"""Every index against brute force in numpy, and what libraries take or lose silently against a refusal."""
 
+import importlib
+import io
 import json
+import resource
+import sys
 
-import annoy
 import numpy as np
 import pytest
+from PIL import Image
 
+import amulsearch as am
 from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, StoreError, open_image
 
 N, D = 600, 24
-KINDS = [AnnoyIndex, ExactIndex]
+KINDS = [
+    AnnoyIndex,
+    ExactIndex,
+    am.FaissFlatIndex,
+    am.FaissIVFIndex,
+    am.FaissHNSWIndex,
+    am.FaissLSHIndex,
+    am.HnswlibIndex,
+    am.NmslibIndex,
+]
+APPROXIMATE = [kind for kind in KINDS if kind.effort]
+METRICS = [(kind, metric) for kind in KINDS for metric in kind.metrics]
+MOST = {"search_k": 10**6, "nprobe": N, "ef": N, "n_candidates": N}
+WEAK = {
+    AnnoyIndex: ({"n_trees": 1}, 30),
+    am.FaissIVFIndex: ({"nlist": 30}, 1),
+    am.FaissHNSWIndex: ({"M": 2, "ef_construction": 5}, 6),
+    am.FaissLSHIndex: ({"n_bits": 16}, 20),
+    am.HnswlibIndex: ({"M": 2, "ef_construction": 5}, 6),
+    am.NmslibIndex: ({"M": 2, "ef_construction": 5}, 6),
+}
+"""Parameters of `build` and an effort with which much is missed."""
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +48,11 @@ def ids():
     return [f"folder/{row:04}.png" for row in range(N)]
 
 
+def most(kind):
+    """The option with which nothing is missed."""
+    return {kind.effort: MOST[kind.effort]} if kind.effort else {}
+
+
 def brute_force(vectors, query, metric):
     """Distances of a query to all, in float64."""
     vectors, query = vectors.astype(np.float64), query.astype(np.float64)
@@ -32,20 +63,21 @@ def brute_force(vectors, query, metric):
     return np.abs(difference).sum(1) if metric == "manhattan" else np.sqrt((difference**2).sum(1))
 
 
-@pytest.mark.parametrize("metric", ["angular", "euclidean", "manhattan"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "metric"), METRICS)
 def test_query_by_id_and_by_vector_equals_brute_force(kind, metric, vectors, ids):
     index = kind.build(vectors, ids, metric=metric)
-    options = {"search_k": 10**6} if kind is AnnoyIndex else {}
     distances = brute_force(vectors, vectors[7], metric)
     expected = np.argsort(distances)[1:11]
-    table = index.query(ids[7], k=10, **options)
+    table = index.query(ids[7], k=10, **most(kind))
     assert table["rank"].tolist() == list(range(1, 11))
     assert table["id"].tolist() == [ids[row] for row in expected]
     np.testing.assert_allclose(table["distance"], distances[expected], rtol=1e-4)
-    new = vectors[7] + 0.01
-    by_vector = index.query(new, k=3, **options)
-    assert by_vector["id"].tolist() == [ids[row] for row in np.argsort(brute_force(vectors, new, metric))[:3]]
+    new = 3 * vectors[7] + 0.01
+    by_vector = index.query(new, k=3, **most(kind))
+    distances = brute_force(vectors, new, metric)
+    assert by_vector["id"].tolist() == [ids[row] for row in np.argsort(distances)[:3]]
+    np.testing.assert_allclose(by_vector["distance"], np.sort(distances)[:3], rtol=1e-4, atol=1e-4)
+    assert len(index.query(ids[7], k=N - 1)) == N - 1 and len(index.query(new, k=N)) == N
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,14 +97,84 @@ def test_twins_stay_neighbours(kind, vectors, ids):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_short_list_is_the_beginning_of_a_long_one(kind, vectors, ids):
+    """spotify/annoy#215: the first of n=1 is not always the first of n=10."""
+    index = kind.build(vectors, ids, **WEAK.get(kind, ({},))[0])
+    for id in ids[:100]:
+        ten = index.query(id, k=10)["id"].tolist()
+        assert [index.query(id, k=k)["id"].tolist() for k in (1, 2, 5)] == [ten[:1], ten[:2], ten[:5]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_pictures_and_many_equal_ones(kind, vectors):
+    for count in (1, 2, 3, 41):
+        index = kind.build(vectors[:count], [str(row) for row in range(count)])
+        assert index.query(vectors[0], k=count)["id"].iloc[0] == "0"
+        assert count == 1 or sorted(index.query("0", k=count - 1)["id"], key=int) == [str(i) for i in range(1, count)]
+    same = kind.build(np.repeat(vectors[:3], 100, axis=0), [str(row) for row in range(300)])
+    for k in (1, 10, 150, 299):  # hnswlib stops where its graph leads to fewer (nmslib/hnswlib#244)
+        found = same.query("5", k=k)
+        assert len(found) == k and found["id"].is_unique and found["distance"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_recall_counts_what_brute_force_finds(kind, vectors, ids):
+    build, effort = WEAK[kind]
+    index = kind.build(vectors, ids, **build)
+    found = 0
+    for row, id in enumerate(ids):
+        true = {ids[near] for near in np.argsort(brute_force(vectors, vectors[row], "angular"))[1:6]}
+        found += len(true & set(index.query(id, k=5, **{kind.effort: effort})["id"]))
+    measured = index.recall(5, sample=N, **{kind.effort: effort})
+    assert measured == pytest.approx(found / (5 * N), abs=1e-3)
+    assert measured < 0.9
+    setattr(index, kind.effort, effort)  # as its default
+    assert index.recall(5, sample=N) == measured
+    assert kind.build(vectors, ids).recall(5, sample=50, **most(kind)) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_index(kind, vectors, ids, tmp_path):
+    if kind is am.NmslibIndex:
+        pytest.skip("NMSLIB takes no seed")
+    seeds = (5, 5, 6) if "seed" in kind.settings else (None,) * 3
+    options = [{} if seed is None else {"seed": seed} for seed in seeds]
+    build = {**WEAK.get(kind, ({},))[0], "metric": "euclidean"}
+    files = [
+        kind.build(vectors, ids, **build, **option).save(tmp_path / str(number)).read_bytes()
+        for number, option in enumerate(options)
+    ]
+    assert files[0] == files[1]
+    assert (files[0] != files[2]) == ("seed" in kind.settings)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_saved_and_opened_it_answers_the_same(kind, vectors, ids, tmp_path):
     index = kind.build(Features(vectors, ids, labels=["a", "b"] * (N // 2)))
+    if kind.effort:
+        setattr(index, kind.effort, 37)
     before = index.query(ids[5], k=8)
     path = index.save(tmp_path / "below" / "index")
-    again = kind.open(path).query(ids[5], k=8)
+    opened = kind.open(path)
+    assert kind.effort is None or getattr(opened, kind.effort) == 37
+    again = opened.query(ids[5], k=8)
     assert before.equals(again)
     assert index.query(ids[5], k=8).equals(before)
     assert again["label"].tolist() == [["a", "b"][int(id[-5]) % 2] for id in again["id"]]
+    assert opened.save(tmp_path / "copy").stat().st_size == path.stat().st_size
+    assert kind.open(tmp_path / "copy").query(ids[5], k=8).equals(before)
+    scaled = vectors[5] / np.linalg.norm(vectors[5])
+    np.testing.assert_allclose(opened.vector(ids[5]), vectors[5] if kind is AnnoyIndex else scaled, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_picture_finds_itself(kind, cartoons, bundled_features, tmp_path):
+    made = bundled_features["squeezenet1_1", "penultimate"]
+    part = Features(made.vectors[:200], made.ids[:200], made.labels[:200], made.fingerprint, made.digests[:200])
+    stored = kind.open(kind.build(part).save(tmp_path / "index"))
+    found = stored.query(cartoons.open(part.ids[60]), 1)
+    assert found["id"].tolist() == [part.ids[60]] and found["distance"][0] < 0.01
+    assert found["model"].tolist() == ["squeezenet1_1"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,25 +190,30 @@ def test_wrong_queries_are_told_in_a_sentence(kind, vectors, ids):
     ]:
         with pytest.raises(QueryError, match=words):
             index.query(query, k=1)
-    for k, words in [(0, "from 1"), (2.5, "whole"), (N, f"{N - 1} other")]:
+    for k, words in [(0, "from 1"), (2.5, "whole"), ("3", "whole"), (N, f"{N - 1} other")]:
         with pytest.raises(QueryError, match=words):
             index.query(ids[0], k=k)
+        with pytest.raises(QueryError, match=words):
+            index.recall(k)
+    with pytest.raises(QueryError, match="does not know 'effort'"):
+        index.query(ids[0], effort=3)
+    if kind.effort:
+        with pytest.raises(QueryError, match=f"{kind.effort} must be a whole number"):
+            index.query(ids[0], **{kind.effort: 0})
+        with pytest.raises(QueryError, match=f"{kind.effort} must be a whole number"):
+            kind.build(vectors, ids, **{kind.effort: 1.5})
     with pytest.raises(QueryError, match="without a model"):
         index.query(open_image(_png()), k=1)
 
 
 def _png() -> bytes:
-    import io
-
-    from PIL import Image
-
     file = io.BytesIO()
     Image.new("RGB", (4, 4)).save(file, "PNG")
     return file.getvalue()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_vectors_that_annoy_takes_silently_are_refused(kind, vectors, ids):
+def test_vectors_that_libraries_take_silently_are_refused(kind, vectors, ids):
     for value, words in [(np.nan, "NaN or infinite.*0009"), (np.inf, "NaN or infinite.*0009"), (0, "zero.*0009")]:
         bad = vectors.copy()
         bad[9] = value
@@ -115,55 +222,11 @@ def test_vectors_that_annoy_takes_silently_are_refused(kind, vectors, ids):
     for array, names in [(vectors[0], ids), (vectors, ids[:-1]), (vectors, [ids[0]] * N), (vectors, None)]:
         with pytest.raises(QueryError):
             kind.build(array, names)
-    with pytest.raises(QueryError, match="angular, euclidean, manhattan"):
+    with pytest.raises(QueryError, match=", ".join(kind.metrics)):
         kind.build(vectors, ids, metric="cosine")
-
-
-def test_short_answers_of_annoy_are_asked_again(vectors, ids):
-    """Looking at one node, Annoy alone gives fewer than it was asked for."""
-    bare = annoy.AnnoyIndex(D, "angular")
-    for row, vector in enumerate(vectors):
-        bare.add_item(row, vector)
-    bare.set_seed(0)
-    bare.build(2, 1)
-    assert len(bare.get_nns_by_item(0, 300, 1)) < 300
-    assert len(AnnoyIndex.build(vectors, ids, n_trees=2).query(ids[0], k=300, search_k=1)) == 300
-
-
-def test_a_short_list_is_the_beginning_of_a_long_one(vectors, ids):
-    """spotify/annoy#215: the first of n=1 is not always the first of n=10."""
-    index = AnnoyIndex.build(vectors, ids, n_trees=1)
-    for id in ids[:200]:
-        ten = index.query(id, k=10)["id"].tolist()
-        assert [index.query(id, k=k)["id"].tolist() for k in (1, 2, 5)] == [ten[:1], ten[:2], ten[:5]]
-
-
-def test_the_same_seed_gives_the_same_forest(vectors, ids, tmp_path):
-    one, two = (
-        AnnoyIndex.build(vectors, ids, n_trees=3, seed=5).save(tmp_path / name).read_bytes() for name in ("one", "two")
-    )
-    other = AnnoyIndex.build(vectors, ids, n_trees=3, seed=6).save(tmp_path / "other").read_bytes()
-    assert one == two != other
-
-
-def test_recall_counts_what_brute_force_finds(vectors, ids):
-    index = AnnoyIndex.build(vectors, ids, n_trees=1)
-    found = 0
-    for row, id in enumerate(ids):
-        true = {ids[near] for near in np.argsort(brute_force(vectors, vectors[row], "angular"))[1:6]}
-        found += len(true & set(index.query(id, k=5, search_k=30)["id"]))
-    measured = index.recall(5, sample=N, search_k=30)
-    assert measured == pytest.approx(found / (5 * N), abs=1e-3)
-    assert measured < 0.9 < index.recall(5, sample=50, search_k=10**6)
-
-
-def test_a_file_of_another_width_is_refused(vectors, ids, tmp_path):
-    """Annoy opens 64-d vectors as 131-d without a word, and answers or crashes."""
-    path = AnnoyIndex.build(vectors, ids).save(tmp_path / "index")
-    other = AnnoyIndex.build(vectors[:, :12], ids).save(tmp_path / "other")
-    path.write_bytes(other.read_bytes())
-    with pytest.raises(StoreError, match="bytes instead of"):
-        AnnoyIndex.open(path)
+    for name in set(kind.settings) & {"n_trees", "nlist", "M", "ef_construction", "n_bits", "n_jobs"}:
+        with pytest.raises(QueryError, match=f"{name} must be a whole number"):
+            kind.build(vectors, ids, **{name: 0})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,29 +255,58 @@ def test_damaged_and_missing_files_are_refused(kind, vectors, ids, tmp_path):
         kind.open(path)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_other_vectors_is_refused(kind, vectors, ids, tmp_path):
+    """Annoy opens 64-d vectors as 131-d without a word, hnswlib 24-d as 25-d, and then they answer or crash."""
+    path = kind.build(vectors, ids).save(tmp_path / "index")
+    good = path.with_suffix(".json").read_text()
+    for number, other in enumerate((vectors[:, :12], vectors[:40])):
+        made = kind.build(other, ids[: len(other)]).save(tmp_path / str(number))
+        path.write_bytes(made.read_bytes())
+        path.with_suffix(".json").write_text(good)
+        with pytest.raises(StoreError, match="bytes instead of"):
+            kind.open(path)
+        if kind is not AnnoyIndex:  # whose file does not say how wide the vectors are
+            size = {"file_bytes": path.stat().st_size}
+            path.with_suffix(".json").write_text(json.dumps({**json.loads(good), **size}))
+            with pytest.raises(StoreError, match="do not belong together"):
+                kind.open(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_disk_that_takes_no_more_is_told(kind, vectors, ids, tmp_path):
+    """hnswlib and FAISS themselves say nothing."""
+    index = kind.build(vectors, ids)
+    before = index.query(ids[5], k=8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            index.save(tmp_path / "index")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+    assert index.query(ids[5], k=8).equals(before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "package"),
+    [
+        (am.FaissFlatIndex, "faiss", "faiss-cpu"),
+        (am.HnswlibIndex, "hnswlib", "hnswlib"),
+        (am.NmslibIndex, "nmslib", "nmslib-metabrainz"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_told(kind, module, package, vectors, ids, tmp_path, monkeypatch):
+    path = kind.build(vectors, ids).save(tmp_path / "index")
+    monkeypatch.setitem(sys.modules, module, None)
+    for call in (lambda: kind.build(vectors, ids), lambda: kind.open(path)):
+        with pytest.raises(am.AmulsearchError, match=f"{module} is not installed: pip install {package}"):
+            call()
+    monkeypatch.undo()
+    assert importlib.import_module(module)
+
+
 def test_adding_after_building_is_not_offered(vectors, ids):
-    """Annoy takes the call and ignores it; our index has no such verb."""
-    assert not hasattr(AnnoyIndex.build(vectors, ids), "add_item")
-
-
-@pytest.mark.parametrize("metric", ["angular", "euclidean", "manhattan"])
-@pytest.mark.parametrize("k", [1, 10, N - 1])
-def test_all_neighbours_are_what_query_says_of_each(metric, k, vectors, ids):
-    vectors = vectors.copy()
-    vectors[300] = vectors[20]  # a pair at distance 0, and two at the same distance of all others
-    index = ExactIndex.build(vectors, ids, metric=metric)
-    rows, distances = index.all_neighbours(k)
-    assert rows.shape == distances.shape == (N, k)
-    for row in (0, 20, 255, 256, 300, N - 1):
-        table = index.query(ids[row], k)
-        assert [ids[place] for place in rows[row]] == table["id"].tolist()
-        assert distances[row] == pytest.approx(table["distance"].to_numpy(), rel=1e-5, abs=1e-6)
-
-
-def test_all_neighbours_of_a_few_pictures():
-    index = ExactIndex.build(np.array([[1.0, 0.0], [1e-9, 1e-9], [0.0, 5.0]]), ["a", "b", "c"])
-    rows, distances = index.all_neighbours(2)
-    assert rows.tolist() == [[1, 2], [0, 2], [1, 0]]
-    assert distances[0] == pytest.approx([(2 - 2**0.5) ** 0.5, 2**0.5])
-    with pytest.raises(QueryError, match="2 other pictures"):
-        index.all_neighbours(3)
+    """Annoy takes the call and ignores it; our indexes have no such verb."""
+    assert not any(hasattr(kind, "add_item") or hasattr(kind, "add") for kind in KINDS)

@@ -74,8 +74,10 @@ def test_query_expansion_by_hand():
     np.testing.assert_allclose(index.similarities(np.array([0]))[0], expected, atol=1e-6)
 
 
-def test_wrong_use_is_told(features):
+def test_wrong_use_is_told(features, tmp_path):
     for call, words in (
+        (lambda: am.KReciprocal.build(features, 8).recall(5), "an order of its own"),
+        (lambda: am.QueryExpansion.build(features, 5).save(tmp_path / "index"), "not kept on disk"),
         (lambda: am.KReciprocal.build(features, 60), "k=60 is more than"),
         (lambda: am.KReciprocal.build(features, 8, 9), "k=9 is more than"),
         (lambda: am.KReciprocal.build(features, 8, 3, weight=2), "from 0 to 1"),
