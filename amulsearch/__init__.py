@@ -28,6 +28,7 @@ from .reranking import KReciprocal, QueryExpansion
 from .search import query_all, same_label
 from .store import Store
 from .transforms import PCA, Expansion, average, concatenate
+from .tuning import Tuning, tune
 
 __all__ = [
     "rank_biased_overlap",
@@ -66,6 +67,7 @@ __all__ = [
     "Relevance",
     "Store",
     "StoreError",
+    "Tuning",
     "embed",
     "evaluate",
     "extract",
@@ -78,6 +80,7 @@ __all__ = [
     "plot",
     "query_all",
     "same_label",
+    "tune",
 ]
 
 
