@@ -46,8 +46,8 @@ class _FaissIndex(Index):
         return compared(vectors[np.sort(rows)], self.metric)
 
     def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        query = compared(query[None], self.metric) if isinstance(query, np.ndarray) else self._take([query])
-        distances, rows = self._faiss.search(query, self._fetched(n, effort), params=self._parameters(effort))
+        fetched, parameters = self._fetched(n, effort), self._parameters(effort)
+        distances, rows = self._faiss.search(self._asked(query), fetched, params=parameters)
         distances, rows = distances[0][:n].astype(np.float64), rows[0][:n]
         distances, rows = distances[rows >= 0], rows[rows >= 0]
         return rows, distances if self.metric == "manhattan" else np.sqrt(distances)

@@ -54,10 +54,9 @@ class HnswlibIndex(Index):
         return max(effort, n)
 
     def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        query = compared(query[None], self.metric) if isinstance(query, np.ndarray) else self._take([query])
         self._hnsw.set_ef(effort)
         try:
-            rows, distances = self._hnsw.knn_query(query, n, num_threads=1)
+            rows, distances = self._hnsw.knn_query(self._asked(query), n, num_threads=1)
         except RuntimeError:  # the graph leads to fewer than n (nmslib/hnswlib#244)
             return np.empty(0, dtype=np.int64), np.empty(0)
         return rows[0].astype(np.int64), np.sqrt(distances[0].astype(np.float64))

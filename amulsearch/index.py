@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from .features import Features
 from .record import Model
 from .search import check_k, check_whole, neighbours
 from .sidecar import FORMAT, ids_digest, open_sidecar, save_with_sidecar
-from .vectors import as_near, check, nearest, starts
+from .vectors import as_near, check, compared, nearest, starts
 
 METRICS = ("angular", "euclidean", "manhattan")
 
@@ -65,7 +66,11 @@ class Index:
     def _describe(self, ids, labels, fingerprint: dict, content: str, makers: Iterable) -> None:
         self.ids, self.labels, self.fingerprint, self.content = list(ids), list(labels), fingerprint, content
         self.makers = tuple(makers)
-        self._row = {id: row for row, id in enumerate(self.ids)}
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        """Where each id is; made when the first is asked for, so that opening is quick."""
+        return {id: row for row, id in enumerate(self.ids)}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,7 +111,7 @@ class Index:
         return neighbours(ids, distances, labels, made_by.get("model"), made_by.get("layer"))
 
     def vector(self, id: str) -> np.ndarray:
-        """The vector of a picture, (D,) float32; scaled to length 1 where the metric is angular, but by Annoy."""
+        """The vector of a picture, (D,) float32; where the metric is angular scaled to length 1, save by Annoy."""
         if id not in self:
             raise QueryError(f"no picture {id!r} in the index")
         return self._take([self._row[id]])[0]
@@ -120,15 +125,11 @@ class Index:
         k = check_k(k, len(self) - 1, "other pictures")
         rows = np.random.default_rng(seed).permutation(len(self))[: check_whole("sample", sample)]
         farthest = nearest(self._blocks(), self._take(rows), k, self.metric, own=rows)[1][:, -1]
-        found = [self._found(int(row), k, limit, **options) for row, limit in zip(rows, farthest, strict=True)]
-        return float(np.mean(found))
-
-    def _found(self, query: int | np.ndarray, k: int, farthest: float, **options) -> float:
-        """The part of the k true neighbours, the last of them at the distance `farthest`, that an answer holds."""
-        own = None if isinstance(query, np.ndarray) else query
-        rows, distances = self._nearest(query, k + (own is not None), **options)
-        distances = distances if own is None else distances[rows != own][:k]
-        return float(as_near(distances, farthest).sum()) / k
+        found = 0
+        for own, limit in zip(rows.tolist(), farthest, strict=True):
+            near, distances = self._nearest(own, k + 1, **options)
+            found += int(as_near(distances[near != own][:k], limit).sum())
+        return found / (k * len(rows))
 
     def _check_options(self, options: Mapping) -> None:
         for name, value in options.items():
@@ -149,9 +150,12 @@ class Index:
                 break
             effort = min(4 * effort, self._most())  # too little looked at gives fewer than n neighbours
         # A graph can have parts that no edge leads to, as where many pictures are the same: every vector is compared.
-        query = query if isinstance(query, np.ndarray) else self._take([query])[0]
-        rows, distances = nearest(self._blocks(), query[None], n, self.metric)
+        rows, distances = nearest(self._blocks(), self._asked(query), n, self.metric)
         return rows[0], distances[0]
+
+    def _asked(self, query: int | np.ndarray) -> np.ndarray:
+        """The vector (1, D) of a query as the metric compares it."""
+        return compared(query[None] if isinstance(query, np.ndarray) else self._take([query]), self.metric)
 
     def _effort(self, n: int, effort: int) -> int:
         """What is asked of the library for n neighbours."""

@@ -62,9 +62,8 @@ class NmslibIndex(Index):
         return max(effort, n)
 
     def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        query = compared(query[None], self.metric)[0] if isinstance(query, np.ndarray) else self._take(query)
         self._nmslib.setQueryTimeParams({"efSearch": effort})
-        rows, distances = self._nmslib.knnQuery(query, n)
+        rows, distances = self._nmslib.knnQuery(self._asked(query)[0], n)
         distances = distances.astype(np.float64)
         return rows.astype(np.int64), distances if self.metric == "manhattan" else np.sqrt(distances)
 

@@ -35,6 +35,7 @@ class Tuning:
     table: a row for each setting that was tried: kind, its parameters, asked (by pictures "held back" from the index,
         or "of the index"), recall, at_least (true with 99%), queries_per_second (one at a time, by `query`),
         build_seconds, bytes (on disk). The first row is exact search, the last is `index`.
+    recall, k: what was wanted.
     """
 
     index: Index

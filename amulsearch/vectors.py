@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import QueryError
 
-BLOCK_BYTES = 2**22
+BLOCK_BYTES, BLOCK_ROWS = 2**22, 8192
 """How much of the vectors is in hand at a time; larger blocks leave the processor's caches and are no quicker."""
 
 Blocks = Iterable[tuple[int, np.ndarray]]
@@ -17,7 +17,7 @@ Blocks = Iterable[tuple[int, np.ndarray]]
 
 def starts(count: int, width: int) -> range:
     """The first row of each block of `count` vectors of this width."""
-    return range(0, count, max(1, BLOCK_BYTES // (4 * max(width, 1))))
+    return range(0, count, max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * max(width, 1)))))
 
 
 def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -38,16 +38,18 @@ def check(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
     """Refuse what the libraries take without a word: Annoy puts NaN at a distance of 1.414."""
     if not len(vectors):
         raise QueryError("there are no vectors to index")
-    finite = np.concatenate([np.isfinite(block).all(axis=1) for _, block in blocks(vectors)])
+    parts = [(np.isfinite(block).all(axis=1), block.any(axis=1)) for _, block in blocks(vectors)]
+    finite, filled = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not finite.all():
         id = ids[int(np.argmin(finite))]
         raise QueryError(
             f"{(~finite).sum()} vectors hold NaN or infinite values, the first is of {id!r}: leave them out"
         )
-    zero = np.concatenate([~block.any(axis=1) for _, block in blocks(vectors)])
-    if metric == "angular" and zero.any():
-        id = ids[int(np.argmax(zero))]
-        raise QueryError(f"{zero.sum()} vectors are zero and have no angle, the first is of {id!r}: leave them out")
+    if metric == "angular" and not filled.all():
+        id = ids[int(np.argmin(filled))]
+        raise QueryError(
+            f"{(~filled).sum()} vectors are zero and have no angle, the first is of {id!r}: leave them out"
+        )
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -43,13 +43,13 @@ def test_the_recall_is_reached_by_what_was_held_back(name, collections):
     vectors = collections[name]
     base = vectors[: len(vectors) * 4 // 5]
     ids = [str(row) for row in range(len(base))]
-    tuned = am.tune(base, ids, recall=0.95, builds=[{"n_trees": 10}], progress=False)
+    tuned = am.tune(base, ids, recall=0.95, builds=[{"n_trees": 10}], sample=300, progress=False)
     assert held_back(vectors, tuned.index) >= 0.95
     assert tuned.index.recall(10, sample=1000, seed=11) >= 0.95
     assert tuned.exact_is_enough == (name != "many" or len(base) * base.shape[1] <= 2**22)
     if name == "many":  # and not by looking at everything
         assert tuned.index.search_k < 3000
-        loose = am.tune(base, ids, recall=0.8, builds=[{"n_trees": 10}], progress=False)
+        loose = am.tune(base, ids, recall=0.8, builds=[{"n_trees": 10}], sample=300, progress=False)
         assert loose.index.search_k < tuned.index.search_k and held_back(vectors, loose.index) >= 0.8
 
 

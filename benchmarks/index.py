@@ -1,0 +1,182 @@
+"""Recall against queries a second, build time, disk and memory of every index, and what the library's verbs cost.
+
+    python benchmarks/index.py [--sizes 10000x128,100000x128] [--systems annoy,hnswlib] [--store DIR] [--csv FILE]
+
+The vectors are real features of the bundled cartoons, enlarged: each lies between two cartoons that are among each
+other's 100 nearest. The queries are made in the same way and are in no index. One thread, one query at a time through
+`Index.query`; each index in a process of its own. `--sizes 1000000x128` and `100000x1280` take the better part of an
+hour each, most of it for building graphs.
+"""
+
+import argparse
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import amulsearch as am
+from amulsearch.vectors import as_near, blocks, nearest, unit
+
+DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
+K, QUERIES, SECONDS = 10, 500, 10
+"""At each point up to 500 queries are asked, for at most so many seconds."""
+
+SYSTEMS = {
+    "exact": (am.ExactIndex, {}),
+    "annoy 10 trees": (am.AnnoyIndex, {"n_trees": 10}),
+    "annoy 50 trees": (am.AnnoyIndex, {"n_trees": 50}),
+    "annoy 50 trees on disk": (am.AnnoyIndex, {"n_trees": 50}),
+    "faiss flat": (am.FaissFlatIndex, {}),
+    "faiss ivf": (am.FaissIVFIndex, {}),
+    "faiss hnsw": (am.FaissHNSWIndex, {}),
+    "faiss lsh": (am.FaissLSHIndex, {"n_bits": 256}),
+    "hnswlib": (am.HnswlibIndex, {}),
+    "nmslib": (am.NmslibIndex, {}),
+}
+EFFORTS = {
+    "search_k": (100, 300, 1000, 3000, 10_000, 30_000),
+    "nprobe": (1, 2, 4, 8, 16, 32, 64),
+    "ef": (10, 20, 40, 80, 160, 320),
+    "n_candidates": (50, 200, 1000, 5000, 20_000),
+}
+
+
+def enlarge(features: np.ndarray, count: int, path: Path, seed: int = 0) -> None:
+    """Write (count, D) vectors between near pairs of these (N, D)."""
+    rng, features = np.random.default_rng(seed), unit(features)
+    near = np.argsort(-(features @ features.T), axis=1)[:, 1:101]
+    made = np.lib.format.open_memmap(path, "w+", np.float32, (count, features.shape[1]))
+    for start in range(0, count, 10_000):
+        size = min(10_000, count - start)
+        one, part = rng.integers(0, len(features), size), rng.random((size, 1), dtype=np.float32)
+        other = near[one, rng.integers(0, near.shape[1], size)]
+        made[start : start + size] = (1 - part) * features[one] + part * features[other]
+    made.flush()
+
+
+def make(features: np.ndarray, count: int, width: int, folder: Path) -> None:
+    """Vectors, queries, and the distances of the queries' k-th true neighbours."""
+    features = am.PCA.fit(features, width)(features) if width < features.shape[1] else features
+    enlarge(features, count, folder / "vectors.npy")
+    enlarge(features, QUERIES, folder / "queries.npy", seed=1)
+    vectors, queries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("vectors", "queries"))
+    np.save(folder / "limits.npy", nearest(blocks(vectors), queries, K, "angular")[1][:, -1])
+
+
+def names(count: int) -> list[str]:
+    return [f"folder/subfolder/picture_{row:07}.webp" for row in range(count)]
+
+
+def resident(which: str) -> float:
+    """MB of memory that the process has (VmRSS), or had at most (VmHWM); mapped files count where they were read."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
+
+
+def measure(system: str, folder: Path) -> list[dict]:
+    """A row for each effort."""
+    kind, parameters = SYSTEMS[system]
+    vectors, queries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("vectors", "queries"))
+    limits, ids = np.load(folder / "limits.npy"), names(len(vectors))
+    if system.endswith("on disk"):
+        parameters = {**parameters, "on_disk": folder / "on_disk"}
+    before, start = resident("VmRSS"), time.perf_counter()
+    index = kind.build(vectors, ids, **parameters)
+    cost = {"build s": time.perf_counter() - start, "memory MB": resident("VmHWM") - before}
+    path = index.save(folder / "index")
+    cost["disk MB"] = path.stat().st_size / 1e6
+    rows = []
+    for effort in EFFORTS.get(kind.effort, (None,)):
+        options = {kind.effort: effort} if effort else {}
+        found, seconds = [], []
+        for query, limit in zip(queries, limits, strict=True):
+            start = time.perf_counter()
+            table = index.query(query, K, **options)
+            seconds.append(time.perf_counter() - start)
+            found.append(as_near(table["distance"].to_numpy(), limit).mean())
+            if sum(seconds) > SECONDS:
+                break
+        asked = {"system": system, "effort": f"{kind.effort}={effort}" if effort else ""}
+        rows.append({**asked, "recall@10": np.mean(found), "queries/s": 1 / np.median(seconds), **cost})
+    path.unlink()
+    return rows
+
+
+def best_at(table: pd.DataFrame, recall: float = 0.95) -> pd.DataFrame:
+    """For each system its fastest setting with this recall, and how many times faster than exact search it is."""
+    exact = table.loc[table["system"] == "exact", "queries/s"]
+    reached = table[table["recall@10"] >= recall].sort_values("queries/s", ascending=False)
+    best = reached.groupby("system", sort=False).first().reset_index()
+    return best.assign(**{"times exact": best["queries/s"] / exact.iloc[0]}) if len(exact) else best
+
+
+def overhead(features: np.ndarray, width: int, folder: Path, rounds: int = 9) -> None:
+    """Query by id through the library beside the bare Annoy call with the same n and search_k; opening an index."""
+    features = am.PCA.fit(features, width)(features) if width < features.shape[1] else features
+    enlarge(features, 50_000, folder / "vectors.npy")
+    index = am.AnnoyIndex.build(np.load(folder / "vectors.npy", mmap_mode="r"), names(50_000), n_trees=50)
+    path, bare, rng = index.save(folder / "index"), index._annoy, np.random.default_rng(0)
+    ways = {
+        "bare": lambda row: bare.get_nns_by_item(row, K + 1, 5000, include_distances=True),
+        "query": lambda row: index.query(index.ids[row], K),
+    }
+    seconds = {way: [] for way in ways}
+    for number in range(rounds):
+        for way in sorted(ways, reverse=bool(number % 2)):
+            rows = rng.integers(0, len(index), 200).tolist()
+            start = time.perf_counter()
+            for row in rows:
+                ways[way](row)
+            seconds[way].append((time.perf_counter() - start) / len(rows))
+    ratios = np.array(seconds["query"]) / np.array(seconds["bare"])
+    code = (
+        f"import time, amulsearch as am\nstart = time.perf_counter()\nam.AnnoyIndex.open({str(path)!r})\n"
+        "print(time.perf_counter() - start)"
+    )
+    opened = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(rounds)]
+    print(
+        f"50,000 x {width}, 50 trees, by id, k=10: bare Annoy {1e6 * np.median(seconds['bare']):.0f} us, "
+        f"query {1e6 * np.median(seconds['query']):.0f} us, ratio {np.median(ratios):.3f} (median of {rounds} "
+        f"alternated rounds, {ratios.min():.3f} to {ratios.max():.3f}); opening {1e3 * np.median(opened):.0f} ms"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default="10000x128,100000x128", help="N x D, with commas between; D up to 1280")
+    parser.add_argument("--systems", default="", help=f"the beginnings of some of: {', '.join(SYSTEMS)}")
+    parser.add_argument("--store", help="keep the features here; by default they are computed anew")
+    parser.add_argument("--csv", help="write all points to this file")
+    options = parser.parse_args()
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # of the processes
+    systems = [system for system in SYSTEMS if system.startswith(tuple(options.systems.split(",")))]
+    with tempfile.TemporaryDirectory() as temporary:
+        cartoons = am.Collection.from_folder(DATA)
+        store = options.store or f"{temporary}/store"
+        made = am.extract(cartoons, "tf_efficientnet_lite2", "penultimate", store=store)
+        features = np.array(made["tf_efficientnet_lite2", "penultimate"].vectors)
+        for width in (128, features.shape[1]):
+            overhead(features, width, Path(temporary))
+        parts = []
+        for size in filter(None, options.sizes.split(",")):
+            make(features, *map(int, size.split("x")), Path(temporary))
+            spawn = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
+                rows = [row for system in systems for row in pool.submit(measure, system, Path(temporary)).result()]
+            table = pd.DataFrame(rows)
+            parts.append(table.assign(size=size))
+            for title, part in (("", table), ("the fastest at recall@10 of .95: ", best_at(table))):
+                print(f"\n{title}{size}\n{part.to_string(index=False, float_format='{:,.3f}'.format)}", flush=True)
+    if options.csv:
+        pd.concat(parts).to_csv(options.csv, index=False)
+
+
+if __name__ == "__main__":
+    main()
