@@ -142,7 +142,9 @@ class FaissIVFIndex(_FaissIndex):
 
 
 class FaissHNSWIndex(_FaissIndex):
-    """FAISS's graph of near neighbours in layers (Malkov & Yashunin 2018, "... hierarchical navigable small world")."""
+    """FAISS's graph of near neighbours in layers: Malkov & Yashunin 2018, "Efficient and robust approximate nearest
+    neighbor search using hierarchical navigable small world graphs".
+    """
 
     settings = ("M", "ef_construction", "ef", "seed", "n_jobs")
     effort = "ef"

@@ -16,7 +16,8 @@ from .vectors import blocks, compared
 
 
 class HnswlibIndex(Index):
-    """A graph of near neighbours in layers (Malkov & Yashunin 2018, "... hierarchical navigable small world graphs").
+    """A graph of near neighbours in layers: Malkov & Yashunin 2018, "Efficient and robust approximate nearest neighbor
+    search using hierarchical navigable small world graphs".
 
     Vectors are scaled to length 1 where the metric is angular. hnswlib has no metric "manhattan".
     """

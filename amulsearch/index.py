@@ -225,7 +225,7 @@ class Index:
         index._describe(sidecar["ids"], sidecar["labels"], sidecar["fingerprint"], sidecar["content"], makers)
         try:
             shape = index._read(path)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             raise StoreError(f"{path} is damaged ({error}): build the index anew") from None
         if shape != (len(index), index.width):
             raise StoreError(f"{path} and its sidecar do not belong together: build the index anew")

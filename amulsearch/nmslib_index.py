@@ -15,7 +15,8 @@ from .vectors import blocks, compared
 
 
 class NmslibIndex(Index):
-    """A graph of near neighbours in layers (Malkov & Yashunin 2018, "... hierarchical navigable small world graphs").
+    """A graph of near neighbours in layers: Malkov & Yashunin 2018, "Efficient and robust approximate nearest neighbor
+    search using hierarchical navigable small world graphs".
 
     Vectors are scaled to length 1 where the metric is angular. The file is NMSLIB's, with the vectors after its end.
     """
