@@ -19,6 +19,7 @@ class NmslibIndex(Index):
     search using hierarchical navigable small world graphs".
 
     Vectors are scaled to length 1 where the metric is angular. The file is NMSLIB's, with the vectors after its end.
+    While it is built, the vectors are in memory three times.
     """
 
     ending = ".nmslib"

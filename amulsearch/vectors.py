@@ -54,7 +54,7 @@ def check(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """The vectors at length 1, (N, D) float32."""
-    vectors = np.asarray(vectors, dtype=np.float32)
+    vectors = np.asanyarray(vectors, dtype=np.float32)  # a memory map stays one
     scaled = np.empty_like(vectors, order="C", subok=False)
     for start, block in blocks(vectors):
         lengths = np.linalg.norm(block.astype(np.float64), axis=1, keepdims=True)
