@@ -74,6 +74,7 @@ class AnnoyIndex(Index):
         free, needed = shutil.disk_usage(path.parent).free, self._bytes()
         if needed > free:
             raise StoreError(f"{path.parent} has {free / 1e9:.1f} GB free, and the forest takes {needed / 1e9:.1f} GB")
+        path.touch()  # with the rights of any file; Annoy's own nobody else could read
         self._annoy.on_disk_build(str(path))
         self._grow(vectors)
         self._annoy.unload()

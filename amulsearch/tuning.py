@@ -114,12 +114,14 @@ class _Trials:
     def __init__(self, kind: type[Index], metric: str, recall: float, k: int, folder: Path, bar: tqdm):
         self.kind, self.metric, self.recall, self.k, self.folder, self.bar = kind, metric, recall, k, folder, bar
         self.rows: list[dict] = []
+        self.slowest = 0.0
 
     def fastest(self, base: Features, queries: np.ndarray, builds: Iterable[Mapping]) -> tuple[Mapping, int]:
         """The keyword arguments and the effort with which new pictures (Q, D) reach the recall in the least time."""
         limits = nearest(blocks(base.vectors), queries, self.k, self.metric)[1][:, -1]
         index, cost = self._build(ExactIndex, base, {})
-        self._measure(index, cost, queries, limits)
+        # A graph may never reach the recall: it is given up where it is ten times slower than exact search.
+        self.slowest = self._measure(index, cost, queries, limits)["queries_per_second"] / 10
         best, chosen = 0, None
         for build in builds:
             index, cost = self._build(self.kind, base, build)
@@ -133,8 +135,8 @@ class _Trials:
         limits = nearest(blocks(features.vectors), features.vectors[rows], self.k, self.metric, own=rows)[1][:, -1]
         index, cost = self._build(self.kind, features, build)
         ids = [features.ids[row] for row in rows]
-        while self._measure(index, cost, ids, limits, effort)["at_least"] < self.recall:
-            if effort >= index._most():
+        while (row := self._measure(index, cost, ids, limits, effort))["at_least"] < self.recall:
+            if effort >= index._most() or row["queries_per_second"] < self.slowest:
                 self._fail()
             effort = min(math.ceil(1.2 * effort), index._most())
         setattr(index, self.kind.effort, effort)
@@ -144,7 +146,7 @@ class _Trials:
         """The row of the least effort that reaches the recall; None where none does, or is slower than the best."""
         low, effort, most = 0, index._effort(self.k, 1), index._most()
         while (row := self._measure(index, cost, queries, limits, effort))["at_least"] < self.recall:
-            if effort >= most or row["queries_per_second"] < best / 2:
+            if effort >= most or row["queries_per_second"] < max(best / 2, self.slowest):
                 return None
             low, effort = effort, min(4 * effort, most)
         while low and effort > max(1.2 * low, low + 1):

@@ -2,10 +2,10 @@
 
     python benchmarks/index.py [--sizes 10000x128,100000x128] [--systems annoy,hnswlib] [--store DIR] [--csv FILE]
 
-The vectors are real features of the bundled cartoons, enlarged: each lies between two cartoons that are among each
-other's 100 nearest. The queries are made in the same way and are in no index. One thread, one query at a time through
-`Index.query`; each index in a process of its own. `--sizes 1000000x128` and `100000x1280` take the better part of an
-hour each, most of it for building graphs.
+The vectors are real features of the bundled cartoons, enlarged: each lies between a cartoon and one of its 100 nearest.
+The queries are made in the same way and are in no index. One thread, one query at a time through `Index.query`; each
+index in a process of its own. Five minutes; `--sizes 100000x1280` a quarter of an hour and `1000000x128` half an hour,
+most of it for building graphs.
 """
 
 import argparse

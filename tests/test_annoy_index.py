@@ -46,6 +46,7 @@ def test_a_forest_grown_on_disk_is_the_same(metric, vectors, ids, tmp_path):
     plain = AnnoyIndex.build(vectors, ids, **options)
     grown = AnnoyIndex.build(vectors, ids, **options, on_disk=tmp_path / "new" / "grown")
     assert (tmp_path / "new" / "grown.ann").read_bytes() == plain.save(tmp_path / "plain").read_bytes()
+    assert (tmp_path / "new" / "grown.ann").stat().st_mode == (tmp_path / "plain.ann").stat().st_mode
     for index in (grown, AnnoyIndex.open(tmp_path / "new" / "grown.ann"), AnnoyIndex.open(tmp_path / "plain.ann")):
         assert index.query(ids[3]).equals(plain.query(ids[3]))
     copy = AnnoyIndex.open(grown.save(tmp_path / "copy"))
