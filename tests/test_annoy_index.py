@@ -69,7 +69,7 @@ def test_a_disk_too_small_for_a_forest_is_told(vectors, ids, tmp_path, monkeypat
 
 
 def test_on_disk_the_vectors_are_never_all_in_memory(tmp_path):
-    """80 MB from a memory map; what counts is the memory of the process's own, without the files mapped into it."""
+    """49 MB from a memory map; what counts is the memory of the process's own, without the files mapped into it."""
     if sys.platform != "linux":
         pytest.skip("the system does not say how much memory is whose")
     code = f"""
@@ -81,7 +81,7 @@ def own():
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 path = {str(tmp_path / "vectors.npy")!r}
-vectors = np.lib.format.open_memmap(path, "w+", np.float32, (40_000, 512))
+vectors = np.lib.format.open_memmap(path, "w+", np.float32, (24_000, 512))
 for start in range(0, len(vectors), 1000):
     vectors[start : start + 1000] = np.random.default_rng(start).standard_normal((1000, 512), dtype=np.float32)
 vectors.flush()
@@ -91,4 +91,4 @@ print(own() - before, index.query("7", 1, include_self=True)["id"][0])
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     grown, found = output.split()
-    assert float(grown) < 40 and found == "7"
+    assert float(grown) < 25 and found == "7"
