@@ -184,7 +184,7 @@ def main() -> None:
             parts.append(table.assign(size=size))
             for title, part in (("", table), ("the fastest at recall@10 of .95: ", best_at(table))):
                 print(f"\n{title}{size}\n{part.to_string(index=False, float_format='{:,.3f}'.format)}", flush=True)
-    if options.csv:
+    if options.csv and parts:
         pd.concat(parts).to_csv(options.csv, index=False)
 
 
