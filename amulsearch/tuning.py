@@ -22,8 +22,9 @@ from .index import Index, as_features
 from .search import check_k, check_whole
 from .vectors import as_near, blocks, check, nearest
 
-SURE = 2.33
-"""Standard errors below the mean recall of a sample at which the true one lies with 99% (one-sided, normal)."""
+SURE = 3.09
+"""Standard errors below the mean recall of a sample; the true one is lower once in a thousand (one-sided, normal). That
+is once in a hundred for the some ten settings that are tried, of which the least that passes is taken."""
 SMALL = 2**22
 """Numbers in all vectors (N x D) up to which exact search takes a few thousandths of a second a query."""
 
@@ -33,7 +34,7 @@ class Tuning:
     """What `tune` found: `index` has the chosen parameters, and its default effort is the one that was found.
 
     table: a row for each setting that was tried: kind, its parameters, asked (by pictures "held back" from the index,
-        or "of the index"), recall, at_least (true with 99%), queries_per_second (one at a time, by `query`),
+        or "of the index"), recall, at_least (see `SURE`), queries_per_second (one at a time, by `query`),
         build_seconds, bytes (on disk). The first row is exact search, the last is `index`.
     recall, k: what was wanted.
     """
@@ -81,7 +82,7 @@ def tune(
     sample: how many pictures ask; a tenth of the collection at most is held back from the trials to ask as new ones.
 
     For each of `builds` the least effort (`search_k`, `nprobe`, `ef`, `n_candidates`) is sought whose recall is reached
-    by pictures held back from the index: not by their mean alone, but by what it is at least, with 99%. The fastest is
+    by pictures held back from the index: not by their mean alone, but by what it surely is at least (see `SURE`). The fastest is
     built again of all pictures, and looks longer where pictures of the index do not reach the recall as surely.
 
     Raises QueryError where nothing that was tried reaches it.
