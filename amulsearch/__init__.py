@@ -27,6 +27,7 @@ from .presets import BEST
 from .reranking import KReciprocal, QueryExpansion
 from .search import query_all, same_label
 from .store import Store
+from .tradeoff import enlarge, tradeoff
 from .transforms import PCA, Expansion, average, concatenate
 from .tuning import Tuning, tune
 
@@ -80,11 +81,14 @@ __all__ = [
     "plot",
     "query_all",
     "same_label",
+    "sliders",
+    "enlarge",
+    "tradeoff",
     "tune",
 ]
 
 
 def __getattr__(name: str):
-    if name in ("networks", "plot"):  # these need torch and matplotlib
+    if name in ("networks", "plot", "sliders"):  # these need torch, matplotlib and ipywidgets
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -47,7 +47,8 @@ class _FaissIndex(Index):
 
     def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
         fetched, parameters = self._fetched(n, effort), self._parameters(effort)
-        distances, rows = self._faiss.search(self._asked(query), fetched, params=parameters)
+        with _threads(1):  # for one query several threads lose more time than they save
+            distances, rows = self._faiss.search(self._asked(query), fetched, params=parameters)
         distances, rows = distances[0][:n].astype(np.float64), rows[0][:n]
         distances, rows = distances[rows >= 0], rows[rows >= 0]
         return rows, distances if self.metric == "manhattan" else np.sqrt(distances)

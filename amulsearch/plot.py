@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from .collection import Collection
@@ -22,8 +23,9 @@ from .pictures import open_image
 TILE = 1.7
 """Inches of a tile's side."""
 
-SAME, OTHER, QUERY = "#0072b2", "#d0d0d0", "#e69f00"
-"""Frames: a neighbour with the query's label, any other, the query (Okabe and Ito's colours for the colour-blind)."""
+SAME, OTHER, QUERY, MISSED = "#0072b2", "#d0d0d0", "#e69f00", "#d55e00"
+"""Frames: a neighbour with the query's label, any other, the query, a neighbour that an index missed (Okabe and Ito's
+colours for the colour-blind)."""
 
 
 def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title: str | None = None) -> Figure:
@@ -53,6 +55,32 @@ def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, 
     if not lists:
         raise QueryError("there is nothing to draw: give at least one query with its neighbours")
     return _grid(collection, list(lists), [("", table) for table in lists.values()], title=title)
+
+
+def missed_grid(
+    collection: Collection,
+    query,
+    true: pd.DataFrame,
+    found: pd.DataFrame,
+    *,
+    columns: int = 6,
+    title: str | None = None,
+) -> Figure:
+    """The query and its true neighbours; those that an index did not find are pale, with a red frame.
+
+    true, found: tables of neighbours, as exact search and the index give them.
+    """
+    image, caption, _ = _query(collection, query)
+    figure, axes = _axes(-(-(len(true) + 1) // columns), columns, None)
+    cells = iter(axes.flat)
+    _tile(next(cells), image, caption, QUERY)
+    for cell, row in zip(cells, true.itertuples(), strict=False):
+        image, missed = collection.open(row.id), row.id not in set(found["id"])
+        if missed:
+            image = Image.blend(image, Image.new("RGB", image.size, "white"), 0.6)
+        caption = f"{row.rank}  {_name(row.id)}\n{'missed' if missed else _number(row.distance)}"
+        _tile(cell, image, caption, MISSED if missed else OTHER)
+    return figure
 
 
 def contact_sheet(
@@ -94,6 +122,27 @@ def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5),
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     plt.close(figure)
     table.plot(kind=kind, ax=axis, **options)
+    return figure
+
+
+def tradeoff_chart(tables: Mapping[str, pd.DataFrame], exact: pd.DataFrame | None = None) -> Figure:
+    """Recall against queries a second, a line for each index: the further up and right the better.
+
+    tables: name -> table, as `tradeoff` gives it; exact: that of exact search, drawn as a dotted line.
+    """
+    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    plt.close(figure)
+    for (name, table), marker in zip(tables.items(), "osD^vPX*<>" * len(tables), strict=False):
+        axis.plot(table["recall"], table["queries_per_second"], marker=marker, markersize=5, label=name)
+    if exact is not None:
+        speed = exact["queries_per_second"].iloc[0]
+        axis.axhline(speed, color="#555555", linestyle=":", label="exact search")
+    axis.set(yscale="log", xlabel="recall", ylabel="queries a second")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:,.0f}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure
 
 

@@ -20,7 +20,8 @@ from .exact_index import ExactIndex
 from .features import Features
 from .index import Index, as_features
 from .search import check_k, check_whole
-from .vectors import as_near, blocks, check, nearest
+from .tradeoff import ask
+from .vectors import blocks, check, nearest
 
 SURE = 3.09
 """Standard errors below the mean recall of a sample; the true one is lower once in a thousand (one-sided, normal). That
@@ -82,8 +83,8 @@ def tune(
     sample: how many pictures ask; a tenth of the collection at most is held back from the trials to ask as new ones.
 
     For each of `builds` the least effort (`search_k`, `nprobe`, `ef`, `n_candidates`) is sought whose recall is reached
-    by pictures held back from the index: not by their mean alone, but by what it surely is at least (see `SURE`). The fastest is
-    built again of all pictures, and looks longer where pictures of the index do not reach the recall as surely.
+    by pictures held back from the index: not by their mean alone, but by what it surely is at least (see `SURE`). The
+    fastest is built again of all pictures, and looks longer where pictures of the index do not reach it as surely.
 
     Raises QueryError where nothing that was tried reaches it.
     """
@@ -168,12 +169,7 @@ class _Trials:
     def _measure(self, index: Index, cost: dict, queries, limits: np.ndarray, effort: int | None = None) -> dict:
         """Ask, and add a row; queries are ids or vectors, limits the distances of their k-th true neighbours."""
         options = {index.effort: effort} if index.effort else {}
-        found, seconds = [], []
-        for query, limit in zip(queries, limits, strict=True):
-            start = time.perf_counter()
-            distances = index.query(query, self.k, **options)["distance"].to_numpy()
-            seconds.append(time.perf_counter() - start)
-            found.append(as_near(distances, limit).mean())
+        found, seconds = ask(index, queries, limits, self.k, effort)
         mean, spread = np.mean(found), np.std(found) / len(found) ** 0.5
         parameters = {name: getattr(index, name) for name in index.settings if name not in ("seed", "n_jobs")}
         row = {

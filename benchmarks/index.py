@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.vectors import as_near, blocks, nearest, unit
+from amulsearch.vectors import as_near, blocks, nearest
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 K, QUERIES, ROUNDS, SECONDS = 10, 500, 10, 10
@@ -50,14 +50,8 @@ EFFORTS = {
 
 def enlarge(features: np.ndarray, count: int, path: Path, seed: int = 0) -> None:
     """Write (count, D) vectors between near pairs of these (N, D)."""
-    rng, features = np.random.default_rng(seed), unit(features)
-    near = np.argsort(-(features @ features.T), axis=1)[:, 1:101]
     made = np.lib.format.open_memmap(path, "w+", np.float32, (count, features.shape[1]))
-    for start in range(0, count, 10_000):
-        size = min(10_000, count - start)
-        one, part = rng.integers(0, len(features), size), rng.random((size, 1), dtype=np.float32)
-        other = near[one, rng.integers(0, near.shape[1], size)]
-        made[start : start + size] = (1 - part) * features[one] + part * features[other]
+    am.enlarge(features, count, seed=seed, out=made)
     made.flush()
 
 

@@ -9,11 +9,10 @@ collection comes from `make_emoji.py`. A minute or two; ten for 50,000 x 1280.
 
 import argparse
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from index import DATA, K, enlarge
+from index import DATA, K
 
 import amulsearch as am
 from amulsearch.vectors import as_near, blocks, nearest
@@ -56,8 +55,7 @@ def main() -> None:
         if options.width < vectors.shape[1]:
             vectors = am.PCA.fit(vectors, options.width)(vectors)
         if options.count:
-            enlarge(vectors, options.count, Path(temporary) / "vectors.npy")
-            vectors = np.load(Path(temporary) / "vectors.npy")
+            vectors = am.enlarge(vectors, options.count)
         order, held = np.random.default_rng(7).permutation(len(vectors)), min(1000, len(vectors) // 5)
         new, base = vectors[order[:held]], vectors[order[held:]]
         for name, kind in KINDS.items():

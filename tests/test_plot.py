@@ -1,6 +1,7 @@
 """Figures hold the right pictures in the right places, with legible captions inside the figure."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
@@ -113,3 +114,30 @@ def test_wrong_use_is_told(colours):
         plot.model_grid(colours, id_of(colours, "red"), {})
     with pytest.raises(QueryError, match="an id, a path or a PIL image"):
         plot.query_grid(colours, 3, table(colours, "red"))
+
+
+def test_missed_grid_shows_what_an_index_did_not_find(colours):
+    true = table(colours, "green", "blue", "gold")
+    figure = plot.missed_grid(colours, id_of(colours, "red"), true, true.iloc[[0, 2]], columns=3)
+    middles, _ = drawn(figure)
+    pale = tuple(round(0.4 * value + 0.6 * 255) for value in COLOURS["blue"])
+    expected = [COLOURS["red"], COLOURS["green"], pale, COLOURS["gold"]]
+    assert np.abs(np.array(middles, int) - expected).max() <= 2
+    assert [axis.texts[0].get_text().splitlines()[-1] for axis in figure.axes[1:4]] == ["0", "missed", "0.667"]
+    assert_readable(figure)
+
+
+def test_tradeoff_chart_has_a_line_for_each_index():
+    tables = {
+        name: pd.DataFrame({"recall": [0.5, 0.9], "queries_per_second": [speed, speed / 10]})
+        for name, speed in (("Annoy", 8000), ("a graph", 20000))
+    }
+    figure = plot.tradeoff_chart(tables, pd.DataFrame({"recall": [1.0], "queries_per_second": [700.0]}))
+    FigureCanvasAgg(figure).draw()
+    (axis,) = figure.axes
+    for line, of in zip(axis.lines, tables.values(), strict=False):
+        assert line.get_xydata().tolist() == of.to_numpy().tolist()
+    assert axis.lines[2].get_ydata()[0] == 700
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["Annoy", "a graph", "exact search"]
+    legend = axis.get_legend().get_window_extent()
+    assert legend.x1 <= figure.bbox.x1 and legend.x0 >= axis.get_window_extent().x1

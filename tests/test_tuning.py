@@ -15,16 +15,6 @@ def held_back(vectors, index, k=10):
     return np.mean([as_near(index.query(v, k)["distance"], far).mean() for v, far in zip(new, limits, strict=True)])
 
 
-def enlarged(vectors, count):
-    """Points between real vectors and near neighbours of theirs."""
-    rng = np.random.default_rng(3)
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    near = np.argsort(-(vectors @ vectors.T), axis=1)[:, 1:101]
-    one, part = rng.integers(0, len(vectors), count), rng.random((count, 1))
-    other = near[one, rng.integers(0, 100, count)]
-    return ((1 - part) * vectors[one] + part * vectors[other]).astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def digits():
     """1,797 small pictures of digits, their pixels as vectors."""
@@ -34,7 +24,7 @@ def digits():
 @pytest.fixture(scope="module")
 def collections(digits, bundled_features):
     cartoons = bundled_features["tf_efficientnet_lite0", "penultimate"].vectors
-    mixed = {"digits": digits, "cartoons": np.array(cartoons), "many": enlarged(digits, 8000)}
+    mixed = {"digits": digits, "cartoons": np.array(cartoons), "many": am.enlarge(digits, 8000, seed=3)}
     return {name: vectors[np.random.default_rng(5).permutation(len(vectors))] for name, vectors in mixed.items()}
 
 
