@@ -13,17 +13,19 @@ from .comparison import Comparison, compare, contributions
 from .encoding import embed
 from .ensemble import fuse, fuse_all
 from .errors import AmulsearchError, ModelError, PictureError, QueryError, StoreError
-from .evaluation import Evaluation, Relevance, evaluate
+from .evaluation import Evaluation, evaluate
 from .exact_index import ExactIndex
 from .extraction import extract
 from .faiss_index import FaissFlatIndex, FaissHNSWIndex, FaissIVFIndex, FaissLSHIndex
 from .features import Features, FeatureSet
 from .hnswlib_index import HnswlibIndex
 from .invariance import known_items, mean_reciprocal_rank
+from .judgements import Judgements
 from .nmslib_index import NmslibIndex
 from .pictures import open_image
 from .preprocess import fit
 from .presets import BEST
+from .relevance import Relevance
 from .reranking import KReciprocal, QueryExpansion
 from .search import query_all, same_label
 from .store import Store
@@ -61,6 +63,7 @@ __all__ = [
     "FeatureSet",
     "Features",
     "HnswlibIndex",
+    "Judgements",
     "ModelError",
     "NmslibIndex",
     "PictureError",

@@ -4,7 +4,7 @@
     amulsearch index   FOLDER --store DIR [--models A,B] [--layers logits,penultimate] [--framing pad|crop|squash]
                        [--precision float32|bfloat16|float16|auto]
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
-    amulsearch evaluate --store DIR [--json]
+    amulsearch evaluate --store DIR [--judgements FILE.csv] [--json]
 
 `--preset best` in place of --models and --layers does all three with the best recipe there is.
 
@@ -84,8 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--grid", metavar="FILE.png", help="draw the query and its neighbours")
     command.set_defaults(run=commands.query_store)
 
-    command = add("evaluate", help="measure what is stored against the folders as labels")
+    command = add("evaluate", help="measure what is stored: the same folder is relevant")
     command.add_argument("--store", required=True, metavar="DIR", help="what `amulsearch index` made")
+    command.add_argument("--judgements", metavar="FILE.csv", help="measure against what a person judged, not folders")
     command.add_argument("--json", action="store_true", help="print JSON")
     _preset(command)
     command.set_defaults(run=commands.evaluate_store)

@@ -15,11 +15,13 @@ from .annoy_index import AnnoyIndex
 from .collection import Collection
 from .ensemble import fuse
 from .errors import AmulsearchError, QueryError, StoreError
-from .evaluation import Relevance, evaluate
+from .evaluation import evaluate
 from .extraction import extract
 from .features import Features
+from .judgements import Judgements
 from .pictures import open_image
 from .presets import PRESETS
+from .relevance import Relevance
 from .search import check_k, query_all
 from .store import Store
 
@@ -107,7 +109,10 @@ def query_store(options: Namespace) -> None:
 def evaluate_store(options: Namespace) -> None:
     store = Store.open(options.store)
     collection = store.collection()
-    relevance = Relevance.from_labels(collection.ids, collection.labels)
+    if options.judgements:
+        relevance = Relevance.from_judgements(collection.ids, Judgements(options.judgements).table)
+    else:
+        relevance = Relevance.from_labels(collection.ids, collection.labels)
     systems = []
     if options.preset:
         index = _open_preset(store, options.preset)
@@ -124,7 +129,7 @@ def evaluate_store(options: Namespace) -> None:
         asked = {"queries": len(result.per_query), "excluded": result.excluded}
         print(json.dumps({**asked, "systems": systems}, ensure_ascii=False, indent=1))
         return
-    print(f"{len(result.per_query)} queries, {result.excluded} left out because nothing has their label")
+    print(f"{len(result.per_query)} queries, {result.excluded} left out because nothing is relevant to them")
     print(pd.DataFrame(systems).to_string(index=False, float_format="%.3f"))
 
 

@@ -10,8 +10,9 @@ from tqdm.auto import tqdm
 
 from .ensemble import fused_similarities
 from .errors import QueryError
-from .evaluation import Evaluation, Relevance, evaluate
+from .evaluation import Evaluation, evaluate
 from .features import Features
+from .relevance import Relevance
 from .search import check_k
 
 
