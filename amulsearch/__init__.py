@@ -74,6 +74,7 @@ __all__ = [
     "Tuning",
     "embed",
     "evaluate",
+    "explore",
     "extract",
     "fit",
     "fuse",
@@ -94,4 +95,6 @@ __all__ = [
 def __getattr__(name: str):
     if name in ("networks", "plot", "sliders"):  # these need torch, matplotlib and ipywidgets
         return importlib.import_module(f".{name}", __name__)
+    if name == "explore":
+        return importlib.import_module(".explorer", __name__).explore
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

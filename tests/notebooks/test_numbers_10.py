@@ -1,0 +1,55 @@
+"""The numbers that the solutions of notebook 10 state."""
+
+import pandas as pd
+import pytest
+
+import amulsearch as am
+
+SOLUTIONS = "solutions/10_explore"
+SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
+DAMSELFLY = "animals/bugs/damselfly_leigh_purdie_r.webp"
+BREAD = "food/bread_and_wine_mark_near_.webp"
+
+
+@pytest.fixture(scope="module")
+def indexes(bundled_features):
+    return {model: am.ExactIndex.build(bundled_features[model, "penultimate"]) for model in am.models.BUNDLED}
+
+
+def stems(table):
+    return [id.split("/")[-1].split("_")[0].split(".")[0] for id in table["id"]]
+
+
+def test_the_damselfly(indexes):
+    lists = am.query_all(indexes, DAMSELFLY, 10)
+    shown = [table.head(4) for table in lists.values()]
+    shown += [am.fuse(lists, method, k=4) for method in ("vote", "rrf", "combsum")]
+    assert [(table["label"] == "animals/bugs").sum() for table in shown] == [0, 3, 4, 2, 2, 2, 2]
+
+
+def test_bread_and_wine(indexes, cartoons):
+    picture, index = cartoons.open(BREAD), indexes[LITE2]
+    width, height = picture.size
+    left, right = ((0, 0, width // 2, height), (width // 2, 0, width, height))
+    assert stems(index.query(BREAD, 4)) == ["mcoon", "teacup", "africandrum", "teacup"]
+    assert stems(index.query(picture.crop(left), 4)) == ["bread", "africandrum", "mcoon", "coffee"]
+    assert stems(index.query(picture.crop(right), 4)) == ["bread", "arbre", "smiley115", "croissant"]
+
+
+def test_ahead_and_behind(indexes, bundled_features, cartoons, stated):
+    relevance = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
+    results = {name: am.evaluate(bundled_features[name, "penultimate"], relevance).per_query for name in indexes}
+    precision = pd.DataFrame({name: table.set_index("id")["AP"] for name, table in results.items()})
+    others = precision.drop(columns=SQUEEZENET).max(axis=1)
+    lead = (precision[SQUEEZENET] - others).sort_values()
+    ahead, behind = lead.index[-1], lead.index[0]
+    assert "stickmen" in ahead and "smilies" in behind
+    assert precision.loc[ahead, SQUEEZENET] == pytest.approx(
+        stated(SOLUTIONS, r"precision is ([\d.]+), that"), abs=0.006
+    )
+    assert others[ahead] == pytest.approx(stated(SOLUTIONS, r"others at most ([\d.]+)\."), abs=0.006)
+    assert precision.loc[behind, SQUEEZENET] == pytest.approx(stated(SOLUTIONS, r"glasses, ([\d.]+)"), abs=0.006)
+    assert precision.loc[behind, LITE2] == pytest.approx(stated(SOLUTIONS, r"against ([\d.]+) of `tf"), abs=0.006)
+    assert (lead > 0).mean() == pytest.approx(stated(SOLUTIONS, r"For (\d+) % of the queries"), abs=0.006)
+    assert all(label == "people/stickmen" for index in indexes.values() for label in index.query(ahead, 4)["label"])
+    assert [sum(index.query(behind, 4)["label"] == "people/smilies") for index in indexes.values()] == [1, 1, 2, 3]
