@@ -1,7 +1,8 @@
 """A search to click through in a notebook: JupyterLab, Notebook 7 and Voila.
 
-The looks are in explorer.js and explorer.css; the answers come from `exploration.py`. Every message from the page is
-{"do": ...}, and is answered by {"say": "view" | "sheet" | "error" | "page", ...}; pictures travel as JPEG buffers.
+The looks are in explorer.js, explorer_parts.js and explorer.css; the answers come from `exploration.py`. Every message
+from the page is {"do": ...}, and is answered by {"say": "view" | "sheet" | "error" | "page", ...}; pictures travel as
+JPEG buffers.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from .errors import AmulsearchError, PictureError, QueryError
 from .exploration import Exploration, Look, NewPicture, Question
 from .features import Features
 from .judgements import Judgements
+
+HERE = Path(__file__).parent
 
 SHEET = 60
 """Pictures on a page of the contact sheet."""
@@ -55,8 +58,8 @@ def explore(
 class Explorer(anywidget.AnyWidget):
     """The widget; `question` and `found` are what is on the screen, for the cells below."""
 
-    _esm = Path(__file__).parent / "explorer.js"
-    _css = Path(__file__).parent / "explorer.css"
+    _esm = "".join((HERE / name).read_text(encoding="utf-8") for name in ("explorer_parts.js", "explorer.js"))
+    _css = (HERE / "explorer.css").read_text(encoding="utf-8")
 
     def __init__(
         self, collection: Collection, exploration: Exploration, judgements: Judgements | None, query: str | None, k: int
