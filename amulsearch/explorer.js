@@ -6,7 +6,8 @@ const SMALL = 240, LARGE = 480; // pixels of the pictures that are fetched
 function render({ model, el }) {
   const small = new Pictures(model, SMALL), large = new Pictures(model, LARGE);
   const ask = (message, buffers) => {
-    said.textContent = message.do === "pictures" ? said.textContent : "…";
+    const long = message.do === "upload" || message.do === "crop";
+    said.textContent = long ? "The networks look at it; the first new picture takes some seconds …" : "…";
     said.classList.remove("am-wrong");
     model.send(message, undefined, buffers);
   };
