@@ -28,7 +28,7 @@ def folder(tmp_path_factory, openclipart, store, bundled_features):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lab(browser, serve, folder):
     """JupyterLab with the notebook run."""
     with serve("jupyterlab", folder, *JUPYTER) as address:
@@ -88,7 +88,7 @@ def search(page, id):
     settled(page)
 
 
-def test_a_click_on_a_picture_makes_it_the_query(lab, indexes):
+def a_click_on_a_picture_makes_it_the_query(lab, indexes):
     for model, index in indexes.items():
         assert shown(lab, model) == index.query(FIRST, 4)["id"].tolist()
     clicked = shown(lab, MODELS[1])[2]
@@ -103,13 +103,13 @@ def test_a_click_on_a_picture_makes_it_the_query(lab, indexes):
     lab.wait_for_selector(f'.am-frame img[alt="The query, {Path(FIRST).stem}"]')
 
 
-def test_the_sheet_is_searched_by_name(lab, indexes, cartoons):
+def the_sheet_is_searched_by_name(lab, indexes, cartoons):
     id = next(id for id in cartoons.ids if "guitar" in id)
     search(lab, id)
     assert shown(lab, MODELS[0]) == indexes[MODELS[0]].query(id, 4)["id"].tolist()
 
 
-def test_a_drawn_part_is_asked(lab, indexes, cartoons):
+def a_drawn_part_is_asked(lab, indexes, cartoons):
     id = "food/bread_and_wine_mark_near_.webp"
     search(lab, id)
     lab.locator(".am-frame").scroll_into_view_if_needed()
@@ -130,7 +130,7 @@ def test_a_drawn_part_is_asked(lab, indexes, cartoons):
     assert shown(lab, MODELS[1]) == indexes[MODELS[1]].query(part, 4)["id"].tolist()
 
 
-def test_uploads_good_and_bad(lab, cartoons, tmp_path):
+def uploads_good_and_bad(lab, cartoons, tmp_path):
     Image.new("1", (30000, 30000)).save(bomb := tmp_path / "bomb.png")
     (tmp_path / "empty.png").touch()
     (tmp_path / "letter.png").write_text("dear sir")
@@ -149,7 +149,7 @@ def test_uploads_good_and_bad(lab, cartoons, tmp_path):
     assert shown(lab, MODELS[0])[0] == shown(lab, MODELS[1])[0] == id
 
 
-def test_thumbs_are_in_the_file_and_survive_the_kernel(lab, folder):
+def thumbs_are_in_the_file_and_survive_the_kernel(lab, folder):
     search(lab, FIRST)
     good, bad = shown(lab, MODELS[1])[0], shown(lab, MODELS[1])[1]
     tile(lab, MODELS[1], good).get_by_role("button", name="Good", exact=False).first.click()
@@ -169,7 +169,7 @@ def test_thumbs_are_in_the_file_and_survive_the_kernel(lab, folder):
     assert am.Judgements(folder / "judged.csv").table.values.tolist() == expected
 
 
-def test_the_keyboard_alone(lab, indexes):
+def the_keyboard_alone(lab, indexes):
     lab.locator(f'.am-columns section[aria-label="{MODELS[0]}"] .am-picture').first.focus()
     lab.keyboard.press("ArrowRight")
     lab.keyboard.press("ArrowDown")
@@ -186,8 +186,7 @@ def test_the_keyboard_alone(lab, indexes):
     assert lab.locator(".am-example").count() == 2
 
 
-@pytest.mark.parametrize("width", [1280, 1920])
-def test_nothing_overlaps_and_nothing_is_cut(lab, shots, width):
+def nothing_overlaps_and_nothing_is_cut(lab, shots, width):
     lab.set_viewport_size({"width": width, "height": 2400})
     lab.wait_for_timeout(500)
     settled(lab)
@@ -215,6 +214,25 @@ def test_nothing_overlaps_and_nothing_is_cut(lab, shots, width):
         }"""
     )
     assert wrong == []
+
+
+def test_in_jupyterlab(lab, indexes, cartoons, folder, shots, tmp_path, subtests):
+    """All in one server, one after the other: starting it takes longest."""
+    with subtests.test("a click on a picture makes it the query"):
+        a_click_on_a_picture_makes_it_the_query(lab, indexes)
+    with subtests.test("the sheet is searched by name"):
+        the_sheet_is_searched_by_name(lab, indexes, cartoons)
+    with subtests.test("a drawn part is asked"):
+        a_drawn_part_is_asked(lab, indexes, cartoons)
+    with subtests.test("uploads, good and bad"):
+        uploads_good_and_bad(lab, cartoons, tmp_path)
+    with subtests.test("thumbs are in the file, and survive the kernel"):
+        thumbs_are_in_the_file_and_survive_the_kernel(lab, folder)
+    with subtests.test("the keyboard alone"):
+        the_keyboard_alone(lab, indexes)
+    for width in (1280, 1920):
+        with subtests.test(f"nothing overlaps and nothing is cut at {width} pixels"):
+            nothing_overlaps_and_nothing_is_cut(lab, shots, width)
 
 
 @pytest.mark.parametrize(
