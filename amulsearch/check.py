@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .annoy_index import AnnoyIndex
-from .errors import OtherFormatError, StoreError
+from .errors import AmulsearchError, OtherFormatError, StoreError
 from .feature_file import FeatureFile
 from .features import Features
 from .files import PARTIAL, locked, write_json
@@ -78,7 +78,7 @@ class _Check:
             try:
                 act()
                 remedy = done
-            except OSError as error:
+            except (OSError, AmulsearchError) as error:
                 remedy = f"it could not be repaired: {error}"
         self.findings.append((part, str(finding), remedy))
 
@@ -101,8 +101,8 @@ class _Check:
                 lambda: write_json(self.folder / "store.json", empty_state()),
             )
             return None
-        if "collection" not in store._state:
-            self._find("store.json", "no folder was indexed yet", self.index_again)
+        if not store.current():
+            self._find("store.json", "it has no features yet", self.index_again)
             return None
         return store
 

@@ -319,7 +319,7 @@ def test_an_interrupt_while_a_picture_is_slow_ends_everything_at_once(small_fold
     assert not decoders_of(run.pid)
 
 
-UNFINISHED = ("no folder was indexed yet", "have no vector", "it has no index", "other pictures or features")
+UNFINISHED = ("no features yet", "have no vector", "it has no index", "other pictures or features")
 """What `check` says of a run that did not end, where nothing is damaged."""
 
 
