@@ -8,6 +8,7 @@ import importlib
 from . import models, transforms
 from .agreement import cka, disagreement, overlap, rank_biased_overlap
 from .annoy_index import AnnoyIndex
+from .check import check
 from .collection import Collection
 from .comparison import Comparison, compare, contributions
 from .encoding import embed
@@ -39,6 +40,7 @@ __all__ = [
     "known_items",
     "mean_reciprocal_rank",
     "disagreement",
+    "check",
     "contributions",
     "compare",
     "cka",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from functools import lru_cache
@@ -101,7 +102,11 @@ class AnnoyIndex(Index):
         return np.array([self._annoy.get_item_vector(int(row)) for row in rows], dtype=np.float32)
 
     def _write(self, path: Path) -> None:
-        self._annoy.save(str(path))  # from here on the forest lies in that file
+        try:
+            self._annoy.save(str(path))  # from here on the forest lies in that file
+        except OSError as error:  # Annoy tells the number of the error in its text only
+            number = re.search(r"\((\d+)\)$", str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from None
 
     def _read(self, path: Path) -> tuple[int, int]:
         _check_annoy()

@@ -5,19 +5,26 @@
                        [--precision float32|bfloat16|float16|auto]
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
     amulsearch evaluate --store DIR [--judgements FILE.csv] [--json]
+    amulsearch check   --store DIR [--repair]
 
 `--preset best` in place of --models and --layers does all three with the best recipe there is.
 
-An error is one line on standard error that says what to do, and the exit status is 2.
+An error is one line on standard error that says what to do, and the exit status is 2. `check` ends with 1 where it
+finds something. Interrupted, a command ends with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import signal
 import sys
+import threading
+from contextlib import suppress
 
 from . import commands
+from .checkpoints import first_line
 from .commands import one_line
 from .ensemble import METHODS
 from .errors import AmulsearchError
@@ -25,27 +32,72 @@ from .preprocess import FRAMINGS
 from .presets import PRESETS
 
 
+class _Interrupted(KeyboardInterrupt):
+    """A signal that asks the process to end; its number is the argument."""
+
+
+def _interrupt(number: int, frame) -> None:
+    raise _Interrupted(number)
+
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status."""
-    parsed = _parser().parse_args(arguments)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # not ignored, as by nohup
+                before[number] = signal.signal(number, _interrupt)
     try:
-        parsed.run(parsed)
-        sys.stdout.flush()
-    except AmulsearchError as error:
-        print(f"amulsearch: {one_line(error)}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        print(f"amulsearch: {one_line(error.strerror or error)}: {error.filename or ''}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
+        return _run(arguments)
+    except _Interrupted as interrupted:
+        while before:  # nothing but the end follows
+            signal.signal(before.popitem()[0], signal.SIG_IGN)
         print(
             "amulsearch: interrupted; what was computed is kept, the same command goes on from there", file=sys.stderr
         )
-        return 130
-    return 0
+        return 128 + interrupted.args[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(arguments: list[str] | None) -> int:
+    parsed = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know the letters of a name
+    try:
+        status = parsed.run(parsed) or 0
+        sys.stdout.flush()
+        return status
+    except AmulsearchError as error:
+        message = str(error)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        _drop_output()
+        return 0
+    except MemoryError:
+        message = "there is not enough memory: end other programs, or index fewer networks at a time"
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        message = f"{place}{error.strerror or error}: mend that and run the same again; what was computed is kept"
+        _drop_output()
+    except RuntimeError as error:
+        if "memory" not in str(error):  # torch's own way to say that there is too little
+            raise
+        message = f"there is not enough memory ({first_line(error)}): end other programs, or take a smaller network"
+    with suppress(OSError):  # as where standard error is a file on a full disk
+        print(f"amulsearch: {one_line(message)}", file=sys.stderr)
+    return 2
+
+
+def _drop_output() -> None:
+    """Where what waits to be printed cannot be, let it go: Python would try again in the end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +142,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print JSON")
     _preset(command)
     command.set_defaults(run=commands.evaluate_store)
+
+    command = add("check", help="verify all that a store holds")
+    command.add_argument("--store", required=True, metavar="DIR", help="what `amulsearch index` made")
+    command.add_argument("--repair", action="store_true", help="delete what is damaged, and build indexes again")
+    command.set_defaults(run=commands.check_store)
     return parser
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +14,9 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .decoding import Request
+from .decoding import Request, processors, scan, stop
 from .errors import AmulsearchError, PictureError, QueryError
-from .pictures import MAX_PIXELS, SUFFIXES, open_image, read_header
+from .pictures import MAX_PIXELS, SUFFIXES, open_image
 
 COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "digest"]
 
@@ -55,6 +54,8 @@ class Collection:
         progress: bool = True,
     ) -> Collection:
         """Scan a folder and all folders below it. Headers are opened and files digested; no pixels are decoded.
+
+        That happens in the processes of `decoding`: a file that crashes or hangs the reader of its header is rejected.
 
         labels: "folder" (the folder that holds the picture, relative to `folder`), None, a function of the id, a
             mapping id -> label, or a table with the columns id and label.
@@ -117,10 +118,13 @@ class Collection:
         return self.__dict__["_row_of"]
 
     def path(self, id: str) -> Path:
-        """Where the picture lies."""
+        """Where the picture lies. Refused where a folder on the way is a link out of the collection's folder."""
         if id not in self._rows:
             raise QueryError(f"no picture {id!r} in {self.folder}: ids are paths relative to that folder")
-        return self.folder / id
+        path = self.folder / id
+        if not path.parent.resolve().is_relative_to(self.folder.resolve()):
+            raise QueryError(f"{id!r} leads out of {self.folder} by a link: replace the link by the folder itself")
+        return path
 
     def open(self, id: str) -> Image.Image:
         """Open a picture of the collection as RGB, at the collection's frame, background and pixel limit."""
@@ -129,7 +133,8 @@ class Collection:
 
     def request(self, id: str, side: int | None = None) -> Request:
         """What `decode` needs to open a picture as `open` does; side: see `pictures.open_for`."""
-        path, digest = str(self.path(id)), self.table["digest"].iat[self._rows[id]]
+        row = self._rows[id]
+        path, digest = str(self.folder / id), self.table["digest"].iat[row]
         return Request(path, digest, self._frame(id), self.background, self.max_pixels, side)
 
     def _frame(self, id: str) -> int:
@@ -198,30 +203,22 @@ def _walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
 
 
 def _scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> Iterator[dict]:
+    """For each file its row of the table, or its id and the reason why it is rejected."""
     chunks = [names[start : start + 32] for start in range(0, len(names), 32)]
-    pool = ThreadPoolExecutor()
+    pool = ThreadPoolExecutor(processors())
     try:
         with tqdm(total=len(names), desc="scan", unit="picture", delay=2, disable=not progress) as bar:
-            for rows in pool.map(lambda chunk: [_scan(folder, name, max_pixels) for name in chunk], chunks):
-                yield from rows
-                bar.update(len(rows))
+            found = pool.map(lambda chunk: scan([folder / name for name in chunk], max_pixels), chunks)
+            for chunk, answers in zip(chunks, found, strict=True):
+                for name, answer in zip(chunk, answers, strict=True):
+                    rejected = isinstance(answer, PictureError)
+                    yield {"id": name, "reason": str(answer)} if rejected else {"id": name, **answer}
+                bar.update(len(chunk))
+    except BaseException:
+        stop()  # an interrupt does not wait for a slow picture
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the rest of the folder
-
-
-def _scan(folder: Path, name: str, max_pixels: int) -> dict:
-    """The table's row of one file, or its id and the reason why it is rejected."""
-    path = folder / name
-    try:
-        header = read_header(path, max_pixels)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
-    except PictureError as error:
-        return {"id": name, "reason": str(error)}
-    except OSError as error:
-        return {"id": name, "reason": f"cannot be read: {error.strerror or error}"}
-    return {"id": name, "bytes": size, "digest": digest, **vars(header)}
+        pool.shutdown(cancel_futures=True)
 
 
 def _printable(name: str) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from . import models
 from .annoy_index import AnnoyIndex
+from .check import check
 from .collection import Collection
 from .ensemble import fuse
 from .errors import AmulsearchError, QueryError, StoreError
@@ -32,7 +33,7 @@ DEPTH = 100
 def list_models(options: Namespace) -> None:
     table = models.table()
     if options.json:
-        print(json.dumps(table.to_dict("records"), indent=1))
+        _print_json(table.to_dict("records"))
         return
     table["ready"] = table["ready"].map({True: "ready", False: "to download"})
     print(table.drop(columns="file").to_string(index=False))
@@ -41,6 +42,11 @@ def list_models(options: Namespace) -> None:
 def index_folder(options: Namespace) -> None:
     collection = Collection.from_folder(options.folder)
     store = Store(options.store)
+    with store.lock():  # from the first vector to the last index
+        _index(collection, store, options)
+
+
+def _index(collection: Collection, store: Store, options: Namespace) -> None:
     how = {"framing": options.framing, "precision": options.precision, "store": store}
     if options.preset:
         features = PRESETS[options.preset].features(collection, **how)
@@ -99,7 +105,7 @@ def query_store(options: Namespace) -> None:
         print(options.grid)
     elif options.json:
         results = [entry for table in tables for entry in _entries(table, collection)]
-        print(json.dumps({"query": options.query, "results": results}, ensure_ascii=False, indent=1))
+        _print_json({"query": options.query, "results": results})
     else:
         for name, table in lists.items():
             measure = "distance" if "distance" in table else "score"
@@ -127,7 +133,7 @@ def evaluate_store(options: Namespace) -> None:
         systems.append({"model": model, "layer": layer, **mean.to_dict(), "mAP_low": low, "mAP_high": high})
     if options.json:
         asked = {"queries": len(result.per_query), "excluded": result.excluded}
-        print(json.dumps({**asked, "systems": systems}, ensure_ascii=False, indent=1))
+        _print_json({**asked, "systems": systems})
         return
     print(f"{len(result.per_query)} queries, {result.excluded} left out because nothing is relevant to them")
     print(pd.DataFrame(systems).to_string(index=False, float_format="%.3f"))
@@ -151,7 +157,11 @@ def _open_indexes(store: Store, options: Namespace) -> dict[str, AnnoyIndex]:
     if missing or not wanted:
         has = "; ".join(f"{model} {of}" for model, of in paths)
         raise StoreError(f"{store.folder} has no index of {', '.join(missing) or 'any model'} {layer}; it has {has}")
-    return {name: AnnoyIndex.open(paths[name, layer]) for name in wanted}
+    indexes = {name: AnnoyIndex.open(paths[name, layer]) for name in wanted}
+    old = [name for name, index in indexes.items() if index.content != store.content(name, layer)]
+    if old:
+        raise StoreError(f"the collection has changed since {', '.join(old)} was indexed: run `amulsearch index` again")
+    return indexes
 
 
 def _open_preset(store: Store, name: str) -> AnnoyIndex:
@@ -181,6 +191,20 @@ def _as_query(query: str, collection: Collection):
         raise QueryError(f"{query}: {error}") from None
 
 
+def check_store(options: Namespace) -> int:
+    """Print what is wrong with a store, a line each; 1 where anything is."""
+    findings = check(options.store, repair=options.repair)
+    for finding in findings.itertuples():
+        print(one_line(f"{finding.part}: {finding.finding}: {finding.remedy}"))
+    if findings.empty:
+        store = Store.open(options.store)
+        print(
+            f"nothing is wrong with {store.folder}: {len(store.collection())} pictures, {len(store.current())} "
+            f"features, {len(store.index_paths())} indexes"
+        )
+    return 0 if findings.empty else 1
+
+
 def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
     """The rows of a table of neighbours as the contract of `query --json` has them."""
     measure = "distance" if "distance" in table else "score"
@@ -195,6 +219,15 @@ def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
         }
         for row in table.to_dict("records")
     ]
+
+
+def _print_json(content: object) -> None:
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # letters that the output does not know, as \\uXXXX
+        text = json.dumps(content, indent=1)
+    print(text)
 
 
 def one_line(text: object) -> str:

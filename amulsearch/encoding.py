@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -72,24 +70,12 @@ def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model |
     return _follow(made_by, known, fitted)
 
 
-def save_fitted(path: Path, makers: Iterable[Model | Transform]) -> None:
-    """Keep the fitted transforms in one .npz file; none where there are no transforms."""
-    fitted = [maker for maker in makers if isinstance(maker, Transform)]
+def write_fitted(path: Path, fitted: list[Transform]) -> None:
+    """Write fitted transforms into one .npz file."""
     about = [[one.kind, dict(one.settings), dict(one.source), one.content] for one in fitted]
     arrays = {f"{place}.{name}": value for place, one in enumerate(fitted) for name, value in one.arrays.items()}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not fitted:
-            path.unlink(missing_ok=True)
-            return
-        with temporary.open("wb") as file:
-            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8), **arrays)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+    with path.open("wb") as file:
+        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8), **arrays)
 
 
 def open_fitted(path: Path, made_by: Mapping) -> list[Transform]:
@@ -104,7 +90,7 @@ def open_fitted(path: Path, made_by: Mapping) -> list[Transform]:
                 arrays = {name.partition(".")[2]: file[name] for name in file.files if name.startswith(f"{place}.")}
                 settings, source, content = about
                 found.append(kinds[kind](settings, arrays, source, content))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except Exception as error:  # a damaged archive makes numpy raise nearly every built-in error
         raise StoreError(f"{path} cannot be read ({error}): build the index anew") from None
     if wanted - {one.digest for one in found}:
         raise StoreError(f"{path} does not hold the transforms that made the index: build the index anew")

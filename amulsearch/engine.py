@@ -150,15 +150,17 @@ def _convert(network: Network, layers: list[str], path: Path):
         warnings.simplefilter("ignore")  # OpenVINO traces the network in a way that torch calls outdated
         example = torch.from_numpy(np.repeat(network.blank(), 2, axis=0))
         graph = openvino.convert_model(_Tapped(network, layers), example_input=example, input=[BATCH, *shape])
+    temporary = path.with_name(f"{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{os.getpid()}-{path.name}")
         openvino.save_model(graph, temporary, compress_to_fp16=False)
         # The description is moved last: with it in place, its weights are as well.
         os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(temporary, path)
     except (OSError, RuntimeError):
-        pass  # a cache that cannot be written costs the next run some seconds
+        for suffix in (".xml", ".bin"):  # a cache that cannot be written costs the next run some seconds
+            with contextlib.suppress(OSError):
+                temporary.with_suffix(suffix).unlink()
     return graph
 
 

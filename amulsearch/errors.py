@@ -17,5 +17,9 @@ class StoreError(AmulsearchError):
     """A store or an index on disk that is missing, damaged or made of something else than asked."""
 
 
+class OtherFormatError(StoreError):
+    """A store or an index that another version of amulsearch wrote in a format of its own."""
+
+
 class QueryError(AmulsearchError):
     """A query, a parameter or a list of neighbours that cannot be used."""

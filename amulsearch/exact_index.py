@@ -88,5 +88,7 @@ class ExactIndex(Index):
             np.save(file, self._vectors)
 
     def _read(self, path: Path) -> tuple[int, int]:
-        self._vectors = np.load(path, mmap_mode="r")
+        self._vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        if self._vectors.dtype != np.float32:
+            raise ValueError(f"it holds {self._vectors.dtype}")
         return self._vectors.shape

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,13 @@ from tqdm.auto import tqdm
 
 from . import models as model_table
 from .collection import Collection, plain_text
-from .decoding import decode, processors
+from .decoding import decode, processors, stop
 from .errors import AmulsearchError, PictureError, QueryError
+from .feature_file import FeatureFile, Key, MemoryRows
 from .features import Features, FeatureSet, canonical_layer, fingerprint
 from .preprocess import FRAMINGS
 from .record import Model
-from .store import FeatureFile, Key, MemoryRows, Store
+from .store import Store
 
 if TYPE_CHECKING:
     from .engine import OpenVinoEngine, TorchEngine
@@ -68,8 +70,15 @@ def extract(
     layers = list(dict.fromkeys(canonical_layer(layer) for layer in layers))
     if not records or not layers:
         raise QueryError("give at least one model and one layer")
+    with store.lock() if store is not None else nullcontext():
+        return _extract(collection, records, layers, framing, precision, store, progress)
+
+
+def _extract(
+    collection: Collection, records: list[Model], layers, framing: str, precision: str, store: Store | None, progress
+) -> FeatureSet:
     if store is not None:
-        store.save_collection(collection)
+        store.claim(collection)
     made_by = {
         (model.name, layer): fingerprint(model, layer, framing, precision, collection)
         for model in records
@@ -84,17 +93,21 @@ def extract(
     if run.rejected:
         collection = _without(collection, run.rejected)
         keys = [key for key in keys if key[0] not in run.rejected]
+    if store is not None:  # until here the store has the collection and the features of before
+        store.save_collection(collection, current=made_by.values())
     digests = [digest for _, digest in keys]
     record_of = {model.name: model for model in records}
-    features = {
-        (name, layer): Features(
-            rows[name, layer].arrange(keys), collection.ids, collection.labels, made, digests, (record_of[name],)
-        )
-        for (name, layer), made in made_by.items()
-    }
-    if store is not None:
-        store.save_collection(collection, current=made_by.values())
+    features = {}
+    for (name, layer), made in made_by.items():
+        rows[name, layer].tidy([*keys, *_of_others(rows[name, layer], collection)])
+        vectors = rows[name, layer].arrange(keys)
+        features[name, layer] = Features(vectors, collection.ids, collection.labels, made, digests, (record_of[name],))
     return FeatureSet(collection, features, extracted=len(run.wanted) - len(run.rejected))
+
+
+def _of_others(rows: FeatureFile | MemoryRows, collection: Collection) -> list[Key]:
+    """Rows of pictures that are in the folder and not in this collection, as where it is a subset: they are kept."""
+    return [key for key in rows.rows if key[0] not in collection and (collection.folder / key[0]).exists()]
 
 
 class _Run:
@@ -126,22 +139,27 @@ class _Run:
         from .engine import BATCH  # torch is imported only where a vector is to be computed
 
         self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress)
+        chunks = prepared(self.collection, self.models, self.framing, self.wanted, self.missing)
         try:
-            for keys, found in prepared(self.collection, self.models, self.framing, self.wanted, self.missing):
-                for key, inputs in zip(keys, found, strict=True):
-                    if isinstance(inputs, PictureError):
-                        self.rejected[key[0]] = str(inputs)
-                        continue
-                    for name, pixels in inputs.items():
-                        self._waiting[name].append((key, pixels))
-                self._forward(BATCH)
-                self._bar.update(len(keys))
+            with closing(chunks):
+                for keys, found in chunks:
+                    self._take(keys, found)
+                    self._forward(BATCH)
+                    self._bar.update(len(keys))
             self._forward(1)
         finally:
             self._keep(wait=True)
             for rows in self.rows.values():
                 rows.flush()
             self._bar.close()
+
+    def _take(self, keys: Sequence[Key], found: list[Inputs]) -> None:
+        for key, inputs in zip(keys, found, strict=True):
+            if isinstance(inputs, PictureError):
+                self.rejected[key[0]] = str(inputs)
+                continue
+            for name, pixels in inputs.items():
+                self._waiting[name].append((key, pixels))
 
     def _forward(self, least: int) -> None:
         """Start the batches for which at least so many pictures wait."""
@@ -166,17 +184,20 @@ class _Run:
         """Write what the engines have done."""
         for name, engine in self._engines.items():
             for keys, vectors in engine.results(wait):
-                self._reject_not_finite(name, keys, vectors)
+                self._reject_unusable(name, keys, vectors)
                 for layer in self.layers:
                     known = self.rows[name, layer].rows
                     new = [i for i, key in enumerate(keys) if key not in known and key[0] not in self.rejected]
                     if new:
                         self.rows[name, layer].append([keys[i] for i in new], vectors[layer][new])
 
-    def _reject_not_finite(self, name: str, keys: list[Key], vectors: dict[str, np.ndarray]) -> None:
+    def _reject_unusable(self, name: str, keys: list[Key], vectors: dict[str, np.ndarray]) -> None:
+        """A vector that has no distance to any other would stop the index of all pictures: it is told here by name."""
         for layer, values in vectors.items():
-            for row in np.flatnonzero(~np.isfinite(values).all(axis=1)):
-                self.rejected[keys[row][0]] = f"{name} gives NaN or infinite values at {layer}"
+            finite = np.isfinite(values).all(axis=1)
+            for row in np.flatnonzero(~finite | ~values.any(axis=1)):
+                what = "only zeros" if finite[row] else "NaN or infinite values"
+                self.rejected[keys[row][0]] = f"{name} gives {what} at {layer}"
 
 
 def prepared(
@@ -205,6 +226,9 @@ def prepared(
                 yield chunk, future.result()
         for chunk, future in futures:
             yield chunk, future.result()
+    except BaseException:
+        stop()  # an interrupt does not wait for a slow picture
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

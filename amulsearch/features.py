@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from .collection import Collection
 from .errors import QueryError
 from .record import Model
-from .vectors import blocks
+from .vectors import Blocks, blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +66,8 @@ class Features:
     @property
     def content(self) -> str:
         """A digest of what the vectors are, without reading them where a fingerprint says it."""
-        sha = hashlib.sha256(repr(sorted(self.fingerprint.items())).encode())
-        for pair in zip(self.ids, self.digests or [""] * len(self.ids), strict=True):
-            sha.update("\0".join(pair).encode() + b"\n")
-        if not self.fingerprint:
-            for _, block in blocks(self.vectors):
-                sha.update(np.ascontiguousarray(block))
-        return sha.hexdigest()
+        vectors = () if self.fingerprint else blocks(self.vectors)
+        return content_of(self.fingerprint, self.ids, self.digests or [""] * len(self.ids), vectors)
 
 
 class FeatureSet(dict):
@@ -98,6 +93,16 @@ class FeatureSet(dict):
         """One row a model and layer: pictures and width."""
         rows = [(model, layer, *features.vectors.shape) for (model, layer), features in self.items()]
         return pd.DataFrame(rows, columns=["model", "layer", "pictures", "width"])
+
+
+def content_of(made_by: Mapping, ids: Iterable[str], digests: Iterable[str], vectors: Blocks = ()) -> str:
+    """SHA-256 of what decides the vectors of these pictures, and of the vectors where nothing else does."""
+    sha = hashlib.sha256(repr(sorted(made_by.items())).encode())
+    for pair in zip(ids, digests, strict=True):
+        sha.update("\0".join(pair).encode() + b"\n")
+    for _, block in vectors:
+        sha.update(np.ascontiguousarray(block))
+    return sha.hexdigest()
 
 
 def canonical_layer(layer: str) -> str:

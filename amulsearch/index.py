@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .encoding import encode, open_fitted, save_fitted
-from .errors import QueryError, StoreError
+from .encoding import encode, open_fitted, write_fitted
+from .errors import AmulsearchError, QueryError, StoreError
 from .features import Features
 from .record import Model
 from .search import check_k, check_whole, neighbours
-from .sidecar import FORMAT, ids_digest, open_sidecar, save_with_sidecar
+from .sidecar import FORMAT, open_sidecar, save_with_sidecar
+from .transforms import Transform
 from .vectors import as_near, check, compared, nearest, starts
 
 METRICS = ("angular", "euclidean", "manhattan")
@@ -205,29 +206,31 @@ class Index:
 
     def _save(self, path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
         path = Path(path).with_suffix(self.ending)
-        save_fitted(path.with_suffix(".npz"), self.makers)
-        return save_with_sidecar(path, write, self._sidecar())
+        fitted = [maker for maker in self.makers if isinstance(maker, Transform)]
+        return save_with_sidecar(path, write, self._sidecar(), partial(write_fitted, fitted=fitted) if fitted else None)
 
     @classmethod
     def open(cls, path: str | os.PathLike, model: Model | None = None) -> Index:
-        """Open a saved index. Refused where the sidecar does not fit the file.
+        """Open a saved index. Refused where the sidecar does not fit the file, see sidecar.py for what is compared.
 
         model: the record of your own network, for queries by a new picture.
         """
         path, sidecar = open_sidecar(Path(path).with_suffix(cls.ending), cls)
         index = cls.__new__(cls)
-        for name in ("metric", "width"):
-            setattr(index, name, sidecar[name])
-        for name in cls.settings:
-            setattr(index, name, sidecar.get(name))
-        makers = [model] if model else []
-        makers += open_fitted(path.with_suffix(".npz"), sidecar["fingerprint"])
-        index._describe(sidecar["ids"], sidecar["labels"], sidecar["fingerprint"], sidecar["content"], makers)
         try:
+            for name in ("metric", "width"):
+                setattr(index, name, sidecar[name])
+            for name in cls.settings:
+                setattr(index, name, sidecar.get(name))
+            makers = [model] if model else []
+            makers += open_fitted(path.with_suffix(".npz"), sidecar["fingerprint"])
+            index._describe(sidecar["ids"], sidecar["labels"], sidecar["fingerprint"], sidecar["content"], makers)
             shape = index._read(path)
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        except AmulsearchError:
+            raise
+        except Exception as error:  # each library has its own for a damaged file
             raise StoreError(f"{path} is damaged ({error}): build the index anew") from None
-        if shape != (len(index), index.width):
+        if shape != (len(index), index.width) or len(index.labels) != len(index):
             raise StoreError(f"{path} and its sidecar do not belong together: build the index anew")
         return index
 
@@ -247,7 +250,6 @@ class Index:
             "width": self.width,
             "fingerprint": self.fingerprint,
             "content": self.content,
-            "ids_digest": ids_digest(self.ids),
             "ids": self.ids,
             "labels": self.labels,
         }

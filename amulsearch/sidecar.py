@@ -1,51 +1,53 @@
-"""An index on disk is two files: its own, and a JSON sidecar that says what it is of. They are checked together."""
+"""An index on disk is two files: its own, and a JSON sidecar that says what it is of; a third holds fitted transforms.
+
+Opening checks that they belong together: the sidecar is sealed and names the size and the SHA-256 of the index. The
+SHA-256 is compared where the index is small (`files.DIGESTED`); of a large one, which opens in milliseconds because it
+is not read, only by `check`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from .errors import StoreError
-from .store import read_json, write_json
+from .files import DIGESTED, file_digest, read_json, replacing, sealed
 
-FORMAT = 1
-
-
-def ids_digest(ids: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(map(repr, ids)).encode()).hexdigest()
+FORMAT = 2
+REMEDY = "build the index anew"
 
 
-def save_with_sidecar(path: Path, write, sidecar: dict) -> Path:
-    """Write both files so that a sidecar never stands beside an index it does not belong to."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        path.with_suffix(".json").unlink(missing_ok=True)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
+def save_with_sidecar(
+    path: Path, write: Callable[[Path], None], sidecar: dict, write_fitted: Callable[[Path], None] | None = None
+) -> Path:
+    """Write all files or none; a sidecar never stands beside an index that it does not belong to."""
+    fitted = path.with_suffix(".npz")
+    with replacing(path, *([fitted] if write_fitted else []), path.with_suffix(".json")) as temporaries:
+        write(temporaries[0])
+        if write_fitted:
+            write_fitted(temporaries[1])
+        size = temporaries[0].stat().st_size
+        temporaries[-1].write_bytes(sealed({**sidecar, "file_bytes": size, "file_digest": file_digest(temporaries[0])}))
+    if not write_fitted:
         with suppress(OSError):
-            temporary.unlink()
-    write_json(path.with_suffix(".json"), {**sidecar, "file_bytes": path.stat().st_size})
+            fitted.unlink()
     return path
 
 
-def open_sidecar(path: Path, cls: type) -> tuple[Path, dict]:
-    """The path and its sidecar, checked against each other: a wrong width alone can crash the process in Annoy."""
+def open_sidecar(path: Path, cls: type, *, whole: bool = False) -> tuple[Path, dict]:
+    """The path and its sidecar, checked against each other: a wrong width alone can crash the process in Annoy.
+
+    whole: compare the digest of the index whatever its size.
+    """
     if not path.exists():
         raise StoreError(f"there is no index {path}")
-    sidecar = read_json(path.with_suffix(".json"))
-    if sidecar.get("format") != FORMAT:
-        raise StoreError(f"{path} has format {sidecar.get('format')}, and this amulsearch reads {FORMAT}: update it")
+    sidecar = read_json(path.with_suffix(".json"), FORMAT, REMEDY)
     if sidecar.get("kind") != cls.__name__:
         raise StoreError(f"{path} was saved by {sidecar.get('kind')}: open it with that class")
-    if path.stat().st_size != sidecar["file_bytes"]:
-        raise StoreError(f"{path} has {path.stat().st_size} bytes instead of {sidecar['file_bytes']}: build it anew")
-    if ids_digest(sidecar["ids"]) != sidecar["ids_digest"] or len(sidecar["ids"]) != len(sidecar["labels"]):
-        raise StoreError(f"the ids beside {path} were changed: build the index anew")
+    size = path.stat().st_size
+    if size != sidecar["file_bytes"]:
+        raise StoreError(f"{path} has {size} bytes instead of {sidecar['file_bytes']}: {REMEDY}")
+    if (whole or size <= DIGESTED) and file_digest(path) != sidecar["file_digest"]:
+        raise StoreError(f"{path} was changed or damaged after it was written: {REMEDY}")
     return path, sidecar

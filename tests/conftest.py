@@ -1,4 +1,3 @@
-import fcntl
 import os
 import shutil
 import tempfile
@@ -33,14 +32,11 @@ def store() -> Path:
 @pytest.fixture(scope="session")
 def bundled_features(cartoons, store) -> am.FeatureSet:
     """The bundled cartoons through the four bundled networks: logits, penultimate and the layers of the preset."""
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with (store.parent / "store.lock").open("w") as lock:  # the tests run in two processes, one of which extracts
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        features = {}
-        for inner in dict.fromkeys(am.BEST.layers.values()):  # all layers in one pass
-            names = [name for name, layers in am.BEST.layers.items() if layers == inner]
-            features |= am.extract(cartoons, names, ["logits", "penultimate", *inner], store=store, progress=False)
-        return am.FeatureSet(cartoons, features, extracted=0)
+    features = {}
+    for inner in dict.fromkeys(am.BEST.layers.values()):  # all layers in one pass
+        names = [name for name, layers in am.BEST.layers.items() if layers == inner]
+        features |= am.extract(cartoons, names, ["logits", "penultimate", *inner], store=store, progress=False)
+    return am.FeatureSet(cartoons, features, extracted=0)
 
 
 @pytest.fixture(scope="session")

@@ -202,13 +202,14 @@ def test_a_hostile_folder(open_folder, openclipart, without_root):
         "headless.png": (whole[:20], "truncated"),
         "letter.png": (b"Dear picture,", "not a picture"),
         "postscript.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not a picture"),
-        "secret.png": (whole, "no permission to read it"),
         "tiny.gif": (b"G", "not a picture"),
     }
     for name, (data, _) in files.items():
         (folder / name).write_bytes(data)
-    (folder / "secret.png").chmod(0)
     expected = {name: reason for name, (_, reason) in files.items()}
+    if os.geteuid() != 0:  # the processes that read headers have the rights of root
+        picture(folder / "secret.png").chmod(0)
+        expected["secret.png"] = "no permission to read it"
     (folder / "broken.png").symlink_to("nowhere.png")
     (folder / "circle.png").symlink_to("circle.png")
     os.mkfifo(folder / "pipe.png")

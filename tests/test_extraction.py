@@ -1,10 +1,4 @@
-"""The extraction engine: batches, precisions, and runs that are cut off at any moment."""
-
-import os
-import signal
-import subprocess
-import sys
-import time
+"""The extraction engine: batches and precisions. Runs that are cut off are in test_faults.py."""
 
 import numpy as np
 import pytest
@@ -70,30 +64,3 @@ def test_gem_does_not_overflow_half_precision():
     values = torch.rand((2, 5, 7, 7), generator=torch.Generator().manual_seed(0)) * 1000
     expected = values.double().pow(3).mean((2, 3)).pow(1 / 3)
     assert np.allclose(am.networks.pool(values.half(), "gem").float(), expected, rtol=0.01)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path, number):
-    """AMULSEARCH_KILLS says how often (by default 2) the run is cut off before it may end."""
-    pytest.importorskip("openvino")  # one engine for all runs
-    folder = tmp_path / "cartoons"
-    for id in cartoons.ids[:150]:
-        (folder / id).parent.mkdir(parents=True, exist_ok=True)
-        os.link(cartoons.path(id), folder / id)
-    store = tmp_path / "store"
-    command = [*(sys.executable, "-m", "amulsearch", "index", str(folder)), "--store", str(store), "--models", MODEL]
-    undisturbed = am.extract(am.Collection.from_folder(folder), MODEL)
-    start = time.monotonic()
-    subprocess.run([*command[:-3], str(tmp_path / "other"), "--models", MODEL], check=True, capture_output=True)
-    duration = time.monotonic() - start
-    moments = np.random.default_rng(number).uniform(0.2, duration, int(os.environ.get("AMULSEARCH_KILLS", "2")))
-    for moment in moments:
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-            time.sleep(moment)
-            run.send_signal(number)
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "150 pictures, 0 rejected" in done.stdout
-    features = am.Store.open(store).features()
-    for layer in ("logits", "penultimate"):
-        assert features[MODEL, layer].ids == undisturbed[MODEL, layer].ids
-        assert np.array_equal(features[MODEL, layer].vectors, undisturbed[MODEL, layer].vectors)

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
-from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, StoreError, open_image
+from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, StoreError, files, open_image
+from amulsearch.errors import OtherFormatError
 
 N, D = 600, 24
 KINDS = [
@@ -237,16 +238,27 @@ def test_damaged_and_missing_files_are_refused(kind, vectors, ids, tmp_path):
     other = ExactIndex if kind is AnnoyIndex else AnnoyIndex
     with pytest.raises(StoreError, match="no index"):
         other.open(path)
-    for change, words in [
-        ({"format": 99}, "format 99"),
-        ({"kind": "Other"}, "saved by Other"),
-        ({"ids": ids[::-1]}, "changed"),
-        ({"ids": ids[1:], "labels": ids[1:]}, "changed"),
-        ({"file_bytes": 3}, "instead of 3"),
+    for change in [
+        {"ids": ids[::-1]},
+        {"ids": ids[1:], "labels": ids[1:]},
+        {"labels": ids},
+        {"metric": kind.metrics[-1]},
+        {"width": D + 1},
+        {"kind": "Other"},
+        {"file_bytes": 3},
+        {"fingerprint": {"model": "another"}},
+        {"more": 1},
     ]:
         sidecar.write_text(json.dumps({**json.loads(good), **change}))
-        with pytest.raises(StoreError, match=words):
+        with pytest.raises(StoreError, match="changed or damaged"):
             kind.open(path)
+    for format, words in [(99, "format 99, and this amulsearch reads .: update"), (1, "format 1, .*: build the index")]:
+        files.write_json(sidecar, {**json.loads(good), "format": format})
+        with pytest.raises(OtherFormatError, match=words):
+            kind.open(path)
+    files.write_json(sidecar, {**json.loads(good), "kind": "Other"})
+    with pytest.raises(StoreError, match="saved by Other"):
+        kind.open(path)
     sidecar.write_text(good[: len(good) // 2])
     with pytest.raises(StoreError, match="cannot be read"):
         kind.open(path)
@@ -267,10 +279,20 @@ def test_a_file_of_other_vectors_is_refused(kind, vectors, ids, tmp_path):
         with pytest.raises(StoreError, match="bytes instead of"):
             kind.open(path)
         if kind is not AnnoyIndex:  # whose file does not say how wide the vectors are
-            size = {"file_bytes": path.stat().st_size}
-            path.with_suffix(".json").write_text(json.dumps({**json.loads(good), **size}))
+            about = {"file_bytes": path.stat().st_size, "file_digest": files.file_digest(path)}
+            files.write_json(path.with_suffix(".json"), {**json.loads(good), **about})
             with pytest.raises(StoreError, match="do not belong together"):
                 kind.open(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_bit_is_refused(kind, vectors, ids, tmp_path):
+    path = kind.build(vectors, ids).save(tmp_path / "index")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="changed or damaged"):
+        kind.open(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -287,6 +309,15 @@ def test_a_disk_that_takes_no_more_is_told(kind, vectors, ids, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
     assert index.query(ids[5], k=8).equals(before)
+    path = index.save(tmp_path / "index")
+    stored = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            kind.build(-vectors, ids).save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == stored
 
 
 @pytest.mark.parametrize(

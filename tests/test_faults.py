@@ -1,0 +1,452 @@
+"""Damaged pictures, full disks, interrupts, two processes at once, and files that are out to run code."""
+
+import collections
+import io
+import json
+import os
+import pickle
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import amulsearch as am
+from amulsearch import decoding, files
+from amulsearch.cli import main
+
+MODEL = "squeezenet1_1"
+FUZZED = int(os.environ.get("AMULSEARCH_FUZZED", "99"))
+"""How many damaged pictures are extracted; the reasons are printed (pytest -s)."""
+KINDS = [
+    *(am.AnnoyIndex, am.ExactIndex, am.FaissFlatIndex, am.FaissIVFIndex, am.FaissHNSWIndex, am.FaissLSHIndex),
+    *(am.HnswlibIndex, am.NmslibIndex),
+]
+
+
+def command(folder: Path, store: Path) -> list[str]:
+    return [sys.executable, "-m", "amulsearch", "index", str(folder), "--store", str(store), "--models", MODEL]
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """The files of a store by their names, without the numbers of generations."""
+    return {
+        re.sub(r"-\d+\.(f32|jsonl)$", r".\1", path.relative_to(folder).as_posix()): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("lock", "meta.json")
+    }
+
+
+# Pictures
+
+
+def encoded(image: Image.Image) -> dict[str, bytes]:
+    """The picture in every format that can be written here, by the file's ending."""
+    rgb, found = image.convert("RGB"), {}
+    for format, ending, options in [
+        *(("PNG", "png", {}), ("JPEG", "jpg", {}), ("JPEG", "jpeg", {"progressive": True}), ("WEBP", "webp", {})),
+        *(("GIF", "gif", {}), ("BMP", "bmp", {}), ("TIFF", "tif", {}), ("TIFF", "tiff", {"compression": "jpeg"})),
+        *(("TIFF", "tiff", {"compression": "tiff_lzw"}), ("ICO", "ico", {}), ("JPEG2000", "jp2", {})),
+        *(
+            ("SGI", "sgi", {}),
+            ("AVIF", "avif", {"speed": 10}),
+            ("DDS", "dds", {}),
+            ("PPM", "ppm", {}),
+            ("PCX", "pcx", {}),
+        ),
+        ("PNG", "apng", {"save_all": True, "append_images": [rgb.rotate(90)]}),
+    ]:
+        file = io.BytesIO()
+        try:
+            rgb.save(file, format, **options)
+        except (KeyError, OSError):  # a Pillow without that format
+            continue
+        found[f"{len(found)}.{ending}"] = file.getvalue()
+    return found
+
+
+def huge(ending: str, data: bytes) -> bytes:
+    """The file with a header that claims billions of pixels."""
+    size = 60_000
+    if ending == "png":
+        header = b"IHDR" + struct.pack(">II", size, size) + data[24:29]
+        return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    if ending in ("jpg", "jpeg"):
+        start = re.search(rb"\xff[\xc0\xc2]\x00\x11\x08", data).end()
+        return data[:start] + struct.pack(">HH", size, size) + data[start + 4 :]
+    if ending == "gif":
+        return data[:6] + struct.pack("<HH", size, size) + data[10:]
+    if ending == "bmp":
+        return data[:18] + struct.pack("<ii", size, size) + data[26:]
+    if ending == "ppm":
+        return b"P6 60000 60000 255\n" + data[-1000:]
+    return data[: len(data) // 3]
+
+
+def damaged(chance: np.random.Generator, ending: str, data: bytes, other: bytes) -> bytes:
+    way, changed = int(chance.integers(7)), bytearray(data)
+    early = min(len(data), 200)
+    if way <= 1:  # bits of the header, of anything
+        for _ in range(int(chance.integers(1, 12))):
+            changed[int(chance.integers(len(data) if way else early))] ^= 1 << int(chance.integers(8))
+    elif way == 2:
+        del changed[int(chance.integers(len(data))) :]
+    elif way == 3:
+        return huge(ending, data)
+    elif way == 4:  # a block of another file
+        start = int(chance.integers(len(data)))
+        changed[start : start + 64] = other[start % len(other) :][:64]
+    elif way == 5:  # a number that is as large as it can be
+        start = int(chance.integers(early))
+        changed[start : start + 4] = b"\xff" * 4
+    else:
+        start = int(chance.integers(len(data)))
+        changed[start : start + 512] = bytes(min(512, len(data) - start))
+    return bytes(changed)
+
+
+def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, tmp_path):
+    chance = np.random.default_rng(7)
+    fuzzed, whole, intact = tmp_path / "fuzzed", tmp_path / "whole", set()
+    fuzzed.mkdir()
+    whole.mkdir()
+    sources = [encoded(cartoons.open(id).resize((120, 90))) for id in cartoons.sample(9, seed=3)]
+    for number in range(FUZZED):
+        name, data = list(sources[number % 9].items())[number // 9 % len(sources[0])]
+        other = sources[int(chance.integers(9))]["0.png"]
+        name = f"{number:05}-{name}"
+        if number % 5 == 0:
+            (whole / name).write_bytes(data)
+            intact.add(name)
+        else:
+            data = damaged(chance, name.rpartition(".")[2], data, other)
+        (fuzzed / name).write_bytes(data)
+    names = sorted(path.name for path in fuzzed.iterdir())
+    collection = am.Collection.from_folder(fuzzed, progress=False)
+    features = am.extract(collection, MODEL, "penultimate", store=tmp_path / "store", progress=False)
+    made = features[MODEL, "penultimate"]
+    told = features.rejected
+    assert sorted([*made.ids, *told["id"]]) == names  # each is in or out, once
+    assert intact <= set(made.ids)
+    assert all(reason and "\n" not in reason for reason in told["reason"])
+    clean = am.extract(am.Collection.from_folder(whole, progress=False), MODEL, "penultimate", progress=False)
+    expected = clean[MODEL, "penultimate"]
+    rows = [made.ids.index(id) for id in expected.ids]
+    np.testing.assert_allclose(made.vectors[rows], expected.vectors, rtol=1e-3, atol=1e-3)
+    for id in chance.permutation(sorted(set(made.ids) - intact))[:9]:  # damaged, and still a picture
+        alone = am.embed(am.open_image(fuzzed / id), MODEL, "penultimate")["penultimate"][0]
+        np.testing.assert_allclose(made.vector(id), alone, rtol=1e-3, atol=1e-3)
+    assert am.check(tmp_path / "store", progress=False).empty
+    reasons = collections.Counter(re.sub(r"\d[\d.]*", "N", reason)[:70] for reason in told["reason"])
+    print(f"{FUZZED} pictures: {len(intact)} whole, {len(made)} extracted, {len(told)} rejected")
+    print("\n".join(f"{count:6} {reason}" for reason, count in reasons.most_common()))
+
+
+def test_pictures_that_change_vanish_or_turn_into_something_else(small_folder, tmp_path):
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    ids = collection.ids
+    (small_folder / ids[0]).write_bytes((small_folder / ids[1]).read_bytes())
+    for id in ids[2:7]:
+        (small_folder / id).unlink()
+    (small_folder / ids[3]).mkdir()
+    os.mkfifo(small_folder / ids[4])
+    (small_folder / ids[5]).symlink_to(ids[5].rpartition("/")[2])
+    (small_folder / ids[6]).symlink_to("/proc/self/mem")  # which gives an input/output error, as a failing disk does
+    shutil.rmtree(small_folder / "transportation")
+    (small_folder / "transportation").symlink_to(small_folder / "food")
+    features = am.extract(collection, MODEL, "logits", progress=False)
+    told = dict(features.rejected.itertuples(index=False))
+    gone = [id for id in ids if id.startswith("transportation")]
+    assert sorted(told) == sorted([ids[0], *ids[2:7], *gone])
+    for id, reason in zip(
+        [ids[0], *ids[2:7]],
+        ["the file has changed", "no such file", "it is a folder", "not a regular file", "symbolic", "Input/output"],
+        strict=True,
+    ):
+        assert reason in told[id]
+    assert {told[id] for id in gone} == {"no such file"}
+    assert features[MODEL, "logits"].ids == [id for id in ids if id not in told]
+
+
+def test_a_header_that_takes_for_ever_is_rejected(small_folder, monkeypatch):
+    """A GIF of a million frames, which are counted one by one."""
+    file = io.BytesIO()
+    Image.new("P", (1, 1)).save(file, "GIF")
+    data = file.getvalue()
+    start = data.index(b",", 13)
+    (small_folder / "slow.gif").write_bytes(data[:start] + data[start:-1] * 1_000_000 + data[-1:])
+    am.Collection.from_folder(small_folder, progress=False)  # the processes have started
+    monkeypatch.setattr(decoding, "PATIENCE", 0.5)
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    assert dict(collection.rejected.itertuples(index=False)) == {"slow.gif": "decoding it takes more than 0.5 seconds"}
+    assert len(collection) == 32
+
+
+def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Linear(3, 5)
+
+        def forward(self, x):
+            dark, bright = x.amax((1, 2, 3)) < -1.5, x.amin((1, 2, 3)) > 2.2
+            values = torch.where(bright[:, None], torch.nan, self.fc(x.mean((2, 3))))
+            return torch.where(dark[:, None], 0.0, values)
+
+    for colour in ("black", "white"):
+        Image.new("RGB", (30, 30), colour).save(small_folder / f"{colour}.png")
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    model = am.models.own("net", Net())
+    features = am.extract(collection, model, "logits", store=tmp_path / "store", progress=False)
+    assert dict(features.rejected.itertuples(index=False)) == {
+        "black.png": "net gives only zeros at logits",
+        "white.png": "net gives NaN or infinite values at logits",
+    }
+    assert len(am.AnnoyIndex.build(features["net", "logits"])) == 32
+    assert am.check(tmp_path / "store").empty
+
+
+# Disks
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, capsys):
+    """A file may have so many bytes that the run ends at the vectors or at an index."""
+    (first := tmp_path / "first").mkdir()
+    for name in ("animals", "food"):
+        shutil.copytree(small_folder / name, first / name)
+    assert main(command(first, tmp_path / "before")[3:]) == 0
+    shutil.copytree(small_folder, first, dirs_exist_ok=True)
+    assert main(command(first, tmp_path / "after")[3:]) == 0
+    limits, told = resource.getrlimit(resource.RLIMIT_FSIZE), set()
+    for limit in (0, 3_000, 30_000, 100_000, 150_000):
+        store = Path(shutil.copytree(tmp_path / "before", tmp_path / f"store {limit}"))
+        indexes = {path: path.read_bytes() for path in store.glob("indexes/*/*")}
+        index = am.AnnoyIndex.open(store / "indexes" / MODEL / "logits.ann")
+        answer = index.query(index.ids[0], 5)
+        capsys.readouterr()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            status = main(command(first, store)[3:])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        said = capsys.readouterr().err.strip().splitlines()
+        assert status == 2 and len(said) == 1
+        told_of = re.fullmatch(rf"amulsearch: {store}/?(.*) cannot be written: File too large", said[0])
+        told.add(told_of[1].partition("/")[0])
+        assert {path: path.read_bytes() for path in store.glob("indexes/*/*")} == indexes
+        assert am.AnnoyIndex.open(store / "indexes" / MODEL / "logits.ann").query(index.ids[0], 5).equals(answer)
+        assert all("other pictures or features" in finding for finding in am.check(store)["finding"])
+        assert main(command(first, store)[3:]) == 0
+        assert am.check(store).empty and content_of(store) == content_of(tmp_path / "after")
+    assert told == {"features", "indexes"}
+
+
+def test_output_that_cannot_be_written_is_told(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "amulsearch", "models"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("amulsearch: No space left on device") and done.stderr.count("\n") == 1
+
+
+def test_names_that_the_terminal_does_not_know_are_shown_all_the_same(small_folder, tmp_path):
+    folder = small_folder.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    cat = next((folder / "animals/mammals").iterdir()).rename(folder / "猫.webp")
+    assert main(["index", str(folder), "--store", str(tmp_path / "store"), "--models", MODEL]) == 0
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    arguments = [sys.executable, "-m", "amulsearch", "query", cat.name, "--store", str(tmp_path / "store")]
+    for more in ([], ["--json"]):
+        done = subprocess.run([*arguments, *more], capture_output=True, env=ascii_only, check=True)
+        assert not done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["query"] == "猫.webp" and len(answer["results"]) == 4
+    assert all(Path(entry["path"]).exists() for entry in answer["results"])
+    assert am.check(tmp_path / "store").empty
+
+
+# Interrupts and other processes
+
+
+def decoders_of(session: int) -> list[int]:
+    """The decoders that processes of a session have started and that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"amulsearch.decoding" in (path / "cmdline").read_bytes():
+                fields = (path / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == session and fields[0] != "Z":
+                    found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+def test_an_interrupt_while_a_picture_is_slow_ends_everything_at_once(small_folder, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), np.uint8)
+    Image.fromarray(noise).save(small_folder / "a.png", compress_level=0)
+    (small_folder / "a.png").rename(slow := small_folder / "slow.png")
+    for number_of_copy in range(15):
+        os.link(slow, small_folder / f"{number_of_copy}.png")
+    with subprocess.Popen(
+        command(small_folder, tmp_path / "store"), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
+        until = time.monotonic() + 30
+        while not decoders_of(run.pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        start = time.monotonic()
+        run.send_signal(signal.SIGHUP)
+        stderr = run.communicate(timeout=30)[1]
+    assert time.monotonic() - start < 10
+    assert run.returncode == 128 + signal.SIGHUP
+    assert stderr.replace("\r", "\n").strip().splitlines()[-1].startswith("amulsearch: interrupted; what was computed")
+    assert "Traceback" not in stderr
+    assert not decoders_of(run.pid)
+
+
+UNFINISHED = ("no features yet", "have no vector", "it has no index", "other pictures or features")
+"""What `check` says of a run that did not end, where nothing is damaged."""
+
+
+SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
+
+
+def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
+    """AMULSEARCH_KILLS says how often (by default three times) the run is cut off."""
+    pytest.importorskip("openvino")  # one engine for all runs
+    folder, store, undisturbed = tmp_path / "cartoons", tmp_path / "store", tmp_path / "undisturbed"
+    for id in cartoons.ids[:150]:
+        (folder / id).parent.mkdir(parents=True, exist_ok=True)
+        os.link(cartoons.path(id), folder / id)
+    start = time.monotonic()
+    subprocess.run(command(folder, undisturbed), check=True, capture_output=True)
+    duration = time.monotonic() - start
+    numbers = [SIGNALS[place % 3] for place in range(int(os.environ.get("AMULSEARCH_KILLS", "3")))]
+    found = collections.Counter()
+    for number, moment in zip(numbers, np.random.default_rng(0).uniform(0, 0.6, len(numbers)) * duration, strict=True):
+        (store / "lock").unlink(missing_ok=True)
+        with subprocess.Popen(
+            command(folder, store), stdout=-1, stderr=subprocess.PIPE, text=True, start_new_session=True
+        ) as run:
+            while not (store / "lock").exists() and run.poll() is None:  # the pictures are scanned
+                time.sleep(0.02)
+            time.sleep(moment)
+            run.send_signal(number)
+            said = run.communicate()[1].strip()
+        assert run.returncode in (0, -number if number == signal.SIGKILL else 128 + number)
+        if run.returncode > 0:
+            assert said.splitlines()[-1].startswith("amulsearch: interrupted") and "Traceback" not in said
+        until = time.monotonic() + 5
+        while decoders_of(run.pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not decoders_of(run.pid)
+        state = "nothing stored yet"
+        if (store / "store.json").exists():
+            findings = am.check(store, repair=True)["finding"]
+            state = " + ".join(re.sub(r"\d[\d.]*|, the first.*", "", finding) for finding in findings) or "done"
+            assert all(any(words in finding for words in UNFINISHED) for finding in am.check(store)["finding"])
+            if state == "done":
+                shutil.rmtree(store)  # begin again
+        found[f"{run.returncode:4} {state}"] += 1
+    print("\n".join(f"{count:4} times: {state}" for state, count in sorted(found.items())))
+    assert main(command(folder, store)[3:]) == 0
+    assert am.check(store).empty
+    assert content_of(store) == content_of(undisturbed)
+
+
+def test_two_processes_make_one_store(small_folder, tmp_path):
+    runs = [
+        subprocess.Popen(command(small_folder, tmp_path / "store"), stdout=-1, stderr=-1, text=True) for _ in range(2)
+    ]
+    done = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], done
+    said = sorted(re.search(r"(\d+) extracted, (\d) of 2 indexes built", out).groups() for out, _ in done)
+    assert said == [("0", "0"), ("32", "2")]
+    assert any("waiting until another process has written to" in err for _, err in done)
+    assert am.check(tmp_path / "store").empty
+    alone = am.extract(am.Collection.from_folder(small_folder, progress=False), MODEL, progress=False)
+    for key, made in am.Store.open(tmp_path / "store").features().items():
+        assert made.ids == alone[key].ids
+        assert np.array_equal(made.vectors, alone[key].vectors)
+
+
+# Files that are out to run code
+
+
+@pytest.fixture
+def trap(tmp_path):
+    """Bytes of a pickle that leaves a mark where it is loaded, and the mark."""
+    mark = tmp_path / "it ran"
+
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(mark),)
+
+    pickle.loads(pickle.dumps(Payload()))
+    mark.rmdir()  # the trap works
+    return Payload(), mark
+
+
+def as_array(payload, ending: str) -> bytes:
+    """An array of numpy that holds the payload: numpy loads it where it is allowed to."""
+    file = io.BytesIO()
+    array = np.array([payload], dtype=object)
+    np.save(file, array, allow_pickle=True) if ending == ".npy" else np.savez(file, about=array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_index_can_run_code(kind, trap, tmp_path):
+    payload, mark = trap
+    vectors = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
+    made_by = {"model": "m", "layer": "l"}
+    whitened = am.PCA.fit(am.Features(vectors, list(map(str, range(60))), fingerprint=made_by), 4)
+    path = kind.build(whitened(am.Features(vectors, list(map(str, range(60))), fingerprint=made_by))).save(
+        tmp_path / "index"
+    )
+    good = {suffix: path.with_suffix(suffix).read_bytes() for suffix in (path.suffix, ".json", ".npz")}
+    assert kind.open(path).makers
+    for suffix in good:
+        for content in (pickle.dumps(payload), as_array(payload, ".npy"), as_array(payload, ".npz")):
+            path.with_suffix(suffix).write_bytes(content)
+            if suffix == path.suffix:  # by somebody who knows how a sidecar is made
+                about = {"file_bytes": len(content), "file_digest": files.file_digest(path)}
+                files.write_json(path.with_suffix(".json"), {**json.loads(good[".json"]), **about})
+            with pytest.raises(am.StoreError):
+                kind.open(path)
+            assert not mark.exists()
+        for name, content in good.items():
+            path.with_suffix(name).write_bytes(content)
+    assert len(kind.open(path)) == 60
+
+
+def test_no_store_can_run_code(trap, small_folder, tmp_path):
+    payload, mark = trap
+    assert main(["index", str(small_folder), "--store", str(tmp_path / "store"), "--models", MODEL]) == 0
+    for path in [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.name != "lock"]:
+        content = path.read_bytes()
+        for harm in (pickle.dumps(payload), as_array(payload, ".npy")):
+            path.write_bytes(harm)
+            assert main(["check", "--store", str(tmp_path / "store")]) == 1
+            if "indexes" not in path.parts:
+                assert main(["evaluate", "--store", str(tmp_path / "store")]) == 2
+            assert not mark.exists()
+        path.write_bytes(content)
+    (tmp_path / "judgements.csv").write_bytes(pickle.dumps(payload))
+    arguments = ["evaluate", "--store", str(tmp_path / "store"), "--judgements", str(tmp_path / "judgements.csv")]
+    assert main(arguments) == 2 and not mark.exists()
