@@ -68,11 +68,13 @@ class Collection:
         label_of = _labeller(labels)
         names, rejected, passed_over = _walk(folder)
         columns: dict[str, list] = {name: [] for name in COLUMNS}  # a row each as an object would take much memory
+        known: dict[str | None, str | None] = {}  # what many rows have is kept once
         for row in _scan_all(folder, names, max_pixels, progress):
             if "reason" in row:
                 rejected.append(row)
                 continue
             row["label"] = label_of(row["id"])
+            row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
             for name, values in columns.items():
                 values.append(row[name])
         ids = columns["id"]

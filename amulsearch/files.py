@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from .errors import OtherFormatError, StoreError
@@ -70,21 +71,30 @@ def write_at(path: Path, end: int, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def sealed(content: dict) -> bytes:
-    """A JSON object whose first member is the SHA-256 of what follows it."""
-    # A name that is not valid UTF-8 becomes \udcXX, which JSON reads back as it was.
-    body = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")[1:]
-    return _seal(body) + body
+def write_sealed(path: Path, content: dict) -> None:
+    """Write a JSON object whose first member is the SHA-256 of what follows it, piece by piece: a table can be long."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        file.write(_seal("0" * 64))
+        pieces = json.JSONEncoder(ensure_ascii=False).iterencode(content)
+        next(pieces)  # the opening brace, which is in the seal
+        while text := "".join(islice(pieces, 10_000)):
+            # A name that is not valid UTF-8 becomes \udcXX, which JSON reads back as it was.
+            data = text.encode("utf-8", "backslashreplace")
+            digest.update(data)
+            file.write(data)
+        file.seek(0)
+        file.write(_seal(digest.hexdigest()))
 
 
-def _seal(body: bytes) -> bytes:
-    return f'{{"digest": "{hashlib.sha256(body).hexdigest()}", '.encode()
+def _seal(digest: str) -> bytes:
+    return f'{{"digest": "{digest}", '.encode()
 
 
 def write_json(path: Path, content: dict) -> None:
     """Write a sealed JSON file whole or not at all; `content` names its format."""
     with replacing(path) as (temporary,):
-        temporary.write_bytes(sealed(content))
+        write_sealed(temporary, content)
 
 
 def read_json(path: Path, format: int, remedy: str) -> dict:
@@ -104,8 +114,8 @@ def read_json(path: Path, format: int, remedy: str) -> dict:
         newer = isinstance(found, int) and found > format
         advice = "update amulsearch" if newer else remedy
         raise OtherFormatError(f"{path} has format {found}, and this amulsearch reads {format}: {advice}")
-    start = len(_seal(b""))
-    if data[:start] != _seal(data[start:]):
+    start = len(_seal("0" * 64))
+    if data[:start] != _seal(hashlib.sha256(data[start:]).hexdigest()):
         raise StoreError(f"{path} was changed or damaged after it was written: {remedy}")
     del content["digest"]
     return content

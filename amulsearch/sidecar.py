@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import StoreError
-from .files import DIGESTED, file_digest, read_json, replacing, sealed
+from .files import DIGESTED, file_digest, read_json, replacing, write_sealed
 
 FORMAT = 2
 REMEDY = "build the index anew"
@@ -28,7 +28,7 @@ def save_with_sidecar(
         if write_fitted:
             write_fitted(temporaries[1])
         size = temporaries[0].stat().st_size
-        temporaries[-1].write_bytes(sealed({**sidecar, "file_bytes": size, "file_digest": file_digest(temporaries[0])}))
+        write_sealed(temporaries[-1], {**sidecar, "file_bytes": size, "file_digest": file_digest(temporaries[0])})
     if not write_fitted:
         with suppress(OSError):
             fitted.unlink()
