@@ -11,22 +11,28 @@ from .annoy_index import AnnoyIndex
 from .check import check
 from .collection import Collection
 from .comparison import Comparison, compare, contributions
+from .concepts import classes, concept, shared_classes
+from .duplicates import near_duplicates
 from .encoding import embed
-from .ensemble import fuse, fuse_all
+from .ensemble import fuse, fuse_all, votes
 from .errors import AmulsearchError, ModelError, PictureError, QueryError, StoreError
 from .evaluation import Evaluation, evaluate
 from .exact_index import ExactIndex
+from .explain import HeatMap, class_map, similarity_maps
 from .extraction import extract
 from .faiss_index import FaissFlatIndex, FaissHNSWIndex, FaissIVFIndex, FaissLSHIndex
 from .features import Features, FeatureSet
 from .hnswlib_index import HnswlibIndex
 from .invariance import known_items, mean_reciprocal_rank
 from .judgements import Judgements
+from .mapping import Map, neighbour_purity
 from .nmslib_index import NmslibIndex
+from .page import Page
 from .pictures import open_image
 from .preprocess import fit
 from .presets import BEST
 from .relevance import Relevance
+from .report import write_report
 from .reranking import KReciprocal, QueryExpansion
 from .search import query_all, same_label
 from .store import Store
@@ -35,6 +41,16 @@ from .transforms import PCA, Expansion, average, concatenate
 from .tuning import Tuning, tune
 
 __all__ = [
+    "HeatMap",
+    "Map",
+    "near_duplicates",
+    "neighbour_purity",
+    "class_map",
+    "classes",
+    "concept",
+    "shared_classes",
+    "similarity_maps",
+    "votes",
     "rank_biased_overlap",
     "overlap",
     "known_items",
@@ -68,6 +84,7 @@ __all__ = [
     "Judgements",
     "ModelError",
     "NmslibIndex",
+    "Page",
     "PictureError",
     "QueryError",
     "Relevance",
@@ -91,6 +108,7 @@ __all__ = [
     "enlarge",
     "tradeoff",
     "tune",
+    "write_report",
 ]
 
 

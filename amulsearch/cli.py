@@ -6,6 +6,7 @@
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
     amulsearch evaluate --store DIR [--judgements FILE.csv] [--json]
     amulsearch check   --store DIR [--repair]
+    amulsearch report  FOLDER -o FILE.html [--models A,B] [-k 4] [--store DIR]
 
 `--preset best` in place of --models and --layers does all three with the best recipe there is.
 
@@ -24,8 +25,8 @@ import threading
 from contextlib import suppress
 
 from . import commands
+from .captions import one_line
 from .checkpoints import first_line
-from .commands import one_line
 from .ensemble import METHODS
 from .errors import AmulsearchError
 from .preprocess import FRAMINGS
@@ -147,6 +148,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--store", required=True, metavar="DIR", help="what `amulsearch index` made")
     command.add_argument("--repair", action="store_true", help="delete what is damaged, and build indexes again")
     command.set_defaults(run=commands.check_store)
+
+    command = add("report", help="write a page about a folder: what is in it, what networks find in it")
+    command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures; all folders below it count")
+    command.add_argument("-o", "--output", required=True, metavar="FILE.html", help="the page to write")
+    command.add_argument("--models", default="bundled", metavar="A,B", help="networks, or bundled, or blog")
+    command.add_argument("-k", type=int, default=4, metavar="K", help="how many neighbours (default 4)")
+    command.add_argument("--store", metavar="DIR", help="keep the features here for the next time")
+    command.set_defaults(run=commands.report_folder)
     return parser
 
 

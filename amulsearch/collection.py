@@ -119,10 +119,14 @@ class Collection:
             self.__dict__["_row_of"] = {id: row for row, id in enumerate(self.table["id"])}
         return self.__dict__["_row_of"]
 
-    def path(self, id: str) -> Path:
-        """Where the picture lies. Refused where a folder on the way is a link out of the collection's folder."""
+    def _row(self, id: str) -> int:
         if id not in self._rows:
             raise QueryError(f"no picture {id!r} in {self.folder}: ids are paths relative to that folder")
+        return self._rows[id]
+
+    def path(self, id: str) -> Path:
+        """Where the picture lies. Refused where a folder on the way is a link out of the collection's folder."""
+        self._row(id)
         path = self.folder / id
         if not path.parent.resolve().is_relative_to(self.folder.resolve()):
             raise QueryError(f"{id!r} leads out of {self.folder} by a link: replace the link by the folder itself")
@@ -135,8 +139,7 @@ class Collection:
 
     def request(self, id: str, side: int | None = None) -> Request:
         """What `decode` needs to open a picture as `open` does; side: see `pictures.open_for`."""
-        row = self._rows[id]
-        path, digest = str(self.folder / id), self.table["digest"].iat[row]
+        path, digest = str(self.folder / id), self.table["digest"].iat[self._row(id)]
         return Request(path, digest, self._frame(id), self.background, self.max_pixels, side)
 
     def _frame(self, id: str) -> int:

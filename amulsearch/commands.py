@@ -12,6 +12,7 @@ import pandas as pd
 
 from . import models
 from .annoy_index import AnnoyIndex
+from .captions import one_line
 from .check import check
 from .collection import Collection
 from .ensemble import fuse
@@ -23,6 +24,7 @@ from .judgements import Judgements
 from .pictures import open_image
 from .presets import PRESETS
 from .relevance import Relevance
+from .report import write_report
 from .search import check_k, query_all
 from .store import Store
 
@@ -139,6 +141,10 @@ def evaluate_store(options: Namespace) -> None:
     print(pd.DataFrame(systems).to_string(index=False, float_format="%.3f"))
 
 
+def report_folder(options: Namespace) -> None:
+    print(write_report(options.folder, options.output, models=options.models, k=options.k, store=options.store))
+
+
 def _open_indexes(store: Store, options: Namespace) -> dict[str, AnnoyIndex]:
     """The indexes to ask, by model, all of one layer; or that of a preset."""
     names, layer = options.models, options.layer
@@ -228,8 +234,3 @@ def _print_json(content: object) -> None:
     except UnicodeEncodeError:  # letters that the output does not know, as \\uXXXX
         text = json.dumps(content, indent=1)
     print(text)
-
-
-def one_line(text: object) -> str:
-    """Text with line ends and other characters that a terminal would obey shown as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))

@@ -175,3 +175,18 @@ def _named(tables: list[pd.DataFrame], column: str) -> list:
     """What made the lists, each once; a list that is a fusion itself names several."""
     first = [table[column].iloc[0] for table in tables if len(table)]
     return list(dict.fromkeys(name for names in first for name in (names if isinstance(names, list) else [names])))
+
+
+def votes(lists: Mapping[str, pd.DataFrame], fused: pd.DataFrame, *, n: int | None = None) -> pd.DataFrame:
+    """Which lists voted for each result, and where they have it: rank, id, score, label, and a column a list.
+
+    lists: the tables that were fused, by name; fused: what `fuse` made of them.
+    n: how many of each list count, by default all that is given; for the method "vote", `fuse` counts 10.
+
+    A list's column has the rank of the result in it (Int64), or NA where the list does not name it.
+    """
+    table = fused[["rank", "id", "score", "label"]].reset_index(drop=True)
+    for name, neighbours in lists.items():
+        rank = {row.id: row.rank for row in neighbours.itertuples() if n is None or row.rank <= n}
+        table[name] = pd.array([rank.get(id) for id in table["id"]], dtype="Int64")
+    return table

@@ -21,6 +21,7 @@ from pathlib import Path
 import anywidget
 from PIL import Image
 
+from .captions import short_name
 from .collection import Collection
 from .decoding import Request, decode
 from .ensemble import METHODS
@@ -28,6 +29,7 @@ from .errors import AmulsearchError, PictureError, QueryError
 from .exploration import Exploration, Look, NewPicture, Question
 from .features import Features
 from .judgements import Judgements
+from .page import Page
 
 HERE = Path(__file__).parent
 
@@ -148,6 +150,22 @@ class Explorer(anywidget.AnyWidget):
         self.judgements.add(self._asked, message["id"], message["relevance"])
         self._show()
 
+    def _do_export(self, message: dict, buffers: list) -> None:
+        """What is on the screen as a page in one file."""
+        if not self.found:
+            raise QueryError("there is nothing to save: choose a column first")
+        asked = {
+            f"{sign} like {_caption(one)}": one if isinstance(one, str) else one.image
+            for sign, part in vars(self.question).items()
+            for one in part
+        }
+        query = asked if len(asked) > 1 else next(iter(asked.values()))
+        look, name = self.look, _caption(self.question.more[0])
+        search = f"Annoy, {look.n_trees} trees, search_k {look.search_k}" if look.n_trees else "exact search"
+        page = Page(f"Pictures like {name}").text(f"Layer {look.layer}, {search}.")
+        html = page.grid(self.collection, query, self.found).html()
+        self.send({"say": "page", "name": f"like {name}.html".replace("/", "_"), "html": html})
+
     def _do_sheet(self, message: dict, buffers: list) -> None:
         self._page, self._text = message["page"], message["text"]
         self._show_sheet()
@@ -239,6 +257,11 @@ class Explorer(anywidget.AnyWidget):
 
 def _name(example: str | NewPicture) -> str:
     return example if isinstance(example, str) else example.name
+
+
+def _caption(example: str | NewPicture) -> str:
+    name = _name(example)  # "animals/cat.webp", "part 0,0,90,90 of animals/cat.webp" or "new picture mine.jpg 0a1b2c3d"
+    return ("part of " if not isinstance(example, str) and "/" in name else "") + short_name(name)
 
 
 def _decoded(content: bytes, collection: Collection) -> Image.Image:

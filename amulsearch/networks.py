@@ -245,7 +245,7 @@ def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
     if values.ndim == 2:
         return values
     if values.ndim == 4:
-        places = _spatial_dims(tuple(values.shape[1:]))
+        places = spatial_dims(tuple(values.shape[1:]))
     elif values.ndim == 3:
         places = (1,)
     else:
@@ -257,14 +257,14 @@ def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
     return (values / peak).pow(GEM_P).mean(places).pow(1 / GEM_P) * peak.flatten(1)
 
 
-def _spatial_dims(shape: tuple[int, int, int]) -> tuple[int, int]:
+def spatial_dims(shape: tuple[int, int, int]) -> tuple[int, int]:
     """Which dimensions of (B, ...) are places: inputs are square, so the two equal ones; channels first if in doubt."""
     channels_last = shape[0] == shape[1] and shape[1] != shape[2]
     return (1, 2) if channels_last else (2, 3)
 
 
 def _spatial(shape: tuple[int, int, int]) -> tuple[int, int]:
-    return tuple(shape[dim - 1] for dim in _spatial_dims(shape))
+    return tuple(shape[dim - 1] for dim in spatial_dims(shape))
 
 
 logging.getLogger("timm").setLevel(logging.ERROR)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from amulsearch import ExactIndex, Features, QueryError, fuse, fuse_all, query_all
+from amulsearch import ExactIndex, Features, QueryError, fuse, fuse_all, query_all, votes
 from amulsearch.ensemble import METHODS, fused_similarities
 from amulsearch.search import neighbours
 
@@ -135,3 +135,13 @@ def test_features_of_different_pictures_are_not_fused():
     a, b = (Features(np.eye(3), ids) for ids in ("abc", "abd"))
     with pytest.raises(QueryError, match="different collections"):
         fused_similarities([a, b], "rrf")
+
+
+def test_votes_say_which_list_has_a_result_at_which_rank(lists):
+    fused = fuse(lists, "vote", n=2)
+    table = votes(lists, fused, n=2)
+    assert table["id"].tolist() == ["b", "a", "f"]
+    assert table["one"].tolist() == [2, 1, pd.NA]
+    assert table["three"].tolist() == [2, pd.NA, 1]
+    assert table[list(lists)].notna().sum(axis=1).tolist() == fused["votes"].tolist()
+    assert votes(lists, fused)["three"].tolist() == [2, 4, 1]

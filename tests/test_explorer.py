@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
+from amulsearch.captions import short_name
 from amulsearch.explorer import Explorer
 
 SQUEEZENET, LITE0 = "squeezenet1_1", "tf_efficientnet_lite0"
@@ -128,6 +129,21 @@ def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     other = am.explore(cartoons, widget.exploration.features, query=cartoons.ids[7])
     other._handle_custom_msg({"do": "judge", "id": good, "relevance": 1}, [])
     assert other.judgements is None
+
+
+def test_the_view_is_saved_as_a_page(explorer, cartoons):
+    widget, ask = explorer
+    answer = ask("export")
+    assert answer["name"] == f"like {short_name(cartoons.ids[7])}.html" and answer["html"].startswith("<!doctype html>")
+    shown = {id for table in widget.found.values() for id in table["id"]}
+    assert all(f": {id}" in answer["html"] for id in shown)
+    assert answer["html"].count("data:image/webp") == 1 + sum(map(len, widget.found.values()))
+    ask("crop", x=0, y=0, w=0.5, h=1)
+    ask("less", id=cartoons.ids[500])
+    answer = ask("export")
+    assert f"more like part of {short_name(cartoons.ids[7])}" in answer["html"] and "less like " in answer["html"]
+    ask("look", columns=[])
+    assert ask("export")["text"] == "there is nothing to save: choose a column first"
 
 
 def test_the_contact_sheet_and_its_pictures(explorer, cartoons):

@@ -114,6 +114,7 @@ def test_import_is_light():
         import amulsearch as am
         am.models.table()
         heavy = ("torch", "torchvision", "timm", "matplotlib", "openvino", "faiss", "nmslib", "hnswlib")
+        heavy += ("scipy", "sklearn")
         print([name for name in heavy if name in sys.modules])
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -169,6 +169,22 @@ def thumbs_are_in_the_file_and_survive_the_kernel(lab, folder):
     assert am.Judgements(folder / "judged.csv").table.values.tolist() == expected
 
 
+def the_view_is_saved_as_a_page(lab, shots, tmp_path):
+    with lab.expect_download() as download:
+        lab.get_by_role("button", name="Save as a page").click()
+    download.value.save_as(tmp_path / "saved.html")
+    page = lab.context.browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((tmp_path / "saved.html").as_uri())
+    pictures = page.locator(".am-columns img").evaluate_all("(all) => all.map((one) => [one.alt, one.naturalWidth])")
+    assert [alt for alt, _ in pictures] == [
+        f"{rank}: {id}" for column in (*MODELS, "rrf") for rank, id in enumerate(shown(lab, column), 1)
+    ]
+    assert all(width > 50 for _, width in pictures)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.screenshot(path=shots / "explorer_page_390.png", full_page=True)
+    page.close()
+
+
 def the_keyboard_alone(lab, indexes):
     lab.locator(f'.am-columns section[aria-label="{MODELS[0]}"] .am-picture').first.focus()
     lab.keyboard.press("ArrowRight")
@@ -228,6 +244,8 @@ def test_in_jupyterlab(lab, indexes, cartoons, folder, shots, tmp_path, subtests
         uploads_good_and_bad(lab, cartoons, tmp_path)
     with subtests.test("thumbs are in the file, and survive the kernel"):
         thumbs_are_in_the_file_and_survive_the_kernel(lab, folder)
+    with subtests.test("the view is saved as a page"):
+        the_view_is_saved_as_a_page(lab, shots, tmp_path)
     with subtests.test("the keyboard alone"):
         the_keyboard_alone(lab, indexes)
     for width in (1280, 1920):

@@ -1,0 +1,33 @@
+"""Names and numbers as captions of figures and pages show them."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+
+def one_line(text: object) -> str:
+    """Text with line ends and other characters that a terminal would obey shown as escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
+
+
+def short_name(id: str, most: int = 26) -> str:
+    """The picture's file name without its ending, in one line, shortened in the middle."""
+    name = one_line(PurePosixPath(id).stem)
+    return name if len(name) <= most else f"{name[: most - 11]}…{name[-10:]}"
+
+
+def wrapped(name: str, most: int = 20) -> str:
+    """A title in two lines where it is long and has a place to break."""
+    if len(name) <= most:
+        return name
+    breaks = [place for place, char in enumerate(name) if char in " _-/" and 0 < place < len(name) - 1]
+    if not breaks:
+        return name
+    middle = min(breaks, key=lambda place: abs(place - len(name) / 2))
+    keep = name[middle] != " "
+    return f"{name[: middle + keep]}\n{name[middle + 1 :]}"
+
+
+def number(value: float) -> str:
+    """A distance or score with three digits that matter."""
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
