@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from . import feature_file, sidecar
 from .annoy_index import AnnoyIndex
 from .errors import AmulsearchError, OtherFormatError, StoreError
 from .feature_file import FeatureFile
@@ -80,7 +81,8 @@ class _Check:
                 remedy = done
             except (OSError, AmulsearchError) as error:
                 remedy = f"it could not be repaired: {error}"
-        self.findings.append((part, str(finding), remedy))
+        told = str(finding).removesuffix(f": {feature_file.REMEDY}").removesuffix(f": {sidecar.REMEDY}")
+        self.findings.append((part, told, remedy))
 
     def _store(self) -> Store | None:
         """The store, where its table can be believed."""
