@@ -132,7 +132,7 @@ class Collection:
         try:
             return open_image(path, frame=self._frame(id), **how)
         except PictureError as error:
-            raise PictureError(f"{path} cannot be opened: {error}; if it was changed or moved, index the folder again") from None
+            raise PictureError(f"{path} cannot be opened: {error}; if it has changed, index the folder again") from None
 
     def request(self, id: str, side: int | None = None) -> Request:
         """What `decode` needs to open a picture as `open` does; side: see `pictures.open_for`."""
