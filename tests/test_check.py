@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +279,10 @@ def test_a_store_of_another_place_and_of_another_user_is_read(open_folder, index
     assert {path: path.stat().st_mtime_ns for path in moved.rglob("*")} == before
     for path in (moved, *moved.rglob("*")):
         path.chmod(0o755)
+
+
+def test_a_store_that_is_being_written_to_is_not_judged(store):
+    with am.Store(store).lock(), ThreadPoolExecutor(1) as elsewhere:
+        with pytest.raises(am.StoreError, match="another process is writing to"):
+            elsewhere.submit(am.check, store).result()
+    assert am.check(store).empty
