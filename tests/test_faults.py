@@ -348,7 +348,7 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
             time.sleep(moment)
             run.send_signal(number)
             said = run.communicate()[1].strip()
-        assert run.returncode in (0, -number if number == signal.SIGKILL else 128 + number)
+        assert run.returncode in (0, -number if number == signal.SIGKILL else 128 + number), said
         if run.returncode > 0:
             assert said.splitlines()[-1].startswith("amulsearch: interrupted") and "Traceback" not in said
         until = time.monotonic() + 5
