@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 from contextlib import nullcontext
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from . import feature_file, sidecar
 from .annoy_index import AnnoyIndex
 from .errors import AmulsearchError, OtherFormatError, StoreError
 from .feature_file import FeatureFile
@@ -80,7 +80,8 @@ class _Check:
                 remedy = done
             except (OSError, AmulsearchError) as error:
                 remedy = f"it could not be repaired: {error}"
-        self.findings.append((part, str(finding), remedy))
+        told = str(finding).removesuffix(f": {feature_file.REMEDY}").removesuffix(f": {sidecar.REMEDY}")
+        self.findings.append((part, told, remedy))
 
     def _store(self) -> Store | None:
         """The store, where its table can be believed."""
@@ -112,6 +113,8 @@ class _Check:
             file, wrong = FeatureFile.salvage(folder)
             if features_place(file.meta["fingerprint"]) != folder.relative_to(self.folder):
                 raise StoreError("it holds other features than its name says")
+        except OtherFormatError:
+            raise
         except (StoreError, KeyError, TypeError, ValueError) as error:
             done = f"deleted; {self.index_again}"
             self._find(part, error, self.repair_it, done, lambda: shutil.rmtree(folder))
@@ -175,12 +178,10 @@ class _Check:
         found = {path for path in self.folder.rglob(f"*{PARTIAL}") if path.is_file()}
         for file in self.files.values():
             found.update(file.leftovers())
-        for path in self.folder.glob("indexes/*/*"):
-            if path.suffix in (".json", ".npz") and not any(
-                other.suffix not in (".json", ".npz", PARTIAL)
-                for other in path.parent.glob(f"{glob.escape(path.stem)}.*")
-            ):
-                found.add(path)
+        beside = (".json", ".npz")  # of an index, whose own ending is another
+        there = set(self.folder.glob("indexes/*/*"))
+        whole = {path.with_suffix("") for path in there if path.suffix not in (*beside, PARTIAL)}
+        found.update(path for path in there if path.suffix in beside and path.with_suffix("") not in whole)
         if found:
             names, size = sorted(found), sum(path.stat().st_size for path in found) / 1e6
             finding = f"{len(found)} files with {size:.1f} MB were left by a run that was cut off"

@@ -80,6 +80,8 @@ def _run(arguments: list[str] | None) -> int:
         return 0
     except MemoryError:
         message = "there is not enough memory: end other programs, or index fewer networks at a time"
+    except ImportError as error:
+        message = f"a library cannot be loaded ({first_line(error)}): free some memory, or install amulsearch again"
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         message = f"{place}{error.strerror or error}: mend that and run the same again; what was computed is kept"

@@ -134,8 +134,11 @@ class Collection:
 
     def open(self, id: str) -> Image.Image:
         """Open a picture of the collection as RGB, at the collection's frame, background and pixel limit."""
-        path = self.path(id)
-        return open_image(path, frame=self._frame(id), background=self.background, max_pixels=self.max_pixels)
+        path, how = self.path(id), {"background": self.background, "max_pixels": self.max_pixels}
+        try:
+            return open_image(path, frame=self._frame(id), **how)
+        except PictureError as error:
+            raise PictureError(f"{path} cannot be opened: {error}; if it has changed, index the folder again") from None
 
     def request(self, id: str, side: int | None = None) -> Request:
         """What `decode` needs to open a picture as `open` does; side: see `pictures.open_for`."""

@@ -25,6 +25,7 @@ from .vectors import blocks
 
 FORMAT = 3
 Key = tuple[str, str]  # (id, digest of the picture's file)
+OLDER = "an older amulsearch made it, so delete the store and index the folder again"
 REMEDY = "run `amulsearch check --store DIR --repair`, then index the folder again"
 
 
@@ -46,7 +47,7 @@ class FeatureFile:
         self._pending: list[tuple[list[Key], np.ndarray]] = []
         self._flushed = time.monotonic()
         if fingerprint is None or (folder / "meta.json").exists():
-            self.meta = read_json(folder / "meta.json", FORMAT, REMEDY)
+            self.meta = read_json(folder / "meta.json", FORMAT, REMEDY, OLDER)
             if fingerprint not in (None, self.meta["fingerprint"]):
                 raise StoreError(f"{folder} holds other features than its name says: {REMEDY}")
             if read:

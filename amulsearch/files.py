@@ -97,8 +97,10 @@ def write_json(path: Path, content: dict) -> None:
         write_sealed(temporary, content)
 
 
-def read_json(path: Path, format: int, remedy: str) -> dict:
+def read_json(path: Path, format: int, remedy: str, older: str = "") -> dict:
     """The content of a file that `write_json` wrote.
+
+    older: what to do where it has an older format, by default the remedy.
 
     Raises StoreError with the remedy where it is missing, damaged or changed, OtherFormatError for another format.
     """
@@ -112,7 +114,7 @@ def read_json(path: Path, format: int, remedy: str) -> dict:
     found = content.get("format") if isinstance(content, dict) else None
     if found != format:
         newer = isinstance(found, int) and found > format
-        advice = "update amulsearch" if newer else remedy
+        advice = "update amulsearch" if newer else older or remedy
         raise OtherFormatError(f"{path} has format {found}, and this amulsearch reads {format}: {advice}")
     start = len(_seal("0" * 64))
     if data[:start] != _seal(hashlib.sha256(data[start:]).hexdigest()):

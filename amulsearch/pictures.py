@@ -110,6 +110,8 @@ def _guarded(read):
         raise PictureError("not enough memory to decode it") from None
     except Exception as error:  # Pillow's decoders raise nearly every built-in error on damaged files
         detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        if isinstance(error, KeyError):
+            detail = f"unknown value {detail}"
         if "truncated" in detail.lower() or isinstance(error, EOFError):
             detail = "the file is truncated"
         raise PictureError(f"damaged: {detail}") from None

@@ -23,7 +23,7 @@ import pandas as pd
 
 from .collection import Collection, plain_text
 from .errors import StoreError
-from .feature_file import FORMAT, REMEDY, FeatureFile
+from .feature_file import FORMAT, OLDER, REMEDY, FeatureFile
 from .features import Features, content_of
 from .files import PARTIAL, locked, read_json, write_json
 
@@ -48,7 +48,7 @@ class Store:
     def _read(self) -> dict:
         path = self.folder / "store.json"
         if path.exists():
-            return read_json(path, FORMAT, REMEDY)
+            return read_json(path, FORMAT, REMEDY, OLDER)
         if self.folder.is_dir() and not self._own_only():
             raise StoreError(f"{self.folder} is neither a store nor empty: give another folder for the store")
         return empty_state()

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -218,7 +219,7 @@ def test_what_is_left_of_runs_that_were_cut_off_is_deleted_and_nothing_else(inde
     assert all(path.read_bytes() == content for path, content in kept.items())
 
 
-def test_only_stores_are_checked(tmp_path, store, capsys):
+def test_only_stores_are_checked_and_none_of_another_format(indexed, store, tmp_path, capsys):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.partial").write_text("mine")
     (tmp_path / "pictures" / "features").mkdir()
@@ -228,11 +229,14 @@ def test_only_stores_are_checked(tmp_path, store, capsys):
         assert "is not a store" in capsys.readouterr().err
     assert len(list((tmp_path / "pictures").iterdir())) == 3
     state = json.loads((store / "store.json").read_text())
-    files.write_json(store / "store.json", {**state, "format": 99})
-    before = (store / "store.json").read_bytes()
-    assert main(["check", "--store", str(store), "--repair"]) == 2
-    assert "format 99, and this amulsearch reads 3: update amulsearch" in capsys.readouterr().err
-    assert (store / "store.json").read_bytes() == before
+    for format, advice in ((99, "update amulsearch"), (2, "an older amulsearch made it, so delete the store")):
+        files.write_json(store / "store.json", {**state, "format": format})
+        before = (store / "store.json").read_bytes()
+        for command in ("check", "evaluate", "index"):
+            more = {"check": ["--repair"], "evaluate": [], "index": [str(indexed[0])]}[command]
+            assert main([command, *more, "--store", str(store)]) == 2
+            assert f"format {format}, and this amulsearch reads 3: {advice}" in capsys.readouterr().err
+        assert (store / "store.json").read_bytes() == before
 
 
 def test_a_table_that_leads_out_of_the_folder_is_refused(indexed, store, tmp_path):
@@ -275,3 +279,10 @@ def test_a_store_of_another_place_and_of_another_user_is_read(open_folder, index
     assert {path: path.stat().st_mtime_ns for path in moved.rglob("*")} == before
     for path in (moved, *moved.rglob("*")):
         path.chmod(0o755)
+
+
+def test_a_store_that_is_being_written_to_is_not_judged(store):
+    with am.Store(store).lock(), ThreadPoolExecutor(1) as elsewhere:
+        judged = elsewhere.submit(am.check, store)
+        assert "another process is writing to" in str(judged.exception())
+    assert am.check(store).empty

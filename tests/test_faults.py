@@ -348,7 +348,7 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
             time.sleep(moment)
             run.send_signal(number)
             said = run.communicate()[1].strip()
-        assert run.returncode in (0, -number if number == signal.SIGKILL else 128 + number)
+        assert run.returncode in (0, -number if number == signal.SIGKILL else 128 + number), said
         if run.returncode > 0:
             assert said.splitlines()[-1].startswith("amulsearch: interrupted") and "Traceback" not in said
         until = time.monotonic() + 5
@@ -367,6 +367,39 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
     assert main(command(folder, store)[3:]) == 0
     assert am.check(store).empty
     assert content_of(store) == content_of(undisturbed)
+
+
+def test_killed_while_it_writes_nothing_is_lost(small_folder, tmp_path):
+    """A process that does nothing but bring rows into another order, write the table and save indexes."""
+    store = tmp_path / "store"
+    assert main(command(small_folder, store)[3:]) == 0
+    before = content_of(store)
+    program = f"""if True:
+        import amulsearch as am
+        store = am.Store({str(store)!r})
+        with store.lock():
+            print("ready", flush=True)
+            while True:
+                for made_by in store.current().values():
+                    rows = store.feature_file(made_by)
+                    keys = sorted(rows.rows)
+                    for order in (keys[::-1], keys):
+                        rows.tidy(order)
+                store.save_collection(store.collection())
+                for key, features in store.features().items():
+                    am.AnnoyIndex.build(features).save(store.index_path(*key))
+    """
+    kills, found = int(os.environ.get("AMULSEARCH_KILLS", "4")), collections.Counter()
+    for moment in np.random.default_rng(1).uniform(0, 0.6, kills):
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as run:
+            assert run.stdout.readline() == "ready\n"
+            time.sleep(moment)
+            run.kill()
+        found.update(re.sub(r"\d[\d.]*", "N", finding) for finding in am.check(store, repair=True)["finding"])
+        assert am.check(store).empty
+    print("\n".join(f"{count:4} times: {finding}" for finding, count in found.most_common()))
+    assert main(command(small_folder, store)[3:]) == 0
+    assert content_of(store) == before
 
 
 def test_two_processes_make_one_store(small_folder, tmp_path):
