@@ -5,7 +5,7 @@ Importing this needs neither torch nor matplotlib; they are imported when a netw
 
 import importlib
 
-from . import models, transforms
+from . import classical, models, transforms
 from .agreement import cka, disagreement, overlap, rank_biased_overlap
 from .annoy_index import AnnoyIndex
 from .collection import Collection
@@ -42,6 +42,7 @@ __all__ = [
     "contributions",
     "compare",
     "cka",
+    "classical",
     "Comparison",
     "BEST",
     "PCA",

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from . import models
+from .classical import Descriptor
 from .decoding import Decoded
 from .errors import QueryError, StoreError
 from .features import canonical_layer
@@ -45,7 +46,7 @@ def embed(
     from .engine import BATCH  # torch is imported only where a vector is to be computed
     from .networks import load
 
-    network = load(record)
+    network = record if isinstance(record, Descriptor) else load(record)
     batches = [np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
     parts = [network(batch, list(full.values())) for batch in batches]
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}

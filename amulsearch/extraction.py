@@ -23,7 +23,7 @@ from .record import Model
 from .store import FeatureFile, Key, MemoryRows, Store
 
 if TYPE_CHECKING:
-    from .engine import OpenVinoEngine, TorchEngine
+    from .engine import DescriptorEngine, OpenVinoEngine, TorchEngine
 
 CHUNK = 16
 """Pictures that are decoded together."""
@@ -46,7 +46,7 @@ def extract(
 
     models: names (see `models.get`), records, or the groups "bundled" and "blog".
     layers: "logits", "penultimate", "last" (the last feature map) or the name of an inner module; a map's name can
-        end in ":mean" (default) or ":gem".
+        end in ":mean" (default) or ":gem". Of what is no network (see `classical`) only "descriptor".
     framing: "pad", "crop" or "squash", see `preprocess.fit`.
     precision: what the networks compute in: "float32"; "bfloat16" or "float16", where the processor or the GPU has them
         up to several times faster, with neighbours that differ a little; "auto", the fastest this machine has.
@@ -112,7 +112,7 @@ class _Run:
         self.wanted = [key for key in keys if any(key in self.missing[model.name] for model in models)]
         self.rejected: dict[str, str] = {}
         self._waiting: dict[str, list[tuple[Key, np.ndarray]]] = {model.name: [] for model in models}
-        self._engines: dict[str, TorchEngine | OpenVinoEngine] = {}
+        self._engines: dict[str, TorchEngine | OpenVinoEngine | DescriptorEngine] = {}
 
     def fetch_weights(self) -> None:
         """Download what is missing, or say that it cannot be had, before the first picture is decoded."""

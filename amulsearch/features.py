@@ -102,7 +102,7 @@ class FeatureSet(dict):
 
 def canonical_layer(layer: str) -> str:
     """The full name of a layer: a map without a pooling is pooled by its mean."""
-    return layer if layer in ("logits", "penultimate") or ":" in layer else f"{layer}:mean"
+    return layer if layer in ("logits", "penultimate", "descriptor") or ":" in layer else f"{layer}:mean"
 
 
 def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:
