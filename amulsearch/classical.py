@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -222,7 +223,7 @@ def load(path: str | os.PathLike) -> Descriptor:
         with np.load(path, allow_pickle=False) as file:
             learned = json.loads(file["about"].tobytes())["learned"]
             means, weights = file["words"], file["weights"]
-    except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
         raise StoreError(f"the vocabulary {path} cannot be read ({error}): learn it anew") from None
     if means.ndim != 2 or means.shape[1:] != (128,) or weights.shape != means.shape[:1]:
         raise StoreError(f"{path} is no vocabulary of SIFT words: learn it anew")

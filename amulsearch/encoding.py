@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
 
 from . import models
+from .adapt import Head
 from .classical import Descriptor
 from .decoding import Decoded
 from .errors import QueryError, StoreError
@@ -98,14 +100,14 @@ def open_fitted(path: Path, made_by: Mapping) -> list[Transform]:
     wanted = set(_fitted_in(made_by))
     if not wanted:
         return []
-    kinds, found = {cls.kind: cls for cls in (PCA, Expansion)}, []
+    kinds, found = {cls.kind: cls for cls in (PCA, Expansion, Head)}, []
     try:
         with np.load(path, allow_pickle=False) as file:
             for place, (kind, *about) in enumerate(json.loads(file["about"].tobytes())):
                 arrays = {name.partition(".")[2]: file[name] for name in file.files if name.startswith(f"{place}.")}
                 settings, source, content = about
                 found.append(kinds[kind](settings, arrays, source, content))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise StoreError(f"{path} cannot be read ({error}): build the index anew") from None
     if wanted - {one.digest for one in found}:
         raise StoreError(f"{path} does not hold the transforms that made the index: build the index anew")
