@@ -6,6 +6,7 @@ Importing this needs neither torch nor matplotlib; they are imported when a netw
 import importlib
 
 from . import classical, models, transforms
+from .adapt import Head
 from .agreement import cka, disagreement, overlap, rank_biased_overlap
 from .annoy_index import AnnoyIndex
 from .collection import Collection
@@ -18,6 +19,7 @@ from .exact_index import ExactIndex
 from .extraction import extract
 from .faiss_index import FaissFlatIndex, FaissHNSWIndex, FaissIVFIndex, FaissLSHIndex
 from .features import Features, FeatureSet
+from .finetune import load_tuned, tune_network
 from .hnswlib_index import HnswlibIndex
 from .invariance import known_items, mean_reciprocal_rank
 from .judgements import Judgements
@@ -25,11 +27,13 @@ from .nmslib_index import NmslibIndex
 from .pictures import open_image
 from .preprocess import fit
 from .presets import BEST
+from .ray_runner import RayRunner
 from .relevance import Relevance
 from .reranking import KReciprocal, QueryExpansion
 from .search import query_all, same_label
 from .store import Store
 from .tradeoff import enlarge, tradeoff
+from .training import Course
 from .transforms import PCA, Expansion, average, concatenate
 from .tuning import Tuning, tune
 
@@ -44,6 +48,8 @@ __all__ = [
     "cka",
     "classical",
     "Comparison",
+    "Course",
+    "Head",
     "BEST",
     "PCA",
     "Expansion",
@@ -69,11 +75,14 @@ __all__ = [
     "NmslibIndex",
     "PictureError",
     "QueryError",
+    "RayRunner",
     "Relevance",
     "Store",
     "StoreError",
     "Tuning",
     "embed",
+    "load_tuned",
+    "tune_network",
     "evaluate",
     "extract",
     "fit",

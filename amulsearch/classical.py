@@ -101,7 +101,7 @@ HOG = Descriptor(
 TABLE = {"colour": COLOUR, "hog": HOG}
 
 
-_INPUT = Preprocess(320, (0.0,) * 3, (1.0,) * 3)
+_INPUT = Preprocess(224, (0.0,) * 3, (1.0,) * 3)
 
 
 def learn_sift(
@@ -109,7 +109,7 @@ def learn_sift(
     words: int = 500,
     *,
     ids: Sequence[str] | None = None,
-    sample: int = 400,
+    sample: int = 300,
     seed: int = 0,
     progress: bool = True,
 ) -> Descriptor:
@@ -141,7 +141,7 @@ def learn_sift(
             f"{len(found)} pictures have {len(patches)} SIFT patches, too few for {words} words: give more pictures or "
             "fewer words"
         )
-    few = patches[np.random.default_rng(seed).permutation(len(patches))[: 50 * words]]  # more do not move the means
+    few = patches[np.random.default_rng(seed).permutation(len(patches))[: 30 * words]]  # more do not move the means
     cv2.setRNGSeed(seed)
     until = (cv2.TERM_CRITERIA_MAX_ITER, 15, 0)
     means = cv2.kmeans(few, words, None, until, 1, cv2.KMEANS_PP_CENTERS)[2]

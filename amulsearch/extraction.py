@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ def extract(
     framing: str = "pad",
     precision: str = "float32",
     store: str | os.PathLike | Store | None = None,
+    runner: Callable[[Run, bool], None] | None = None,
     progress: bool = True,
 ) -> FeatureSet:
     """The vectors of a collection: `result[model, layer]` is a `Features` of (N, D) float32.
@@ -51,6 +52,7 @@ def extract(
     precision: what the networks compute in: "float32"; "bfloat16" or "float16", where the processor or the GPU has them
         up to several times faster, with neighbours that differ a little; "auto", the fastest this machine has.
     store: a folder that keeps the vectors, so that only pictures that are new or changed are computed next time.
+    runner: what does the work, by default this process; `RayRunner` spreads it over processes and machines.
 
     A picture whose pixels cannot be decoded is left out and listed in `result.rejected`. Interrupted, a run with a
     store leaves what was done, and the next goes on from there.
@@ -77,10 +79,12 @@ def extract(
     }
     rows: Rows = {name: store.feature_file(made) if store else MemoryRows() for name, made in made_by.items()}
     keys = list(zip(collection.ids, collection.table["digest"], strict=True))
-    run = _Run(rows, keys, collection, records, layers, framing, precision)
+    run = Run(rows, keys, collection, records, layers, framing, precision)
     run.fetch_weights()
-    if run.wanted:
+    if run.wanted and runner is None:
         run(progress)
+    elif run.wanted:
+        runner(run, progress)
     if run.rejected:
         collection = _without(collection, run.rejected)
         keys = [key for key in keys if key[0] not in run.rejected]
@@ -97,11 +101,23 @@ def extract(
     return FeatureSet(collection, features, extracted=len(run.wanted) - len(run.rejected))
 
 
-class _Run:
-    """One pass over the pictures that lack vectors: decoded once each, batched a model, written as they come."""
+class Run:
+    """One pass over the pictures that lack vectors: decoded once each, batched a model, written as they come.
+
+    engines: those of an earlier pass over other pictures; pictures: how many there are in all, see `engine_for`.
+    """
 
     def __init__(
-        self, rows: Rows, keys: list[Key], collection: Collection, models, layers, framing: str, precision: str
+        self,
+        rows: Rows,
+        keys: list[Key],
+        collection: Collection,
+        models: list[Model],
+        layers: list[str],
+        framing: str,
+        precision: str,
+        engines: dict[str, TorchEngine | OpenVinoEngine | DescriptorEngine] | None = None,
+        pictures: int | None = None,
     ):
         self.rows, self.keys, self.collection, self.models = rows, keys, collection, models
         self.layers, self.framing, self.precision = layers, framing, precision
@@ -112,7 +128,8 @@ class _Run:
         self.wanted = [key for key in keys if any(key in self.missing[model.name] for model in models)]
         self.rejected: dict[str, str] = {}
         self._waiting: dict[str, list[tuple[Key, np.ndarray]]] = {model.name: [] for model in models}
-        self._engines: dict[str, TorchEngine | OpenVinoEngine | DescriptorEngine] = {}
+        self._engines = {} if engines is None else engines
+        self._pictures = len(keys) if pictures is None else pictures
 
     def fetch_weights(self) -> None:
         """Download what is missing, or say that it cannot be had, before the first picture is decoded."""
@@ -152,7 +169,7 @@ class _Run:
                 batch, self._waiting[model.name] = waiting[:BATCH], waiting[BATCH:]
                 if model.name not in self._engines:
                     self._engines[model.name] = engine_for(
-                        model, self.layers, self.precision, len(self.keys), self._announce
+                        model, self.layers, self.precision, self._pictures, self._announce
                     )
                 self._engines[model.name].submit([key for key, _ in batch], np.stack([pixels for _, pixels in batch]))
         self._keep()
@@ -166,14 +183,18 @@ class _Run:
         """Write what the engines have done."""
         for name, engine in self._engines.items():
             for keys, vectors in engine.results(wait):
-                self._reject_not_finite(name, keys, vectors)
-                for layer in self.layers:
-                    known = self.rows[name, layer].rows
-                    new = [i for i, key in enumerate(keys) if key not in known and key[0] not in self.rejected]
-                    if new:
-                        self.rows[name, layer].append([keys[i] for i in new], vectors[layer][new])
+                self.take(name, keys, vectors)
 
-    def _reject_not_finite(self, name: str, keys: list[Key], vectors: dict[str, np.ndarray]) -> None:
+    def take(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
+        """Keep vectors of a model, layer -> (B, D), of pictures that have none yet."""
+        self._reject_not_finite(name, keys, vectors)
+        for layer in self.layers:
+            known = self.rows[name, layer].rows
+            new = [i for i, key in enumerate(keys) if key not in known and key[0] not in self.rejected]
+            if new:
+                self.rows[name, layer].append([keys[i] for i in new], vectors[layer][new])
+
+    def _reject_not_finite(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
         for layer, values in vectors.items():
             for row in np.flatnonzero(~np.isfinite(values).all(axis=1)):
                 self.rejected[keys[row][0]] = f"{name} gives NaN or infinite values at {layer}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -62,6 +64,19 @@ class Features:
             return self.vectors[self.ids.index(id)]
         except ValueError:
             raise QueryError(f"there is no vector of {id!r}") from None
+
+    def to_parquet(self, path: str | os.PathLike) -> Path:
+        """Write the vectors for another program, see `parquet.write`."""
+        from .parquet import write
+
+        return write(self, path)
+
+    @classmethod
+    def from_parquet(cls, path: str | os.PathLike) -> Features:
+        """Read what `to_parquet` wrote, or another table of ids and vectors, see `parquet.read`."""
+        from .parquet import read
+
+        return read(path)
 
     @property
     def content(self) -> str:
