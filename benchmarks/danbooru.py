@@ -3,8 +3,8 @@
     python benchmarks/danbooru.py [--pictures 5000] [--lines 1000000] [--model squeezenet1_1]
 
 The pictures are links to the bundled cartoons, whose keywords become tags; the metadata also names a million pictures
-that are not there, with thirty tags each (some 1.5 GB). "opening" is the most memory of a process that does nothing else,
-beside that of one which has imported the library only.
+that are not there, with thirty tags each (some 1.5 GB). "opening" is the most memory of a process that does nothing
+else, beside that of one which has imported the library only.
 """
 
 import argparse
