@@ -3,7 +3,7 @@ import pytest
 
 import amulsearch as am
 
-PARTS = ("food/fruit", "transportation/roadsigns", "buildings/homes", "animals/birds", "tools/weapons")
+PARTS = ("animals/birds", "animals/mammals", "food/fruit", "plants/flowers", "animals/fish")
 
 
 @pytest.fixture(scope="module")
