@@ -104,8 +104,7 @@ class Head(Transform):
         learn, held = split(relevance, course)
         batches, mean = Batches(relevance, learn, course), vectors[learn].mean(axis=0)
         axes = _whitening(vectors - mean, batches, settings)
-        axes, history = _train_linear(vectors - mean, axes, batches, part(relevance, held), held, progress)
-        stopped = max(range(len(history)), key=lambda epoch: history[epoch]["held back"])
+        axes, stopped, history = _train_linear(vectors - mean, axes, batches, part(relevance, held), held, progress)
         _, source, content = learned_from(features)
         head = cls({**settings, **vars(course), "stopped": stopped}, {"mean": mean, "axes": axes}, source, content)
         object.__setattr__(head, "history", history)
@@ -139,7 +138,7 @@ def _whitening(vectors: np.ndarray, batches: Batches, settings: dict) -> np.ndar
 
 
 def _train_linear(vectors: np.ndarray, axes: np.ndarray, batches: Batches, back: Relevance, held, progress: bool):
-    """The axes (W, D) after training, and the history; vectors (N, D), less their mean; held: rows of `back`."""
+    """The axes (W, D) after training, the epoch they are of, the history; held: the rows of `back` in the vectors."""
     import torch
 
     from .networks import device
@@ -158,5 +157,5 @@ def _train_linear(vectors: np.ndarray, axes: np.ndarray, batches: Batches, back:
         made = unit(vectors[held] @ weight.detach().cpu().numpy().T)
         return float(evaluate(made @ made.T, back).mean()["mAP"])
 
-    (best,), history = train([weight], forward, measure, batches, course, progress)
-    return best.cpu().numpy(), history
+    (best,), stopped, history = train([weight], forward, measure, batches, course, progress)
+    return best.cpu().numpy(), stopped, history

@@ -90,7 +90,7 @@ def tune_network(
             made = torch.nn.functional.normalize(torch.cat(made), dim=1).cpu().numpy()
         return float(evaluate(made @ made.T, back).mean()["mAP"])
 
-    best, history = train(parameters, forward, measure, Batches(among, learn, course), course, progress)
+    best, _, history = train(parameters, forward, measure, Batches(among, learn, course), course, progress)
     with torch.no_grad():
         for value, kept in zip(parameters, best, strict=True):
             value.copy_(kept)

@@ -80,12 +80,12 @@ class RayRunner:
             batch_size=1,
             num_cpus=self.cpus,
             num_gpus=self.gpus or None,
-            concurrency=min(self._actors(ray), len(blocks)),
-            max_restarts=-1,
-            max_task_retries=-1,
+            concurrency=min(self._actors(ray), len(blocks)),  # of lost actors and blocks Ray Data starts others
         )
         with tqdm(total=len(run.wanted), desc="extract", unit="picture", delay=2, disable=not progress) as bar:
             for row in made.iter_rows():
+                if row["error"]:
+                    raise AmulsearchError(row["error"])
                 keys, rejected = json.loads(row["keys"]), json.loads(row["rejected"])
                 run.rejected |= rejected
                 with np.load(io.BytesIO(row["vectors"]), allow_pickle=False) as arrays:
@@ -120,7 +120,10 @@ class _Actor:
         keys = list(zip(part.ids, table["digest"], strict=True))
         rows = {(model.name, layer): MemoryRows() for model in models for layer in layers}
         run = Run(rows, keys, part, *self.work, engines=self.engines, pictures=self.pictures)
-        run(progress=False)
+        try:
+            run(progress=False)
+        except AmulsearchError as error:  # it would be the same on another machine
+            return {"keys": [""], "rejected": [""], "vectors": [b""], "error": [str(error)]}
         done = [key for key in keys if key[0] not in run.rejected]
         arrays, file = {}, io.BytesIO()
         for place, model in enumerate(models):
@@ -128,7 +131,8 @@ class _Actor:
                 made = rows[model.name, layer].arrange(done) if done else np.zeros((0, 1), np.float32)
                 arrays[f"{place} {at}"] = made
         np.savez(file, **arrays)
-        return {"keys": [json.dumps(done)], "rejected": [json.dumps(run.rejected)], "vectors": [file.getvalue()]}
+        made = {"keys": json.dumps(done), "rejected": json.dumps(run.rejected), "vectors": file.getvalue(), "error": ""}
+        return {name: [value] for name, value in made.items()}
 
 
 def _blocks(run: Run, size: int) -> Iterator[dict[str, str]]:

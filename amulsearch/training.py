@@ -24,7 +24,8 @@ class Course:
         picture, one alike, and one that is not, which must be farther by a margin (Schroff, Kalenichenko & Philbin
         2015, "FaceNet"; taught by neighbours on a map in "Loc2Vec", Spruyt 2018).
     batch: pictures of a step, half of them drawn, each with another that is like it; epochs: at most, each shows about
-        every picture once; patience: epochs without a gain on the part held back, after which the best is taken.
+        every picture once; patience: epochs without a gain on the part held back, after which the best is taken;
+        None goes through all epochs and takes the last.
     held: the part that is held back to know when to stop: of the labels where there are labels, else of the pictures.
     rate: the step length of Adam; temperature: of the contrast; margin: of the triplet, in cosines; dropout: the part
         of the numbers of a vector that is left out at random in each step.
@@ -33,7 +34,7 @@ class Course:
     loss: str = "contrast"
     batch: int = 256
     epochs: int = 60
-    patience: int = 8
+    patience: int | None = 8
     held: float = 0.2
     rate: float = 3e-4
     temperature: float = 0.1
@@ -44,7 +45,7 @@ class Course:
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise QueryError(f"unknown loss {self.loss!r}: use {' or '.join(LOSSES)}")
-        for name in ("batch", "epochs", "patience"):
+        for name in ("batch", "epochs", *(["patience"] if self.patience is not None else [])):
             check_whole(name, getattr(self, name), least=4 if name == "batch" else 1)
         check_whole("seed", self.seed, least=0)
         for name, low, high in (("held", 0, 1), ("dropout", -1e-9, 1), ("rate", 0, 1), ("temperature", 0, 10)):
@@ -137,7 +138,7 @@ def loss_of(vectors, alike: np.ndarray, course: Course):
 
 
 def train(parameters, forward: Callable, measure: Callable, batches: Batches, course: Course, progress: bool):
-    """Steps of Adam until `measure` has not grown for a while: the best values of the parameters, and the history.
+    """Steps of Adam until `measure` has not grown for a while: the values of the parameters, of which epoch, history.
 
     forward: from rows (B,) to unit vectors (B, D), a tensor; measure: without arguments, the greater the better.
     """
@@ -145,9 +146,9 @@ def train(parameters, forward: Callable, measure: Callable, batches: Batches, co
 
     optimiser = torch.optim.AdamW(parameters, lr=course.rate, weight_decay=0)
     history = [{"loss": float("nan"), "held back": measure()}]
-    best = [value.detach().clone() for value in parameters]
+    best, kept = [value.detach().clone() for value in parameters], 0
     with tqdm(range(course.epochs), desc="learn", unit="epoch", delay=2, disable=not progress) as bar:
-        for _ in bar:
+        for epoch in bar:
             losses = []
             for rows, alike in batches:
                 optimiser.zero_grad()
@@ -156,10 +157,9 @@ def train(parameters, forward: Callable, measure: Callable, batches: Batches, co
                 optimiser.step()
                 losses.append(loss.item())
             history.append({"loss": float(np.mean(losses)), "held back": measure()})
-            values = [row["held back"] for row in history]
-            if values[-1] > max(values[:-1]):
-                best = [value.detach().clone() for value in parameters]
-            bar.set_postfix({"held back": f"{max(values):.3f}"})
-            if len(values) - 1 - int(np.argmax(values)) >= course.patience:
+            if course.patience is None or history[-1]["held back"] > history[kept]["held back"]:
+                best, kept = [value.detach().clone() for value in parameters], epoch + 1
+            bar.set_postfix({"held back": f"{history[kept]['held back']:.3f}"})
+            if course.patience is not None and epoch + 1 - kept >= course.patience:
                 break
-    return best, history
+    return best, kept, history

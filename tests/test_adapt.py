@@ -78,6 +78,25 @@ def test_what_is_held_back_are_whole_labels_and_the_best_epoch_is_kept(noisy, re
     assert am.evaluate(vectors, back).mean()["mAP"] == pytest.approx(max(measured), abs=1e-4)
 
 
+def test_without_patience_the_last_epoch_is_kept(noisy, relevance):
+    course = am.Course(rate=0.5, epochs=6, patience=None)
+    head = am.Head.fit(noisy, relevance, width=8, course=course, progress=False)
+    assert head.settings["stopped"] == 6 and len(head.history) == 7
+
+
+def test_it_starts_where_alike_pictures_differ_least(noisy, relevance):
+    """Of two numbers that spread alike, of which one differs among those that are alike, the other weighs more."""
+    rng = np.random.default_rng(2)
+    kinds = np.repeat(np.arange(40), 5)
+    vectors = np.stack([np.ones(200) * 9, rng.normal(size=40)[kinds], rng.normal(size=200)], axis=1)
+    features = am.Features(vectors, [str(row) for row in range(200)])
+    alike = am.Relevance.from_labels(features.ids, [str(kind) for kind in kinds])
+    course = am.Course(epochs=1, rate=1e-12)
+    head = am.Head.fit(features, alike, width=3, whiten=1, shrink=1e-3, course=course, progress=False)
+    weights = np.linalg.norm(head.arrays["axes"], axis=0)  # of each number
+    assert weights[1] > 5 * weights[2]
+
+
 def test_batches_pair_what_is_alike(noisy, relevance):
     rows = np.arange(0, 300, 2)
     for batch, alike in Batches(relevance, rows, QUICK):

@@ -30,11 +30,11 @@ def test_the_same_vectors_and_the_same_pictures_left_out(cluster, small_folder, 
     runner = am.RayRunner(block=6, actors=2)
     for name, layer in zip(names, ("penultimate", "descriptor"), strict=True):
         here = am.extract(collection, name, layer, progress=False)
-        there = am.extract(collection, name, layer, store=tmp_path, runner=runner, progress=False)
+        there = am.extract(collection, name, layer, store=tmp_path / "store", runner=runner, progress=False)
         assert there[name, layer].ids == here[name, layer].ids
         assert there.rejected.to_dict("list") == here.rejected.to_dict("list") and len(here.rejected) == 1
         assert np.array_equal(there[name, layer].vectors, here[name, layer].vectors)
-    again = am.extract(collection, "hog", "descriptor", store=tmp_path, runner=runner, progress=False)
+    again = am.extract(collection, "hog", "descriptor", store=tmp_path / "store", runner=runner, progress=False)
     assert again.extracted == 0
 
 
