@@ -30,11 +30,12 @@ def main() -> None:
         folder = Path(folder)
         link_pictures(folder / "pictures", options.pictures)
         collection = am.Collection.from_folder(folder / "pictures")
+        node = {"num_cpus": 1, "object_store_memory": 200_000_000}
+        cluster = started(lambda: Cluster(initialize_head=True, head_node_args=node))
         alone, seconds = extracted(collection, options.model, folder / "alone")
         print(f"local: {seconds:.1f} s", flush=True)
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 200_000_000})
         for kill in (False, True):
-            second = cluster.add_node(num_cpus=1, object_store_memory=200_000_000)
+            second = started(lambda: cluster.add_node(**node))
             cluster.wait_for_nodes()
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
             store = folder / f"cluster-{kill}"
@@ -51,6 +52,16 @@ def main() -> None:
             if not kill:
                 cluster.remove_node(second)
         cluster.shutdown()
+
+
+def started(start):
+    """What `start` starts; on a busy machine a node of Ray gives up now and then."""
+    for left in (4, 3, 2, 1, 0):
+        try:
+            return start()
+        except Exception as error:
+            print(f"no node has started ({str(error)[:60]}), {left} trials left", flush=True)
+    raise SystemExit(1)
 
 
 def extracted(collection, model: str, store: Path, runner=None) -> tuple[am.Features, float]:
