@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -70,8 +71,10 @@ class RayRunner:
                 ray.shutdown()
 
     def _run(self, ray, run: Run, progress: bool) -> None:
+        """Lost actors, and the blocks that they had, are started again by Ray Data."""
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # what it tells of its plans is not for who extracts
         blocks = list(_blocks(run, self.block))
         work = {"models": run.models, "layers": run.layers, "framing": run.framing, "precision": run.precision}
         made = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
@@ -80,7 +83,7 @@ class RayRunner:
             batch_size=1,
             num_cpus=self.cpus,
             num_gpus=self.gpus or None,
-            concurrency=min(self._actors(ray), len(blocks)),  # of lost actors and blocks Ray Data starts others
+            compute=ray.data.ActorPoolStrategy(size=min(self._actors(ray), len(blocks))),
         )
         with tqdm(total=len(run.wanted), desc="extract", unit="picture", delay=2, disable=not progress) as bar:
             for row in made.iter_rows():
