@@ -5,7 +5,8 @@ Importing this needs neither torch nor matplotlib; they are imported when a netw
 
 import importlib
 
-from . import models, transforms
+from . import classical, models, transforms
+from .adapt import Head
 from .agreement import cka, disagreement, overlap, rank_biased_overlap
 from .annoy_index import AnnoyIndex
 from .check import check
@@ -22,6 +23,7 @@ from .explain import HeatMap, class_map, similarity_maps
 from .extraction import extract
 from .faiss_index import FaissFlatIndex, FaissHNSWIndex, FaissIVFIndex, FaissLSHIndex
 from .features import Features, FeatureSet
+from .finetune import load_tuned, tune_network
 from .hnswlib_index import HnswlibIndex
 from .invariance import known_items, mean_reciprocal_rank
 from .judgements import Judgements
@@ -31,12 +33,14 @@ from .page import Page
 from .pictures import open_image
 from .preprocess import fit
 from .presets import BEST
+from .ray_runner import RayRunner
 from .relevance import Relevance
 from .report import write_report
 from .reranking import KReciprocal, QueryExpansion
 from .search import query_all, same_label
 from .store import Store
 from .tradeoff import enlarge, tradeoff
+from .training import Course
 from .transforms import PCA, Expansion, average, concatenate
 from .tuning import Tuning, tune
 
@@ -60,7 +64,10 @@ __all__ = [
     "contributions",
     "compare",
     "cka",
+    "classical",
     "Comparison",
+    "Course",
+    "Head",
     "BEST",
     "PCA",
     "Expansion",
@@ -87,11 +94,14 @@ __all__ = [
     "Page",
     "PictureError",
     "QueryError",
+    "RayRunner",
     "Relevance",
     "Store",
     "StoreError",
     "Tuning",
     "embed",
+    "load_tuned",
+    "tune_network",
     "evaluate",
     "explore",
     "extract",

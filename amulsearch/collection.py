@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
-from .decoding import Request, processors, scan, stop
+from .decoding import Request
 from .errors import AmulsearchError, PictureError, QueryError
-from .pictures import MAX_PIXELS, SUFFIXES, open_image
+from .pictures import MAX_PIXELS, open_image
+from .scan import scan_all, walk
 
 COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "digest"]
 
@@ -27,7 +25,8 @@ class Collection:
 
     folder: where the pictures are.
     table: one row a picture, sorted by id: id (path relative to the folder, forward slashes), label (str or None),
-        width and height in pixels as displayed, format, frames, bytes (file size), digest (SHA-256 of the file).
+        width and height in pixels as displayed, format, frames, bytes (file size), digest (SHA-256 of the file);
+        keywords (a list of strings) where they are known.
     rejected: one row for each file that looks like a picture and cannot be used: id, reason.
     passed_over: how many files were not looked at, by kind ("hidden", "not a picture: .txt", ...).
     frame, background, max_pixels: how pictures are opened, see `open_image`; an animation with fewer frames than
@@ -62,33 +61,35 @@ class Collection:
 
         Raises AmulsearchError where there is no such folder or no picture in it.
         """
-        folder = Path(folder).expanduser()
-        if not folder.is_dir():
-            raise AmulsearchError(f"{folder} is not a folder: give the folder that holds the pictures")
+        folder = existing(folder)
         label_of = _labeller(labels)
-        names, rejected, passed_over = _walk(folder)
-        columns: dict[str, list] = {name: [] for name in COLUMNS}  # a row each as an object would take much memory
-        known: dict[str | None, str | None] = {}  # what many rows have is kept once
-        for row in _scan_all(folder, names, max_pixels, progress):
-            if "reason" in row:
-                rejected.append(row)
-                continue
-            row["label"] = label_of(row["id"])
-            row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
-            for name, values in columns.items():
-                values.append(row[name])
-        ids = columns["id"]
-        if ids and isinstance(labels, (Mapping, pd.Series, pd.DataFrame)) and not any(columns["label"]):
-            raise QueryError(f"the labels name none of the {len(ids)} pictures: their ids look like {ids[0]!r}")
-        table = plain_text(pd.DataFrame(columns), ["id", "label", "format", "digest"])
-        rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
-        if table.empty:
-            raise AmulsearchError(
-                f"no picture in {folder} can be used: {len(rejected)} rejected"
-                + "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
-                + f"; {sum(passed_over.values())} other files passed over"
-            )
-        return cls(folder.resolve(), table, rejected, passed_over, frame, background, max_pixels)
+        names, rejected, passed_over = walk(folder)
+        opening = {"frame": frame, "background": background, "max_pixels": max_pixels}
+        made = collected(folder, names, rejected, passed_over, {"label": label_of}, opening, progress)
+        if isinstance(labels, (Mapping, pd.Series, pd.DataFrame)) and not any(made.labels):
+            raise QueryError(f"the labels name none of the {len(made)} pictures: their ids look like {made.ids[0]!r}")
+        return made
+
+    @classmethod
+    def from_table(cls, table: str | os.PathLike | pd.DataFrame, folder: str | os.PathLike | None = None, **options):
+        """The pictures that a CSV or Parquet file names, see `tables.from_table`."""
+        from .tables import from_table
+
+        return from_table(table, folder, **options)
+
+    @classmethod
+    def from_danbooru(cls, folder: str | os.PathLike, **options) -> Collection:
+        """A folder in the layout of the Danbooru data sets, see `danbooru.from_danbooru`."""
+        from .danbooru import from_danbooru
+
+        return from_danbooru(folder, **options)
+
+    @property
+    def keywords(self) -> dict[str, list[str]]:
+        """id -> keywords, for `Relevance.from_keywords`; QueryError where the pictures came without."""
+        if "keywords" not in self.table:
+            raise QueryError("this collection has no keywords: Collection.from_table and from_danbooru read them")
+        return dict(zip(self.table["id"], self.table["keywords"], strict=True))
 
     @property
     def ids(self) -> list[str]:
@@ -181,57 +182,46 @@ class Collection:
         return same.assign(group=group)[["group", "id", "label", "digest"]].reset_index(drop=True)
 
 
-def _walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
-    """Names of the files to scan, sorted; what is rejected by name alone; what is passed over, counted by kind."""
-    names, rejected, passed_over = [], [], Counter()
-
-    def unreadable(error: OSError) -> None:
-        name = os.path.relpath(error.filename, folder)
-        rejected.append({"id": _printable(name), "reason": f"folder cannot be read: {error.strerror}"})
-
-    for parent, folders, files in os.walk(folder, onerror=unreadable):
-        for name in sorted(folders):
-            if name.startswith("."):
-                passed_over["hidden"] += 1
-            elif os.path.islink(os.path.join(parent, name)):
-                passed_over["link to a folder"] += 1
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            suffix = os.path.splitext(name)[1].lower()
-            relative = Path(os.path.relpath(os.path.join(parent, name), folder)).as_posix()
-            if name.startswith("."):
-                passed_over["hidden"] += 1
-            elif suffix not in SUFFIXES:
-                passed_over[f"not a picture: {_printable(suffix) or 'no ending'}"] += 1
-            elif _printable(relative) != relative:
-                rejected.append({"id": _printable(relative), "reason": "its name is not valid UTF-8: rename it"})
-            else:
-                names.append(relative)
-    return sorted(names), rejected, dict(passed_over)
+def existing(folder: str | os.PathLike) -> Path:
+    """The folder as a path; AmulsearchError where there is none."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise AmulsearchError(f"{folder} is not a folder: give the folder that holds the pictures")
+    return folder
 
 
-def _scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> Iterator[dict]:
-    """For each file its row of the table, or its id and the reason why it is rejected."""
-    chunks = [names[start : start + 32] for start in range(0, len(names), 32)]
-    pool = ThreadPoolExecutor(processors())
-    try:
-        with tqdm(total=len(names), desc="scan", unit="picture", delay=2, disable=not progress) as bar:
-            found = pool.map(lambda chunk: scan([folder / name for name in chunk], max_pixels), chunks)
-            for chunk, answers in zip(chunks, found, strict=True):
-                for name, answer in zip(chunk, answers, strict=True):
-                    rejected = isinstance(answer, PictureError)
-                    yield {"id": name, "reason": str(answer)} if rejected else {"id": name, **answer}
-                bar.update(len(chunk))
-    except BaseException:
-        stop()  # an interrupt does not wait for a slow picture
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+def collected(
+    folder: Path,
+    names: list[str],
+    rejected: list[dict],
+    passed_over: Mapping[str, int],
+    about: Mapping[str, Callable[[str], object]],
+    opening: Mapping,
+    progress: bool,
+) -> Collection:
+    """The collection of the pictures with these names, scanned, in their order.
 
-
-def _printable(name: str) -> str:
-    """The name with bytes that are not UTF-8 shown as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    about: "label", and further columns of the table -> a function of the id; opening: see `Collection`.
+    """
+    columns: dict[str, list] = {name: [] for name in dict.fromkeys([*COLUMNS, *about])}  # a row as an object is large
+    known: dict[str | None, str | None] = {}  # what many rows have is kept once
+    for row in scan_all(folder, names, opening["max_pixels"], progress):
+        if "reason" in row:
+            rejected.append(row)
+            continue
+        row |= {name: of(row["id"]) for name, of in about.items()}
+        row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
+        for name, values in columns.items():
+            values.append(row[name])
+    table = plain_text(pd.DataFrame(columns), ["id", "label", "format", "digest"])
+    rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
+    if table.empty:
+        raise AmulsearchError(
+            f"no picture in {folder} can be used: {len(rejected)} rejected"
+            + "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
+            + f"; {sum(passed_over.values())} other files passed over"
+        )
+    return Collection(folder.resolve(), table, rejected, passed_over, **opening)
 
 
 def plain_text(table: pd.DataFrame, columns=("id", "reason")) -> pd.DataFrame:

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 from . import models
+from .adapt import Head
+from .classical import Descriptor
 from .decoding import Decoded
 from .errors import QueryError, StoreError
 from .features import canonical_layer
@@ -43,7 +45,7 @@ def embed(
     from .engine import BATCH  # torch is imported only where a vector is to be computed
     from .networks import load
 
-    network = load(record)
+    network = record if isinstance(record, Descriptor) else load(record)
     batches = [np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
     parts = [network(batch, list(full.values())) for batch in batches]
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}
@@ -83,7 +85,7 @@ def open_fitted(path: Path, made_by: Mapping) -> list[Transform]:
     wanted = set(_fitted_in(made_by))
     if not wanted:
         return []
-    kinds, found = {cls.kind: cls for cls in (PCA, Expansion)}, []
+    kinds, found = {cls.kind: cls for cls in (PCA, Expansion, Head)}, []
     try:
         with np.load(path, allow_pickle=False) as file:
             for place, (kind, *about) in enumerate(json.loads(file["about"].tobytes())):

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .classical import Descriptor
 from .errors import QueryError
 from .networks import Network, device, load
 from .record import Model
@@ -50,11 +51,13 @@ def resolve_precision(precision: str) -> str:
 
 def engine_for(
     model: Model, layers: list[str], precision: str, pictures: int, announce: Callable[[str], None]
-) -> TorchEngine | OpenVinoEngine:
+) -> TorchEngine | OpenVinoEngine | DescriptorEngine:
     """The fastest engine for a network on this machine; `announce` is told of long work.
 
     pictures: how many the collection has. For a small one a conversion does not pay.
     """
+    if isinstance(model, Descriptor):
+        return DescriptorEngine(model, layers)
     if device().type == "cpu" and precision in _openvino_precisions():
         path = _converted_path(model, layers)
         if path.exists():
@@ -125,6 +128,23 @@ class OpenVinoEngine:
         """What is done: (tag, layer -> (B, D) float32). With `wait`, all that was submitted."""
         if wait:
             self._queue.wait_all()
+        while self._done:
+            yield self._done.popleft()
+
+
+class DescriptorEngine:
+    """Each batch is described at once, while the next pictures are decoded."""
+
+    def __init__(self, descriptor: Descriptor, layers: list[str]):
+        self.descriptor, self.layers = descriptor, layers
+        self._done: deque[Result] = deque()
+
+    def submit(self, tag, batch: np.ndarray) -> None:
+        """Describe pictures, as `Preprocess.pixels` gives them."""
+        self._done.append((tag, self.descriptor(batch, self.layers)))
+
+    def results(self, wait: bool = False) -> Iterator[Result]:
+        """What is done: (tag, layer -> (B, D) float32)."""
         while self._done:
             yield self._done.popleft()
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,22 +14,18 @@ from tqdm.auto import tqdm
 
 from . import models as model_table
 from .collection import Collection, plain_text
-from .decoding import decode, processors, stop
 from .errors import AmulsearchError, PictureError, QueryError
 from .feature_file import FeatureFile, Key, MemoryRows
 from .features import Features, FeatureSet, canonical_layer, fingerprint
+from .inputs import Inputs, prepared
 from .preprocess import FRAMINGS
 from .record import Model
 from .store import Store
 
 if TYPE_CHECKING:
-    from .engine import OpenVinoEngine, TorchEngine
-
-CHUNK = 16
-"""Pictures that are decoded together."""
+    from .engine import DescriptorEngine, OpenVinoEngine, TorchEngine
 
 Rows = dict[tuple[str, str], FeatureFile | MemoryRows]
-Inputs = dict[str, np.ndarray] | PictureError
 
 
 def extract(
@@ -42,17 +36,19 @@ def extract(
     framing: str = "pad",
     precision: str = "float32",
     store: str | os.PathLike | Store | None = None,
+    runner: Callable[[Run, bool], None] | None = None,
     progress: bool = True,
 ) -> FeatureSet:
     """The vectors of a collection: `result[model, layer]` is a `Features` of (N, D) float32.
 
     models: names (see `models.get`), records, or the groups "bundled" and "blog".
     layers: "logits", "penultimate", "last" (the last feature map) or the name of an inner module; a map's name can
-        end in ":mean" (default) or ":gem".
+        end in ":mean" (default) or ":gem". Of what is no network (see `classical`) only "descriptor".
     framing: "pad", "crop" or "squash", see `preprocess.fit`.
     precision: what the networks compute in: "float32"; "bfloat16" or "float16", where the processor or the GPU has them
         up to several times faster, with neighbours that differ a little; "auto", the fastest this machine has.
     store: a folder that keeps the vectors, so that only pictures that are new or changed are computed next time.
+    runner: what does the work, by default this process; `RayRunner` spreads it over processes and machines.
 
     A picture whose pixels cannot be decoded is left out and listed in `result.rejected`. Interrupted, a run with a
     store leaves what was done, and the next goes on from there.
@@ -71,11 +67,18 @@ def extract(
     if not records or not layers:
         raise QueryError("give at least one model and one layer")
     with store.lock() if store is not None else nullcontext():
-        return _extract(collection, records, layers, framing, precision, store, progress)
+        return _extract(collection, records, layers, framing, precision, store, runner, progress)
 
 
 def _extract(
-    collection: Collection, records: list[Model], layers, framing: str, precision: str, store: Store | None, progress
+    collection: Collection,
+    records: list[Model],
+    layers,
+    framing: str,
+    precision: str,
+    store: Store | None,
+    runner,
+    progress,
 ) -> FeatureSet:
     if store is not None:
         store.claim(collection)
@@ -86,10 +89,12 @@ def _extract(
     }
     rows: Rows = {name: store.feature_file(made) if store else MemoryRows() for name, made in made_by.items()}
     keys = list(zip(collection.ids, collection.table["digest"], strict=True))
-    run = _Run(rows, keys, collection, records, layers, framing, precision)
+    run = Run(rows, keys, collection, records, layers, framing, precision)
     run.fetch_weights()
-    if run.wanted:
+    if run.wanted and runner is None:
         run(progress)
+    elif run.wanted:
+        runner(run, progress)
     if run.rejected:
         collection = _without(collection, run.rejected)
         keys = [key for key in keys if key[0] not in run.rejected]
@@ -110,11 +115,23 @@ def _of_others(rows: FeatureFile | MemoryRows, collection: Collection) -> list[K
     return [key for key in rows.rows if key[0] not in collection and (collection.folder / key[0]).exists()]
 
 
-class _Run:
-    """One pass over the pictures that lack vectors: decoded once each, batched a model, written as they come."""
+class Run:
+    """One pass over the pictures that lack vectors: decoded once each, batched a model, written as they come.
+
+    engines: those of an earlier pass over other pictures; pictures: how many there are in all, see `engine_for`.
+    """
 
     def __init__(
-        self, rows: Rows, keys: list[Key], collection: Collection, models, layers, framing: str, precision: str
+        self,
+        rows: Rows,
+        keys: list[Key],
+        collection: Collection,
+        models: list[Model],
+        layers: list[str],
+        framing: str,
+        precision: str,
+        engines: dict[str, TorchEngine | OpenVinoEngine | DescriptorEngine] | None = None,
+        pictures: int | None = None,
     ):
         self.rows, self.keys, self.collection, self.models = rows, keys, collection, models
         self.layers, self.framing, self.precision = layers, framing, precision
@@ -125,7 +142,8 @@ class _Run:
         self.wanted = [key for key in keys if any(key in self.missing[model.name] for model in models)]
         self.rejected: dict[str, str] = {}
         self._waiting: dict[str, list[tuple[Key, np.ndarray]]] = {model.name: [] for model in models}
-        self._engines: dict[str, TorchEngine | OpenVinoEngine] = {}
+        self._engines = {} if engines is None else engines
+        self._pictures = len(keys) if pictures is None else pictures
 
     def fetch_weights(self) -> None:
         """Download what is missing, or say that it cannot be had, before the first picture is decoded."""
@@ -170,7 +188,7 @@ class _Run:
                 batch, self._waiting[model.name] = waiting[:BATCH], waiting[BATCH:]
                 if model.name not in self._engines:
                     self._engines[model.name] = engine_for(
-                        model, self.layers, self.precision, len(self.keys), self._announce
+                        model, self.layers, self.precision, self._pictures, self._announce
                     )
                 self._engines[model.name].submit([key for key, _ in batch], np.stack([pixels for _, pixels in batch]))
         self._keep()
@@ -184,71 +202,24 @@ class _Run:
         """Write what the engines have done."""
         for name, engine in self._engines.items():
             for keys, vectors in engine.results(wait):
-                self._reject_unusable(name, keys, vectors)
-                for layer in self.layers:
-                    known = self.rows[name, layer].rows
-                    new = [i for i, key in enumerate(keys) if key not in known and key[0] not in self.rejected]
-                    if new:
-                        self.rows[name, layer].append([keys[i] for i in new], vectors[layer][new])
+                self.take(name, keys, vectors)
 
-    def _reject_unusable(self, name: str, keys: list[Key], vectors: dict[str, np.ndarray]) -> None:
+    def take(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
+        """Keep vectors of a model, layer -> (B, D), of pictures that have none yet."""
+        self._reject_unusable(name, keys, vectors)
+        for layer in self.layers:
+            known = self.rows[name, layer].rows
+            new = [i for i, key in enumerate(keys) if key not in known and key[0] not in self.rejected]
+            if new:
+                self.rows[name, layer].append([keys[i] for i in new], vectors[layer][new])
+
+    def _reject_unusable(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
         """A vector that has no distance to any other would stop the index of all pictures: it is told here by name."""
         for layer, values in vectors.items():
             finite = np.isfinite(values).all(axis=1)
             for row in np.flatnonzero(~finite | ~values.any(axis=1)):
                 what = "only zeros" if finite[row] else "NaN or infinite values"
                 self.rejected[keys[row][0]] = f"{name} gives {what} at {layer}"
-
-
-def prepared(
-    collection: Collection,
-    models: Sequence[Model],
-    framing: str,
-    keys: Sequence[Key] | None = None,
-    missing: Mapping[str, set[Key]] | None = None,
-) -> Iterator[tuple[Sequence[Key], list[Inputs]]]:
-    """Pictures decoded once each, as the inputs of models: chunks of keys, and for each key model -> pixels, or the
-    error that says why it cannot be decoded.
-
-    keys: the pictures, all by default; missing: model -> those it is to see, by default all. Some chunks are prepared
-    ahead of the one that is given.
-    """
-    keys = list(zip(collection.ids, collection.table["digest"], strict=True)) if keys is None else keys
-    count = processors()
-    pool = ThreadPoolExecutor(count)
-    futures: deque[tuple[Sequence[Key], Future]] = deque()
-    try:
-        for start in range(0, len(keys), CHUNK):
-            chunk = keys[start : start + CHUNK]
-            futures.append((chunk, pool.submit(_prepare, collection, models, framing, chunk, missing)))
-            if len(futures) >= 4 + count:
-                chunk, future = futures.popleft()
-                yield chunk, future.result()
-        for chunk, future in futures:
-            yield chunk, future.result()
-    except BaseException:
-        stop()  # an interrupt does not wait for a slow picture
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _prepare(collection: Collection, models, framing: str, keys: Sequence[Key], missing) -> list[Inputs]:
-    found: list[Inputs] = [{} for _ in keys]
-    for side in dict.fromkeys(model.preprocess.side for model in models):
-        lacking = [  # for each key, the models that take its picture in this size
-            [m for m in models if m.preprocess.side == side and (missing is None or key in missing[m.name])]
-            for key in keys
-        ]
-        places = [i for i, of in enumerate(lacking) if of and not isinstance(found[i], PictureError)]
-        images = decode([collection.request(keys[i][0], side) for i in places])
-        for i, image in zip(places, images, strict=True):
-            if isinstance(image, PictureError):
-                found[i] = image
-                continue
-            for model in lacking[i]:
-                found[i][model.name] = model.preprocess.pixels(image, framing, collection.background)
-    return found
 
 
 def _without(collection: Collection, rejected: dict[str, str]) -> Collection:

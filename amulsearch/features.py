@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -63,6 +65,19 @@ class Features:
         except ValueError:
             raise QueryError(f"there is no vector of {id!r}") from None
 
+    def to_parquet(self, path: str | os.PathLike) -> Path:
+        """Write the vectors for another program, see `parquet.write`."""
+        from .parquet import write
+
+        return write(self, path)
+
+    @classmethod
+    def from_parquet(cls, path: str | os.PathLike) -> Features:
+        """Read what `to_parquet` wrote, or another table of ids and vectors, see `parquet.read`."""
+        from .parquet import read
+
+        return read(path)
+
     @property
     def content(self) -> str:
         """A digest of what the vectors are, without reading them where a fingerprint says it."""
@@ -107,7 +122,7 @@ def content_of(made_by: Mapping, ids: Iterable[str], digests: Iterable[str], vec
 
 def canonical_layer(layer: str) -> str:
     """The full name of a layer: a map without a pooling is pooled by its mean."""
-    return layer if layer in ("logits", "penultimate") or ":" in layer else f"{layer}:mean"
+    return layer if layer in ("logits", "penultimate", "descriptor") or ":" in layer else f"{layer}:mean"
 
 
 def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:

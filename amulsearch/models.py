@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from . import classical
 from .architectures import (
     build_timm,
     build_torchvision,
@@ -134,7 +135,8 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
 
     name: one of `TABLE`; any other torchvision classifier, as `resnet18` (weights IMAGENET1K_V1) or
         `resnet18.IMAGENET1K_V2`-like with the weights' name after a dot; any timm classifier, as
-        `timm/mobilenetv3_small_100.lamb_in1k`. `@mirror` after a name is the network looking at mirrored pictures,
+        `timm/mobilenetv3_small_100.lamb_in1k`; "colour" or "hog", which are no networks, see `classical`.
+        `@mirror` after a name is the network looking at mirrored pictures,
         `@320` at pictures of 320 x 320 pixels: views, see `transforms.average`.
     weights: a checkpoint file of your own for this architecture (a state dict), instead of the usual weights.
 
@@ -227,6 +229,10 @@ def _other(name: str) -> Model:
     """A classifier of torchvision or timm that has no record of its own."""
     if not isinstance(name, str):
         raise ModelError(f"a model is named by a string or given as a Model, not as a {type(name).__name__}")
+    if name in classical.TABLE:
+        return classical.TABLE[name]
+    if name == "sift":
+        raise ModelError("sift has a vocabulary that is learned: give what am.classical.learn_sift(collection) returns")
     found = timm_record(name.removeprefix("timm/")) if name.startswith("timm/") else torchvision_record(name)
     if found is None:
         raise ModelError(

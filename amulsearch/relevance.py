@@ -36,21 +36,62 @@ class Relevance:
         return cls(list(ids), list(labels), grades)
 
     @classmethod
-    def from_keywords(cls, ids: Sequence[str], keywords: Mapping[str, str | Sequence[str]]) -> Relevance:
+    def from_keywords(
+        cls,
+        ids: Sequence[str],
+        keywords: Mapping[str, str | Sequence[str]],
+        *,
+        at_least: int = 1,
+        most: float = 1.0,
+    ) -> Relevance:
         """The grade of two pictures is the number of keywords they share.
 
         keywords: id -> a list of keywords, or one string joined by ";". Ids without keywords are relevant to none.
+        at_least: pictures that share fewer are not relevant to each other.
+        most: keywords that more than this part of the pictures carry do not count.
         """
+        if not at_least >= 1 or not 0 < most <= 1:
+            raise QueryError(f"at_least must be 1 or more and most a part from 0 to 1, not {at_least!r} and {most!r}")
         lists = [keywords.get(id) or () for id in ids]
         lists = [entry.split(";") if isinstance(entry, str) else entry for entry in lists]
-        words = sorted({word for entry in lists for word in entry if word})
-        if not words:
-            raise QueryError("none of the pictures has a keyword: the table needs their ids")
-        column = {word: place for place, word in enumerate(words)}
-        has = np.zeros((len(ids), len(words)), dtype=np.float32)
+        carriers: dict[str, list[int]] = {}  # keyword -> the rows that carry it, once each
         for row, entry in enumerate(lists):
-            has[row, [column[word] for word in entry if word]] = 1
-        return cls(list(ids), [None] * len(ids), lambda rows: has[rows] @ has.T)
+            for word in dict.fromkeys(entry):
+                if word:
+                    carriers.setdefault(word, []).append(row)
+        if not carriers:
+            raise QueryError("none of the pictures has a keyword: the table needs their ids")
+        counted = {word: np.array(rows) for word, rows in carriers.items() if 1 <= len(rows) <= most * len(ids)}
+        nothing = np.zeros(0, dtype=np.int64)
+
+        def grades(rows: np.ndarray) -> np.ndarray:
+            values = np.zeros((len(rows), len(ids)), dtype=np.float32)
+            for place, row in enumerate(rows.tolist()):
+                sharing = [counted[word] for word in dict.fromkeys(lists[row]) if word in counted]
+                values[place] = np.bincount(np.concatenate([nothing, *sharing]), minlength=len(ids))
+            return values if at_least == 1 else np.where(values >= at_least, values, 0).astype(np.float32)
+
+        return cls(list(ids), [None] * len(ids), grades)
+
+    @classmethod
+    def from_neighbours(cls, ids: Sequence[str], values: np.ndarray, within: float) -> Relevance:
+        """Pictures near each other in place, time or any other numbers are relevant to each other (grade 1).
+
+        values: (N,) or (N, D), as coordinates on a map or seconds, finite; within: the greatest Euclidean distance.
+        As in Loc2Vec (Spruyt 2018), where map tiles near each other teach a network what is alike.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        values = values[:, None] if values.ndim == 1 else values
+        if values.ndim != 2 or len(values) != len(ids) or not np.isfinite(values).all():
+            raise QueryError(f"values must be finite numbers ({len(ids)}, D), one row a picture, not {values.shape}")
+        if not within >= 0:
+            raise QueryError(f"within must be a distance from 0, not {within!r}")
+
+        def grades(rows: np.ndarray) -> np.ndarray:
+            far = np.stack([np.linalg.norm(values - values[row], axis=1) for row in rows])
+            return (far <= within).astype(np.float32)
+
+        return cls(list(ids), [None] * len(ids), grades)
 
     @classmethod
     def from_judgements(cls, ids: Sequence[str], table: pd.DataFrame) -> Relevance:

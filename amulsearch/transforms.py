@@ -93,7 +93,7 @@ class PCA(Transform):
             between them lie the powers of Mukundan et al. 2019, "Understanding and improving kernel local
             descriptors".
         """
-        vectors, source, content = _learned_from(features)
+        vectors, source, content = learned_from(features)
         most = min(len(vectors) - 1, vectors.shape[1])
         if isinstance(width, bool) or int(width) != width or not 1 <= width <= most:
             raise QueryError(f"a PCA of {len(vectors)} vectors of width {vectors.shape[1]} has 1 to {most} components")
@@ -143,7 +143,7 @@ class Expansion(Transform):
         n: how many neighbours are added to a vector; alpha: each weighs its cosine to the power alpha, so that a
         greater alpha lets far neighbours count less.
         """
-        vectors, source, content = _learned_from(features)
+        vectors, source, content = learned_from(features)
         if isinstance(n, bool) or int(n) != n or not 1 <= n < len(vectors):
             raise QueryError(f"n must be from 1 to the {len(vectors) - 1} other pictures, not {n!r}")
         if not alpha >= 0:
@@ -178,7 +178,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
 
     The cosine of the result is the mean of the cosines of the parts. Raises QueryError for parts of other pictures.
     """
-    return _combined("concatenate", _same_pictures(parts))
+    return _combined("concatenate", same_pictures(parts))
 
 
 def average(parts: Sequence[Features]) -> Features:
@@ -187,7 +187,7 @@ def average(parts: Sequence[Features]) -> Features:
     Views are extracted from `NAME@mirror` and `NAME@SIZE`, see `models.get`. Raises QueryError for parts of other
     pictures or of other widths.
     """
-    widths = {part.vectors.shape[1] for part in _same_pictures(parts)}
+    widths = {part.vectors.shape[1] for part in same_pictures(parts)}
     if len(widths) > 1:
         raise QueryError(f"vectors of the widths {sorted(widths)} have no mean: use concatenate")
     return _combined("average", parts)
@@ -205,7 +205,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def _learned_from(features: Features | np.ndarray) -> tuple[np.ndarray, dict, str]:
+def learned_from(features: Features | np.ndarray) -> tuple[np.ndarray, dict, str]:
     """Unit vectors to learn from, their fingerprint and their digest."""
     source, content = {}, ""
     if isinstance(features, Features):
@@ -218,7 +218,7 @@ def _learned_from(features: Features | np.ndarray) -> tuple[np.ndarray, dict, st
     return unit(vectors), source, content
 
 
-def _same_pictures(parts: Sequence[Features]) -> Sequence[Features]:
+def same_pictures(parts: Sequence[Features]) -> Sequence[Features]:
     if not parts:
         raise QueryError("give at least one Features")
     if any(part.ids != parts[0].ids or part.digests != parts[0].digests for part in parts):

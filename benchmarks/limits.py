@@ -20,7 +20,7 @@ import pandas as pd
 
 import amulsearch as am
 from amulsearch.engine import BATCH, engine_for, resolve_precision
-from amulsearch.extraction import prepared
+from amulsearch.inputs import prepared
 
 LAYERS = ["logits", "penultimate"]
 

@@ -1,4 +1,4 @@
-"""Time and memory of an extraction as the collection grows: both should depend on its size as little as they can.
+"""Time, memory and disk of an extraction as the collection grows: a picture should cost the same among any number.
 
     python benchmarks/scale.py [--sizes 1000,10000,100000] [--model squeezenet1_1] [--precision auto]
 
@@ -69,6 +69,7 @@ def extract(folder: str, store: str, model: str, precision: str) -> dict:
         "ms a picture, scan": 1000 * (scanned - start) / len(collection),
         "ms a picture, extraction": 1000 * (end - scanned) / len(collection),
         "MiB": memory.most(),
+        "KB of disk a picture": sum(path.stat().st_size for path in Path(store).rglob("*.*")) / 1000 / len(collection),
     }
 
 

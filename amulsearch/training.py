@@ -1,0 +1,165 @@
+"""How a training goes, whatever is trained: batches of pictures that are alike, a loss, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .errors import QueryError
+from .relevance import Relevance
+from .search import check_whole
+
+LOSSES = ("contrast", "triplet")
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a training goes.
+
+    loss: "contrast": a picture must be nearer to those alike than to all others of its batch (Khosla et al. 2020,
+        "Supervised contrastive learning"; with views only it is the loss of Chen et al. 2020, "SimCLR"); "triplet": a
+        picture, one alike, and one that is not, which must be farther by a margin (Schroff, Kalenichenko & Philbin
+        2015, "FaceNet"; taught by neighbours on a map in "Loc2Vec", Spruyt 2018).
+    batch: pictures of a step, half of them drawn, each with another that is like it; epochs: at most, each shows about
+        every picture once; patience: epochs without a gain on the part held back, after which the best is taken;
+        None goes through all epochs and takes the last.
+    held: the part that is held back to know when to stop: of the labels where there are labels, else of the pictures.
+    rate: the step length of Adam; temperature: of the contrast; margin: of the triplet, in cosines; dropout: the part
+        of the numbers of a vector that is left out at random in each step.
+    """
+
+    loss: str = "contrast"
+    batch: int = 256
+    epochs: int = 60
+    patience: int | None = 8
+    held: float = 0.2
+    rate: float = 3e-4
+    temperature: float = 0.1
+    margin: float = 0.2
+    dropout: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise QueryError(f"unknown loss {self.loss!r}: use {' or '.join(LOSSES)}")
+        for name in ("batch", "epochs", *(["patience"] if self.patience is not None else [])):
+            check_whole(name, getattr(self, name), least=4 if name == "batch" else 1)
+        check_whole("seed", self.seed, least=0)
+        for name, low, high in (("held", 0, 1), ("dropout", -1e-9, 1), ("rate", 0, 1), ("temperature", 0, 10)):
+            if not low < getattr(self, name) < high:
+                raise QueryError(f"{name} must lie between {max(low, 0)} and {high}, not {getattr(self, name)!r}")
+
+
+def part(relevance: Relevance, rows: np.ndarray) -> Relevance:
+    """What is relevant to what among some pictures: those at these rows."""
+    rows = np.asarray(rows, dtype=np.int64)
+    ids, labels = [relevance.ids[row] for row in rows], [relevance.labels[row] for row in rows]
+    return Relevance(ids, labels, lambda asked: relevance.grades(rows[asked])[:, rows])
+
+
+def split(relevance: Relevance, course: Course) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from and rows held back; a label, where there are labels, is whole on one side."""
+    rng = np.random.default_rng(course.seed)
+    labels = np.array([str(label) for label in relevance.labels], dtype=object)
+    groups = sorted(set(labels)) if any(relevance.labels) else list(range(len(labels)))
+    groups = np.array(groups, dtype=object)[rng.permutation(len(groups))]
+    held = set(groups[: max(1, round(course.held * len(groups)))])
+    of = labels if any(relevance.labels) else range(len(labels))
+    back = np.array([one in held for one in of])
+    return np.flatnonzero(~back), np.flatnonzero(back)
+
+
+class Batches:
+    """Steps of pictures to learn from: anchors drawn at random, and for each another one that is relevant to it."""
+
+    def __init__(self, relevance: Relevance, rows: np.ndarray, course: Course):
+        self.relevance, self.rows, self.course = relevance, rows, course
+        self.rng = np.random.default_rng(course.seed + 1)
+        some = []
+        for start in range(0, len(rows), 256):
+            block = rows[start : start + 256]
+            alike = relevance.grades(block)[:, rows] > 0
+            some.append((alike & (block[:, None] != rows)).any(axis=1))
+        self.anchors = rows[np.concatenate(some)] if some else rows
+        if len(self.anchors) < 4:
+            raise QueryError("too few pictures are relevant to another one: there is nothing to learn from")
+
+    def pairs(self, most: int):
+        """Rows (P,) and as many (P,) that are relevant to them, up to `most` for each picture, drawn at random."""
+        rng = np.random.default_rng(self.course.seed)
+        for start in range(0, len(self.anchors), 256):
+            anchors = self.anchors[start : start + 256]
+            grades = self.relevance.grades(anchors)[:, self.rows] > 0
+            grades &= anchors[:, None] != self.rows
+            drawn = grades * rng.random(grades.shape, dtype=np.float32)
+            few = np.argsort(-drawn, axis=1)[:, :most]
+            place, at = np.nonzero(np.take_along_axis(drawn, few, axis=1) > 0)
+            yield anchors[place], self.rows[few[place, at]]
+
+    def __len__(self) -> int:
+        return max(1, len(self.anchors) * 2 // self.course.batch)
+
+    def __iter__(self):
+        """Rows (B,), the anchors first and then, in the same order, one that is like each; alike (B, B) bool."""
+        order = self.rng.permutation(self.anchors)
+        half = min(self.course.batch // 2, len(order))
+        for start in range(0, len(self) * half, half):
+            anchors = order[start : start + half]
+            if len(anchors) < 2:
+                return
+            grades = self.relevance.grades(anchors)[:, self.rows] > 0
+            grades &= anchors[:, None] != self.rows
+            drawn = np.argmax(grades * self.rng.random(grades.shape, dtype=np.float32), axis=1)
+            batch = np.concatenate([anchors, self.rows[drawn]])
+            alike = (self.relevance.grades(batch)[:, batch] > 0) | (batch[:, None] == batch)
+            np.fill_diagonal(alike, False)
+            yield batch, alike
+
+
+def loss_of(vectors, alike: np.ndarray, course: Course):
+    """The loss, a scalar tensor, of a batch of unit vectors (B, D); alike (B, B) bool, see `Batches`."""
+    import torch
+
+    cosine, alike = vectors @ vectors.T, torch.from_numpy(alike).to(vectors.device)
+    own = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    if course.loss == "contrast":
+        logits = (cosine / course.temperature).masked_fill(own, -1e9)
+        share = logits - torch.logsumexp(logits, dim=1, keepdim=True)
+        return -((share * alike).sum(1) / alike.sum(1).clamp(min=1)).mean()
+    half = len(vectors) // 2
+    near = cosine[torch.arange(half), half + torch.arange(half)]
+    far = cosine[:half].masked_fill(alike[:half] | own[:half], -1)
+    hard = far.masked_fill(far >= near[:, None], -1).amax(1)  # the nearest that is farther than the one alike
+    hard = torch.where(hard > -1, hard, far.amax(1))
+    return torch.relu(hard - near + course.margin).mean()
+
+
+def train(parameters, forward: Callable, measure: Callable, batches: Batches, course: Course, progress: bool):
+    """Steps of Adam until `measure` has not grown for a while: the values of the parameters, of which epoch, history.
+
+    forward: from rows (B,) to unit vectors (B, D), a tensor; measure: without arguments, the greater the better.
+    """
+    import torch
+
+    optimiser = torch.optim.AdamW(parameters, lr=course.rate, weight_decay=0)
+    history = [{"loss": float("nan"), "held back": measure()}]
+    best, kept = [value.detach().clone() for value in parameters], 0
+    with tqdm(range(course.epochs), desc="learn", unit="epoch", delay=2, disable=not progress) as bar:
+        for epoch in bar:
+            losses = []
+            for rows, alike in batches:
+                optimiser.zero_grad()
+                loss = loss_of(forward(rows), alike, course)
+                loss.backward()
+                optimiser.step()
+                losses.append(loss.item())
+            history.append({"loss": float(np.mean(losses)), "held back": measure()})
+            if course.patience is None or history[-1]["held back"] > history[kept]["held back"]:
+                best, kept = [value.detach().clone() for value in parameters], epoch + 1
+            bar.set_postfix({"held back": f"{history[kept]['held back']:.3f}"})
+            if course.patience is not None and epoch + 1 - kept >= course.patience:
+                break
+    return best, kept, history

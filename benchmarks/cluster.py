@@ -1,0 +1,89 @@
+"""Extraction over a Ray cluster of two nodes on this machine, beside the local one: the same vectors, row for row.
+
+    python benchmarks/cluster.py [--pictures 10000] [--model squeezenet1_1]
+
+The pictures are links to the bundled cartoons. Three runs: local, on the cluster, and on the cluster with one of the
+two nodes killed once a fifth of the pictures is done. It needs Ray: pip install 'ray[data]'.
+"""
+
+import argparse
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from scale import link_pictures
+
+import amulsearch as am
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--model", default="squeezenet1_1")
+    options = parser.parse_args()
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        link_pictures(folder / "pictures", options.pictures)
+        collection = am.Collection.from_folder(folder / "pictures")
+        node = {"num_cpus": 1, "object_store_memory": 200_000_000}
+        cluster = started(lambda: Cluster(initialize_head=True, head_node_args=node))
+        alone, seconds = extracted(collection, options.model, folder / "alone")
+        print(f"local: {seconds:.1f} s", flush=True)
+        for kill in (False, True):
+            second = started(lambda: cluster.add_node(**node))
+            cluster.wait_for_nodes()
+            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+            store = folder / f"cluster-{kill}"
+            killed = []
+            if kill:
+                watch = (store, options.pictures // 5, cluster, second, killed)
+                threading.Thread(target=kill_node, args=watch, daemon=True).start()
+            made, seconds = extracted(collection, options.model, store, am.RayRunner())
+            told = f", a node killed after {killed[0]:,} pictures" if killed else ""
+            print(f"two nodes{told}: {seconds:.1f} s", flush=True)
+            same = np.array_equal(made.vectors, alone.vectors) and made.ids == alone.ids
+            print(f"  {len(made):,} rows, the same as local: {same}; nodes at the end: {alive(ray)}", flush=True)
+            ray.shutdown()
+            if not kill:
+                cluster.remove_node(second)
+        cluster.shutdown()
+
+
+def started(start):
+    """What `start` starts; on a busy machine a node of Ray gives up now and then."""
+    for left in (4, 3, 2, 1, 0):
+        try:
+            return start()
+        except Exception as error:
+            print(f"no node has started ({str(error)[:60]}), {left} trials left", flush=True)
+    raise SystemExit(1)
+
+
+def extracted(collection, model: str, store: Path, runner=None) -> tuple[am.Features, float]:
+    start = time.perf_counter()
+    made = am.extract(collection, model, "penultimate", store=store, runner=runner, progress=False)
+    return made[model, "penultimate"], time.perf_counter() - start
+
+
+def kill_node(store: Path, after: int, cluster, node, killed: list[int]) -> None:
+    """End all processes of a node at once, as a power cut would, when so many rows lie in the store."""
+    while True:
+        time.sleep(0.2)
+        done = sum(path.read_bytes().count(b"\n") for path in store.glob("features/*/*/rows-*.jsonl"))
+        if done >= after:
+            cluster.remove_node(node, allow_graceful=False)
+            killed.append(done)
+            return
+
+
+def alive(ray) -> int:
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import amulsearch as am
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    rows = [
+        ("food/fruit/PLACE0", "fruit", "apple;red"),
+        ("animals/mammals/PLACE0", None, ""),
+        ("food/fruit/PLACE1", "fruit", "pear;;green"),
+    ]
+    return pd.DataFrame(rows, columns=["path", "label", "keywords"])
+
+
+@pytest.fixture
+def named(small_folder, table) -> pd.DataFrame:
+    """The table with the names of real files."""
+    files = {part: sorted((small_folder / part).iterdir()) for part in ("food/fruit", "animals/mammals")}
+    real = lambda path: f"{path.rpartition('/')[0]}/{files[path.rpartition('/')[0]][int(path[-1])].name}"  # noqa: E731
+    return table.assign(path=table["path"].map(real))
+
+
+def test_a_table_names_pictures_labels_and_keywords(small_folder, named):
+    named.to_csv(small_folder / "table.csv", index=False)
+    for made in (
+        am.Collection.from_table(small_folder / "table.csv", progress=False),
+        am.Collection.from_table(named, small_folder, progress=False),
+    ):
+        assert made.ids == sorted(named["path"])
+        assert made.labels == [None, "fruit", "fruit"]
+        assert list(made.keywords.values()) == [[], ["apple", "red"], ["pear", "green"]]
+        assert made.table["width"].min() > 0 and made.rejected.empty
+
+
+def test_parquet_with_lists_and_other_names(small_folder, named, tmp_path):
+    pytest.importorskip("pyarrow")
+    lists = named.assign(tags=[["a", "b"], [], ["b"]], file=named["path"], more=1).drop(columns=["path", "keywords"])
+    lists.to_parquet(tmp_path / "table.parquet")
+    made = am.Collection.from_table(
+        tmp_path / "table.parquet", small_folder, path="file", keywords="tags", label=None, progress=False
+    )
+    assert made.labels == [None] * 3
+    assert made.keywords[named["path"][0]] == ["a", "b"]
+    relevance = am.Relevance.from_keywords(made.ids, made.keywords)
+    assert relevance.grades(np.arange(3)).sum() == 2 + 1 + 1 + 1
+
+
+def test_what_is_wrong_with_a_path_is_told(small_folder, named):
+    more = [str(small_folder / named["path"][1]), "../secret.png", "/etc/passwd", "none.png", None, "nul\0.png"]
+    more = pd.DataFrame({"path": more})
+    made = am.Collection.from_table(pd.concat([named, more]), small_folder, progress=False)
+    assert made.ids == sorted(named["path"])
+    reasons = dict(zip(made.rejected["id"], made.rejected["reason"], strict=True))
+    assert "leads out" in reasons["../secret.png"] and "leads out" in reasons["/etc/passwd"]
+    assert "twice" in reasons[named["path"][1]]
+    assert "none.png" in reasons and len(reasons) == 6
+
+
+def test_a_collection_with_keywords_goes_through_a_store(small_folder, named, tmp_path):
+    made = am.Collection.from_table(named, small_folder, progress=False)
+    am.Store(tmp_path / "store").save_collection(made)
+    assert am.Store.open(tmp_path / "store").collection().keywords == made.keywords
+    assert made.subset(made.ids[1:]).keywords == dict(list(made.keywords.items())[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("table.csv", "file,label\na.png,x\n", "no column 'path'"),
+        ("table.csv", 'path\n"a', "cannot be read"),
+        ("table.csv", "", "cannot be read"),
+        ("table.txt", "path\na.png\n", "neither .csv nor .parquet"),
+        ("table.csv", "path\nnone.png\n", "none.png"),
+    ],
+)
+def test_what_is_no_table(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(am.AmulsearchError, match=words):
+        am.Collection.from_table(tmp_path / name, progress=False)
+
+
+def test_a_missing_file_and_a_table_without_a_folder(tmp_path, table):
+    with pytest.raises(am.QueryError, match="cannot be read"):
+        am.Collection.from_table(tmp_path / "none.csv", progress=False)
+    with pytest.raises(am.QueryError, match="folder="):
+        am.Collection.from_table(table, progress=False)
+
+
+def test_without_keywords_there_are_none(cartoons):
+    with pytest.raises(am.QueryError, match="no keywords"):
+        cartoons.keywords
