@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from .collection import Collection
 from .errors import ModelError, PictureError, StoreError
+from .files import replacing
 from .inputs import prepared
 from .optional import library
 from .preprocess import Preprocess
@@ -203,15 +204,8 @@ def save(descriptor: Descriptor, path: str | os.PathLike) -> Path:
         raise ModelError(f"{descriptor.name} has learned nothing: it needs no file")
     path = Path(path).expanduser().with_suffix(".npz")
     about = np.frombuffer(json.dumps({"learned": descriptor.learned}).encode(), dtype=np.uint8)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(file, about=about, words=descriptor.words, weights=descriptor.weights_of_words)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+    with replacing(path) as (temporary,), temporary.open("wb") as file:
+        np.savez(file, about=about, words=descriptor.words, weights=descriptor.weights_of_words)
     return path
 
 

@@ -16,6 +16,7 @@ from . import models as model_table
 from .collection import Collection
 from .errors import ModelError, PictureError, QueryError, StoreError
 from .evaluation import evaluate
+from .files import replacing
 from .inputs import prepared
 from .record import Model
 from .relevance import Relevance
@@ -173,14 +174,7 @@ def _pooled(maps):
 def _save(module, about: dict, path: Path) -> Path:
     from safetensors.torch import save_file
 
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    with replacing(path) as (temporary,):
         save_file(state, str(temporary), {"amulsearch": json.dumps(about)})
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import QueryError, StoreError
 from .features import Features
+from .files import replacing
 from .optional import library
 
 ROWS = 8192
@@ -27,20 +28,15 @@ def write(features: Features, path: str | os.PathLike) -> Path:
     strings = {"id": features.ids, "label": features.labels, "digest": features.digests or [None] * len(features)}
     fields = [(name, arrow.string()) for name in strings] + [("vector", arrow.list_(arrow.float32(), width))]
     about = {"amulsearch": json.dumps(dict(features.fingerprint))}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with parquet.ParquetWriter(temporary, arrow.schema(fields, metadata=about)) as file:
-            for start in range(0, len(features), ROWS):
-                part = np.ascontiguousarray(features.vectors[start : start + ROWS]).ravel()
-                columns = [arrow.array(values[start : start + ROWS], arrow.string()) for values in strings.values()]
-                columns.append(arrow.FixedSizeListArray.from_arrays(arrow.array(part), width))
-                file.write_table(arrow.Table.from_arrays(columns, schema=file.schema))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        replacing(path) as (temporary,),
+        parquet.ParquetWriter(temporary, arrow.schema(fields, metadata=about)) as file,
+    ):
+        for start in range(0, len(features), ROWS):
+            part = np.ascontiguousarray(features.vectors[start : start + ROWS]).ravel()
+            columns = [arrow.array(values[start : start + ROWS], arrow.string()) for values in strings.values()]
+            columns.append(arrow.FixedSizeListArray.from_arrays(arrow.array(part), width))
+            file.write_table(arrow.Table.from_arrays(columns, schema=file.schema))
     return path
 
 

@@ -20,9 +20,9 @@ from tqdm.auto import tqdm
 
 from .collection import Collection, plain_text
 from .errors import AmulsearchError, QueryError
+from .feature_file import MemoryRows
 from .optional import library
 from .search import check_whole
-from .store import MemoryRows
 
 if TYPE_CHECKING:
     from .extraction import Run
