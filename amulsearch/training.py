@@ -145,7 +145,13 @@ def train(parameters, forward: Callable, measure: Callable, batches: Batches, co
     import torch
 
     optimiser = torch.optim.AdamW(parameters, lr=course.rate, weight_decay=0)
-    history = [{"loss": float("nan"), "held back": measure()}]
+    try:
+        history = [{"loss": float("nan"), "held back": measure()}]
+    except QueryError:
+        raise QueryError(
+            "no two of the pictures held back are alike, so nothing tells when to stop: teach with more pictures, or "
+            "hold back a larger part, Course(held=0.4)"
+        ) from None
     best, kept = [value.detach().clone() for value in parameters], 0
     with tqdm(range(course.epochs), desc="learn", unit="epoch", delay=2, disable=not progress) as bar:
         for epoch in bar:

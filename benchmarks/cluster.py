@@ -3,7 +3,8 @@
     python benchmarks/cluster.py [--pictures 10000] [--model squeezenet1_1]
 
 The pictures are links to the bundled cartoons. Three runs: local, on the cluster, and on the cluster with one of the
-two nodes killed once a fifth of the pictures is done. It needs Ray: pip install 'ray[data]'.
+two nodes killed once a fifth of the pictures is done. It needs Ray: pip install 'ray[data]'. On a machine that does
+other work as well, set RAY_worker_niceness=0: Ray gives its processes a low priority.
 """
 
 import argparse

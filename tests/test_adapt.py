@@ -145,6 +145,7 @@ def test_a_head_goes_through_an_index_and_asks_with_new_pictures(bundled_feature
         (lambda f, r: am.Head.fit(f, r, ids=["none"]), "no picture 'none'"),
         (lambda f, r: am.Head.fit(f, r, ids=f.ids[::25], progress=False), "too few pictures"),
         (lambda f, r: am.Head.fit(f, am.Relevance.from_labels(["a", "b"], ["x", "x"])), "not of the same pictures"),
+        (lambda f, r: am.Head.fit(f, r, ids=[*f.ids[:20], *f.ids[30:250:25]], progress=False), "held back are alike"),
         (lambda f, r: am.Head.from_views(f, []), "at least one view"),
         (lambda f, r: am.Course(loss="hinge"), "unknown loss"),
         (lambda f, r: am.Course(held=0), "held must lie between"),
