@@ -46,6 +46,7 @@ def indexes(bundled_features):
 
 
 def run_all(page):
+    """Run all cells. A page that does not know its kernel yet asks for one, and runs nothing: then once more."""
     page.wait_for_function(
         """async () => {
             const [kernel] = await (await fetch("/api/kernels")).json();
@@ -54,9 +55,15 @@ def run_all(page):
         polling=300,
         timeout=60_000,
     )
-    page.wait_for_timeout(500)  # the page learns of it a moment later, and would ask for a kernel
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    dialog, begun = page.locator(".jp-Dialog .jp-mod-accept"), page.get_by_text(re.compile(r"^\[[*\d]+\]:?$"))
+    for _ in range(5):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        begun.or_(dialog).first.wait_for(timeout=30_000)
+        if not dialog.count():
+            break
+        dialog.click()
+        page.wait_for_timeout(1000)
     settled(page)
 
 
