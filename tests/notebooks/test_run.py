@@ -1,4 +1,4 @@
-"""Every notebook and every solution runs from a fresh kernel, on cartoons with labels and on a folder of one's own."""
+"""Every notebook runs from a fresh kernel on a folder of one's own; `.ci/run` runs them all on the bundled cartoons."""
 
 import shutil
 import subprocess
@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,35 +19,14 @@ def run(*arguments):
     return done.stdout
 
 
-def assert_results(build, pages="notebooks", figures=True):
+def assert_results(build):
     """A page for each notebook, and figures that hold more than one colour."""
-    assert sorted(path.stem for path in (build / pages).glob("*.html")) == NOTEBOOKS
+    assert sorted(path.stem for path in (build / "notebooks").glob("*.html")) == NOTEBOOKS
     for path in (build / "figures").glob("*.png"):
         pixels = np.asarray(Image.open(path).convert("L"))
         assert pixels.std() > 5, path
-    if figures:
-        for name in ("04_models.png", "05_ensemble.png"):
-            assert (build / "figures" / name).exists()
-
-
-@pytest.fixture(scope="session")
-def part(cartoons, tmp_path_factory):
-    """A quarter of the bundled cartoons, with all that the notebooks name. `make notebooks` runs them on the whole."""
-    notebooks = [path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").rglob("*.ipynb")]
-    folder = tmp_path_factory.mktemp("part") / "cartoons"
-    for place, id in enumerate(cartoons.ids):
-        if place % 4 == 0 or any(id in text for text in notebooks):
-            (folder / id).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(cartoons.path(id), folder / id)
-    shutil.copy(ROOT / "data" / "openclipart.csv", folder.parent)  # the keywords
-    return folder
-
-
-@pytest.mark.parametrize("solutions", [False, True])
-def test_on_cartoons_with_labels(solutions, part, tmp_path):
-    printed = run("--images", part, "--build", tmp_path, *(["--solutions"] if solutions else []))
-    assert str(tmp_path / "notebooks") in printed
-    assert_results(tmp_path, "notebooks/solutions" if solutions else "notebooks", figures=not solutions)
+    for name in ("04_models.png", "05_ensemble.png"):
+        assert (build / "figures" / name).exists()
 
 
 def test_on_a_flat_folder_of_twelve_pictures(openclipart, tmp_path):
