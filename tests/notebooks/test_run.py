@@ -1,4 +1,4 @@
-"""Every notebook runs from a fresh kernel on a folder of one's own; `make notebooks` runs them on the bundled cartoons."""
+"""Every notebook runs from a fresh kernel on a folder of one's own; `make notebooks` runs them on all cartoons."""
 
 import shutil
 import subprocess
