@@ -34,7 +34,7 @@ def lab(browser, serve, folder):
     with serve("jupyterlab", folder, *JUPYTER) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(f"{address}/lab/tree/10_explore.ipynb")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
         run_all(page)
         yield page
         page.close()
@@ -53,7 +53,7 @@ def run_all(page):
             return kernel?.connections && kernel.execution_state === "idle";
         }""",
         polling=300,
-        timeout=60_000,
+        timeout=120_000,
     )
     dialog, begun = page.locator(".jp-Dialog .jp-mod-accept"), page.get_by_text(re.compile(r"^\[[*\d]+\]:?$"))
     for _ in range(5):
@@ -68,11 +68,11 @@ def run_all(page):
 
 
 def settled(page):
-    """Wait until an answer with its pictures is shown."""
+    """Wait until an answer with its pictures is shown; other tests may write to the store for minutes meanwhile."""
     page.wait_for_function(
         """() => / ms$/.test(document.querySelector(".am-said")?.textContent)
             && [...document.querySelectorAll(".am-columns img, .am-frame img")].every((image) => image.naturalWidth)""",
-        timeout=90_000,
+        timeout=300_000,
     )
 
 
@@ -268,11 +268,11 @@ def test_elsewhere(browser, serve, folder, shots, indexes, program, arguments, p
     """Notebook 7 and Voila show the explorer, and a click is answered."""
     with serve(program, folder, *arguments) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
-        page.goto(address + path, timeout=90_000)
+        page.goto(address + path, timeout=300_000)
         if program == "notebook":
-            page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+            page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
             run_all(page)
-        page.wait_for_selector(".am-columns .am-picture", timeout=90_000)
+        page.wait_for_selector(".am-columns .am-picture", timeout=300_000)
         settled(page)
         clicked = shown(page, MODELS[0])[1]
         tile(page, MODELS[0], clicked).locator(".am-picture").click()
