@@ -33,6 +33,7 @@ def lab(browser, serve, folder):
     """JupyterLab with the notebook run."""
     with serve("jupyterlab", folder, *JUPYTER) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(120_000)  # a first new picture takes long where other tests use the processors
         page.goto(f"{address}/lab/tree/10_explore.ipynb")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
         run_all(page)
@@ -268,6 +269,7 @@ def test_elsewhere(browser, serve, folder, shots, indexes, program, arguments, p
     """Notebook 7 and Voila show the explorer, and a click is answered."""
     with serve(program, folder, *arguments) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        page.set_default_timeout(120_000)
         page.goto(address + path, timeout=300_000)
         if program == "notebook":
             page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
