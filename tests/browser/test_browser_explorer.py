@@ -56,15 +56,22 @@ def run_all(page):
         polling=300,
         timeout=120_000,
     )
-    dialog, begun = page.locator(".jp-Dialog .jp-mod-accept"), page.get_by_text(re.compile(r"^\[[*\d]+\]:?$"))
     for _ in range(5):
+        if page.locator(".jp-Dialog").count():
+            page.locator(".jp-Dialog .jp-mod-accept").click()
+            page.wait_for_timeout(1000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
-        begun.or_(dialog).first.wait_for(timeout=30_000)
-        if not dialog.count():
+        begun = page.wait_for_function(
+            """() => {
+                const prompts = [...document.querySelectorAll(".jp-InputPrompt")];
+                if (document.querySelector(".jp-Dialog")) return "no";
+                return prompts.some((one) => /[*0-9]/.test(one.textContent)) && "yes";
+            }""",
+            timeout=60_000,
+        )
+        if begun.json_value() == "yes":
             break
-        dialog.click()
-        page.wait_for_timeout(1000)
     settled(page)
 
 
