@@ -31,3 +31,14 @@ def wrapped(name: str, most: int = 20) -> str:
 def number(value: float) -> str:
     """A distance or score with three digits that matter."""
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def neighbour_caption(row) -> str:
+    """Rank, name, and distance or score of a row of a table of neighbours."""
+    value = number(row.distance) if hasattr(row, "distance") else f"score {number(row.score)}"
+    return f"{row.rank}  {short_name(row.id)}\n{value}"
+
+
+def duplicate_caption(row) -> str:
+    """Name, and where it is known the cosine, of a row of a table of duplicates."""
+    return short_name(row.id) + (f"\ncosine {row.cosine:.3f}" if hasattr(row, "cosine") else "")

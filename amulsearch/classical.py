@@ -26,6 +26,7 @@ from .optional import library
 from .preprocess import Preprocess
 from .record import Model
 from .search import check_whole
+from .vectors import blocks
 from .weights import InMemory
 
 LAYER = "descriptor"
@@ -154,8 +155,7 @@ def learn_sift(
 def _nearest(patches: np.ndarray, means: np.ndarray) -> np.ndarray:
     """For each patch (N, 128) the row of the nearest mean, (N,)."""
     squares = (means * means).sum(axis=1)
-    blocks = [patches[start : start + 8192] for start in range(0, len(patches), 8192)]
-    rows = [np.argmin(squares - 2 * (block @ means.T), axis=1) for block in blocks]
+    rows = [np.argmin(squares - 2 * (block @ means.T), axis=1) for _, block in blocks(patches)]
     return np.concatenate([np.zeros(0, np.int64), *rows])
 
 

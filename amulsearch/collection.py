@@ -17,6 +17,7 @@ from .pictures import MAX_PIXELS, open_image
 from .scan import scan_all, walk
 
 COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "digest"]
+TEXTS = ["id", "label", "format", "digest"]
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def collected(
         row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
         for name, values in columns.items():
             values.append(row[name])
-    table = plain_text(pd.DataFrame(columns), ["id", "label", "format", "digest"])
+    table = plain_text(pd.DataFrame(columns), TEXTS)
     rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
     if table.empty:
         raise AmulsearchError(

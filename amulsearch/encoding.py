@@ -36,12 +36,7 @@ def embed(
     layers = [layers] if isinstance(layers, str) else layers
     images = [images] if isinstance(images, Image.Image) else images
     full = {layer: canonical_layer(layer) for layer in layers}
-    pixels = []
-    for image in images:
-        if not isinstance(image, Image.Image):
-            raise QueryError(f"a picture is a PIL image, as am.open_image gives it, not a {type(image).__name__}")
-        image = image if image.mode == "RGB" else open_image(image, background=background)
-        pixels.append(record.preprocess.pixels(Decoded(np.array(image), image.size), framing, background))
+    pixels = [pixels_of(image, record, framing, background) for image in images]
     from .engine import BATCH  # torch is imported only where a vector is to be computed
     from .networks import load
 
@@ -49,6 +44,14 @@ def embed(
     batches = [np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
     parts = [network(batch, list(full.values())) for batch in batches]
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}
+
+
+def pixels_of(image: Image.Image, model: Model, framing: str, background: str) -> np.ndarray:
+    """A new picture as a network takes it, see `Preprocess.pixels`; QueryError for what is no PIL image."""
+    if not isinstance(image, Image.Image):
+        raise QueryError(f"a picture is a PIL image, as am.open_image gives it, not a {type(image).__name__}")
+    image = image if image.mode == "RGB" else open_image(image, background=background)
+    return model.preprocess.pixels(Decoded(np.array(image), image.size), framing, background)
 
 
 def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model | Transform]) -> np.ndarray:

@@ -19,10 +19,9 @@ from PIL import Image
 
 from . import models
 from .concepts import find_class
-from .decoding import Decoded
+from .encoding import pixels_of
 from .errors import ModelError, QueryError
 from .features import Features, canonical_layer
-from .pictures import open_image
 from .preprocess import Preprocess
 from .record import Model
 from .transforms import unit
@@ -77,7 +76,7 @@ def similarity_maps(
     framing, background: as the features were made, see `extract`.
     """
     network, layer = _network(model), canonical_layer(layer)
-    framed = np.stack([_pixels(network, image, framing, background) for image in (query, match)])
+    framed = np.stack([pixels_of(image, network.model, framing, background) for image in (query, match)])
 
     def cosines(vectors: torch.Tensor) -> torch.Tensor:
         """Each picture's cosine with the other, less the usual; only its own vector counts as a variable."""
@@ -106,7 +105,7 @@ def class_map(
     category: the class, by name or number, see `find_class`. For a network whose classes are not ImageNet's a number.
     """
     network = _network(model)
-    pixels = _pixels(network, image, framing, background)
+    pixels = pixels_of(image, network.model, framing, background)
     found: list[tuple[int, str]] = []
 
     def logit(logits: torch.Tensor) -> torch.Tensor:
@@ -121,13 +120,6 @@ def _network(model: str | Model) -> Network:
     from .networks import load  # torch is imported only where a network runs
 
     return load(models.get(model))
-
-
-def _pixels(network: Network, image: Image.Image, framing: str, background: str) -> np.ndarray:
-    if not isinstance(image, Image.Image):
-        raise QueryError(f"a picture is a PIL image, as collection.open(id) gives it, not a {type(image).__name__}")
-    image = image if image.mode == "RGB" else open_image(image, background=background)
-    return network.model.preprocess.pixels(Decoded(np.array(image), image.size), framing, background)
 
 
 def _shown(network: Network, pixels: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ import numpy as np
 
 from .errors import QueryError
 from .features import Features
+from .graph import Graph
 from .index import Index
 from .optional import library
-from .search import check_whole
 from .vectors import blocks, compared
 
 
@@ -142,14 +142,12 @@ class FaissIVFIndex(_FaissIndex):
         return _faiss().SearchParametersIVF(nprobe=effort)
 
 
-class FaissHNSWIndex(_FaissIndex):
+class FaissHNSWIndex(Graph, _FaissIndex):
     """FAISS's graph of near neighbours in layers: Malkov & Yashunin 2018, "Efficient and robust approximate nearest
     neighbor search using hierarchical navigable small world graphs".
     """
 
     settings = ("M", "ef_construction", "ef", "seed", "n_jobs")
-    effort = "ef"
-    ladder = ({"M": 16}, {"M": 32})
 
     @classmethod
     def build(
@@ -173,14 +171,11 @@ class FaissHNSWIndex(_FaissIndex):
         """
         settings = {"M": M, "ef_construction": ef_construction, "ef": ef, "seed": seed, "n_jobs": n_jobs}
         index, vectors = cls._start(features, ids, metric, **settings)
-        made = index._empty(f"HNSW{check_whole('M', M, 2)},Flat")
+        made = index._empty(f"HNSW{index.M},Flat")
         made.hnsw.efConstruction, made.hnsw.rng = index.ef_construction, _faiss().RandomGenerator(index.seed)
         with _threads(index.n_jobs):
             index._add(vectors)
         return index
-
-    def _effort(self, n: int, effort: int) -> int:
-        return max(effort, n)
 
     def _parameters(self, effort: int):
         return _faiss().SearchParametersHNSW(efSearch=effort)

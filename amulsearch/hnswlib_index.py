@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from .features import Features
-from .index import Index
+from .graph import Graph
 from .optional import library
-from .search import check_whole
 from .vectors import blocks, compared
 
 
-class HnswlibIndex(Index):
+class HnswlibIndex(Graph):
     """A graph of near neighbours in layers: Malkov & Yashunin 2018, "Efficient and robust approximate nearest neighbor
     search using hierarchical navigable small world graphs".
 
@@ -25,8 +24,6 @@ class HnswlibIndex(Index):
     ending = ".hnsw"
     metrics = ("angular", "euclidean")
     settings = ("M", "ef_construction", "ef", "seed", "n_jobs")
-    effort = "ef"
-    ladder = ({"M": 16}, {"M": 32})
 
     @classmethod
     def build(
@@ -42,7 +39,7 @@ class HnswlibIndex(Index):
         n_jobs: int = 1,
     ) -> HnswlibIndex:
         """An index of Features, or of any (N, D) array and its ids. The parameters are those of `FaissHNSWIndex`."""
-        settings = {"M": check_whole("M", M, 2), "ef_construction": ef_construction, "ef": ef}
+        settings = {"M": M, "ef_construction": ef_construction, "ef": ef}
         index, vectors = cls._start(features, ids, metric, **settings, seed=seed, n_jobs=n_jobs)
         index._hnsw = library("hnswlib", "hnswlib").Index("l2", index.width)
         index._hnsw.init_index(len(index), index.M, index.ef_construction, index.seed)
@@ -50,9 +47,6 @@ class HnswlibIndex(Index):
             rows = np.arange(start, start + len(block))
             index._hnsw.add_items(compared(block, metric), rows, num_threads=index.n_jobs)
         return index
-
-    def _effort(self, n: int, effort: int) -> int:
-        return max(effort, n)
 
     def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
         self._hnsw.set_ef(effort)

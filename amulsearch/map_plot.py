@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from .captions import short_name
+from .captions import duplicate_caption
 from .collection import Collection
 from .errors import QueryError
-from .mapping import Map, label_groups
-from .palette import OTHER, colours
+from .mapping import Map, group_frames
+from .palette import OTHER
 from .thumbnails import map_sheet
 from .tiles import tile, tile_axes
 
@@ -32,12 +32,9 @@ def thumbnail_map(
 
     Saved at its own dpi, a pixel of a thumbnail is a pixel of the file.
     """
-    groups = label_groups(map.labels) if groups is None else list(groups)
-    if len(groups) != len(map):
-        raise QueryError(f"{len(groups)} groups do not fit a map of {len(map)} pictures")
-    colour_of = colours(groups)
+    frames, colour_of = group_frames(map, groups)
     side = min(120, max(40, WIDTH // map.columns))
-    sheet = np.asarray(map_sheet(collection, map, [colour_of.get(group, OTHER) for group in groups], side))
+    sheet = np.asarray(map_sheet(collection, map, frames, side))
     height, width = (side / DPI for side in sheet.shape[:2])
     head, foot, wide = 0.35 if title else 0, 0.3 if colour_of else 0, max(width, 8.5)
     total = height + head + foot
@@ -69,9 +66,7 @@ def duplicate_groups(
     figure, axes = tile_axes(len(groups), columns, title)
     for row, group in zip(axes, groups, strict=True):
         for place, (axis, one) in enumerate(zip(row, group.itertuples(), strict=False)):
-            caption = short_name(one.id)
-            if hasattr(one, "cosine"):
-                caption += f"\ncosine {one.cosine:.3f}"
+            caption = duplicate_caption(one)
             if place == columns - 1 and len(group) > columns:
                 caption += f"\nand {len(group) - columns} more"
             tile(axis, collection.open(one.id), caption, OTHER)

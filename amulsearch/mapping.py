@@ -10,6 +10,7 @@ import pandas as pd
 
 from .errors import QueryError
 from .features import Features
+from .palette import OTHER, colours
 from .search import check_k, same_label
 from .transforms import unit
 from .vectors import blocks, nearest
@@ -97,6 +98,18 @@ def label_groups(labels: Sequence[str | None], most: int = 10) -> list[str | Non
         kept = set(counts.index[: most - 1])
         labels = labels.map(lambda label: label if label in kept else "other", na_action="ignore")
     return [None if pd.isna(label) else label for label in labels]
+
+
+def group_frames(map: Map, groups: Sequence[str | None] | None = None) -> tuple[list[str], dict[str, str]]:
+    """The colour of each picture's frame on a map (N,), and of each group, for a legend.
+
+    groups: (N,) what decides the colours; by default see `label_groups`.
+    """
+    groups = label_groups(map.labels) if groups is None else list(groups)
+    if len(groups) != len(map):
+        raise QueryError(f"{len(groups)} groups do not fit a map of {len(map)} pictures")
+    colour_of = colours(groups)
+    return [colour_of.get(group, OTHER) for group in groups], colour_of
 
 
 def _positions(vectors: np.ndarray) -> np.ndarray:

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from .features import Features
-from .index import Index
+from .graph import Graph
 from .optional import library
-from .search import check_whole
 from .vectors import blocks, compared
 
 
-class NmslibIndex(Index):
+class NmslibIndex(Graph):
     """A graph of near neighbours in layers: Malkov & Yashunin 2018, "Efficient and robust approximate nearest neighbor
     search using hierarchical navigable small world graphs".
 
@@ -24,8 +23,6 @@ class NmslibIndex(Index):
 
     ending = ".nmslib"
     settings = ("M", "ef_construction", "ef", "n_jobs")
-    effort = "ef"
-    ladder = ({"M": 16}, {"M": 32})
     _stored: np.ndarray | None = None
     """The bytes of the file, where it was opened."""
 
@@ -46,7 +43,7 @@ class NmslibIndex(Index):
         NMSLIB takes no seed: with one job the first index that a process builds is the same every time, and the next
         one is another.
         """
-        settings = {"M": check_whole("M", M, 2), "ef_construction": ef_construction, "ef": ef, "n_jobs": n_jobs}
+        settings = {"M": M, "ef_construction": ef_construction, "ef": ef, "n_jobs": n_jobs}
         index, vectors = cls._start(features, ids, metric, **settings)
         index._vectors = compared(vectors, metric)
         index._nmslib = index._empty()
@@ -59,9 +56,6 @@ class NmslibIndex(Index):
     def _empty(self):
         space = "l1" if self.metric == "manhattan" else "l2"
         return library("nmslib", "nmslib-metabrainz").init(method="hnsw", space=space)
-
-    def _effort(self, n: int, effort: int) -> int:
-        return max(effort, n)
 
     def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
         self._nmslib.setQueryTimeParams({"efSearch": effort})

@@ -18,14 +18,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .captions import number, one_line, short_name
+from .captions import duplicate_caption, neighbour_caption, one_line, short_name
 from .collection import Collection
 from .comparison import Comparison
 from .errors import QueryError
 from .evaluation import Evaluation
 from .files import replacing
-from .mapping import Map, label_groups
-from .palette import OTHER, colours
+from .mapping import Map, group_frames
 from .thumbnails import data_uri, map_sheet, query_picture, thumbnails
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class Page:
             columns += f"<div><h3>{_breaking(one_line(name))}</h3>"
             for row in table.itertuples():
                 kind = "am-same" if label is not None and row.label == label else ""
-                columns += _tile(image_of[row.id], _caption(row), f"{row.rank}: {row.id}", kind)
+                columns += _tile(image_of[row.id], neighbour_caption(row), f"{row.rank}: {row.id}", kind)
             columns += "</div>"
         key = '<p class="am-key"><b>Blue frame</b>: the label of the query.</p>' if label is not None else ""
         return self._add(
@@ -129,10 +128,7 @@ class Page:
         table: as `near_duplicates` or `Collection.duplicates` give it.
         """
         for _, group in list(table.groupby("group", sort=False))[:most]:
-            captions = {
-                row.id: short_name(row.id) + (f"\ncosine {row.cosine:.3f}" if hasattr(row, "cosine") else "")
-                for row in group.itertuples()
-            }
+            captions = {row.id: duplicate_caption(row) for row in group.itertuples()}
             self.contact_sheet(collection, group["id"].head(each), captions=captions)
             if len(group) > each:
                 self.text(f"and {len(group) - each:,} more like these")
@@ -143,12 +139,9 @@ class Page:
 
         groups: (N,) what decides the colours; by default see `mapping.label_groups`.
         """
-        groups = label_groups(map.labels) if groups is None else list(groups)
-        if len(groups) != len(map):
-            raise QueryError(f"{len(groups)} groups do not fit a map of {len(map)} pictures")
-        colour_of = colours(groups)
+        frames, colour_of = group_frames(map, groups)
         side = int(min(80, max(8, (MAP_PIXELS / (map.columns * map.rows)) ** 0.5)))
-        sheet = map_sheet(collection, map, [colour_of.get(group, OTHER) for group in groups], side)
+        sheet = map_sheet(collection, map, frames, side)
         names = [""] * (map.columns * map.rows)
         for id, (column, row) in zip(map.ids, map.cells, strict=True):
             names[row * map.columns + column] = one_line(id)
@@ -237,12 +230,6 @@ def _cell(value: object, digits: int) -> str:
     if isinstance(value, (float, np.floating)):
         return f"{value:,.{digits}f}"
     return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else _text(value)
-
-
-def _caption(row) -> str:
-    """Rank, name, and distance or score of a neighbour."""
-    value = number(row.distance) if hasattr(row, "distance") else f"score {number(row.score)}"
-    return f"{row.rank}  {short_name(row.id)}\n{value}"
 
 
 def _tile(image: Image.Image | None, caption: str, alt: str, kind: str = "") -> str:

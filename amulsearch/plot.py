@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
-from .captions import number, short_name, wrapped
+from .captions import neighbour_caption, number, short_name, wrapped
 from .collection import Collection
 from .errors import QueryError
 from .explain_plot import heat_maps, votes
@@ -122,7 +122,7 @@ def ranked(collection: Collection, neighbours: pd.DataFrame, *, columns: int = 6
 
     neighbours: a table as `concept`, `fuse` or `Index.query` give it.
     """
-    captions = {row.id: _caption(row) for row in neighbours.itertuples()}
+    captions = {row.id: neighbour_caption(row) for row in neighbours.itertuples()}
     return contact_sheet(collection, neighbours["id"], columns=columns, captions=captions, title=title)
 
 
@@ -181,7 +181,7 @@ def _grid(collection, queries, columns, *, rows: bool = True, title: str | None 
         labelled |= label is not None
         for cell, row in zip(cells[1:], table.itertuples(), strict=False):
             frame = SAME if label is not None and row.label == label else OTHER
-            tile(cell, collection.open(row.id), _caption(row), frame)
+            tile(cell, collection.open(row.id), neighbour_caption(row), frame)
     if labelled:
         figure.text(0.995, 0.003, "blue frame: the query's label", ha="right", va="bottom", fontsize=6.5, color=SAME)
     return figure
@@ -189,9 +189,3 @@ def _grid(collection, queries, columns, *, rows: bool = True, title: str | None 
 
 def _query_caption(name: str) -> str:
     return f"query\n{short_name(name)}" if name else "query"
-
-
-def _caption(row) -> str:
-    """Rank, name, and distance or score of a neighbour."""
-    value = number(row.distance) if hasattr(row, "distance") else f"score {number(row.score)}"
-    return f"{row.rank}  {short_name(row.id)}\n{value}"

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .collection import Collection, plain_text
+from .collection import COLUMNS, TEXTS, Collection, plain_text
 from .errors import AmulsearchError, QueryError
 from .feature_file import MemoryRows
 from .optional import library
@@ -118,7 +118,7 @@ class _Actor:
         from .extraction import Run
 
         models, layers, *_ = self.work
-        table = plain_text(pd.DataFrame(json.loads(batch["table"][0])), ["id", "label", "format", "digest"])
+        table = plain_text(pd.DataFrame(json.loads(batch["table"][0])), TEXTS)
         part = replace(self.collection, table=table)
         keys = list(zip(part.ids, table["digest"], strict=True))
         rows = {(model.name, layer): MemoryRows() for model in models for layer in layers}
@@ -141,7 +141,7 @@ class _Actor:
 def _blocks(run: Run, size: int) -> Iterator[dict[str, str]]:
     """Rows of the collection's table, as JSON: all that an actor needs to know of its pictures."""
     row = {id: place for place, id in enumerate(run.collection.ids)}
-    table = run.collection.table[["id", "label", "width", "height", "format", "frames", "bytes", "digest"]]
+    table = run.collection.table[COLUMNS]
     wanted = [row[id] for id, _ in run.wanted]
     for start in range(0, len(wanted), size):
         yield {"table": json.dumps(table.iloc[wanted[start : start + size]].to_dict("list"))}

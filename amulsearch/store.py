@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from .collection import Collection, plain_text
+from .collection import TEXTS, Collection, plain_text
 from .errors import StoreError
 from .feature_file import FORMAT, OLDER, REMEDY, FeatureFile
 from .features import Features, content_of
@@ -96,7 +96,7 @@ class Store:
     def collection(self) -> Collection:
         """The collection as it was when last kept."""
         kept = dict(self._state["collection"])
-        table = plain_text(pd.DataFrame(kept.pop("table")), ["id", "label", "format", "digest"])
+        table = plain_text(pd.DataFrame(kept.pop("table")), TEXTS)
         for id in table["id"]:
             if id.startswith("/") or "\0" in id or ".." in id.split("/"):
                 raise StoreError(

@@ -78,23 +78,22 @@ class Batches:
     def __init__(self, relevance: Relevance, rows: np.ndarray, course: Course):
         self.relevance, self.rows, self.course = relevance, rows, course
         self.rng = np.random.default_rng(course.seed + 1)
-        some = []
-        for start in range(0, len(rows), 256):
-            block = rows[start : start + 256]
-            alike = relevance.grades(block)[:, rows] > 0
-            some.append((alike & (block[:, None] != rows)).any(axis=1))
+        some = [self._alike(rows[start : start + 256]).any(axis=1) for start in range(0, len(rows), 256)]
         self.anchors = rows[np.concatenate(some)] if some else rows
         if len(self.anchors) < 4:
             raise QueryError("too few pictures are relevant to another one: there is nothing to learn from")
+
+    def _alike(self, anchors: np.ndarray) -> np.ndarray:
+        """Which others of the rows to learn from are relevant to each of these, (B, R) bool."""
+        return (self.relevance.grades(anchors)[:, self.rows] > 0) & (anchors[:, None] != self.rows)
 
     def pairs(self, most: int):
         """Rows (P,) and as many (P,) that are relevant to them, up to `most` for each picture, drawn at random."""
         rng = np.random.default_rng(self.course.seed)
         for start in range(0, len(self.anchors), 256):
             anchors = self.anchors[start : start + 256]
-            grades = self.relevance.grades(anchors)[:, self.rows] > 0
-            grades &= anchors[:, None] != self.rows
-            drawn = grades * rng.random(grades.shape, dtype=np.float32)
+            alike = self._alike(anchors)
+            drawn = alike * rng.random(alike.shape, dtype=np.float32)
             few = np.argsort(-drawn, axis=1)[:, :most]
             place, at = np.nonzero(np.take_along_axis(drawn, few, axis=1) > 0)
             yield anchors[place], self.rows[few[place, at]]
@@ -110,9 +109,8 @@ class Batches:
             anchors = order[start : start + half]
             if len(anchors) < 2:
                 return
-            grades = self.relevance.grades(anchors)[:, self.rows] > 0
-            grades &= anchors[:, None] != self.rows
-            drawn = np.argmax(grades * self.rng.random(grades.shape, dtype=np.float32), axis=1)
+            others = self._alike(anchors)
+            drawn = np.argmax(others * self.rng.random(others.shape, dtype=np.float32), axis=1)
             batch = np.concatenate([anchors, self.rows[drawn]])
             alike = (self.relevance.grades(batch)[:, batch] > 0) | (batch[:, None] == batch)
             np.fill_diagonal(alike, False)
