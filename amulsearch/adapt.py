@@ -15,13 +15,13 @@ from .features import Features
 from .relevance import Relevance
 from .search import check_whole
 from .training import Batches, Course, part, split, train
-from .transforms import Transform, learned_from, same_pictures, unit
+from .transforms import Linear, learned_from, same_pictures, unit
 
 ALIKE = 8
 """How many others that are alike are compared with a picture for the start of a head."""
 
 
-class Head(Transform):
+class Head(Linear):
     """A linear map of vectors scaled to length 1, less their mean, scaled to length 1 again.
 
     It starts as a whitening that is learned from the pictures that are alike: directions in which they differ count
@@ -112,13 +112,6 @@ class Head(Transform):
 
     def __str__(self) -> str:
         return f"head {self.settings['width']} by {self.settings['taught_by']}"
-
-    @property
-    def width(self) -> int:
-        return len(self.arrays["mean"])
-
-    def _apply(self, vectors: np.ndarray) -> np.ndarray:
-        return unit((unit(vectors) - self.arrays["mean"]) @ self.arrays["axes"].T)
 
 
 def _whitening(vectors: np.ndarray, batches: Batches, settings: dict) -> np.ndarray:

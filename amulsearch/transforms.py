@@ -77,7 +77,18 @@ class Transform:
         return vectors
 
 
-class PCA(Transform):
+class Linear(Transform):
+    """A linear map, `axes` (W, D), of vectors scaled to length 1, less their `mean` (D,), scaled to length 1 again."""
+
+    @property
+    def width(self) -> int:
+        return len(self.arrays["mean"])
+
+    def _apply(self, vectors: np.ndarray) -> np.ndarray:
+        return unit((unit(vectors) - self.arrays["mean"]) @ self.arrays["axes"].T)
+
+
+class PCA(Linear):
     """Principal components of vectors scaled to length 1, whitened in part, and scaled to length 1 again."""
 
     kind = "pca"
@@ -117,13 +128,6 @@ class PCA(Transform):
     def __str__(self) -> str:
         whitened = f" whitened {self.settings['whiten']:g}" if self.settings["whiten"] else ""
         return f"PCA {self.settings['width']}{whitened}"
-
-    @property
-    def width(self) -> int:
-        return len(self.arrays["mean"])
-
-    def _apply(self, vectors: np.ndarray) -> np.ndarray:
-        return unit((unit(vectors) - self.arrays["mean"]) @ self.arrays["axes"].T)
 
 
 class Expansion(Transform):

@@ -4,6 +4,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import amulsearch as am
@@ -37,6 +38,18 @@ def bundled_features(cartoons, store) -> am.FeatureSet:
         names = [name for name, layers in am.BEST.layers.items() if layers == inner]
         features |= am.extract(cartoons, names, ["logits", "penultimate", *inner], store=store, progress=False)
     return am.FeatureSet(cartoons, features, extracted=0)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    """600 vectors of 24 numbers drawn at random."""
+    return np.random.default_rng(1).standard_normal((600, 24)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def ids(vectors) -> list[str]:
+    """An id for each of `vectors`."""
+    return [f"folder/{row:04}.png" for row in range(len(vectors))]
 
 
 @pytest.fixture(scope="session")

@@ -5,22 +5,11 @@ import subprocess
 import sys
 
 import annoy
-import numpy as np
 import pytest
 
 from amulsearch import AnnoyIndex, QueryError, StoreError
 
 N, D = 600, 24
-
-
-@pytest.fixture(scope="module")
-def vectors():
-    return np.random.default_rng(1).standard_normal((N, D)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def ids():
-    return [f"folder/{row:04}.png" for row in range(N)]
 
 
 def test_short_answers_are_asked_again(vectors, ids):

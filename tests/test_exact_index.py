@@ -8,16 +8,6 @@ from amulsearch import ExactIndex, QueryError
 N, D = 600, 24
 
 
-@pytest.fixture(scope="module")
-def vectors():
-    return np.random.default_rng(1).standard_normal((N, D)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def ids():
-    return [f"folder/{row:04}.png" for row in range(N)]
-
-
 @pytest.mark.parametrize("metric", ["angular", "euclidean", "manhattan"])
 @pytest.mark.parametrize("k", [1, 10, N - 1])
 def test_all_neighbours_are_what_query_says_of_each(metric, k, vectors, ids):

@@ -39,16 +39,6 @@ WEAK = {
 """Parameters of `build` and an effort with which much is missed."""
 
 
-@pytest.fixture(scope="module")
-def vectors():
-    return np.random.default_rng(1).standard_normal((N, D)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def ids():
-    return [f"folder/{row:04}.png" for row in range(N)]
-
-
 def most(kind):
     """The option with which nothing is missed."""
     return {kind.effort: MOST[kind.effort]} if kind.effort else {}
