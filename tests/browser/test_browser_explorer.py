@@ -11,7 +11,7 @@ import amulsearch as am
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
-JUPYTER = ("--IdentityProvider.token=", "--allow-root")
+JUPYTER = ("--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser")
 FIRST = "animals/bugs/damselfly_leigh_purdie_r.webp"
 
 
@@ -47,31 +47,16 @@ def indexes(bundled_features):
 
 
 def run_all(page):
-    """Run all cells. A page that does not know its kernel yet asks for one, and runs nothing: then once more."""
-    page.wait_for_function(
+    """Run all cells, once the page knows its kernel; the menu before that asks for one, or does nothing."""
+    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext", timeout=120_000)
+    page.evaluate(
         """async () => {
-            const [kernel] = await (await fetch("/api/kernels")).json();
-            return kernel?.connections && kernel.execution_state === "idle";
-        }""",
-        polling=300,
-        timeout=120_000,
+            const { shell, commands } = jupyterapp;
+            await shell.currentWidget.context.ready;
+            await shell.currentWidget.sessionContext.ready;
+            commands.execute("notebook:run-all-cells");
+        }"""
     )
-    for _ in range(5):
-        if page.locator(".jp-Dialog").count():
-            page.locator(".jp-Dialog .jp-mod-accept").click()
-            page.wait_for_timeout(1000)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        begun = page.wait_for_function(
-            """() => {
-                const prompts = [...document.querySelectorAll(".jp-InputPrompt")];
-                if (document.querySelector(".jp-Dialog")) return "no";
-                return prompts.some((one) => /[*0-9]/.test(one.textContent)) && "yes";
-            }""",
-            timeout=60_000,
-        )
-        if begun.json_value() == "yes":
-            break
     settled(page)
 
 
