@@ -5,9 +5,14 @@ torch, torchvision and timm are imported inside the functions: the table of mode
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
-from functools import partial
+import sys
+import types
+from contextlib import contextmanager
+from functools import lru_cache, partial, wraps
+from pathlib import Path
 
 import numpy as np
 
@@ -17,21 +22,81 @@ from .record import Model
 from .weights import Downloaded, HuggingFace
 
 
-def build_torchvision(name: str):
-    from .networks import import_torchvision
+@lru_cache(maxsize=1)
+def import_torchvision():
+    """torchvision, also beside a build of torch that its compiled part was not made for.
 
+    Then `import torchvision` stops with "operator torchvision::nms does not exist", though networks, weights and
+    transforms need none of its operators; declaring the two it looks for lets the rest work.
+    """
+    import torch
+
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None:
+        raise ModelError("the networks need the package torchvision: pip install torchvision")
+    compiled = [path for path in Path(spec.origin).parent.glob("_C*") if path.suffix in (".so", ".pyd")]
+    try:
+        torch.ops.load_library(str(compiled[0]))
+    except (IndexError, OSError):
+        library = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import_torchvision.library = library  # declarations last as long as this object
+    with compiler_when_called():
+        return importlib.import_module("torchvision")
+
+
+@lru_cache(maxsize=1)
+def import_timm():
+    """timm, which needs torchvision."""
+    import_torchvision()
+    if importlib.util.find_spec("timm") is None:
+        raise ModelError("networks of timm need the package timm: pip install timm")
+    with compiler_when_called():
+        return importlib.import_module("timm")
+
+
+@contextmanager
+def compiler_when_called():
+    """Within, what asks for torch's compiler while it is imported gets it when it is called.
+
+    torchvision asks for it in `roi_align` and timm in `naflexvit`, which no network here comes by, and the compiler
+    is most of the seconds that their import takes.
+    """
+    import torch
+
+    disable, name = torch.compiler.disable, "torch._dynamo.utils"
+
+    def disabled(function=None, *more, **options):
+        if function is None:
+            return disable(function, *more, **options)
+
+        @wraps(function)
+        def call(*arguments, **named):
+            return disable(function, *more, **options)(*arguments, **named)
+
+        return call
+
+    stand_in = types.ModuleType(name)
+    stand_in.is_compile_supported = lambda device: importlib.import_module(name).is_compile_supported(device)
+    torch.compiler.disable = disabled
+    here = sys.modules.setdefault(name, stand_in)
+    try:
+        yield
+    finally:
+        torch.compiler.disable = disable
+        if here is stand_in:
+            del sys.modules[name]
+
+
+def build_torchvision(name: str):
     # These two take their own normalisation from ImageNet's, as torchvision does for its weights.
     special = {"transform_input": True, "init_weights": False} if name in ("inception_v3", "googlenet") else {}
     return import_torchvision().models.get_model(name, weights=None, **special)
 
 
 def build_timm(name: str):
-    from .networks import import_torchvision
-
-    import_torchvision()  # timm imports it
-    import timm
-
-    return timm.create_model(name, pretrained=False)
+    return import_timm().create_model(name, pretrained=False)
 
 
 def denselayer_names(state: dict, own: dict) -> dict:
@@ -65,8 +130,6 @@ def keras_squeezenet(state: dict, own: dict) -> dict:
 
 
 def torchvision_record(name: str) -> Model | None:
-    from .networks import import_torchvision
-
     models = import_torchvision().models
     architecture, _, tag = name.partition(".")
     if architecture not in models.list_models(module=models):
@@ -99,13 +162,7 @@ def torchvision_record(name: str) -> Model | None:
 
 
 def timm_record(name: str) -> Model | None:
-    from .networks import import_torchvision
-
-    if importlib.util.find_spec("timm") is None:
-        raise ModelError("networks of timm need the package timm: pip install timm")
-    import_torchvision()
-    import timm
-
+    timm = import_timm()
     if name.partition(".")[0] not in timm.list_models():
         return None
     try:

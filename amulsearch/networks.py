@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
 from . import models
+from .architectures import import_torchvision
 from .decoding import Decoded
 from .errors import ModelError
 from .record import Model
@@ -23,27 +21,6 @@ from .weights import OwnFile
 POOLINGS = ("mean", "gem")
 GEM_P = 3.0
 """The exponent of generalised-mean pooling (Radenovic, Tolias & Chum 2018, "Fine-tuning CNN image retrieval")."""
-
-
-@lru_cache(maxsize=1)
-def import_torchvision():
-    """torchvision, also beside a build of torch that its compiled part was not made for.
-
-    Then `import torchvision` stops with "operator torchvision::nms does not exist", though networks, weights and
-    transforms need none of its operators; declaring the two it looks for lets the rest work.
-    """
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None:
-        raise ModelError("the networks need the package torchvision: pip install torchvision")
-    compiled = [path for path in Path(spec.origin).parent.glob("_C*") if path.suffix in (".so", ".pyd")]
-    try:
-        torch.ops.load_library(str(compiled[0]))
-    except (IndexError, OSError):
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import_torchvision.library = library  # declarations last as long as this object
-    return importlib.import_module("torchvision")
 
 
 @lru_cache(maxsize=1)

@@ -121,6 +121,23 @@ def test_import_is_light():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_compiler_is_imported_when_it_is_called():
+    """It is most of the seconds that torchvision and timm take; what they took from it works all the same."""
+    program = """if True:
+        import sys
+        import torch
+        real = torch.compiler.disable
+        import amulsearch as am
+        am.networks.load(am.models.get("tf_efficientnet_lite0"))
+        print("torch._dynamo" in sys.modules)
+        compiles = sys.modules["torchvision.ops.roi_align"].is_compile_supported("cpu")
+        print(torch.compiler.disable is real, compiles is torch._dynamo.utils.is_compile_supported("cpu"))
+        print(sys.modules["timm.layers.typing"].disable_compiler(max)(3, 4))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True", "4"]
+
+
 # The layers
 
 
