@@ -12,6 +12,11 @@ import amulsearch as am
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """The longest test first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_run.py")
+
+
 @pytest.fixture(scope="session")
 def openclipart() -> Path:
     """The folder of the bundled cartoons."""
