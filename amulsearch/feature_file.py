@@ -124,10 +124,14 @@ class FeatureFile:
 
         A memory map where the rows begin in this order, as `tidy` leaves them.
         """
-        order, vectors = [self.rows[key] for key in keys], self._vectors()
-        vectors = vectors[: len(order)] if order == list(range(len(order))) else vectors[order]
+        vectors = self._vectors()
+        vectors = vectors[: len(keys)] if self._begins(keys) else vectors[[self.rows[key] for key in keys]]
         vectors.flags.writeable = False
         return vectors
+
+    def _begins(self, keys: Sequence[Key]) -> bool:
+        """Whether the rows begin with these pictures in this order."""
+        return all(self.rows[key] == row for row, key in enumerate(keys))
 
     def _vectors(self) -> np.memmap:
         """All rows, (N, D) float32."""
@@ -169,7 +173,7 @@ class FeatureFile:
 
     def tidy(self, keys: Sequence[Key]) -> None:
         """Bring the rows into this order, with nothing between, and delete what else lies in the folder."""
-        if [self.rows[key] for key in keys] != list(range(len(self._sums))):
+        if len(keys) != len(self._sums) or not self._begins(keys):
             self._rewrite(keys)
         for path in self.leftovers():
             with suppress(OSError):
@@ -182,21 +186,24 @@ class FeatureFile:
 
     def _rewrite(self, keys: Sequence[Key]) -> None:
         order = [self.rows[key] for key in keys]
-        vectors, sums = self._vectors(), [self._sums[row] for row in order]
+        vectors, sums, size = self._vectors(), [self._sums[row] for row in order], 0
         old, self.meta = self.meta, {**self.meta, "generation": self.meta["generation"] + 1}
-        lines = _as_lines(keys, sums)
         try:
-            with replacing(self.vectors_path, self.rows_path) as (new_vectors, new_rows):
-                with new_vectors.open("wb") as file:
-                    for start in range(0, len(order), 4096):
-                        file.write(vectors[order[start : start + 4096]].tobytes())
-                new_rows.write_bytes(lines)
+            with (
+                replacing(self.vectors_path, self.rows_path) as (new_vectors, new_rows),
+                new_vectors.open("wb") as file,
+                new_rows.open("wb") as lines,
+            ):
+                for start in range(0, len(order), 4096):
+                    part = slice(start, start + 4096)
+                    file.write(vectors[order[part]].tobytes())
+                    size += lines.write(_as_lines(keys[part], sums[part]))
             write_json(self.folder / "meta.json", self.meta)
         except BaseException:
             self.meta = old
             raise
         self.rows = {key: row for row, key in enumerate(keys)}
-        self._sums, self._bytes = sums, len(lines)
+        self._sums, self._bytes = sums, size
 
 
 class MemoryRows:

@@ -72,11 +72,14 @@ def write_at(path: Path, end: int, data: bytes) -> None:
 
 
 def write_sealed(path: Path, content: dict) -> None:
-    """Write a JSON object whose first member is the SHA-256 of what follows it, piece by piece: a table can be long."""
+    """Write a JSON object whose first member is the SHA-256 of what follows it; a table in it as its columns.
+
+    Piece by piece: a table can be long, and none of its columns is a list before its turn.
+    """
     digest = hashlib.sha256()
     with path.open("wb") as file:
         file.write(_seal("0" * 64))
-        pieces = json.JSONEncoder(ensure_ascii=False).iterencode(content)
+        pieces = json.JSONEncoder(ensure_ascii=False, default=_columns).iterencode(content)
         next(pieces)  # the opening brace, which is in the seal
         while text := "".join(islice(pieces, 10_000)):
             # A name that is not valid UTF-8 becomes \udcXX, which JSON reads back as it was.
@@ -85,6 +88,10 @@ def write_sealed(path: Path, content: dict) -> None:
             file.write(data)
         file.seek(0)
         file.write(_seal(digest.hexdigest()))
+
+
+def _columns(part) -> dict | list:
+    return part.tolist() if hasattr(part, "tolist") else dict(part.items())
 
 
 def _seal(digest: str) -> bytes:

@@ -86,8 +86,8 @@ class Store:
         """
         self._state["collection"] = {
             "folder": str(collection.folder),
-            "table": collection.table.to_dict("list"),
-            "rejected": collection.rejected.to_dict("list"),
+            "table": collection.table,
+            "rejected": collection.rejected,
             **{name: getattr(collection, name) for name in ("passed_over", "frame", "background", "max_pixels")},
         }
         self._state["current"] |= {f"{made_by['model']} {made_by['layer']}": made_by for made_by in current}
@@ -96,13 +96,13 @@ class Store:
     def collection(self) -> Collection:
         """The collection as it was when last kept."""
         kept = dict(self._state["collection"])
-        table = plain_text(pd.DataFrame(kept.pop("table")), TEXTS)
+        table = plain_text(pd.DataFrame(kept.pop("table"), copy=True), TEXTS)
         for id in table["id"]:
             if id.startswith("/") or "\0" in id or ".." in id.split("/"):
                 raise StoreError(
                     f"{self.folder} names {id!r}, outside of its folder of pictures: do not use this store"
                 )
-        rejected = plain_text(pd.DataFrame(kept.pop("rejected")))
+        rejected = plain_text(pd.DataFrame(kept.pop("rejected"), copy=True))
         return Collection(Path(kept.pop("folder")), table, rejected, **kept)
 
     def feature_file(self, fingerprint: dict) -> FeatureFile:

@@ -327,16 +327,16 @@ SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
 
 
 def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
-    """AMULSEARCH_KILLS says how often (by default three times) the run is cut off."""
+    """AMULSEARCH_KILLS says how often (by default three times) the run is cut off; above, it is of more pictures."""
     pytest.importorskip("openvino")  # one engine for all runs
     folder, store, undisturbed = tmp_path / "cartoons", tmp_path / "store", tmp_path / "undisturbed"
-    for id in cartoons.ids[:150]:
+    numbers = [SIGNALS[place % 3] for place in range(int(os.environ.get("AMULSEARCH_KILLS", "3")))]
+    for id in cartoons.ids[: 150 if len(numbers) < 10 else 1500]:
         (folder / id).parent.mkdir(parents=True, exist_ok=True)
         os.link(cartoons.path(id), folder / id)
     start = time.monotonic()
     subprocess.run(command(folder, undisturbed), check=True, capture_output=True)
     duration = time.monotonic() - start
-    numbers = [SIGNALS[place % 3] for place in range(int(os.environ.get("AMULSEARCH_KILLS", "3")))]
     found = collections.Counter()
     for number, moment in zip(numbers, np.random.default_rng(0).uniform(0, 0.6, len(numbers)) * duration, strict=True):
         (store / "lock").unlink(missing_ok=True)
@@ -348,7 +348,7 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
             time.sleep(moment)
             run.send_signal(number)
             said = run.communicate()[1].strip()
-        assert run.returncode in (0, -number if number == signal.SIGKILL else 128 + number), said
+        assert run.returncode in (0, -number, 128 + number), said
         if run.returncode > 0:
             assert said.splitlines()[-1].startswith("amulsearch: interrupted") and "Traceback" not in said
         until = time.monotonic() + 5
@@ -362,6 +362,8 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
             assert all(any(words in finding for words in UNFINISHED) for finding in am.check(store)["finding"])
             if state == "done":
                 shutil.rmtree(store)  # begin again
+        # SIGKILL alone ends it at once, others where all was done and Python itself was ending.
+        assert run.returncode >= 0 or number == signal.SIGKILL or state == "done"
         found[f"{run.returncode:4} {state}"] += 1
     print("\n".join(f"{count:4} times: {state}" for state, count in sorted(found.items())))
     assert main(command(folder, store)[3:]) == 0

@@ -20,9 +20,8 @@ def features(cartoons, bundled_features, store):
     for name, stages in STAGES.items():
         layers = [f"{stage}:{pooling}" for stage in stages for pooling in ("mean", "gem")]
         found |= am.extract(cartoons, name, [*layers, "penultimate", "logits"], store=store, progress=False)
-    for view in ("320", "mirror"):
-        found |= am.extract(cartoons, f"{SQUEEZENET}@{view}", "last:gem", store=store, progress=False)
-    return found
+    views = [f"{SQUEEZENET}@{view}" for view in ("320", "mirror")]
+    return found | am.extract(cartoons, views, "last:gem", store=store, progress=False)
 
 
 @pytest.fixture(scope="module")
