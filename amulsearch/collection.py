@@ -214,6 +214,8 @@ def collected(
         row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
         for name, values in columns.items():
             values.append(row[name])
+    for name in TEXTS:  # as pandas' own strings they would be copied, what is kept once as well
+        columns[name] = pd.Series(columns[name], dtype=object)
     table = plain_text(pd.DataFrame(columns), TEXTS)
     rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
     if table.empty:
