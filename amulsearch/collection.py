@@ -214,9 +214,7 @@ def collected(
         row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
         for name, values in columns.items():
             values.append(row[name])
-    for name in TEXTS:  # as pandas' own strings they would be copied, what is kept once as well
-        columns[name] = pd.Series(columns[name], dtype=object)
-    table = plain_text(pd.DataFrame(columns), TEXTS)
+    table = plain_text(columns, TEXTS)
     rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
     if table.empty:
         raise AmulsearchError(
@@ -227,12 +225,16 @@ def collected(
     return Collection(folder.resolve(), table, rejected, passed_over, **opening)
 
 
-def plain_text(table: pd.DataFrame, columns=("id", "reason")) -> pd.DataFrame:
-    """The table with plain Python strings and None in these columns: pandas' own string type turns None into NaN."""
-    for column in columns:
-        values = [None if pd.isna(value) else str(value) for value in table[column]]
-        table[column] = pd.Series(values, dtype=object, index=table.index)
-    return table
+def plain_text(columns: Mapping[str, list] | pd.DataFrame, texts=("id", "reason")) -> pd.DataFrame:
+    """A table of these columns, with plain Python strings and None in those that are texts.
+
+    pandas' own string type would turn None into NaN, and copy each string, what many rows share as well.
+    """
+    plain = dict(columns.items())
+    for name in texts:
+        values = [None if pd.isna(value) else str(value) for value in columns[name]]
+        plain[name] = pd.Series(values, dtype=object)
+    return pd.DataFrame(plain)
 
 
 def _labeller(labels) -> Callable[[str], str | None]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from tqdm.auto import tqdm
 
 from .collection import COLUMNS, TEXTS, Collection, plain_text
@@ -118,7 +117,7 @@ class _Actor:
         from .extraction import Run
 
         models, layers, *_ = self.work
-        table = plain_text(pd.DataFrame(json.loads(batch["table"][0])), TEXTS)
+        table = plain_text(json.loads(batch["table"][0]), TEXTS)
         part = replace(self.collection, table=table)
         keys = list(zip(part.ids, table["digest"], strict=True))
         rows = {(model.name, layer): MemoryRows() for model in models for layer in layers}

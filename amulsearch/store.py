@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-import pandas as pd
-
 from .collection import TEXTS, Collection, plain_text
 from .errors import StoreError
 from .feature_file import FORMAT, OLDER, REMEDY, FeatureFile
@@ -96,13 +94,13 @@ class Store:
     def collection(self) -> Collection:
         """The collection as it was when last kept."""
         kept = dict(self._state["collection"])
-        table = plain_text(pd.DataFrame(kept.pop("table"), copy=True), TEXTS)
+        table = plain_text(kept.pop("table"), TEXTS)
         for id in table["id"]:
             if id.startswith("/") or "\0" in id or ".." in id.split("/"):
                 raise StoreError(
                     f"{self.folder} names {id!r}, outside of its folder of pictures: do not use this store"
                 )
-        rejected = plain_text(pd.DataFrame(kept.pop("rejected"), copy=True))
+        rejected = plain_text(kept.pop("rejected"))
         return Collection(Path(kept.pop("folder")), table, rejected, **kept)
 
     def feature_file(self, fingerprint: dict) -> FeatureFile:
