@@ -25,12 +25,10 @@ import threading
 from contextlib import suppress
 
 from . import commands
-from .captions import one_line
-from .checkpoints import first_line
-from .ensemble import METHODS
-from .errors import AmulsearchError
-from .preprocess import FRAMINGS
-from .presets import PRESETS
+from .errors import AmulsearchError, first_line, one_line
+from .features import PRESETS
+from .measure import METHODS
+from .models import FRAMINGS
 
 
 class _Interrupted(KeyboardInterrupt):

@@ -11,22 +11,14 @@ import numpy as np
 import pandas as pd
 
 from . import models
-from .annoy_index import AnnoyIndex
-from .captions import one_line
-from .check import check
-from .collection import Collection
-from .ensemble import fuse
-from .errors import AmulsearchError, QueryError, StoreError
-from .evaluation import evaluate
-from .extraction import extract
-from .features import Features
-from .judgements import Judgements
-from .pictures import open_image
-from .presets import PRESETS
-from .relevance import Relevance
-from .report import write_report
-from .search import check_k, query_all
+from .errors import AmulsearchError, QueryError, StoreError, check_k, one_line
+from .features import PRESETS, Features, FeatureSet, extract
+from .index import AnnoyIndex, query_all
+from .index import check_store as verify
+from .intake import Collection, open_image
+from .measure import Judgements, Relevance, evaluate, fuse
 from .store import Store
+from .views import write_report
 
 DEPTH = 100
 """How many neighbours of each model are fused; for "vote" its own default of 10."""
@@ -97,7 +89,7 @@ def query_store(options: Namespace) -> None:
         fused = fuse(query_all(indexes, query, depth), options.fuse, k=k)
         lists, tables = {f"{options.fuse} of {len(indexes)}": fused}, [fused]
     if options.grid:
-        from . import plot
+        from .views import plot
 
         figure = plot.model_grid(collection, query, lists)
         try:
@@ -127,7 +119,7 @@ def evaluate_store(options: Namespace) -> None:
         vectors = np.stack([index.vector(id) for id in index.ids])
         found = {(options.preset, index.fingerprint["layer"]): Features(vectors, index.ids)}
     else:
-        found = store.features()
+        found = FeatureSet.open(store)
     for (model, layer), features in found.items():
         result = evaluate(features, relevance)
         low, high = result.interval("AP")
@@ -199,7 +191,7 @@ def _as_query(query: str, collection: Collection):
 
 def check_store(options: Namespace) -> int:
     """Print what is wrong with a store, a line each; 1 where anything is."""
-    findings = check(options.store, repair=options.repair)
+    findings = verify(options.store, repair=options.repair)
     for finding in findings.itertuples():
         print(one_line(f"{finding.part}: {finding.finding}: {finding.remedy}"))
     if findings.empty:

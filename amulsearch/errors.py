@@ -1,4 +1,13 @@
-"""The errors a person can meet. Each message says what happened, to what, and what to do about it."""
+"""The errors a person can meet, and the checks of arguments that raise them.
+
+Each message says in one sentence what happened, to what, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import numbers
+from types import ModuleType
 
 
 class AmulsearchError(Exception):
@@ -21,5 +30,47 @@ class OtherFormatError(StoreError):
     """A store or an index that another version of amulsearch wrote in a format of its own."""
 
 
-class QueryError(AmulsearchError):
+class QueryError(AmulsearchError, ValueError):
     """A query, a parameter or a list of neighbours that cannot be used."""
+
+
+class MissingKeyError(QueryError, KeyError):
+    """An id, a layer or a name that is not there; the message names what is."""
+
+    __str__ = Exception.__str__  # that of KeyError would put the message in quotation marks
+
+
+def check_integer(name: str, value: object, least: int = 1) -> int:
+    """`value` as an int of at least `least`; QueryError otherwise. A float such as 5.0 counts as an integer."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or value % 1 != 0 or value < least:
+        raise QueryError(f"{name} must be an integer of at least {least}, not {value!r}")
+    return int(value)
+
+
+def check_k(k: object, most: int, what: str = "pictures to choose from") -> int:
+    """`k` as an int from 1 to `most`; QueryError otherwise."""
+    k = check_integer("k", k)
+    if k > most:
+        raise QueryError(f"k={k} is more than the {most} {what}")
+    return k
+
+
+def import_optional(name: str, package: str) -> ModuleType:
+    """A module by its name; AmulsearchError where the package that provides it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise AmulsearchError(f"{name} is not installed: pip install {package}") from None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or the name of its class where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def one_line(text: object) -> str:
+    """Text with line breaks and other control characters shown as escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))

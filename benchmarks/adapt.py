@@ -51,10 +51,12 @@ def run(options, folder: Path) -> None:
     relevance = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
     keywords = pd.read_csv(DATA.parent / "openclipart.csv", keep_default_na=False).set_index("id")["keywords"]
     shared = am.Relevance.from_keywords(cartoons.ids, keywords.to_dict(), at_least=2, most=0.1)
-    views = am.Head.from_views(frozen, list(seen.values()), course=am.Course(batch=512, epochs=12, patience=3))
+    views = am.learning.Head.from_views(
+        frozen, list(seen.values()), config=am.learning.TrainingConfig(batch_size=512, epochs=12, patience=3)
+    )
     unlabelled = {
         "frozen": frozen,
-        "PCA": am.PCA.fit(frozen, 512, whiten=0.5)(frozen),
+        "PCA": am.transforms.PCA.fit(frozen, 512, whiten=0.5)(frozen),
         "head by views": views(frozen),
     }
     print(f"views: stopped after epoch {views.settings['stopped']}", flush=True)
@@ -66,10 +68,10 @@ def run(options, folder: Path) -> None:
             **unlabelled,
             "head by labels": learned(frozen, relevance, teach),
             "head by keywords": learned(frozen, shared, teach),
-            "head by triplets": learned(frozen, shared, teach, am.Course(loss="triplet")),
+            "head by triplets": learned(frozen, shared, teach, am.learning.TrainingConfig(loss="triplet")),
         }
         if options.blocks:
-            tuned = am.tune_network(cartoons, options.network, folder / f"tuned-{seed}", relevance, ids=teach)
+            tuned = am.learning.fine_tune(cartoons, options.network, folder / f"tuned-{seed}", relevance, ids=teach)
             systems["last block by labels"] = am.extract(cartoons, tuned, "penultimate")[tuned.name, "penultimate"]
         for name, system in systems.items():
             found.append((seed, name, "all", am.evaluate(system, relevance, queries=asked)))
@@ -94,12 +96,12 @@ def halves(cartoons: am.Collection, seed: int) -> tuple[list[str], list[str]]:
     return [id for id, label in pairs if label in half], [id for id, label in pairs if label not in half]
 
 
-def learned(frozen: am.Features, relevance: am.Relevance, teach: list[str], course=None) -> am.Features:
+def learned(frozen: am.Features, relevance: am.Relevance, teach: list[str], config=None) -> am.Features:
     """By the head whose best measure on its own part held back is greatest."""
-    how = {"ids": teach, "course": course, "progress": False}
-    heads = [am.Head.fit(frozen, relevance, whiten=whiten, **how) for whiten in WHITENINGS]
+    how = {"ids": teach, "config": config, "progress": False}
+    heads = [am.learning.Head.fit(frozen, relevance, whiten=whiten, **how) for whiten in WHITENINGS]
     print([(head.settings["whiten"], head.settings["stopped"]) for head in heads])
-    return max(heads, key=lambda head: max(row["held back"] for row in head.history))(frozen)
+    return max(heads, key=lambda head: max(row["validation mAP"] for row in head.history))(frozen)
 
 
 def report(found: list) -> None:

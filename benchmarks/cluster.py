@@ -44,7 +44,7 @@ def main() -> None:
             if kill:
                 watch = (store, options.pictures // 5, cluster, second, killed)
                 threading.Thread(target=kill_node, args=watch, daemon=True).start()
-            made, seconds = extracted(collection, options.model, store, am.RayRunner())
+            made, seconds = extracted(collection, options.model, store, am.features.RayRunner())
             told = f", a node killed after {killed[0]:,} pictures" if killed else ""
             print(f"two nodes{told}: {seconds:.1f} s", flush=True)
             same = np.array_equal(made.vectors, alone.vectors) and made.ids == alone.ids

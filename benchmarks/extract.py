@@ -22,7 +22,7 @@ from limits import LAYERS, forward, record_of
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.engine import resolve_precision
+from amulsearch.features.engine import resolve_precision
 
 
 def main() -> None:
@@ -106,7 +106,7 @@ def loop(model, collection: am.Collection):
             torchvision.transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         ]
     )
-    module = am.networks.load(model).module.to(memory_format=torch.contiguous_format)
+    module = am.models.load(model).module.to(memory_format=torch.contiguous_format)
 
     def side() -> None:
         with torch.no_grad():
@@ -124,7 +124,7 @@ def peers(name: str, model, collection: am.Collection) -> dict:
             weights = am.models.get(name).weights
             path = Path(home) / "hub" / "checkpoints" / weights.file
             path.parent.mkdir(parents=True)
-            torch.save(am.networks.load(model).module.state_dict(), path)
+            torch.save(am.models.load(model).module.state_dict(), path)
             torch.hub.set_dir(str(Path(home) / "hub"))
             from img2vec_pytorch import Img2Vec
 
@@ -140,7 +140,7 @@ def peers(name: str, model, collection: am.Collection) -> dict:
         transform = torchvision.transforms.Compose(
             [torchvision.transforms.Resize((224, 224)), torchvision.transforms.ToTensor()]
         )
-        custom = CustomModel(name=name, model=am.networks.load(model).module, transform=transform)
+        custom = CustomModel(name=name, model=am.models.load(model).module, transform=transform)
         encoder = CNN(verbose=False, model_config=custom)
         sides["imagededup, batches of 64"] = lambda: encoder.encode_images(image_dir=str(collection.folder))
     return sides

@@ -18,11 +18,12 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import enlarge as made_up
 import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.vectors import as_near, blocks, nearest
+from amulsearch.features.vectors import as_near, blocks, nearest
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 K, QUERIES, ROUNDS, SECONDS = 10, 500, 10, 10
@@ -33,12 +34,12 @@ SYSTEMS = {
     "annoy 10 trees": (am.AnnoyIndex, {"n_trees": 10}),
     "annoy 50 trees": (am.AnnoyIndex, {"n_trees": 50}),
     "annoy 50 trees on disk": (am.AnnoyIndex, {"n_trees": 50}),
-    "faiss flat": (am.FaissFlatIndex, {}),
-    "faiss ivf": (am.FaissIVFIndex, {}),
-    "faiss hnsw": (am.FaissHNSWIndex, {}),
-    "faiss lsh": (am.FaissLSHIndex, {"n_bits": 256}),
-    "hnswlib": (am.HnswlibIndex, {}),
-    "nmslib": (am.NmslibIndex, {}),
+    "faiss flat": ({}),
+    "faiss ivf": (am.indexes.FaissIVFIndex, {}),
+    "faiss hnsw": (am.indexes.FaissHNSWIndex, {}),
+    "faiss lsh": (am.indexes.FaissLSHIndex, {"n_bits": 256}),
+    "hnswlib": (am.indexes.HnswlibIndex, {}),
+    "nmslib": (am.indexes.NmslibIndex, {}),
 }
 EFFORTS = {
     "search_k": (100, 300, 1000, 3000, 10_000, 30_000),
@@ -51,13 +52,13 @@ EFFORTS = {
 def enlarge(features: np.ndarray, count: int, path: Path, seed: int = 0) -> None:
     """Write (count, D) vectors between near pairs of these (N, D)."""
     made = np.lib.format.open_memmap(path, "w+", np.float32, (count, features.shape[1]))
-    am.enlarge(features, count, seed=seed, out=made)
+    made_up.enlarge(features, count, seed=seed, out=made)
     made.flush()
 
 
 def make(features: np.ndarray, count: int, width: int, folder: Path) -> None:
     """Vectors, queries, and the distances of the queries' k-th true neighbours."""
-    features = am.PCA.fit(features, width)(features) if width < features.shape[1] else features
+    features = am.transforms.PCA.fit(features, width)(features) if width < features.shape[1] else features
     enlarge(features, count, folder / "vectors.npy")
     enlarge(features, QUERIES, folder / "queries.npy", seed=1)
     vectors, queries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("vectors", "queries"))
@@ -123,7 +124,7 @@ def best_at(table: pd.DataFrame, recall: float = 0.95) -> pd.DataFrame:
 
 def overhead(features: np.ndarray, width: int, folder: Path, rounds: int = 9) -> None:
     """Query by id through the library beside the bare Annoy call with the same n and search_k; opening an index."""
-    features = am.PCA.fit(features, width)(features) if width < features.shape[1] else features
+    features = am.transforms.PCA.fit(features, width)(features) if width < features.shape[1] else features
     enlarge(features, 50_000, folder / "vectors.npy")
     index = am.AnnoyIndex.build(np.load(folder / "vectors.npy", mmap_mode="r"), names(50_000), n_trees=50)
     path, bare, rng = index.save(folder / "index"), index._annoy, np.random.default_rng(0)

@@ -15,7 +15,7 @@ from limits import batches
 from tqdm import tqdm
 
 import amulsearch as am
-from amulsearch.engine import BATCH, resolve_precision
+from amulsearch.features.engine import BATCH, resolve_precision
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         quality = am.evaluate(reference, relevance).mean()["mAP"]
         for precision in dict.fromkeys(["float32", resolve_precision("auto")]):
             made = am.extract(collection, name, options.layer, precision=precision)[name, options.layer]
-            overlap = am.overlap(nearest, am.ExactIndex.build(made).all_neighbours(10)[0]).mean()
+            overlap = am.measure.overlap(nearest, am.ExactIndex.build(made).all_neighbours(10)[0]).mean()
             change = am.evaluate(made, relevance).mean()["mAP"] - quality
             rows.append({"model": name, "precision": precision, "overlap@10": overlap, "mAP": quality + change})
             rows[-1]["mAP - torch's"] = change
@@ -42,7 +42,7 @@ def main() -> None:
 
 def by_torch(name: str, layer: str, collection: am.Collection) -> np.ndarray:
     """The vectors (N, D) of the collection by torch in float32."""
-    network, parts = am.networks.load(am.models.get(name)), []
+    network, parts = am.models.load(am.models.get(name)), []
     for batch in tqdm(batches(network.model, collection), total=-(-len(collection) // BATCH), desc=f"torch {name}"):
         parts.append(network(batch, [layer])[layer])
     return np.concatenate(parts)

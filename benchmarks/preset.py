@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.ensemble import fused_similarities
+from amulsearch.measure.ensemble import fused_similarities
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 
@@ -40,10 +40,10 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
     best = am.BEST.features(collection, store=f"{store}/ours")
     parts = [post[name, "logits"] for name in am.models.BUNDLED]
     plain = [ours[name, "penultimate"] for name in am.models.BUNDLED]
-    joined = am.concatenate([ours[name, "last:gem"] for name in am.models.BUNDLED])
-    reduced = am.PCA.fit(joined, min(256, len(joined) - 1), whiten=0.5)(joined)
+    joined = am.transforms.concatenate([ours[name, "last:gem"] for name in am.models.BUNDLED])
+    reduced = am.transforms.PCA.fit(joined, min(256, len(joined) - 1), whiten=0.5)(joined)
     lots = np.random.default_rng(0).random((len(collection), len(collection)))
-    votes = fused_similarities(parts, "vote", n=4)
+    votes = fused_similarities(parts, "vote", depth=4)
     return {
         **{f"post's recipe: {name}": post[name, "logits"] for name in am.models.BUNDLED},
         "post's vote of 4 (ties by lot)": lambda rows: np.ceil(votes(rows) - 1e-9) + lots[rows] / 2,
@@ -51,8 +51,8 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
         "combsum of 4 penultimate": fused_similarities(plain, "combsum"),
         "4 x last:gem joined": joined,
         "... PCA 256 whitened .5": reduced,
-        "... and query expansion": am.QueryExpansion.build(reduced, 10, alpha=3),
-        "... and k-reciprocal": am.KReciprocal.build(reduced, 10, 3, weight=0.5),
+        "... and query expansion": am.indexes.QueryExpansion.build(reduced, 10, alpha=3),
+        "... and k-reciprocal": am.indexes.KReciprocal.build(reduced, 10, 3, weight=0.5),
         "preset best": best,
     }
 

@@ -12,20 +12,21 @@ import tempfile
 
 import numpy as np
 import pandas as pd
+from enlarge import enlarge
 from index import DATA, K
 
 import amulsearch as am
-from amulsearch.vectors import as_near, blocks, nearest
+from amulsearch.features.vectors import as_near, blocks, nearest
 
 KINDS = {
     kind.__name__: kind
     for kind in (
         am.AnnoyIndex,
-        am.FaissIVFIndex,
-        am.FaissHNSWIndex,
-        am.FaissLSHIndex,
-        am.HnswlibIndex,
-        am.NmslibIndex,
+        am.indexes.FaissIVFIndex,
+        am.indexes.FaissHNSWIndex,
+        am.indexes.FaissLSHIndex,
+        am.indexes.HnswlibIndex,
+        am.indexes.NmslibIndex,
     )
 }
 
@@ -53,14 +54,16 @@ def main() -> None:
         made = am.extract(collection, "tf_efficientnet_lite2", "penultimate", store=store)
         vectors = np.array(made["tf_efficientnet_lite2", "penultimate"].vectors)
         if options.width < vectors.shape[1]:
-            vectors = am.PCA.fit(vectors, options.width)(vectors)
+            vectors = am.transforms.PCA.fit(vectors, options.width)(vectors)
         if options.count:
-            vectors = am.enlarge(vectors, options.count)
+            vectors = enlarge(vectors, options.count)
         order, held = np.random.default_rng(7).permutation(len(vectors)), min(1000, len(vectors) // 5)
         new, base = vectors[order[:held]], vectors[order[held:]]
         for name, kind in KINDS.items():
             if name.startswith(tuple(options.kinds.split(","))):
-                tuned = am.tune(base, [str(row) for row in range(len(base))], kind=kind, recall=options.recall, k=K)
+                tuned = am.indexes.tune_index(
+                    base, [str(row) for row in range(len(base))], kind=kind, recall=options.recall, k=K
+                )
                 print(tuned, flush=True)
                 mean, error = held_back(tuned.index, base, new)
                 by_id = tuned.index.recall(K, sample=1000, seed=99)

@@ -36,13 +36,13 @@ def store() -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundled_features(cartoons, store) -> am.FeatureSet:
+def bundled_features(cartoons, store) -> am.features.FeatureSet:
     """The bundled cartoons through the four bundled networks: logits, penultimate and the layers of the preset."""
     features = {}
     for inner in dict.fromkeys(am.BEST.layers.values()):  # all layers in one pass
         names = [name for name, layers in am.BEST.layers.items() if layers == inner]
         features |= am.extract(cartoons, names, ["logits", "penultimate", *inner], store=store, progress=False)
-    return am.FeatureSet(cartoons, features, extracted=0)
+    return am.features.FeatureSet(cartoons, features, extracted=0)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch.cli import main
-from amulsearch.ensemble import METHODS
+from amulsearch.measure.ensemble import METHODS
 
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
 

@@ -21,15 +21,16 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
-from amulsearch import decoding, files
 from amulsearch.cli import main
+from amulsearch.intake import decoding
+from amulsearch.store import files
 
 MODEL = "squeezenet1_1"
 FUZZED = int(os.environ.get("AMULSEARCH_FUZZED", "99"))
 """How many damaged pictures are extracted; the reasons are printed (pytest -s)."""
 KINDS = [
-    *(am.AnnoyIndex, am.ExactIndex, am.FaissFlatIndex, am.FaissIVFIndex, am.FaissHNSWIndex, am.FaissLSHIndex),
-    *(am.HnswlibIndex, am.NmslibIndex),
+    *(am.AnnoyIndex, am.ExactIndex, am.indexes.FaissIVFIndex, am.indexes.FaissHNSWIndex, am.indexes.FaissLSHIndex),
+    *(am.indexes.HnswlibIndex, am.indexes.NmslibIndex),
 ]
 
 
@@ -145,7 +146,7 @@ def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, tmp_pa
     for id in chance.permutation(sorted(set(made.ids) - intact))[:9]:  # damaged, and still a picture
         alone = am.embed(am.open_image(fuzzed / id), MODEL, "penultimate")["penultimate"][0]
         np.testing.assert_allclose(made.vector(id), alone, rtol=1e-3, atol=1e-3)
-    assert am.check(tmp_path / "store", progress=False).empty
+    assert am.indexes.check_store(tmp_path / "store", progress=False).empty
     reasons = collections.Counter(re.sub(r"\d[\d.]*", "N", reason)[:70] for reason in told["reason"])
     print(f"{FUZZED} pictures: {len(intact)} whole, {len(made)} extracted, {len(told)} rejected")
     print("\n".join(f"{count:6} {reason}" for reason, count in reasons.most_common()))
@@ -214,7 +215,7 @@ def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, t
         "white.png": "net gives NaN or infinite values at logits",
     }
     assert len(am.AnnoyIndex.build(features["net", "logits"])) == 32
-    assert am.check(tmp_path / "store").empty
+    assert am.indexes.check_store(tmp_path / "store").empty
 
 
 # Disks
@@ -246,9 +247,9 @@ def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, ca
         told.add(told_of[1].partition("/")[0])
         assert {path: path.read_bytes() for path in store.glob("indexes/*/*")} == indexes
         assert am.AnnoyIndex.open(store / "indexes" / MODEL / "logits.ann").query(index.ids[0], 5).equals(answer)
-        assert all("other pictures or features" in finding for finding in am.check(store)["finding"])
+        assert all("other pictures or features" in finding for finding in am.indexes.check_store(store)["finding"])
         assert main(command(first, store)[3:]) == 0
-        assert am.check(store).empty and content_of(store) == content_of(tmp_path / "after")
+        assert am.indexes.check_store(store).empty and content_of(store) == content_of(tmp_path / "after")
     assert told == {"features", "indexes"}
 
 
@@ -275,7 +276,7 @@ def test_names_that_the_terminal_does_not_know_are_shown_all_the_same(small_fold
     answer = json.loads(done.stdout)
     assert answer["query"] == "猫.webp" and len(answer["results"]) == 4
     assert all(Path(entry["path"]).exists() for entry in answer["results"])
-    assert am.check(tmp_path / "store").empty
+    assert am.indexes.check_store(tmp_path / "store").empty
 
 
 # Interrupts and other processes
@@ -286,7 +287,7 @@ def decoders_of(session: int) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if b"amulsearch.decoding" in (path / "cmdline").read_bytes():
+            if b"amulsearch.intake.decoding" in (path / "cmdline").read_bytes():
                 fields = (path / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) == session and fields[0] != "Z":
                     found.append(int(path.name))
@@ -357,9 +358,11 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
         assert not decoders_of(run.pid)
         state = "nothing stored yet"
         if (store / "store.json").exists():
-            findings = am.check(store, repair=True)["finding"]
+            findings = am.indexes.check_store(store, repair=True)["finding"]
             state = " + ".join(re.sub(r"\d[\d.]*|, the first.*", "", finding) for finding in findings) or "done"
-            assert all(any(words in finding for words in UNFINISHED) for finding in am.check(store)["finding"])
+            assert all(
+                any(words in finding for words in UNFINISHED) for finding in am.indexes.check_store(store)["finding"]
+            )
             if state == "done":
                 shutil.rmtree(store)  # begin again
         # SIGKILL alone ends it at once, others where all was done and Python itself was ending.
@@ -367,7 +370,7 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
         found[f"{run.returncode:4} {state}"] += 1
     print("\n".join(f"{count:4} times: {state}" for state, count in sorted(found.items())))
     assert main(command(folder, store)[3:]) == 0
-    assert am.check(store).empty
+    assert am.indexes.check_store(store).empty
     assert content_of(store) == content_of(undisturbed)
 
 
@@ -388,7 +391,7 @@ def test_killed_while_it_writes_nothing_is_lost(small_folder, tmp_path):
                     for order in (keys[::-1], keys):
                         rows.tidy(order)
                 store.save_collection(store.collection())
-                for key, features in store.features().items():
+                for key, features in am.features.FeatureSet.open(store).items():
                     am.AnnoyIndex.build(features).save(store.index_path(*key))
     """
     kills, found = int(os.environ.get("AMULSEARCH_KILLS", "4")), collections.Counter()
@@ -397,8 +400,10 @@ def test_killed_while_it_writes_nothing_is_lost(small_folder, tmp_path):
             assert run.stdout.readline() == "ready\n"
             time.sleep(moment)
             run.kill()
-        found.update(re.sub(r"\d[\d.]*", "N", finding) for finding in am.check(store, repair=True)["finding"])
-        assert am.check(store).empty
+        found.update(
+            re.sub(r"\d[\d.]*", "N", finding) for finding in am.indexes.check_store(store, repair=True)["finding"]
+        )
+        assert am.indexes.check_store(store).empty
     print("\n".join(f"{count:4} times: {finding}" for finding, count in found.most_common()))
     assert main(command(small_folder, store)[3:]) == 0
     assert content_of(store) == before
@@ -413,9 +418,9 @@ def test_two_processes_make_one_store(small_folder, tmp_path):
     said = sorted(re.search(r"(\d+) extracted, (\d) of 2 indexes built", out).groups() for out, _ in done)
     assert said == [("0", "0"), ("32", "2")]
     assert any("waiting until another process has written to" in err for _, err in done)
-    assert am.check(tmp_path / "store").empty
+    assert am.indexes.check_store(tmp_path / "store").empty
     alone = am.extract(am.Collection.from_folder(small_folder, progress=False), MODEL, progress=False)
-    for key, made in am.Store.open(tmp_path / "store").features().items():
+    for key, made in am.features.FeatureSet.open(tmp_path / "store").items():
         assert made.ids == alone[key].ids
         assert np.array_equal(made.vectors, alone[key].vectors)
 
@@ -450,7 +455,7 @@ def test_no_index_can_run_code(kind, trap, tmp_path):
     payload, mark = trap
     vectors = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
     made_by = {"model": "m", "layer": "l"}
-    whitened = am.PCA.fit(am.Features(vectors, list(map(str, range(60))), fingerprint=made_by), 4)
+    whitened = am.transforms.PCA.fit(am.Features(vectors, list(map(str, range(60))), fingerprint=made_by), 4)
     path = kind.build(whitened(am.Features(vectors, list(map(str, range(60))), fingerprint=made_by))).save(
         tmp_path / "index"
     )

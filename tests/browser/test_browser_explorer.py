@@ -157,7 +157,7 @@ def thumbs_are_in_the_file_and_survive_the_kernel(lab, folder):
     tile(lab, MODELS[1], bad).get_by_role("button", name="Not good").click()
     lab.wait_for_selector(f'[data-id="{bad}"] [aria-pressed="true"]')
     expected = [[FIRST, good, 1], [FIRST, bad, 0]]
-    assert am.Judgements(folder / "judged.csv").table.values.tolist() == expected
+    assert am.measure.Judgements(folder / "judged.csv").table.values.tolist() == expected
     lab.get_by_role("menuitem", name="Kernel", exact=True).click()
     lab.get_by_text("Restart Kernel and Clear Outputs of All Cells…", exact=True).click()
     lab.locator(".jp-Dialog button.jp-mod-accept").click()
@@ -166,7 +166,7 @@ def thumbs_are_in_the_file_and_survive_the_kernel(lab, folder):
     pressed = lab.locator('.am-columns [aria-pressed="true"]')
     marks = pressed.evaluate_all("(all) => all.map((one) => [one.closest('.am-tile').dataset.id, one.title])")
     assert {tuple(mark) for mark in marks} == {(good, "Good"), (bad, "Not good")}
-    assert am.Judgements(folder / "judged.csv").table.values.tolist() == expected
+    assert am.measure.Judgements(folder / "judged.csv").table.values.tolist() == expected
 
 
 def the_view_is_saved_as_a_page(lab, shots, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.search import neighbours
+from amulsearch.index.neighbours import neighbours
 
 EVIL = "<script>document.title = 'run'<_script>"
 
@@ -30,11 +30,13 @@ def saved(cartoons, bundled_features, tmp_path_factory):
     lists = {**am.query_all(indexes, query, 4)}
     lists["fused (rrf)"] = am.fuse(list(lists.values()), "rrf", k=4)
     lists[EVIL] = neighbours([f"{EVIL}/{EVIL}.png"], [0.5], [EVIL], EVIL, "logits")
-    page = am.Page(f"A page with {EVIL} in its title and in other places").text("Some words. " * 40)
+    page = am.views.Page(f"A page with {EVIL} in its title and in other places").text("Some words. " * 40)
     page.heading("A table").table(collection.table.tail(8)).heading("A grid").grid(collection, query, lists)
     page.heading("Side by side").contact_sheet(collection, collection.sample(30))
-    page.heading("A map").map(collection, am.Map.fit(am.concatenate(list(features.values()))))
-    figure = am.plot.heat_maps({"x": am.HeatMap(np.zeros((9, 9, 3), np.uint8), np.eye(3, dtype="f4"), 3.0, "sum")})
+    page.heading("A map").map(collection, am.views.Map.fit(am.transforms.concatenate(list(features.values()))))
+    figure = am.plot.heat_maps(
+        {"x": am.views.HeatMap(np.zeros((9, 9, 3), np.uint8), np.eye(3, dtype="f4"), 3.0, "sum")}
+    )
     page.heading("A figure").figure(figure, "a heat map")
     page.heading("A measure").evaluation(am.compare(features, fusions=["rrf"], progress=False))
     return page.save(folder / "page.html")

@@ -9,7 +9,7 @@ import amulsearch as am
 NOTEBOOK = "02_from_picture_to_vector"
 SOLUTIONS = f"solutions/{NOTEBOOK}"
 NAME = am.models.BUNDLED[-1]
-CLASSES = am.networks.categories()
+CLASSES = am.models.categories()
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_solution_2(bundled_features):
 
 
 def test_solution_3(bundled_features, stated):
-    network = am.networks.load(am.models.get(NAME))
+    network = am.models.load(am.models.get(NAME))
     head = network.modules[network.tap("penultimate").module]
     computed = bundled_features[NAME, "penultimate"].vectors @ head.weight.cpu().numpy().T + head.bias.cpu().numpy()
     difference = abs(computed - bundled_features[NAME, "logits"].vectors).max()

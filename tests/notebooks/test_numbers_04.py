@@ -28,7 +28,7 @@ def found(bundled_features):
 
 @pytest.fixture(scope="module")
 def same(found, cartoons):
-    return {key: am.same_label(rows, cartoons.labels) for key, rows in found.items()}
+    return {key: am.measure.same_label(rows, cartoons.labels) for key, rows in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_precision(same, stated):
 
 def test_precision_with_the_top_folder(found, cartoons, stated):
     top = [label.split("/")[0] for label in cartoons.labels]
-    broad = pd.Series({key: am.same_label(rows, top)[:, 0].mean() for key, rows in found.items()}).unstack()
+    broad = pd.Series({key: am.measure.same_label(rows, top)[:, 0].mean() for key, rows in found.items()}).unstack()
     number = stated(NAME, r"with the penultimate layer is now ([\d.]+) %")
     assert broad["penultimate"][LITE2] == pytest.approx(number, abs=0.003)
     assert (broad["penultimate"] > broad["logits"] + 0.005).tolist() == [False, True, True, True]

@@ -34,7 +34,7 @@ def hits(cartoons):
     """Rows (N, k) -> P@1 of each query, and P@5."""
 
     def of(rows):
-        same = am.same_label(rows[:, :5], cartoons.labels)
+        same = am.measure.same_label(rows[:, :5], cartoons.labels)
         return same[:, 0], same.mean(axis=1)
 
     return of
@@ -66,7 +66,7 @@ def test_what_is_said_of_the_damselfly(indexes):
     assert np.isnan(rank.loc[DRAGONFLY, SQUEEZENET])
     assert rank.loc[PLANE].tolist() == [2, 5, 8, 10]
     assert rank.loc[SWORD, [SQUEEZENET, LITE1]].tolist() == [1, 5]
-    order = {method: am.fuse(lists, method, k=4)["id"].tolist() for method in am.ensemble.METHODS}
+    order = {method: am.fuse(lists, method, k=4)["id"].tolist() for method in am.measure.METHODS}
     assert order["vote"][:3] == [SWORD, PLANE, DRAGONFLY]
     assert order["rrf"] == order["vote"]
     assert order["combsum"][0] == DRAGONFLY
@@ -74,20 +74,20 @@ def test_what_is_said_of_the_damselfly(indexes):
 
 
 def test_ties(found, stated):
-    _, votes = am.fuse_all(found, "vote", n=10, k=40)
+    _, votes = am.measure.fuse_all(found, "vote", depth=10, k=40)
     tied = (votes == votes[:, :1]).sum(axis=1)
     assert (tied > 1).mean() == pytest.approx(stated(NAME, r"for (\d+) % of the queries the count"), abs=0.006)
     assert tied.mean() == pytest.approx(stated(NAME, r"on average among ([\d.]+) pictures"), abs=0.06)
 
 
 def test_precision(found, hits, stated):
-    rows, votes = am.fuse_all(found, "vote", n=10, k=40)
+    rows, votes = am.measure.fuse_all(found, "vote", depth=10, k=40)
     order = np.argsort(-(votes + np.random.default_rng(0).random(votes.shape)), axis=1)
     systems = {model: rows for model, (rows, _) in found.items()}
     systems["by lot"] = np.take_along_axis(rows, order, axis=1)
-    systems |= {f"vote {n}": am.fuse_all(found, "vote", n=n)[0] for n in (4, 10)}
+    systems |= {f"vote {n}": am.measure.fuse_all(found, "vote", depth=n)[0] for n in (4, 10)}
     methods = ["borda", "rrf", "combsum", "combmnz"]
-    systems |= {method: am.fuse_all(found, method, n=10)[0] for method in methods}
+    systems |= {method: am.measure.fuse_all(found, method, depth=10)[0] for method in methods}
     table = pd.DataFrame({name: [part.mean() for part in hits(rows)] for name, rows in systems.items()}).T
     for name, sentence in {
         "by lot": r"the vote of 10 has a P@1 of ([\d.]+)\.",
@@ -109,7 +109,7 @@ def test_precision(found, hits, stated):
 
 
 def test_wins_and_losses(found, hits, stated):
-    fused, _ = hits(am.fuse_all(found, "combsum", n=10)[0])
+    fused, _ = hits(am.measure.fuse_all(found, "combsum", depth=10)[0])
     single, _ = hits(found[LITE2][0])
     wins, losses = int((fused > single).sum()), int((fused < single).sum())
     assert wins == pytest.approx(stated(NAME, r"`lite2` wrong for (\d+) pictures"), abs=3)
@@ -121,14 +121,16 @@ def test_wins_and_losses(found, hits, stated):
 
 
 def test_solutions(found, hits, bundled_features, stated):
-    vote = {n: hits(am.fuse_all(found, "vote", n=n)[0])[0].mean() for n in (2, 50)}
+    vote = {n: hits(am.measure.fuse_all(found, "vote", depth=n)[0])[0].mean() for n in (2, 50)}
     assert vote[2] == pytest.approx(stated(SOLUTIONS, r"falls from ([\d.]+) with lists of two"), abs=0.003)
     assert vote[50] == pytest.approx(stated(SOLUTIONS, r"with lists of two to ([\d.]+) with"), abs=0.003)
-    steady = [hits(am.fuse_all(found, "combsum", n=n)[0])[0].mean() for n in (4, 10, 20, 50)]
+    steady = [hits(am.measure.fuse_all(found, "combsum", depth=n)[0])[0].mean() for n in (4, 10, 20, 50)]
     assert np.ptp(steady) < 0.005
 
     pairs = {
-        pair: [part.mean() for part in hits(am.fuse_all([found[name] for name in pair], "combsum", n=10)[0])]
+        pair: [
+            part.mean() for part in hits(am.measure.fuse_all([found[name] for name in pair], "combsum", depth=10)[0])
+        ]
         for pair in combinations(am.models.BUNDLED, 2)
     }
     table = pd.DataFrame(pairs).T
@@ -141,6 +143,6 @@ def test_solutions(found, hits, bundled_features, stated):
         for name in am.models.BUNDLED
         for layer in ("logits", "penultimate")
     }
-    first, five = (part.mean() for part in hits(am.fuse_all(both, "combsum")[0]))
+    first, five = (part.mean() for part in hits(am.measure.fuse_all(both, "combsum")[0]))
     assert first == pytest.approx(stated(SOLUTIONS, r"it is not: ([\d.]+) against"), abs=0.003)
     assert five == pytest.approx(stated(SOLUTIONS, r"at P@1 and ([\d.]+) against"), abs=0.003)

@@ -61,7 +61,7 @@ def test_depths(first, stated):
 
 def test_widths_and_the_stages_that_the_notebook_finds(features):
     for name, stages in STAGES.items():
-        nodes = am.networks.load(am.models.get(name)).nodes().drop_duplicates("node", keep="last")
+        nodes = am.models.load(am.models.get(name)).nodes().drop_duplicates("node", keep="last")
         maps = nodes[nodes["shape"].map(lambda shape: len(shape) == 3 and shape[1] == shape[2] > 1)]
         found = maps.groupby(maps["shape"].map(lambda shape: shape[1]), sort=False)["node"].last().tolist()
         assert found[:-1] == stages[:-1]
@@ -149,18 +149,18 @@ def test_solutions(cartoons, features, done, first, stated):
     def measured(made):
         return am.evaluate(made, relevance).mean()
 
-    narrow = measured(am.PCA.fit(last, 128)(last))
+    narrow = measured(am.transforms.PCA.fit(last, 128)(last))
     assert stated(SOLUTIONS, r"512 numbers: ([\d.]+\d) against") == round(narrow["P@1"], 3)
     assert stated(SOLUTIONS, r"a little better, ([\d.]+\d) against") == round(narrow["mAP"], 3)
-    loss = first[SQUEEZENET, "last:gem"] - measured(am.PCA.fit(last, 32)(last))["P@1"]
+    loss = first[SQUEEZENET, "last:gem"] - measured(am.transforms.PCA.fit(last, 32)(last))["P@1"]
     assert stated(SOLUTIONS, r"With 32 the loss at P@1 is ([\d.]+\d),") == pytest.approx(loss, abs=0.0011)
     assert stated(SOLUTIONS, r"the two together have ([\d.]+\d) at P@1") == round(
-        measured(am.concatenate([last, below]))["P@1"], 3
+        measured(am.transforms.concatenate([last, below]))["P@1"], 3
     )
     assert stated(SOLUTIONS, r"larger picture has ([\d.]+\d) at P@1") == round(
         first[f"{SQUEEZENET}@320", "last:gem"], 3
     )
-    both = am.evaluate(am.average([last, features[f"{SQUEEZENET}@mirror", "last:gem"]]), relevance)
+    both = am.evaluate(am.transforms.average([last, features[f"{SQUEEZENET}@mirror", "last:gem"]]), relevance)
     assert stated(SOLUTIONS, r"mirror image has ([\d.]+\d)\.") == round(both.mean()["P@1"], 3)
     change = both.compare(done[SQUEEZENET, "last:gem"], "AP")
     assert round(100 * change["difference"], 1) == 0.3

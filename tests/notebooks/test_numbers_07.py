@@ -31,7 +31,7 @@ def relevance(cartoons):
 @pytest.fixture(scope="module")
 def compared(features, preset):
     fusions, others = ("vote", "rrf", "combsum"), {PRESET: preset}
-    return am.compare(features, fusions=fusions, others=others, baseline=BASELINE, metric="P@1", progress=False)
+    return am.compare(features, fusions=fusions, others=others, baseline=BASELINE, measure="P@1", progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_table(compared, cartoons, lists, near):
     for name in am.models.BUNDLED:
         assert table["P@1"][f"{name} last:gem"] > table["P@1"][f"{name} penultimate"] - 0.003
         assert table["P@1"][f"{name} penultimate"] > table["P@1"][f"{name} logits"] - 0.003
-    first = am.same_label(lists[LITE2][:, :1], cartoons.labels).mean()
+    first = am.measure.same_label(lists[LITE2][:, :1], cartoons.labels).mean()
     assert first == pytest.approx(table["P@1"][BASELINE], abs=0.002)
 
 
@@ -116,7 +116,7 @@ def test_held_back(compared, cartoons, near):
 
     def half(name, held_back):
         table = compared[name].per_query
-        return am.Evaluation(table[table["label"].isin(chosen_on) != held_back], 0)
+        return am.measure.Evaluation(table[table["label"].isin(chosen_on) != held_back], 0)
 
     ours, base, vote = (half(name, True) for name in (PRESET, BASELINE, "vote of 4 logits"))
     first, five, mean = ours.mean()[["P@1", "P@5", "mAP"]]
@@ -179,7 +179,7 @@ def test_agreement(cartoons, compared, features, lists, near):
     near(cka[LITE0], r"in the same order: ([\d.]+) for the siblings", within=0.006)
     near(cka[SQUEEZENET], r"for the siblings and ([\d.]+) for `squeezenet1_1`", within=0.006)
 
-    differ = am.disagreement(cartoons.ids, lists)
+    differ = am.measure.disagreement(cartoons.ids, lists)
     castle, drink = differ["id"].head(2)
     assert [castle, drink] == ["buildings/homes/pinkhome3.webp", "food/beverages/softdrink_icon_01.webp"]
     places = {id: cartoons.ids.index(id) for id in (castle, drink)}
@@ -199,8 +199,8 @@ def test_agreement(cartoons, compared, features, lists, near):
 def test_edited_pictures(cartoons, features, compared):
     index = am.ExactIndex.build(features[SQUEEZENET, "penultimate"])
     said = ("recompress", "rotate", "caption", "border", "crop", "flip", "colour")
-    edits = {name: am.invariance.EDITS[name] for name in said}
-    found = am.known_items(cartoons, index, edits=edits, sample=12, progress=False)
+    edits = {name: am.measure.EDITS[name] for name in said}
+    found = am.measure.known_items(cartoons, index, edits=edits, sample=12, progress=False)
     first = (found["rank"] == 1).groupby(found["edit"]).sum()
     assert first[["recompress", "rotate", "caption", "border"]].tolist() == [12] * 4
     assert first[["crop", "flip", "colour"]].tolist() == [10] * 3
@@ -210,7 +210,7 @@ def test_edited_pictures(cartoons, features, compared):
 
 def test_contributions(features, relevance, near):
     parts = {name: features[name, "penultimate"] for name in am.models.BUNDLED}
-    table = 100 * am.contributions(parts, relevance).set_index("model")[["contribution", "low"]]
+    table = 100 * am.measure.contributions(parts, relevance).set_index("model")[["contribution", "low"]]
     brought = table["contribution"]
     assert brought.sort_values(ascending=False).index.tolist()[:2] == [LITE2, SQUEEZENET]
     near(brought[LITE2], r"brings most, ([\d.]+) points of mAP", within=0.03)
@@ -220,9 +220,9 @@ def test_contributions(features, relevance, near):
 
 
 def test_whitening_and_expansion(features, relevance, near):
-    joined = am.concatenate([features[name, "last:gem"] for name in am.models.BUNDLED])
-    made = {power: am.PCA.fit(joined, 256, whiten=power)(joined) for power in (0, 0.5, 1)}
-    made |= {f"n {n}": am.Expansion.fit(made[0.5], n)(made[0.5]) for n in (1, 5, 20)} | {"joined": joined}
+    joined = am.transforms.concatenate([features[name, "last:gem"] for name in am.models.BUNDLED])
+    made = {power: am.transforms.PCA.fit(joined, 256, whiten=power)(joined) for power in (0, 0.5, 1)}
+    made |= {f"n {n}": am.transforms.Expansion.fit(made[0.5], n)(made[0.5]) for n in (1, 5, 20)} | {"joined": joined}
     table = pd.DataFrame({name: am.evaluate(vectors, relevance).mean() for name, vectors in made.items()}).T
     first, mean = table["P@1"], table["mAP"]
     near(first[0], r"P@1 rises from ([\d.]+) without whitening", SOLUTIONS)

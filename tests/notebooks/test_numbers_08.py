@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from enlarge import enlarge
 
 import amulsearch as am
 
@@ -18,14 +19,14 @@ def features(bundled_features) -> am.Features:
 
 @pytest.fixture(scope="module")
 def short(features) -> am.Features:
-    return am.PCA.fit(features, 32)(features)
+    return am.transforms.PCA.fit(features, 32)(features)
 
 
 @pytest.fixture(scope="module")
 def enlarged(features):
     """The vectors of the notebook, and those that ask."""
-    real = am.PCA.fit(features, 128)(features).vectors
-    return am.enlarge(real, 20_000), am.enlarge(real, 300, seed=1)
+    real = am.transforms.PCA.fit(features, 128)(features).vectors
+    return enlarge(real, 20_000), enlarge(real, 300, seed=1)
 
 
 def build(kind, vectors, **options):
@@ -33,7 +34,7 @@ def build(kind, vectors, **options):
 
 
 def recall(index, asking, effort, **options):
-    return am.tradeoff(index, asking, efforts=[effort], **options)["recall"].iloc[0]
+    return am.indexes.tradeoff(index, asking, efforts=[effort], **options)["recall"].iloc[0]
 
 
 def test_what_is_missed(short, stated):
@@ -61,11 +62,11 @@ def test_trees_or_a_longer_look(enlarged, stated):
 
 def test_shorter_vectors(features, stated):
     before = am.ExactIndex.build(features).all_neighbours(10)[0]
-    overlap, right = {}, {1280: np.nanmean(am.same_label(before, features.labels))}
+    overlap, right = {}, {1280: np.nanmean(am.measure.same_label(before, features.labels))}
     for width in (16, 128, 512):
-        rows = am.ExactIndex.build(am.PCA.fit(features, width)(features)).all_neighbours(10)[0]
-        overlap[width] = am.overlap(before, rows).mean()
-        right[width] = np.nanmean(am.same_label(rows, features.labels))
+        rows = am.ExactIndex.build(am.transforms.PCA.fit(features, width)(features)).all_neighbours(10)[0]
+        overlap[width] = am.measure.overlap(before, rows).mean()
+        right[width] = np.nanmean(am.measure.same_label(rows, features.labels))
     about = {"abs": 0.003}
     assert stated(NAME, r"a tenth of the full width, keep (\.\d+) of the ten") == pytest.approx(overlap[128], **about)
     assert stated(NAME, r"no worse: (\.\d+) of them have") == pytest.approx(right[128], **about)
@@ -82,13 +83,13 @@ def test_solution_1(enlarged, stated):
         (256, r"with 64 bits, (\.\d+) with 256"),
         (1024, r"with 256 and (\.\d+) with 1024"),
     ):
-        found = recall(build(am.FaissLSHIndex, vectors, n_bits=n_bits), new, 20)
+        found = recall(build(am.indexes.FaissLSHIndex, vectors, n_bits=n_bits), new, 20)
         assert stated(SOLUTIONS, pattern) == pytest.approx(found, abs=0.01)
 
 
 def test_solution_2(enlarged, stated):
     base, held = enlarged[0][:-500], enlarged[0][-500:]
-    graph, forest = build(am.HnswlibIndex, base), build(am.AnnoyIndex, base)
+    graph, forest = build(am.indexes.HnswlibIndex, base), build(am.AnnoyIndex, base)
     about = {"abs": 0.005}
     own = stated(SOLUTIONS, r"the graph finds (\.\d+) for pictures of the index")
     assert own == pytest.approx(recall(graph, None, 10, sample=500), **about)

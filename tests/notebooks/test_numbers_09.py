@@ -12,7 +12,7 @@ GUITAR, CHERRY = "recreation/music/guitar_jarno_vasamaa1.webp", "food/fruit/cher
 
 @pytest.fixture(scope="module")
 def joined(bundled_features) -> am.Features:
-    return am.concatenate([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
+    return am.transforms.concatenate([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def test_the_bad_match(bundled_features, cartoons, lists, stated):
     assert lists[SQUEEZENET]["id"].iat[4] == CHERRY
     assert not any(CHERRY in lists[name]["id"].tolist() for name in am.models.BUNDLED[1:])
     images, usual = [cartoons.open(GUITAR), cartoons.open(CHERRY)], bundled_features[SQUEEZENET, "penultimate"]
-    above, _ = am.similarity_maps(*images, SQUEEZENET, against=usual)
-    plain, _ = am.similarity_maps(*images, SQUEEZENET)
+    above, _ = am.views.similarity_maps(*images, SQUEEZENET, against=usual)
+    plain, _ = am.views.similarity_maps(*images, SQUEEZENET)
     about = {"abs": 0.004}
     assert stated(NAME, r"the cosine is (\.\d+) above the usual") == pytest.approx(above.total, **about)
     assert stated(SOLUTIONS, r"add up to the cosine, (\.\d+)\.") == pytest.approx(plain.total, **about)
@@ -39,7 +39,7 @@ def test_gem_looks_at_fewer_places(bundled_features, cartoons, stated):
         index = am.ExactIndex.build(usual)
         for id in cartoons.sample(12):
             match = cartoons.open(index.query(id, 1)["id"].iloc[0])
-            heat, _ = am.similarity_maps(cartoons.open(id), match, SQUEEZENET, layer, against=usual)
+            heat, _ = am.views.similarity_maps(cartoons.open(id), match, SQUEEZENET, layer, against=usual)
             light = np.sort(np.maximum(heat.values, 0), axis=None)[::-1]
             share.append(light[: len(light) // 10].sum() / light.sum())
         assert stated(NAME, pattern) == pytest.approx(np.mean(share), abs=0.01)
@@ -47,18 +47,20 @@ def test_gem_looks_at_fewer_places(bundled_features, cartoons, stated):
 
 def test_classes_and_votes(bundled_features, lists, stated):
     logits = bundled_features[SQUEEZENET, "logits"]
-    shared = am.shared_classes(logits.vector(GUITAR), logits.vector(CHERRY), 5)
+    shared = am.indexes.shared_classes(logits.vector(GUITAR), logits.vector(CHERRY), 5)
     assert shared["name"].iat[0] == "shovel" and shared["match"].iat[0] < 0.005
     plunger = shared.set_index("name").loc["plunger"]
     assert stated(NAME, r"with a probability of (\.\d+), and the guitar") == pytest.approx(plunger["match"], abs=0.01)
-    votes = am.fuse(lists, "vote", n=10, k=8)
+    votes = am.fuse(lists, "vote", depth=10, k=8)
     assert (votes["votes"] == 4).sum() == 4 and CHERRY not in votes["id"].tolist()
-    pear = am.votes(lists, votes).set_index("id").loc["food/fruit/pear_02.webp"]
+    pear = am.measure.vote_table(lists, votes).set_index("id").loc["food/fruit/pear_02.webp"]
     assert pear[list(am.models.BUNDLED)].isna().tolist() == [True, False, False, False]
 
 
 def test_the_missile(bundled_features):
-    found = {name: am.concept(bundled_features[name, "logits"], "missile", 12) for name in am.models.BUNDLED}
+    found = {
+        name: am.indexes.query_class(bundled_features[name, "logits"], "missile", 12) for name in am.models.BUNDLED
+    }
     fused = am.fuse(found, "rrf", k=6)["id"].tolist()
     assert [any(word in id for id in fused) for word in ("dolphin", "ch_teau", "lighthouse")] == [True] * 3
     assert "airplane" in fused[0] and "projectile" in fused[1]
@@ -66,7 +68,7 @@ def test_the_missile(bundled_features):
 
 
 def test_near_duplicates(joined, cartoons, stated):
-    tables = {threshold: am.near_duplicates(joined, threshold) for threshold in (0.90, 0.95, 0.99)}
+    tables = {threshold: am.indexes.near_duplicates(joined, threshold) for threshold in (0.90, 0.95, 0.99)}
     assert stated(NAME, r"these are (\d+) groups") == tables[0.95]["group"].nunique()
     assert stated(NAME, r"groups of (\d+) pictures") == len(tables[0.95])
     assert stated(NAME, r"only (\d+) of those are files with the same bytes") == len(cartoons.duplicates())
@@ -76,15 +78,15 @@ def test_near_duplicates(joined, cartoons, stated):
 
 def test_the_map(joined, bundled_features, cartoons, stated):
     folders, about = [label.split("/")[0] for label in cartoons.labels], {"abs": 0.012}
-    found = am.neighbour_purity(am.Map.fit(joined).neighbours(10), folders)
+    found = am.measure.neighbour_purity(am.views.Map.fit(joined).neighbours(10), folders)
     assert stated(NAME, r"(\.\d+) of the ten nearest on the map") == pytest.approx(found["purity"], **about)
     assert stated(NAME, r"by lot it would be (\.\d+)\.") == pytest.approx(found["chance"], abs=0.001)
     rows = am.ExactIndex.build(joined).all_neighbours(10)[0]
     assert stated(NAME, r"In the vectors themselves it is (\.\d+):") == pytest.approx(
-        am.neighbour_purity(rows, folders)["purity"], abs=0.003
+        am.measure.neighbour_purity(rows, folders)["purity"], abs=0.003
     )
     one = bundled_features[SQUEEZENET, "penultimate"]
-    on_map = am.neighbour_purity(am.Map.fit(one).neighbours(10), folders)["purity"]
+    on_map = am.measure.neighbour_purity(am.views.Map.fit(one).neighbours(10), folders)["purity"]
     assert stated(SOLUTIONS, r"has a purity of (\.\d+) on its map") == pytest.approx(on_map, **about)
-    in_vectors = am.neighbour_purity(am.ExactIndex.build(one).all_neighbours(10)[0], folders)["purity"]
+    in_vectors = am.measure.neighbour_purity(am.ExactIndex.build(one).all_neighbours(10)[0], folders)["purity"]
     assert stated(SOLUTIONS, r"on its map and (\.\d+) in its vectors") == pytest.approx(in_vectors, abs=0.003)

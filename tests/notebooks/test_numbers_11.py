@@ -53,7 +53,9 @@ def test_by_category(measured, stated):
 
 def test_edits(cartoons, found, stated):
     ranks = {
-        name: am.mean_reciprocal_rank(am.known_items(cartoons, am.ExactIndex.build(made), sample=24, progress=False))
+        name: am.measure.mean_reciprocal_rank(
+            am.measure.known_items(cartoons, am.ExactIndex.build(made), sample=24, progress=False)
+        )
         for (name, _), made in found.items()
         if name != "hog@mirror"
     }
@@ -69,10 +71,13 @@ def test_edits(cartoons, found, stated):
 
 def test_solution_2(cartoons, found, relevance, stated):
     hog, mirrored = found["hog", "descriptor"], found["hog@mirror", "descriptor"]
-    average = am.average([hog, mirrored])
-    flip = {"flip": am.invariance.EDITS["flip"]}
+    average = am.transforms.average([hog, mirrored])
+    flip = {"flip": am.measure.EDITS["flip"]}
     rows = [
-        (am.known_items(cartoons, am.ExactIndex.build(made), edits=flip, sample=24, progress=False)["rank"] == 1).mean()
+        (
+            am.measure.known_items(cartoons, am.ExactIndex.build(made), edits=flip, sample=24, progress=False)["rank"]
+            == 1
+        ).mean()
         for made in (hog, average)
     ]
     assert stated(SOLUTIONS, r"`hog` finds (\d\.\d+) of the mirrored") == pytest.approx(rows[0], abs=0.01)
@@ -106,7 +111,7 @@ def test_solution_3(cartoons, found, relevance, stated):
 
 @slow
 def test_words(cartoons, relevance, stated):
-    words = am.classical.learn_sift(cartoons, progress=False)
+    words = am.learning.learn_sift(cartoons, progress=False)
     made = am.extract(cartoons, words, "descriptor", progress=False)["sift", "descriptor"]
     assert stated(NOTEBOOK, r"`sift` has a P@5 of (\d\.\d+)") == pytest.approx(
         am.evaluate(made, relevance).mean()["P@5"], abs=0.005
@@ -114,6 +119,6 @@ def test_words(cartoons, relevance, stated):
     some = cartoons.subset(cartoons.sample(400))
     of = am.Relevance.from_labels(some.ids, some.labels)
     for count, pattern in ((50, r"from (\d\.\d+) with 50 words"), (500, r"words to (\d\.\d+) with 500")):
-        words = am.classical.learn_sift(some, count, sample=200, progress=False)
+        words = am.learning.learn_sift(some, count, sample=200, progress=False)
         made = am.extract(some, words, "descriptor", progress=False)["sift", "descriptor"]
         assert stated(SOLUTIONS, pattern) == pytest.approx(am.evaluate(made, of).mean()["mAP"], abs=0.005)

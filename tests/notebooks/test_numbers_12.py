@@ -38,18 +38,18 @@ def sides(frozen, shuffled):
 
 @pytest.fixture(scope="module")
 def head(frozen, relevance, sides):
-    return am.Head.fit(frozen, relevance, ids=sides[0], progress=False)
+    return am.learning.Head.fit(frozen, relevance, ids=sides[0], progress=False)
 
 
 @pytest.fixture(scope="module")
 def asked(frozen, relevance, sides, head):
-    pca = am.PCA.fit(frozen, 512, whiten=0.5)(frozen)
+    pca = am.transforms.PCA.fit(frozen, 512, whiten=0.5)(frozen)
     systems = {"frozen": frozen, "PCA": pca, "head": head(frozen)}
     return {name: am.evaluate(made, relevance, queries=sides[1]) for name, made in systems.items()}
 
 
 def test_the_steps_bring_little(head, stated):
-    measured = [row["held back"] for row in head.history]
+    measured = [row["validation mAP"] for row in head.history]
     assert stated(NOTEBOOK, r"held back, with (\.\d+) against") == pytest.approx(max(measured), **ABOUT)
     assert stated(NOTEBOOK, r"against (\.\d+) at the start") == pytest.approx(measured[0], **ABOUT)
     assert max(measured) - measured[0] < 0.006
@@ -73,8 +73,8 @@ def test_better_and_worse(asked, stated):
 
 def test_without_a_stop_those_that_taught_gain_and_those_that_ask_lose(frozen, relevance, sides, asked, stated):
     teach, ask = sides
-    course = am.Course(rate=2e-3, epochs=40, held=0.25, patience=None)
-    made = am.Head.fit(frozen, relevance, ids=teach, course=course, progress=False)(frozen)
+    config = am.learning.TrainingConfig(learning_rate=2e-3, epochs=40, validation_fraction=0.25, patience=None)
+    made = am.learning.Head.fit(frozen, relevance, ids=teach, config=config, progress=False)(frozen)
     own, other = (am.evaluate(made, relevance, queries=ids).mean()["mAP"] for ids in (teach, ask))
     assert stated(NOTEBOOK, r"those that taught, up to (\.\d+),") == pytest.approx(own, abs=0.02)
     assert stated(NOTEBOOK, r"for those that ask: (\.\d+),") == pytest.approx(other, abs=0.02)
@@ -82,7 +82,9 @@ def test_without_a_stop_those_that_taught_gain_and_those_that_ask_lose(frozen, r
 
 
 def test_solution_1(frozen, relevance, sides, stated):
-    start = am.Head.fit(frozen, relevance, ids=sides[0], course=am.Course(epochs=1, rate=1e-9), progress=False)
+    start = am.learning.Head.fit(
+        frozen, relevance, ids=sides[0], config=am.learning.TrainingConfig(epochs=1, learning_rate=1e-9), progress=False
+    )
     found = am.evaluate(start(frozen), relevance, queries=sides[1]).mean()
     assert stated(SOLUTIONS, r"a mAP of (\.\d+) against") == pytest.approx(found["mAP"], **ABOUT)
     assert stated(SOLUTIONS, r"and a P@5 of (\.\d+) against") == pytest.approx(found["P@5"], **ABOUT)
@@ -90,15 +92,15 @@ def test_solution_1(frozen, relevance, sides, stated):
 
 @slow
 def test_solution_2(frozen, relevance, sides, stated):
-    made = am.Head.fit(frozen, relevance, ids=sides[0], width=32, progress=False)(frozen)
-    plain = am.PCA.fit(frozen, 32, whiten=0.5)(frozen)
+    made = am.learning.Head.fit(frozen, relevance, ids=sides[0], width=32, progress=False)(frozen)
+    plain = am.transforms.PCA.fit(frozen, 32, whiten=0.5)(frozen)
     head, pca = (am.evaluate(one, relevance, queries=sides[1]).mean()["P@5"] for one in (made, plain))
     assert stated(SOLUTIONS, r"with 32 numbers (\.\d+) against") == pytest.approx(head, abs=0.01)
     assert stated(SOLUTIONS, r"with 32 numbers \.\d+ against (\.\d+)\.") == pytest.approx(pca, **ABOUT)
 
 
 def test_solution_3(frozen, relevance, sides, head, asked, stated):
-    both = am.evaluate(am.concatenate([frozen, head(frozen)]), relevance, queries=sides[1]).mean()["mAP"]
+    both = am.evaluate(am.transforms.concatenate([frozen, head(frozen)]), relevance, queries=sides[1]).mean()["mAP"]
     assert stated(SOLUTIONS, r"in mAP, at (\.\d+),") == pytest.approx(both, **ABOUT)
     assert asked["frozen"].mean()["mAP"] < both < asked["head"].mean()["mAP"]
 
@@ -107,8 +109,8 @@ def test_solution_3(frozen, relevance, sides, head, asked, stated):
 def test_keywords_teach(cartoons, openclipart, frozen, relevance, sides, stated):
     words = pd.read_csv(openclipart.parent / "openclipart.csv", keep_default_na=False).set_index("id")["keywords"]
     relation = am.Relevance.from_keywords(cartoons.ids, words.to_dict(), at_least=2, most=0.1)
-    course = am.Course(loss="triplet", epochs=20)
-    made = am.Head.fit(frozen, relation, ids=sides[0], course=course, progress=False)(frozen)
+    config = am.learning.TrainingConfig(loss="triplet", epochs=20)
+    made = am.learning.Head.fit(frozen, relation, ids=sides[0], config=config, progress=False)(frozen)
     found = am.evaluate(made, relevance, queries=sides[1]).mean()
     assert stated(NOTEBOOK, r"as the folders: a mAP of (\.\d+),") == pytest.approx(found["mAP"], abs=0.01)
     assert stated(NOTEBOOK, r"as the folders: a mAP of \.\d+, and a P@5 of (\.\d+)\.") == pytest.approx(

@@ -1,0 +1,32 @@
+"""Pictures become vectors: extraction, engines, runners, transforms, presets, fingerprints.
+
+In: a `Collection` and models. Out: `Features`, vectors (N, D) with their ids and the fingerprint of what made them.
+A new picture takes the same way through `embed`; torch is imported only where a network runs.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["transforms"],
+    submod_attrs={
+        "features": ["FeatureSet", "Features"],
+        "extraction": ["extract"],
+        "encoding": ["background_of", "embed", "encode", "open_fitted", "pixels_of", "write_fitted"],
+        "engine": ["BATCH"],
+        "inputs": ["prepared"],
+        "presets": ["BEST", "PRESETS", "Preset"],
+        "ray_runner": ["RayRunner"],
+        "transforms": [
+            "PCA",
+            "Expansion",
+            "Linear",
+            "Transform",
+            "average",
+            "concatenate",
+            "learned_from",
+            "same_pictures",
+        ],
+        "vectors": ["as_near", "check_vectors", "compared", "l2_normalize", "nearest"],
+    },
+)

@@ -1,0 +1,230 @@
+"""From pictures to vectors: any layers of any networks over a collection, each picture decoded once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from .. import models as model_table
+from ..errors import AmulsearchError, PictureError, QueryError
+from ..intake import Collection, plain_text
+from ..models import FRAMINGS, Model, canonical_layer
+from ..store import FeatureFile, Key, MemoryRows, Store
+from .features import Features, FeatureSet, fingerprint
+from .inputs import Inputs, prepared
+
+if TYPE_CHECKING:
+    from .engine import DescriptorEngine, OpenVinoEngine, TorchEngine
+
+Rows = dict[tuple[str, str], FeatureFile | MemoryRows]
+
+
+def extract(
+    collection: Collection,
+    models: str | Model | list | tuple = model_table.BUNDLED,
+    layers: str | list | tuple = ("logits", "penultimate"),
+    *,
+    framing: str = "pad",
+    precision: str = "float32",
+    store: str | os.PathLike | Store | None = None,
+    runner: Callable[[Run, bool], None] | None = None,
+    progress: bool = True,
+) -> FeatureSet:
+    """The vectors of a collection: `result[model, layer]` is a `Features` of (N, D) float32.
+
+    models: names (see `models.get`), records, or the groups "bundled" and "blog".
+    layers: "logits", "penultimate", "last" (the last feature map) or the name of an inner module; a map's name can
+        end in ":mean" (default) or ":gem". Of what is no network (see `classical`) only "descriptor".
+    framing: "pad", "crop" or "squash", see `models.resize_image`.
+    precision: what the networks compute in: "float32"; "bfloat16" or "float16", where the processor or the GPU has them
+        up to several times faster, with neighbours that differ a little; "auto", the fastest this machine has.
+    store: a folder that keeps the vectors, so that only pictures that are new or changed are computed next time.
+    runner: what does the work, by default this process; `RayRunner` spreads it over processes and machines.
+
+    A picture whose pixels cannot be decoded is left out and listed in `result.rejected`. Interrupted, a run with a
+    store leaves what was done, and the next goes on from there.
+    """
+    if framing not in FRAMINGS:
+        raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
+    if store is not None and not isinstance(store, Store):
+        store = Store(store)
+    if precision != "float32":
+        from .engine import resolve_precision
+
+        precision = resolve_precision(precision)
+    records = [model_table.get(name) for name in model_table.names_of(models)]
+    layers = [layers] if isinstance(layers, str) else layers
+    layers = list(dict.fromkeys(canonical_layer(layer) for layer in layers))
+    if not records or not layers:
+        raise QueryError("give at least one model and one layer")
+    with store.lock() if store is not None else nullcontext():
+        return _extract(collection, records, layers, framing, precision, store, runner, progress)
+
+
+def _extract(
+    collection: Collection,
+    records: list[Model],
+    layers,
+    framing: str,
+    precision: str,
+    store: Store | None,
+    runner,
+    progress,
+) -> FeatureSet:
+    if store is not None:
+        store.claim(collection)
+    made_by = {
+        (model.name, layer): fingerprint(model, layer, framing, precision, collection)
+        for model in records
+        for layer in layers
+    }
+    rows: Rows = {name: store.feature_file(made) if store else MemoryRows() for name, made in made_by.items()}
+    keys = list(zip(collection.ids, collection.table["digest"], strict=True))
+    run = Run(rows, keys, collection, records, layers, framing, precision)
+    run.fetch_weights()
+    if run.wanted and runner is None:
+        run(progress)
+    elif run.wanted:
+        runner(run, progress)
+    if run.rejected:
+        collection = _without(collection, run.rejected)
+        keys = [key for key in keys if key[0] not in run.rejected]
+    if store is not None:  # until here the store has the collection and the features of before
+        store.save_collection(collection, current=made_by.values())
+    digests = [digest for _, digest in keys]
+    record_of = {model.name: model for model in records}
+    features = {}
+    for (name, layer), made in made_by.items():
+        rows[name, layer].tidy([*keys, *_of_others(rows[name, layer], collection)])
+        vectors = rows[name, layer].arrange(keys)
+        features[name, layer] = Features(vectors, collection.ids, collection.labels, made, digests, (record_of[name],))
+    return FeatureSet(collection, features, extracted=len(run.wanted) - len(run.rejected))
+
+
+def _of_others(rows: FeatureFile | MemoryRows, collection: Collection) -> list[Key]:
+    """Rows of pictures that are in the folder and not in this collection, as where it is a subset: they are kept."""
+    return [key for key in rows.rows if key[0] not in collection and (collection.folder / key[0]).exists()]
+
+
+class Run:
+    """One pass over the pictures that lack vectors: decoded once each, batched a model, written as they come.
+
+    engines: those of an earlier pass over other pictures; pictures: how many there are in all, see `engine_for`.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        keys: list[Key],
+        collection: Collection,
+        models: list[Model],
+        layers: list[str],
+        framing: str,
+        precision: str,
+        engines: dict[str, TorchEngine | OpenVinoEngine | DescriptorEngine] | None = None,
+        pictures: int | None = None,
+    ):
+        self.rows, self.keys, self.collection, self.models = rows, keys, collection, models
+        self.layers, self.framing, self.precision = layers, framing, precision
+        self.missing = {
+            model.name: {key for layer in layers for key in keys if key not in rows[model.name, layer].rows}
+            for model in models
+        }
+        self.wanted = [key for key in keys if any(key in self.missing[model.name] for model in models)]
+        self.rejected: dict[str, str] = {}
+        self._waiting: dict[str, list[tuple[Key, np.ndarray]]] = {model.name: [] for model in models}
+        self._engines = {} if engines is None else engines
+        self._pictures = len(keys) if pictures is None else pictures
+
+    def fetch_weights(self) -> None:
+        """Download what is missing, or say that it cannot be had, before the first picture is decoded."""
+        for model in self.models:
+            if self.missing[model.name] and not model.ready:
+                from ..models import load
+
+                load(model)
+
+    def __call__(self, progress: bool) -> None:
+        from .engine import BATCH
+
+        self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress)
+        chunks = prepared(self.collection, self.models, self.framing, self.wanted, self.missing)
+        try:
+            with closing(chunks):
+                for keys, found in chunks:
+                    self._take(keys, found)
+                    self._forward(BATCH)
+                    self._bar.update(len(keys))
+            self._forward(1)
+        finally:
+            self._keep(wait=True)
+            for rows in self.rows.values():
+                rows.flush()
+            self._bar.close()
+
+    def _take(self, keys: Sequence[Key], found: list[Inputs]) -> None:
+        for key, inputs in zip(keys, found, strict=True):
+            if isinstance(inputs, PictureError):
+                self.rejected[key[0]] = str(inputs)
+                continue
+            for name, pixels in inputs.items():
+                self._waiting[name].append((key, pixels))
+
+    def _forward(self, least: int) -> None:
+        """Start the batches for which at least so many pictures wait."""
+        from .engine import BATCH, engine_for
+
+        for model in self.models:
+            while len(waiting := self._waiting[model.name]) >= least:
+                batch, self._waiting[model.name] = waiting[:BATCH], waiting[BATCH:]
+                if model.name not in self._engines:
+                    self._engines[model.name] = engine_for(
+                        model, self.layers, self.precision, self._pictures, self._announce
+                    )
+                self._engines[model.name].submit([key for key, _ in batch], np.stack([pixels for _, pixels in batch]))
+        self._keep()
+
+    def _announce(self, text: str) -> None:
+        """Show beside the progress bar what takes seconds and moves no picture."""
+        self._bar.delay = 0  # a bar that is not yet shown is shown now
+        self._bar.set_postfix_str(text)
+
+    def _keep(self, wait: bool = False) -> None:
+        """Write what the engines have done."""
+        for name, engine in self._engines.items():
+            for keys, vectors in engine.results(wait):
+                self.take(name, keys, vectors)
+
+    def take(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
+        """Keep vectors of a model, layer -> (B, D), of pictures that have none yet."""
+        self._reject_unusable(name, keys, vectors)
+        for layer in self.layers:
+            known = self.rows[name, layer].rows
+            new = [i for i, key in enumerate(keys) if key not in known and key[0] not in self.rejected]
+            if new:
+                self.rows[name, layer].append([keys[i] for i in new], vectors[layer][new])
+
+    def _reject_unusable(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
+        """A vector that has no distance to any other would stop the index of all pictures: it is told here by name."""
+        for layer, values in vectors.items():
+            finite = np.isfinite(values).all(axis=1)
+            for row in np.flatnonzero(~finite | ~values.any(axis=1)):
+                what = "only zeros" if finite[row] else "NaN or infinite values"
+                self.rejected[keys[row][0]] = f"{name} gives {what} at {layer}"
+
+
+def _without(collection: Collection, rejected: dict[str, str]) -> Collection:
+    """The collection with these pictures moved to the table of what is left out, with their reasons."""
+    if len(rejected) == len(collection):
+        id, reason = next(iter(rejected.items()))
+        raise AmulsearchError(f"none of the {len(rejected)} pictures can be used; {id}: {reason}")
+    rows = [*collection.rejected.to_dict("records"), *({"id": i, "reason": why} for i, why in rejected.items())]
+    kept = collection.subset(id for id in collection.ids if id not in rejected)
+    return replace(kept, rejected=plain_text(pd.DataFrame(rows).sort_values("id", ignore_index=True)))

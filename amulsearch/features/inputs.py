@@ -1,0 +1,70 @@
+"""Pictures as networks take them: decoded ahead, once for all models."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from ..errors import PictureError
+from ..intake import Collection, decode, processors, stop
+from ..models import Model
+from ..store import Key
+
+CHUNK = 16
+"""Pictures that are decoded together."""
+
+Inputs = dict[str, np.ndarray] | PictureError
+
+
+def prepared(
+    collection: Collection,
+    models: Sequence[Model],
+    framing: str,
+    keys: Sequence[Key] | None = None,
+    missing: Mapping[str, set[Key]] | None = None,
+) -> Iterator[tuple[Sequence[Key], list[Inputs]]]:
+    """Pictures decoded once each, as the inputs of models: chunks of keys, and for each key model -> pixels, or the
+    error that says why it cannot be decoded.
+
+    keys: the pictures, all by default; missing: model -> those it is to see, by default all. Some chunks are prepared
+    ahead of the one that is given.
+    """
+    keys = list(zip(collection.ids, collection.table["digest"], strict=True)) if keys is None else keys
+    count = processors()
+    pool = ThreadPoolExecutor(count)
+    futures: deque[tuple[Sequence[Key], Future]] = deque()
+    try:
+        for start in range(0, len(keys), CHUNK):
+            chunk = keys[start : start + CHUNK]
+            futures.append((chunk, pool.submit(_prepare, collection, models, framing, chunk, missing)))
+            if len(futures) >= 4 + count:
+                chunk, future = futures.popleft()
+                yield chunk, future.result()
+        for chunk, future in futures:
+            yield chunk, future.result()
+    except BaseException:
+        stop()  # an interrupt does not wait for a slow picture
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare(collection: Collection, models, framing: str, keys: Sequence[Key], missing) -> list[Inputs]:
+    found: list[Inputs] = [{} for _ in keys]
+    for side in dict.fromkeys(model.preprocess.side for model in models):
+        lacking = [  # for each key, the models that take its picture in this size
+            [m for m in models if m.preprocess.side == side and (missing is None or key in missing[m.name])]
+            for key in keys
+        ]
+        places = [i for i, of in enumerate(lacking) if of and not isinstance(found[i], PictureError)]
+        images = decode([collection.request(keys[i][0], side) for i in places])
+        for i, image in zip(places, images, strict=True):
+            if isinstance(image, PictureError):
+                found[i] = image
+                continue
+            for model in lacking[i]:
+                found[i][model.name] = model.preprocess.pixels(image, framing, collection.background)
+    return found

@@ -1,0 +1,269 @@
+"""Many pictures decoded at once, in processes of their own: a file that crashes or hangs a decoder ends that process
+only, and is rejected with the reason.
+
+A worker reads a request, one line of JSON, from its standard input: a list of `Request`s. For each it answers with
+five numbers, (0, height, width, whole width, whole height), and the RGB pixels, or (length, 0, 0, 0, 0) and the reason
+why there are none in UTF-8, or (length, 1, 0, 0, 0) and what a scan wants to know in JSON.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from multiprocessing.connection import wait
+from pathlib import Path
+from queue import Empty, LifoQueue
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..errors import AmulsearchError, PictureError
+from .pictures import MAX_PIXELS, file_of, open_for, read_header
+
+PATIENCE = 60.0
+"""Seconds that a picture may take before its decoder is ended."""
+
+MEMORY = 4 << 30
+"""Bytes of memory that a decoder may take; a picture that needs more is rejected."""
+
+_HEAD = struct.Struct("<5I")
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from amulsearch.intake.decoding import serve; serve()"
+"""What a worker runs; the argument is the folder that holds the package. Neither pandas nor torch is imported by it."""
+
+
+class Request(NamedTuple):
+    """A picture to decode: the file, the SHA-256 that it must have, and how it is opened (see `open_for`).
+
+    digest: None where the picture is only to be scanned.
+    """
+
+    path: str
+    digest: str | None
+    frame: int = 0
+    background: str = "white"
+    max_pixels: int = MAX_PIXELS
+    side: int | None = None
+
+
+class Decoded(NamedTuple):
+    """rgb: (H, W, 3) uint8; size: width and height of the whole picture, of which it may be a reduced one."""
+
+    rgb: np.ndarray
+    size: tuple[int, int]
+
+
+def decode(requests: Sequence[Request]) -> list[Decoded | PictureError]:
+    """The pictures in their order, or for each that cannot be had the error that says why.
+
+    It may be called from several threads; as many processes work as there are processors, and stay for later calls.
+    """
+    return _workers(os.getpid()).decode(requests)
+
+
+def scan(paths: Sequence[Path], max_pixels: int) -> list[dict | PictureError]:
+    """What the files say of themselves, in their order: bytes, digest (SHA-256), and the fields of `pictures.Header`.
+
+    Each is read once, so that all is said of the same content.
+    """
+    return decode([Request(str(path.absolute()), None, max_pixels=max_pixels) for path in paths])
+
+
+def stop() -> None:
+    """End all decoders at once, and whatever waits for them; a later call starts new ones."""
+    workers = _workers(os.getpid())
+    _workers.cache_clear()
+    workers.stop()
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def _workers(pid: int) -> _Workers:
+    return _Workers(processors())  # a forked process gets its own
+
+
+class _Workers:
+    """At most `count` worker processes, each started when it is first needed."""
+
+    def __init__(self, count: int):
+        self._idle: LifoQueue[_Worker | None] = LifoQueue()
+        self._busy: set[_Worker] = set()
+        self._stopped = False
+        for _ in range(count):
+            self._idle.put(None)
+
+    def decode(self, requests: Sequence[Request]) -> list[Decoded | dict | PictureError]:
+        worker = self._idle.get()
+        done: list[Decoded | dict | PictureError] = []
+        try:
+            while len(done) < len(requests):
+                worker = worker or _Worker()
+                self._busy.add(worker)
+                if self._stopped:
+                    raise AmulsearchError("decoding was stopped: ask again")
+                done += worker.decode(requests[len(done) :])
+                self._busy.discard(worker)
+                worker = worker if worker.alive else worker.end()
+        except BaseException:  # an interrupted worker may still have answers on their way
+            self._busy.discard(worker)
+            worker = worker.end() if worker else None
+            raise
+        finally:
+            self._idle.put(worker)
+        return done
+
+    def stop(self) -> None:
+        self._stopped = True
+        for worker in list(self._busy):
+            worker.process.kill()
+        idle = []
+        with contextlib.suppress(Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for worker in idle:
+            self._idle.put(worker.end() if worker else None)  # who waits for one is told that all was stopped
+
+
+class _Worker:
+    """One process; once not `alive` it is to be ended and replaced."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _START, str(Path(__file__).parents[2])],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        atexit.register(self.end)
+        self.alive = self._read(1) is not None
+        if not self.alive:
+            self.end()
+            raise AmulsearchError(f"no process that decodes pictures can be started with {sys.executable}")
+
+    def decode(self, requests: Sequence[Request]) -> Iterator[Decoded | dict | PictureError]:
+        """The answers up to the first picture that ends the process, and the error for that one."""
+        try:
+            self.process.stdin.write(json.dumps(requests).encode() + b"\n")
+        except OSError:  # it was ended from outside, before it was asked
+            self.alive = False
+            return
+        for _ in requests:
+            head = self._read(_HEAD.size) if wait([self.process.stdout], PATIENCE) else None
+            if head is None:
+                self.alive = False
+                yield self._obituary()
+                return
+            length, height, width, *size = _HEAD.unpack(head)
+            body = self._read(length or height * width * 3)
+            if body is None:
+                self.alive = False
+                yield self._obituary()
+                return
+            if length:
+                yield json.loads(body) if height else PictureError(body.decode())
+            else:
+                yield Decoded(np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3), tuple(size))
+
+    def _read(self, count: int) -> bytearray | None:
+        """So many bytes, or None where the process ended before."""
+        data = bytearray(count)
+        view, have = memoryview(data), 0
+        while have < count:
+            more = self.process.stdout.readinto(view[have:])
+            if not more:
+                return None
+            have += more
+        return data
+
+    def _obituary(self) -> PictureError:
+        """Why there is no answer."""
+        try:
+            code = self.process.wait(1)
+        except subprocess.TimeoutExpired:
+            return PictureError(f"decoding it takes more than {PATIENCE:g} seconds")
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return PictureError(f"damaged: its decoder crashed ({how})")
+
+    def end(self) -> None:
+        atexit.unregister(self.end)
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def serve() -> None:
+    """The work of a worker process: answer requests until the standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the process that asks
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not every system has these limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a decoder prints must not get among the answers
+    answers.write(b"\n")
+    answers.flush()
+    with contextlib.suppress(BrokenPipeError):
+        for line in sys.stdin.buffer:
+            for fields in json.loads(line):
+                if hasattr(signal, "alarm"):  # ends a decoder that hangs although nobody is left to end it
+                    signal.alarm(int(PATIENCE) + 5)
+                answers.writelines(_answer(Request(*fields)))
+                answers.flush()
+            if hasattr(signal, "alarm"):
+                signal.alarm(0)
+
+
+def _answer(request: Request) -> tuple[bytes, bytes | memoryview]:
+    try:
+        if request.digest is None:
+            row = json.dumps(_scanned(request)).encode()
+            return _HEAD.pack(len(row), 1, 0, 0, 0), row
+        image, size = _decoded(request)
+        rgb = np.asarray(image)
+        return _HEAD.pack(0, *rgb.shape[:2], *size), rgb.data
+    except AmulsearchError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "not enough memory to decode it"
+    reason = reason.encode("utf-8", "backslashreplace")
+    return _HEAD.pack(len(reason), 0, 0, 0, 0), reason
+
+
+def _content(request: Request) -> bytes:
+    with file_of(request.path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise PictureError(f"cannot be read: {error.strerror or error}") from None
+
+
+def _scanned(request: Request) -> dict:
+    content = _content(request)
+    header = read_header(content, request.max_pixels)
+    return {"bytes": len(content), "digest": hashlib.sha256(content).hexdigest(), **vars(header)}
+
+
+def _decoded(request: Request) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture, from bytes that are read once: what is digested is what is decoded."""
+    content = _content(request)
+    if hashlib.sha256(content).hexdigest() != request.digest:
+        raise PictureError("the file has changed since the folder was scanned: scan it again")
+    how = {"frame": request.frame, "background": request.background, "max_pixels": request.max_pixels}
+    return open_for(request.side, content, **how)

@@ -1,0 +1,115 @@
+"""Looking through a folder: which files are pictures, and what their headers say; no pixels are decoded."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from ..errors import AmulsearchError, PictureError, QueryError
+from .decoding import processors, scan, stop
+from .pictures import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files that are to be scanned, before any is opened.
+
+    folder: what the names are relative to; names: sorted; rejected: {"id", "reason"} of what is refused by name alone;
+    passed_over: how many other files there are, by kind; columns: "label", and further columns of the table of the
+    collection, each a function of the id.
+    """
+
+    folder: Path
+    names: list[str]
+    rejected: list[dict]
+    passed_over: Mapping[str, int]
+    columns: Mapping[str, Callable[[str], object]]
+
+
+def existing_folder(folder: str | os.PathLike) -> Path:
+    """The folder as a path; AmulsearchError where there is none."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise AmulsearchError(f"{folder} is not a folder: give the folder that holds the pictures")
+    return folder
+
+
+def labeller(labels) -> Callable[[str], str | None]:
+    """The function from an id to its label that `labels` stands for, see `Collection.from_folder`."""
+    if labels is None:
+        return lambda id: None
+    if isinstance(labels, str):
+        if labels != "folder":
+            raise QueryError(f'labels={labels!r}: use "folder", None, a function, a mapping or a table')
+        return lambda id: id.rpartition("/")[0] or None
+    if callable(labels):
+        return labels
+    if isinstance(labels, pd.DataFrame):
+        if not {"id", "label"} <= set(labels.columns):
+            raise QueryError(f"the table of labels needs the columns id and label; it has {list(labels.columns)}")
+        labels = dict(zip(labels["id"], labels["label"], strict=True))
+    if isinstance(labels, (Mapping, pd.Series)):
+        return dict(labels).get
+    raise QueryError(
+        f'labels cannot be a {type(labels).__name__}: use "folder", None, a function, a mapping or a table'
+    )
+
+
+def walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
+    """Names of the files to scan, sorted; what is rejected by name alone; what is passed over, counted by kind."""
+    names, rejected, passed_over = [], [], Counter()
+
+    def unreadable(error: OSError) -> None:
+        name = os.path.relpath(error.filename, folder)
+        rejected.append({"id": _printable(name), "reason": f"folder cannot be read: {error.strerror}"})
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        for name in sorted(folders):
+            if name.startswith("."):
+                passed_over["hidden"] += 1
+            elif os.path.islink(os.path.join(parent, name)):
+                passed_over["link to a folder"] += 1
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            suffix = os.path.splitext(name)[1].lower()
+            relative = Path(os.path.relpath(os.path.join(parent, name), folder)).as_posix()
+            if name.startswith("."):
+                passed_over["hidden"] += 1
+            elif suffix not in SUFFIXES:
+                passed_over[f"not a picture: {_printable(suffix) or 'no ending'}"] += 1
+            elif _printable(relative) != relative:
+                rejected.append({"id": _printable(relative), "reason": "its name is not valid UTF-8: rename it"})
+            else:
+                names.append(relative)
+    return sorted(names), rejected, dict(passed_over)
+
+
+def scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> Iterator[dict]:
+    """For each file, in order, a row of the table of `Collection`, or its id and the reason why it is rejected."""
+    chunks = [names[start : start + 32] for start in range(0, len(names), 32)]
+    pool = ThreadPoolExecutor(processors())
+    try:
+        with tqdm(total=len(names), desc="scan", unit="picture", delay=2, disable=not progress) as bar:
+            found = pool.map(lambda chunk: scan([folder / name for name in chunk], max_pixels), chunks)
+            for chunk, answers in zip(chunks, found, strict=True):
+                for name, answer in zip(chunk, answers, strict=True):
+                    rejected = isinstance(answer, PictureError)
+                    yield {"id": name, "reason": str(answer)} if rejected else {"id": name, **answer}
+                bar.update(len(chunk))
+    except BaseException:
+        stop()  # an interrupt does not wait for a slow picture
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _printable(name: str) -> str:
+    """The name with bytes that are not UTF-8 shown as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

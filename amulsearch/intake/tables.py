@@ -1,0 +1,87 @@
+"""The pictures that a table names, with labels and keywords: a CSV or Parquet file, or a pandas table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import QueryError, import_optional
+from .scan import Listing, existing_folder
+
+
+def read_table(
+    table: str | os.PathLike | pd.DataFrame,
+    folder: str | os.PathLike | None,
+    path: str,
+    label: str | None,
+    keywords: str | None,
+    separator: str,
+) -> Listing:
+    """The pictures that a table names, with its labels and keywords; see `Collection.from_table`."""
+    if isinstance(table, pd.DataFrame):
+        if folder is None:
+            raise QueryError("a pandas table needs folder=, the folder that its paths are relative to")
+    else:
+        table = Path(table).expanduser()
+        folder = table.parent if folder is None else folder
+    folder = existing_folder(folder)
+    rows = _read(table, [path, *filter(None, (label, keywords))])
+    if path not in rows:
+        raise QueryError(f"the table has no column {path!r}: it has {', '.join(map(repr, rows.columns))}; give path=")
+    labels, words, rejected = {}, {}, []
+    for row in rows.to_dict("records"):
+        id, reason = _inside(row[path], folder)
+        if id in labels and not reason:
+            reason = "the table names it twice; its first row counts"
+        if reason:
+            rejected.append({"id": id, "reason": reason})
+            continue
+        labels[id] = _text(row.get(label))
+        words[id] = _words(row.get(keywords), separator)
+    columns = {"label": labels.get} | ({"keywords": words.get} if keywords in rows else {})
+    return Listing(folder, sorted(labels), rejected, {}, columns)
+
+
+def _read(table: Path | pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    if isinstance(table, pd.DataFrame):
+        return table
+    wanted = set(columns)
+    try:
+        if table.suffix.lower() == ".parquet":
+            parquet = import_optional("pyarrow.parquet", "pyarrow")
+            names = [name for name in parquet.read_schema(table).names if name in wanted]
+            return parquet.read_table(table, columns=names).to_pandas() if columns[0] in names else pd.DataFrame()
+        if table.suffix.lower() == ".csv":
+            return pd.read_csv(table, dtype=str, keep_default_na=False, usecols=lambda name: name in wanted)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise QueryError(f"the table {table} cannot be read ({reason})") from None
+    raise QueryError(f"{table} is neither .csv nor .parquet: name it so, or read it with pandas and give that")
+
+
+def _inside(value: object, folder: Path) -> tuple[str, str]:
+    """The id of a path, and the reason why it is refused, empty where it is not."""
+    text = _text(value)
+    if text is None:
+        return "", "a row without a path"
+    try:
+        relative = os.path.relpath(os.path.join(folder, text), folder)
+    except ValueError:  # a zero byte
+        return repr(text), "it is no path"
+    id = Path(relative).as_posix()
+    if id == ".." or id.startswith("../"):
+        return text, f"it leads out of {folder}: put the picture into that folder, or give folder="
+    return id, ""
+
+
+def _text(value: object) -> str | None:
+    return None if value is None or (not isinstance(value, (list, tuple)) and pd.isna(value)) else str(value) or None
+
+
+def _words(value: object, separator: str) -> list[str]:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return []
+    parts = value.split(separator) if isinstance(value, str) else value
+    return [str(part).strip() for part in parts if str(part).strip()]

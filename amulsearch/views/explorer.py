@@ -1,0 +1,274 @@
+"""A search to click through in a notebook: JupyterLab, Notebook 7 and Voila.
+
+The looks are in explorer.js, explorer_parts.js and explorer.css; the answers come from `exploration.py`. Every message
+from the page is {"do": ...}, and is answered by {"say": "view" | "sheet" | "error" | "page", ...}; pictures travel as
+JPEG buffers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+
+import anywidget
+from PIL import Image
+
+from ..errors import AmulsearchError, PictureError, QueryError
+from ..features import Features
+from ..intake import Collection, Request, decode
+from ..measure import METHODS, Judgements
+from .captions import short_name
+from .exploration import Exploration, Look, NewPicture, Question
+from .page import Page
+
+HERE = Path(__file__).parent
+
+SHEET = 60
+"""Pictures on a page of the contact sheet."""
+
+
+def explore(
+    collection: Collection,
+    features: Mapping[tuple[str, str], Features],
+    *,
+    presets: Mapping[str, Features] | None = None,
+    judgements: str | os.PathLike | Judgements | None = None,
+    query: str | None = None,
+    k: int = 5,
+) -> Explorer:
+    """A widget that shows what several systems find, side by side: click a picture, and it is the next query.
+
+    features: (model, layer) -> Features, as `extract` gives them; presets: name -> Features, as `BEST.features`.
+    judgements: a file in which the thumbs, up and down, are kept; see `Judgements`. Without it there are no thumbs.
+    query: the id to begin with.
+    """
+    if judgements is not None and not isinstance(judgements, Judgements):
+        judgements = Judgements(judgements)
+    return Explorer(collection, Exploration(features, presets), judgements, query, k)
+
+
+class Explorer(anywidget.AnyWidget):
+    """The widget; `question` and `found` are what is on the screen, for the cells below."""
+
+    _esm = "".join((HERE / name).read_text(encoding="utf-8") for name in ("explorer_parts.js", "explorer.js"))
+    _css = (HERE / "explorer.css").read_text(encoding="utf-8")
+
+    def __init__(
+        self, collection: Collection, exploration: Exploration, judgements: Judgements | None, query: str | None, k: int
+    ):
+        super().__init__()
+        self.collection, self.exploration, self.judgements = collection, exploration, judgements
+        self._labels = dict(zip(collection.ids, collection.labels, strict=True))
+        unknown = [id for id in (query, *exploration.ids) if id is not None and id not in self._labels]
+        if unknown:
+            raise QueryError(f"no picture {unknown[0]!r} in {collection.folder}")
+        layers = exploration.layers
+        layer = "penultimate" if "penultimate" in layers else layers[0]
+        shown = [name for name in exploration.columns(layer) if name not in METHODS or name == "rrf"]
+        self.look = Look(layer, tuple(shown[:6]), min(k, len(exploration.ids) - 1))
+        self.question = Question((query or exploration.ids[0],))
+        self.found = exploration.answer(self.question, self.look)
+        self._pictures: dict[str, NewPicture] = {}
+        self._past: list[Question] = []
+        self._page, self._text = 0, ""
+        self._jpeg = lru_cache(maxsize=5000)(self._make_jpeg)
+        self.on_msg(self._receive)
+
+    def _receive(self, _, message: dict, buffers: list) -> None:
+        try:
+            getattr(self, f"_do_{message['do']}")(message, buffers)
+        except AmulsearchError as error:
+            self.send({"say": "error", "text": str(error)})
+        except Exception as error:  # a fault of ours must not leave the widget waiting
+            traceback.print_exc()
+            self.send({"say": "error", "text": f"something went wrong: {type(error).__name__}: {error}"})
+
+    def _do_start(self, message: dict, buffers: list) -> None:
+        self._show()
+        self._show_sheet()
+
+    def _do_query(self, message: dict, buffers: list) -> None:
+        self._ask(Question((self._example(message["id"]),)))
+
+    def _do_more(self, message: dict, buffers: list) -> None:
+        self._ask(self.question.with_(self._example(message["id"]), "more"))
+
+    def _do_less(self, message: dict, buffers: list) -> None:
+        self._ask(self.question.with_(self._example(message["id"]), "less"))
+
+    def _do_forget(self, message: dict, buffers: list) -> None:
+        self._ask(self.question.without(self._example(message["id"])))
+
+    def _do_back(self, message: dict, buffers: list) -> None:
+        if self._past:
+            self._show(question=self._past[-1], past=self._past[:-1])
+
+    def _do_look(self, message: dict, buffers: list) -> None:
+        changed = {name: message[name] for name in ("layer", "k", "n_trees", "search_k") if name in message}
+        columns = tuple(message.get("columns", self.look.columns))
+        known = self.exploration.columns(changed.get("layer", self.look.layer))
+        look = replace(self.look, columns=tuple(name for name in columns if name in known), **changed)
+        self._show(look=look)
+
+    def _do_upload(self, message: dict, buffers: list) -> None:
+        name, content = message["name"], bytes(buffers[0])
+        try:
+            image = _decoded(content, self.collection)
+        except PictureError as error:
+            raise PictureError(f"{name} cannot be used: {error}") from None
+        digest = hashlib.sha256(content).hexdigest()
+        self._ask_new(NewPicture(f"new picture {name} {digest[:12]}", image))
+
+    def _do_crop(self, message: dict, buffers: list) -> None:
+        """Ask with a part of the query's picture; x, y, w, h are parts of its width and height."""
+        source = self.question.more[0]
+        image, name = self._image(source), _name(source)
+        (width, height), x, y = image.size, message["x"], message["y"]
+        box = [
+            round(x * width),
+            round(y * height),
+            round((x + message["w"]) * width),
+            round((y + message["h"]) * height),
+        ]
+        if box[2] - box[0] < 8 or box[3] - box[1] < 8:
+            raise QueryError("the part is too small: draw one of at least 8 x 8 pixels")
+        self._ask_new(NewPicture(f"part {','.join(map(str, box))} of {name}", image.crop(box)))
+
+    def _do_judge(self, message: dict, buffers: list) -> None:
+        if self.judgements is None:
+            raise QueryError("there is no file for judgements: give explore(..., judgements=FILE)")
+        self.judgements.add(self._asked, message["id"], message["relevance"])
+        self._show()
+
+    def _do_export(self, message: dict, buffers: list) -> None:
+        """What is on the screen as a page in one file."""
+        if not self.found:
+            raise QueryError("there is nothing to save: choose a column first")
+        asked = {
+            f"{sign} like {_caption(one)}": one if isinstance(one, str) else one.image
+            for sign, part in vars(self.question).items()
+            for one in part
+        }
+        query = asked if len(asked) > 1 else next(iter(asked.values()))
+        look, name = self.look, _caption(self.question.more[0])
+        search = f"Annoy, {look.n_trees} trees, search_k {look.search_k}" if look.n_trees else "exact search"
+        page = Page(f"Pictures like {name}").text(f"Layer {look.layer}, {search}.")
+        html = page.grid(self.collection, query, self.found).html()
+        self.send({"say": "page", "name": f"like {name}.html".replace("/", "_"), "html": html})
+
+    def _do_sheet(self, message: dict, buffers: list) -> None:
+        self._page, self._text = message["page"], message["text"]
+        self._show_sheet()
+
+    def _do_pictures(self, message: dict, buffers: list) -> None:
+        """The pictures that a page lacks."""
+        ids = [id for id in message["ids"] if id in self._labels or id in self._pictures]
+        side = min(int(message["side"]), 1024)
+        self.send({"say": "pictures", "side": side, "ids": ids}, [self._jpeg(id, side) for id in ids])
+
+    def _example(self, id: str) -> str | NewPicture:
+        if id not in self._labels and id not in self._pictures:
+            raise QueryError(f"no picture {id!r} in {self.collection.folder}")
+        return self._pictures.get(id, id)
+
+    def _ask_new(self, picture: NewPicture) -> None:
+        self._pictures[picture.name] = picture
+        self._ask(Question((picture,)))
+
+    def _ask(self, question: Question) -> None:
+        if not question.more:
+            raise QueryError("at least one picture must stay: click another one first")
+        before = self.question
+        self._show(question=question, past=[*self._past, before] if question != before else self._past)
+
+    @property
+    def _asked(self) -> str:
+        """The name of the question in the judgements: an id, where one picture asks."""
+        more, less = (
+            [one if isinstance(one, str) else one.name for one in part] for part in vars(self.question).values()
+        )
+        return " ".join([" + ".join(more), *(f"- {name}" for name in less)])
+
+    def _show(
+        self, question: Question | None = None, look: Look | None = None, past: list[Question] | None = None
+    ) -> None:
+        """Answer, and only then take over what was asked: an error leaves everything as it was."""
+        question, look = question or self.question, look or self.look
+        start = time.perf_counter()
+        found = self.exploration.answer(question, look)
+        seconds = time.perf_counter() - start
+        self.question, self.look, self.found = question, look, found
+        self._past = self._past if past is None else past
+        examples = [
+            {"id": _name(one), "sign": sign, "label": self._labels.get(one)}
+            for sign, part in vars(self.question).items()
+            for one in part
+        ]
+        label, single = self._labels.get(self.question.more[0]), len(examples) == 1
+        columns = [
+            {"name": name, "rows": [self._row(row, label if single else None) for row in table.to_dict("records")]}
+            for name, table in self.found.items()
+        ]
+        choices = {"layers": self.exploration.layers, "columns": self.exploration.columns(self.look.layer)}
+        view = {"examples": examples, "columns": columns, "look": asdict(self.look), "choices": choices}
+        view |= {"back": len(self._past), "thumbs": self.judgements is not None, "ms": round(1000 * seconds)}
+        self.send({"say": "view", "most": len(self.exploration.ids) - 1, **view})
+
+    def _row(self, row: dict, label: str | None) -> dict:
+        judged = self.judgements.get(self._asked, row["id"]) if self.judgements else None
+        measure = "distance" if "distance" in row else "score"
+        shown = {
+            "measure": measure,
+            "value": f"{row[measure]:.3g}",
+            "same": label is not None and row["label"] == label,
+        }
+        votes = {"votes": int(row["votes"])} if "votes" in row else {}
+        return {"id": row["id"], "rank": row["rank"], "judged": judged, **shown, **votes}
+
+    def _show_sheet(self) -> None:
+        words = self._text.lower().split()
+        ids = [id for id in self.exploration.ids if all(word in id.lower() for word in words)]
+        pages = max(1, -(-len(ids) // SHEET))
+        self._page = min(max(self._page, 0), pages - 1)
+        shown = ids[self._page * SHEET : (self._page + 1) * SHEET]
+        self.send(
+            {"say": "sheet", "ids": shown, "page": self._page, "pages": pages, "count": len(ids), "text": self._text}
+        )
+
+    def _image(self, example: str | NewPicture) -> Image.Image:
+        return self.collection.open(example) if isinstance(example, str) else example.image
+
+    def _make_jpeg(self, id: str, side: int) -> bytes:
+        file, image = io.BytesIO(), self._image(self._example(id)).copy()
+        image.thumbnail((side, side))
+        image.save(file, "JPEG", quality=85)
+        return file.getvalue()
+
+
+def _name(example: str | NewPicture) -> str:
+    return example if isinstance(example, str) else example.name
+
+
+def _caption(example: str | NewPicture) -> str:
+    name = _name(example)  # "animals/cat.webp", "part 0,0,90,90 of animals/cat.webp" or "new picture mine.jpg 0a1b2c3d"
+    return ("part of " if not isinstance(example, str) and "/" in name else "") + short_name(name)
+
+
+def _decoded(content: bytes, collection: Collection) -> Image.Image:
+    """A picture from anyone, decoded in a process of its own."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        how = {"background": collection.background, "max_pixels": collection.max_pixels}
+        (picture,) = decode([Request(file.name, hashlib.sha256(content).hexdigest(), **how)])
+    if isinstance(picture, PictureError):
+        raise picture
+    return Image.fromarray(picture.rgb)

@@ -1,0 +1,108 @@
+"""A collection in two dimensions: every picture has a place of its own, near those that are like it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import QueryError, check_k
+from ..features import Features, l2_normalize, nearest
+from ..store import blocks
+
+SPARE = 1.3
+"""Cells of the grid for each picture: what is left empty keeps groups apart."""
+EXACT = 2500
+"""Up to how many cells the best assignment is sought; above, the grid is halved."""
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """Where each picture lies.
+
+    positions: (N, 2) float32, x to the right and y downwards, both from 0 to 1, as t-SNE has them.
+    cells: (N, 2) int64, the column and the row of each picture in a grid; no two share a cell.
+    columns, rows: the size of the grid.
+    """
+
+    ids: list[str]
+    labels: list[str | None]
+    positions: np.ndarray
+    cells: np.ndarray
+    columns: int
+    rows: int
+
+    @classmethod
+    def fit(cls, features: Features, *, aspect: float = 4 / 3) -> Map:
+        """Lay out a collection.
+
+        The vectors at length 1 are reduced to 50 principal components and laid out by t-SNE (van der Maaten & Hinton
+        2008, "Visualizing data using t-SNE"; perplexity 30, less for fewer than 91 pictures; it starts from the first
+        two components). Then the pictures are assigned to the cells of a grid so that the sum of the squared ways from
+        position to cell is least. A grid of more than 2,500 cells is first halved again and again, with the pictures
+        cut at the same part.
+
+        aspect: width by height of the grid.
+
+        The same vectors give the same map on the same kind of processor, however many there are.
+        """
+        if len(features) < 2:
+            raise QueryError("a map needs at least two pictures")
+        positions = _positions(l2_normalize(features.vectors))
+        columns = max(1, round((len(features) * SPARE * aspect) ** 0.5))
+        rows = -(-int(np.ceil(len(features) * SPARE)) // columns)
+        cells = np.empty((len(features), 2), dtype=np.int64)
+        _assign(positions * (columns, rows), np.arange(len(features)), (0, 0, columns, rows), cells)
+        return cls(list(features.ids), list(features.labels), positions, cells, columns, rows)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Map({len(self):,} pictures in a grid of {self.columns} x {self.rows})"
+
+    def neighbours(self, k: int = 10) -> np.ndarray:
+        """The k nearest of each picture on the map, by `positions`: rows (N, k) int64."""
+        k = check_k(k, len(self) - 1)
+        return nearest(blocks(self.positions), self.positions, k, "euclidean", np.arange(len(self)))[0]
+
+
+def _positions(vectors: np.ndarray) -> np.ndarray:
+    """t-SNE of unit vectors (N, D), stretched to 0..1 in both directions: (N, 2) float32."""
+    from sklearn.decomposition import PCA  # imported where a map is made
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    count = len(vectors)
+    width = min(50, count - 1, vectors.shape[1])
+    with threadpool_limits(1):  # the order in which threads add up would decide the map
+        reduced = PCA(width, random_state=0).fit_transform(vectors)
+        if count < 5 or width < 2 or not np.ptp(reduced, axis=0)[1] > 1e-6:  # too few, or all alike
+            places = np.zeros((count, 2), dtype=np.float32)
+            places[:, : min(2, width)] = reduced[:, :2]
+        else:
+            tsne = TSNE(2, perplexity=min(30.0, (count - 1) / 3), init="pca", random_state=0)
+            places = tsne.fit_transform(reduced)
+    low, high = places.min(axis=0), places.max(axis=0)
+    return ((places - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
+
+
+def _assign(points: np.ndarray, which: np.ndarray, box: tuple[int, int, int, int], cells: np.ndarray) -> None:
+    """Give the points `which` cells of a box (left, top, columns, rows), one each; points are in units of cells."""
+    left, top, columns, rows = box
+    if columns * rows <= EXACT:
+        from scipy.optimize import linear_sum_assignment
+
+        y, x = np.divmod(np.arange(columns * rows), columns)
+        middles = np.stack([left + x + 0.5, top + y + 0.5], axis=1)
+        way = ((points[which, None] - middles) ** 2).sum(axis=2)  # (N, cells)
+        cells[which] = (middles[linear_sum_assignment(way)[1]] - 0.5).astype(np.int64)
+        return
+    axis = 0 if columns >= rows else 1
+    size = columns if axis == 0 else rows
+    order = which[np.argsort(points[which, axis], kind="stable")]
+    cut = round(len(which) * (size // 2) / size)
+    halves = ((0, size // 2, order[:cut]), (size // 2, size - size // 2, order[cut:]))
+    for start, length, part in halves:
+        inner = (left + start, top, length, rows) if axis == 0 else (left, top + start, columns, length)
+        _assign(points, part, inner, cells)

@@ -1,0 +1,84 @@
+"""Small pictures of many: decoded side by side, shrunk, laid out on a sheet, and as data for a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ..errors import PictureError, QueryError
+from ..intake import Collection, decode, open_image, processors
+
+if TYPE_CHECKING:
+    from .mapping import Map
+
+CHUNK = 16
+
+
+def thumbnails(
+    collection: Collection, ids: Sequence[str], side: int, *, progress: bool = True
+) -> Iterator[Image.Image | None]:
+    """Pictures of the collection that fit a square of `side` pixels, in the order of the ids; None where a picture can
+    no longer be read."""
+    ids = list(ids)
+    chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
+
+    def small(chunk: list[str]) -> list[Image.Image | None]:
+        found = decode([collection.request(id, 2 * side) for id in chunk])
+        return [None if isinstance(one, PictureError) else _shrunk(Image.fromarray(one.rgb), side) for one in found]
+
+    pool = ThreadPoolExecutor(processors())
+    try:
+        with tqdm(total=len(ids), desc="thumbnails", unit="picture", delay=2, disable=not progress) as bar:
+            for images in pool.map(small, chunks):
+                yield from images
+                bar.update(len(images))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def data_uri(image: Image.Image, quality: int = 70) -> str:
+    """The picture as WebP in a data URI, which a page can show without a file."""
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str | None]:
+    """A query's picture, its name ("" where it has none) and its label.
+
+    query: an id of the collection, a PIL image, or a path.
+    """
+    if isinstance(query, str) and query in collection:
+        return collection.open(query), query, collection.table["label"].iat[collection.ids.index(query)]
+    if isinstance(query, Image.Image):
+        return open_image(query), "", None
+    if isinstance(query, (str, os.PathLike)):
+        return open_image(query), os.fspath(query), None
+    raise QueryError(f"a query is an id, a path or a PIL image, not a {type(query).__name__}")
+
+
+def map_sheet(collection: Collection, map: Map, frames: Sequence[str], side: int) -> Image.Image:
+    """All pictures of a map in their cells of `side` pixels, each in a frame of its colour: RGBA, transparent where no
+    picture lies."""
+    sheet = Image.new("RGBA", (map.columns * side, map.rows * side), (255, 255, 255, 0))
+    thick = max(1, side // 30)
+    inside = max(1, side - 1 - 2 * thick)
+    for image, (column, row), frame in zip(thumbnails(collection, map.ids, inside), map.cells, frames, strict=True):
+        cell = Image.new("RGB", (side - 1, side - 1), frame)
+        cell.paste("white", (thick, thick, thick + inside, thick + inside))
+        if image is not None:
+            cell.paste(image, ((side - 1 - image.width) // 2, (side - 1 - image.height) // 2))
+        sheet.paste(cell, (int(column) * side, int(row) * side))
+    return sheet
+
+
+def _shrunk(image: Image.Image, side: int) -> Image.Image:
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image

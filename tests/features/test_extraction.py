@@ -1,0 +1,67 @@
+"""The extraction engine: batches and precisions. Runs that are cut off are in test_faults.py."""
+
+import numpy as np
+import pytest
+
+import amulsearch as am
+from amulsearch import models
+from amulsearch.features import engine
+
+MODEL = "squeezenet1_1"
+LAYERS = ["logits", "penultimate", "last:gem"]
+
+
+@pytest.fixture(scope="module")
+def pixels(cartoons) -> np.ndarray:
+    """A batch of cartoons as the network takes them."""
+    images = am.intake.decode([cartoons.request(id) for id in cartoons.sample(engine.BATCH)])
+    return np.stack([models.get(MODEL).preprocess.pixels(image, "pad", "white") for image in images])
+
+
+@pytest.mark.parametrize("pictures", [8, 800])  # torch for few, OpenVINO for many
+@pytest.mark.parametrize("precision", engine.PRECISIONS[:2])
+def test_the_vectors_of_a_picture_do_not_depend_on_its_batch(pixels, pictures, precision):
+    if pictures > 8:
+        pytest.importorskip("openvino")
+    runs = engine.engine_for(models.get(MODEL), LAYERS, precision, pictures, print)
+    batches = [pixels, pixels[::-1].copy(), pixels[:1], pixels[5:7]]
+    for tag, batch in enumerate(batches):
+        runs.submit(tag, batch)
+    found = dict(runs.results(wait=True))
+    for layer in LAYERS:
+        whole = found[0][layer]
+        assert whole.dtype == np.float32
+        assert np.array_equal(found[1][layer], whole[::-1])
+        assert np.array_equal(found[2][layer], whole[:1])
+        assert np.array_equal(found[3][layer], whole[5:7])
+
+
+def test_a_precision_is_another_set_of_features(small_folder, tmp_path):
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    full, less = (
+        am.extract(collection, MODEL, LAYERS, precision=precision, store=tmp_path / "store", progress=False)
+        for precision in ("float32", "bfloat16")
+    )
+    assert full.extracted == less.extracted == len(collection)
+    for key, made in full.items():
+        assert made.fingerprint["precision"] == "float32"
+        assert less[key].fingerprint == {**made.fingerprint, "precision": "bfloat16"}
+        cosine = (am.features.l2_normalize(made.vectors) * am.features.l2_normalize(less[key].vectors)).sum(axis=1)
+        assert cosine.min() > 0.99 and not np.array_equal(made.vectors, less[key].vectors)
+    again = am.extract(collection, MODEL, LAYERS, store=tmp_path / "store", progress=False)
+    assert again.extracted == 0 and np.array_equal(again[MODEL, "logits"].vectors, full[MODEL, "logits"].vectors)
+
+
+def test_the_fastest_precision_is_named_in_the_fingerprint(small_folder):
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    made = am.extract(collection, MODEL, "logits", precision="auto", progress=False)[MODEL, "logits"]
+    assert made.fingerprint["precision"] in engine.PRECISIONS
+    with pytest.raises(am.QueryError, match="unknown precision 'int4': use one of float32, bfloat16, float16, auto"):
+        am.extract(collection, MODEL, precision="int4")
+
+
+def test_gem_does_not_overflow_half_precision():
+    torch = pytest.importorskip("torch")
+    values = torch.rand((2, 5, 7, 7), generator=torch.Generator().manual_seed(0)) * 1000
+    expected = values.double().pow(3).mean((2, 3)).pow(1 / 3)
+    assert np.allclose(am.models.pool(values.half(), "gem").float(), expected, rtol=0.01)

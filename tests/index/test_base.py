@@ -1,0 +1,332 @@
+"""Every index against brute force in numpy, and what libraries take or lose silently against a refusal."""
+
+import importlib
+import io
+import json
+import resource
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import amulsearch as am
+from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, StoreError, open_image
+from amulsearch.errors import OtherFormatError
+from amulsearch.store import files
+
+N, D = 600, 24
+KINDS = [
+    AnnoyIndex,
+    ExactIndex,
+    am.indexes.FaissIVFIndex,
+    am.indexes.FaissHNSWIndex,
+    am.indexes.FaissLSHIndex,
+    am.indexes.HnswlibIndex,
+    am.indexes.NmslibIndex,
+]
+APPROXIMATE = [kind for kind in KINDS if kind.effort]
+METRICS = [(kind, metric) for kind in KINDS for metric in kind.metrics]
+MOST = {"search_k": 10**6, "nprobe": N, "ef": N, "n_candidates": N}
+WEAK = {
+    AnnoyIndex: ({"n_trees": 1}, 30),
+    am.indexes.FaissIVFIndex: ({"nlist": 30}, 1),
+    am.indexes.FaissHNSWIndex: ({"M": 2, "ef_construction": 5}, 6),
+    am.indexes.FaissLSHIndex: ({"n_bits": 16}, 20),
+    am.indexes.HnswlibIndex: ({"M": 2, "ef_construction": 5}, 6),
+    am.indexes.NmslibIndex: ({"M": 2, "ef_construction": 5}, 6),
+}
+"""Parameters of `build` and an effort with which much is missed."""
+
+
+def most(kind):
+    """The option with which nothing is missed."""
+    return {kind.effort: MOST[kind.effort]} if kind.effort else {}
+
+
+def brute_force(vectors, query, metric):
+    """Distances of a query to all, in float64."""
+    vectors, query = vectors.astype(np.float64), query.astype(np.float64)
+    if metric == "angular":
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        query = query / np.linalg.norm(query)
+    difference = vectors - query
+    return np.abs(difference).sum(1) if metric == "manhattan" else np.sqrt((difference**2).sum(1))
+
+
+@pytest.mark.parametrize(("kind", "metric"), METRICS)
+def test_query_by_id_and_by_vector_equals_brute_force(kind, metric, vectors, ids):
+    index = kind.build(vectors, ids, metric=metric)
+    distances = brute_force(vectors, vectors[7], metric)
+    expected = np.argsort(distances)[1:11]
+    table = index.query(ids[7], k=10, **most(kind))
+    assert table["rank"].tolist() == list(range(1, 11))
+    assert table["id"].tolist() == [ids[row] for row in expected]
+    np.testing.assert_allclose(table["distance"], distances[expected], rtol=1e-4)
+    new = 3 * vectors[7] + 0.01
+    by_vector = index.query(new, k=3, **most(kind))
+    distances = brute_force(vectors, new, metric)
+    assert by_vector["id"].tolist() == [ids[row] for row in np.argsort(distances)[:3]]
+    np.testing.assert_allclose(by_vector["distance"], np.sort(distances)[:3], rtol=1e-4, atol=1e-4)
+    assert len(index.query(ids[7], k=N - 1)) == N - 1 and len(index.query(new, k=N)) == N
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_is_its_own_neighbour_only_when_asked(kind, vectors, ids):
+    index = kind.build(vectors, ids)
+    assert ids[3] not in index.query(ids[3], k=20)["id"].tolist()
+    own = index.query(ids[3], k=20, include_self=True)
+    assert own["id"].iloc[0] == ids[3]
+    assert own["distance"].iloc[0] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_twins_stay_neighbours(kind, vectors, ids):
+    index = kind.build(np.concatenate([vectors, vectors[:1]]), [*ids, "twin.png"])
+    assert index.query(ids[0], k=1)["id"].tolist() == ["twin.png"]
+    assert index.query("twin.png", k=1)["id"].tolist() == [ids[0]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_short_list_is_the_beginning_of_a_long_one(kind, vectors, ids):
+    """spotify/annoy#215: the first of n=1 is not always the first of n=10."""
+    index = kind.build(vectors, ids, **WEAK.get(kind, ({},))[0])
+    for id in ids[:100]:
+        ten = index.query(id, k=10)["id"].tolist()
+        assert [index.query(id, k=k)["id"].tolist() for k in (1, 2, 5)] == [ten[:1], ten[:2], ten[:5]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_pictures_and_many_equal_ones(kind, vectors):
+    for count in (1, 2, 3, 41):
+        index = kind.build(vectors[:count], [str(row) for row in range(count)])
+        assert index.query(vectors[0], k=count)["id"].iloc[0] == "0"
+        assert count == 1 or sorted(index.query("0", k=count - 1)["id"], key=int) == [str(i) for i in range(1, count)]
+    same = kind.build(np.repeat(vectors[:3], 100, axis=0), [str(row) for row in range(300)])
+    for k in (1, 10, 150, 299):  # hnswlib stops where its graph leads to fewer (nmslib/hnswlib#244)
+        found = same.query("5", k=k)
+        assert len(found) == k and found["id"].is_unique and found["distance"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_recall_counts_what_brute_force_finds(kind, vectors, ids):
+    build, effort = WEAK[kind]
+    index = kind.build(vectors, ids, **build)
+    found = 0
+    for row, id in enumerate(ids):
+        true = {ids[near] for near in np.argsort(brute_force(vectors, vectors[row], "angular"))[1:6]}
+        found += len(true & set(index.query(id, k=5, **{kind.effort: effort})["id"]))
+    measured = index.recall(5, sample=N, **{kind.effort: effort})
+    assert measured == pytest.approx(found / (5 * N), abs=1e-3)
+    assert measured < 0.9
+    setattr(index, kind.effort, effort)  # as its default
+    assert index.recall(5, sample=N) == measured
+    assert kind.build(vectors, ids).recall(5, sample=50, **most(kind)) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_index(kind, vectors, ids, tmp_path):
+    if kind is am.indexes.NmslibIndex:
+        pytest.skip("NMSLIB takes no seed")
+    seeds = (5, 5, 6) if "seed" in kind.settings else (None,) * 3
+    options = [{} if seed is None else {"seed": seed} for seed in seeds]
+    build = {**WEAK.get(kind, ({},))[0], "metric": "euclidean"}
+    files = [
+        kind.build(vectors, ids, **build, **option).save(tmp_path / str(number)).read_bytes()
+        for number, option in enumerate(options)
+    ]
+    assert files[0] == files[1]
+    assert (files[0] != files[2]) == ("seed" in kind.settings)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_opened_it_answers_the_same(kind, vectors, ids, tmp_path):
+    index = kind.build(Features(vectors, ids, labels=["a", "b"] * (N // 2)))
+    if kind.effort:
+        setattr(index, kind.effort, 37)
+    before = index.query(ids[5], k=8)
+    path = index.save(tmp_path / "below" / "index")
+    opened = kind.open(path)
+    assert kind.effort is None or getattr(opened, kind.effort) == 37
+    again = opened.query(ids[5], k=8)
+    assert before.equals(again)
+    assert index.query(ids[5], k=8).equals(before)
+    assert again["label"].tolist() == [["a", "b"][int(id[-5]) % 2] for id in again["id"]]
+    assert opened.save(tmp_path / "copy").stat().st_size == path.stat().st_size
+    assert kind.open(tmp_path / "copy").query(ids[5], k=8).equals(before)
+    scaled = vectors[5] / np.linalg.norm(vectors[5])
+    np.testing.assert_allclose(opened.vector(ids[5]), vectors[5] if kind is AnnoyIndex else scaled, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_picture_finds_itself(kind, cartoons, bundled_features, tmp_path):
+    made = bundled_features["squeezenet1_1", "penultimate"]
+    part = Features(made.vectors[:200], made.ids[:200], made.labels[:200], made.fingerprint, made.digests[:200])
+    stored = kind.open(kind.build(part).save(tmp_path / "index"))
+    found = stored.query(cartoons.open(part.ids[60]), 1)
+    assert found["id"].tolist() == [part.ids[60]] and found["distance"][0] < 0.01
+    assert found["model"].tolist() == ["squeezenet1_1"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_queries_are_told_in_a_sentence(kind, vectors, ids):
+    index = kind.build(vectors, ids)
+    for query, words in [
+        ("none.png", "neither the id of a picture in the index nor a file"),
+        (np.zeros(D + 1), r"\(24,\)"),
+        (np.zeros(D), "zero"),
+        (np.full(D, np.nan), "NaN"),
+        (np.zeros((1, D)), "shape"),
+        (None, "an id, a picture or a vector"),
+    ]:
+        with pytest.raises(QueryError, match=words):
+            index.query(query, k=1)
+    for k, words in [(0, "at least 1"), (2.5, "an integer"), ("3", "an integer"), (N, f"{N - 1} other")]:
+        with pytest.raises(QueryError, match=words):
+            index.query(ids[0], k=k)
+        with pytest.raises(QueryError, match=words):
+            index.recall(k)
+    with pytest.raises(QueryError, match="does not know 'effort'"):
+        index.query(ids[0], effort=3)
+    if kind.effort:
+        with pytest.raises(QueryError, match=f"{kind.effort} must be an integer"):
+            index.query(ids[0], **{kind.effort: 0})
+        with pytest.raises(QueryError, match=f"{kind.effort} must be an integer"):
+            kind.build(vectors, ids, **{kind.effort: 1.5})
+    with pytest.raises(QueryError, match="without a model"):
+        index.query(open_image(_png()), k=1)
+
+
+def _png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_that_libraries_take_silently_are_refused(kind, vectors, ids):
+    for value, words in [(np.nan, "NaN or infinite.*0009"), (np.inf, "NaN or infinite.*0009"), (0, "zero.*0009")]:
+        bad = vectors.copy()
+        bad[9] = value
+        with pytest.raises(QueryError, match=words):
+            kind.build(bad, ids)
+    for array, names in [(vectors[0], ids), (vectors, ids[:-1]), (vectors, [ids[0]] * N), (vectors, None)]:
+        with pytest.raises(QueryError):
+            kind.build(array, names)
+    with pytest.raises(QueryError, match=", ".join(kind.metrics)):
+        kind.build(vectors, ids, metric="cosine")
+    for name in set(kind.settings) & {"n_trees", "nlist", "M", "ef_construction", "n_bits", "n_jobs"}:
+        with pytest.raises(QueryError, match=f"{name} must be an integer"):
+            kind.build(vectors, ids, **{name: 0})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_and_missing_files_are_refused(kind, vectors, ids, tmp_path):
+    path = kind.build(vectors, ids).save(tmp_path / "index")
+    sidecar = path.with_suffix(".json")
+    good = sidecar.read_text()
+    other = ExactIndex if kind is AnnoyIndex else AnnoyIndex
+    with pytest.raises(StoreError, match="no index"):
+        other.open(path)
+    for change in [
+        {"ids": ids[::-1]},
+        {"ids": ids[1:], "labels": ids[1:]},
+        {"labels": ids},
+        {"metric": kind.metrics[-1]},
+        {"width": D + 1},
+        {"kind": "Other"},
+        {"file_bytes": 3},
+        {"fingerprint": {"model": "another"}},
+        {"more": 1},
+    ]:
+        sidecar.write_text(json.dumps({**json.loads(good), **change}))
+        with pytest.raises(StoreError, match="changed or damaged"):
+            kind.open(path)
+    for format, words in [(99, "format 99, and this amulsearch reads .: update"), (1, "format 1, .*: build the index")]:
+        files.write_json(sidecar, {**json.loads(good), "format": format})
+        with pytest.raises(OtherFormatError, match=words):
+            kind.open(path)
+    files.write_json(sidecar, {**json.loads(good), "kind": "Other"})
+    with pytest.raises(StoreError, match="saved by Other"):
+        kind.open(path)
+    sidecar.write_text(good[: len(good) // 2])
+    with pytest.raises(StoreError, match="cannot be read"):
+        kind.open(path)
+    sidecar.unlink()
+    with pytest.raises(StoreError, match="missing"):
+        kind.open(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_other_vectors_is_refused(kind, vectors, ids, tmp_path):
+    """Annoy opens 64-d vectors as 131-d without a word, hnswlib 24-d as 25-d, and then they answer or crash."""
+    path = kind.build(vectors, ids).save(tmp_path / "index")
+    good = path.with_suffix(".json").read_text()
+    for number, other in enumerate((vectors[:, :12], vectors[:40])):
+        made = kind.build(other, ids[: len(other)]).save(tmp_path / str(number))
+        path.write_bytes(made.read_bytes())
+        path.with_suffix(".json").write_text(good)
+        with pytest.raises(StoreError, match="bytes instead of"):
+            kind.open(path)
+        if kind is not AnnoyIndex:  # whose file does not say how wide the vectors are
+            about = {"file_bytes": path.stat().st_size, "file_digest": files.file_digest(path)}
+            files.write_json(path.with_suffix(".json"), {**json.loads(good), **about})
+            with pytest.raises(StoreError, match="do not belong together"):
+                kind.open(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_bit_is_refused(kind, vectors, ids, tmp_path):
+    path = kind.build(vectors, ids).save(tmp_path / "index")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="changed or damaged"):
+        kind.open(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_disk_that_takes_no_more_is_told(kind, vectors, ids, tmp_path):
+    """hnswlib and FAISS themselves say nothing."""
+    index = kind.build(vectors, ids)
+    before = index.query(ids[5], k=8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            index.save(tmp_path / "index")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+    assert index.query(ids[5], k=8).equals(before)
+    path = index.save(tmp_path / "index")
+    stored = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            kind.build(-vectors, ids).save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == stored
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "package"),
+    [
+        (am.indexes.HnswlibIndex, "hnswlib", "hnswlib"),
+        (am.indexes.NmslibIndex, "nmslib", "nmslib-metabrainz"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_told(kind, module, package, vectors, ids, tmp_path, monkeypatch):
+    path = kind.build(vectors, ids).save(tmp_path / "index")
+    monkeypatch.setitem(sys.modules, module, None)
+    for call in (lambda: kind.build(vectors, ids), lambda: kind.open(path)):
+        with pytest.raises(am.AmulsearchError, match=f"{module} is not installed: pip install {package}"):
+            call()
+    monkeypatch.undo()
+    assert importlib.import_module(module)
+
+
+def test_adding_after_building_is_not_offered(vectors, ids):
+    """Annoy takes the call and ignores it; our indexes have no such verb."""
+    assert not any(hasattr(kind, "add_item") or hasattr(kind, "add") for kind in KINDS)

@@ -1,0 +1,103 @@
+"""What tune promises, on pictures that had no part in it."""
+
+import numpy as np
+import pytest
+from enlarge import enlarge
+from sklearn.datasets import load_digits
+
+import amulsearch as am
+from amulsearch.features.vectors import as_near, blocks, nearest
+
+
+def held_back(vectors, index, k=10):
+    """Recall of an index over all rows but the last fifth, asked with those."""
+    base, new = np.split(vectors, [len(index)])
+    limits = nearest(blocks(base), new, k, "angular")[1][:, -1]
+    return np.mean([as_near(index.query(v, k)["distance"], far).mean() for v, far in zip(new, limits, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """1,797 small pictures of digits, their pixels as vectors."""
+    return load_digits().data.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def collections(digits, bundled_features):
+    cartoons = bundled_features["tf_efficientnet_lite0", "penultimate"].vectors
+    mixed = {"digits": digits, "cartoons": np.array(cartoons), "many": enlarge(digits, 8000, seed=3)}
+    return {name: vectors[np.random.default_rng(5).permutation(len(vectors))] for name, vectors in mixed.items()}
+
+
+@pytest.mark.parametrize("name", ["digits", "cartoons", "many"])
+def test_the_recall_is_reached_by_what_was_held_back(name, collections):
+    vectors = collections[name]
+    base = vectors[: len(vectors) * 4 // 5]
+    ids = [str(row) for row in range(len(base))]
+    tuned = am.indexes.tune_index(base, ids, recall=0.95, builds=[{"n_trees": 10}], sample=300, progress=False)
+    assert held_back(vectors, tuned.index) >= 0.95
+    assert tuned.index.recall(10, sample=1000, seed=11) >= 0.95
+    assert tuned.exact_is_enough == (name != "many" or len(base) * base.shape[1] <= 2**22)
+    if name == "many":  # and not by looking at everything
+        assert tuned.index.search_k < 3000
+        loose = am.indexes.tune_index(base, ids, recall=0.8, builds=[{"n_trees": 10}], sample=300, progress=False)
+        assert loose.index.search_k < tuned.index.search_k and held_back(vectors, loose.index) >= 0.8
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        am.indexes.FaissIVFIndex,
+        am.indexes.FaissHNSWIndex,
+        am.indexes.FaissLSHIndex,
+        am.indexes.HnswlibIndex,
+        am.indexes.NmslibIndex,
+    ],
+)
+def test_every_approximate_index_can_be_tuned(kind, collections, tmp_path):
+    base = collections["digits"][:1437]
+    ids = [str(row) for row in range(len(base))]
+    tuned = am.indexes.tune_index(base, ids, kind=kind, recall=0.9, builds=kind.ladder[:1], progress=False)
+    assert held_back(collections["digits"], tuned.index) >= 0.9
+    effort = getattr(tuned.index, kind.effort)
+    assert effort == tuned.table[kind.effort].iloc[-1]
+    assert getattr(kind.open(tuned.index.save(tmp_path / "index")), kind.effort) == effort
+    assert tuned.index.ids == ids
+
+
+def test_the_table_says_what_it_costs(digits):
+    tuned = am.indexes.tune_index(
+        digits, [str(row) for row in range(len(digits))], recall=0.9, sample=100, progress=False
+    )
+    table = tuned.table
+    assert table.columns.tolist() == [
+        *["kind", "n_trees", "search_k", "asked", "recall", "at_least"],
+        *["queries_per_second", "build_seconds", "bytes"],
+    ]
+    assert table["kind"].iloc[0] == "ExactIndex" and table["recall"].iloc[0] == 1
+    assert table["asked"].iloc[-1] == "of the index" and table["at_least"].iloc[-1] >= 0.9
+    assert set(table["n_trees"].dropna()) == {10, 30, 100}
+    assert (table[["queries_per_second", "build_seconds", "bytes"]] > 0).all(axis=None)
+    assert repr(tuned).endswith("it is enough here, and misses nothing (ExactIndex).")
+    assert f"n_trees={tuned.index.n_trees}, search_k={tuned.index.search_k}: recall@10" in repr(tuned)
+
+
+def test_wrong_use_is_told(digits):
+    ids = [str(row) for row in range(len(digits))]
+    for words, options in (
+        ("misses nothing", {"kind": am.ExactIndex}),
+        ("from 0 to 1", {"recall": 95}),
+        ("sample", {"sample": 0}),
+        ("pictures to tune with", {"k": 1797}),
+        ("surely reaches recall 1, the best only", {"recall": 1, "kind": am.indexes.HnswlibIndex, "builds": [_POOR]}),
+    ):
+        with pytest.raises(am.QueryError, match=words):
+            am.indexes.tune_index(digits, ids, **options, progress=False)
+
+
+_POOR = {"M": 2, "ef_construction": 1}
+
+
+def test_few_pictures(digits):
+    tuned = am.indexes.tune_index(digits[:12], [str(row) for row in range(12)], k=3, progress=False)
+    assert len(tuned.index.query("5", 3)) == 3 and tuned.exact_is_enough

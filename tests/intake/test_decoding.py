@@ -1,0 +1,121 @@
+"""Decoding in processes of their own: what they give, and what is left when one of them is lost."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import amulsearch as am
+from amulsearch.intake import decoding
+from amulsearch.intake.decoding import Request, decode
+
+
+def request(path: Path, **how) -> Request:
+    return Request(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), **how)
+
+
+@pytest.fixture
+def slow(tmp_path) -> Path:
+    """A picture that takes seconds to decode."""
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), np.uint8)
+    Image.fromarray(noise).save(path := tmp_path / "slow.webp", lossless=True, method=0, quality=0)
+    return path
+
+
+def workers() -> list[int]:
+    """The processes that this one has started, by their numbers."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    threads = [path.read_text().split() for path in Path(f"/proc/{os.getpid()}/task").glob("*/children")]
+    found = {int(child) for child in sum(threads, children)}
+    return [pid for pid in found if b"amulsearch.intake.decoding" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_the_pixels_are_those_of_open_image(cartoons):
+    ids = cartoons.sample(20)
+    for id, picture in zip(ids, decode([cartoons.request(id) for id in ids]), strict=True):
+        assert np.array_equal(picture.rgb, np.asarray(cartoons.open(id)))
+        assert picture.size == cartoons.open(id).size
+
+
+def test_a_picture_that_cannot_be_had_is_an_error_among_the_others(small_folder, tmp_path):
+    good = sorted(small_folder.rglob("*.webp"))[:2]
+    (damaged := tmp_path / "damaged.webp").write_bytes(good[0].read_bytes()[:100])
+    (changed := tmp_path / "changed.webp").write_bytes(good[0].read_bytes())
+    requests = [request(good[0]), request(damaged), request(changed), request(good[1])]
+    changed.write_bytes(good[1].read_bytes())
+    requests.insert(3, Request(str(tmp_path / "vanished.webp"), ""))
+    first, *errors, last = decode(requests)
+    assert [type(error) for error in errors] == [am.PictureError] * 3
+    assert [str(error) for error in errors[1:]] == [
+        "the file has changed since the folder was scanned: scan it again",
+        "no such file",
+    ]
+    for picture, path in ((first, good[0]), (last, good[1])):
+        assert np.array_equal(picture.rgb, np.asarray(am.open_image(path)))
+
+
+def test_a_decoder_that_hangs_is_ended(slow, small_folder, monkeypatch):
+    good = sorted(small_folder.rglob("*.webp"))
+    decode([request(good[0])])  # its process has started
+    monkeypatch.setattr(decoding, "PATIENCE", 0.1)
+    before, error, after = decode([request(good[0]), request(slow), request(good[1])])
+    assert str(error) == "decoding it takes more than 0.1 seconds"
+    assert before.rgb.shape[2] == after.rgb.shape[2] == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in /proc")
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_decoder_that_crashes_is_replaced(slow, small_folder, number):
+    good = sorted(small_folder.rglob("*.webp"))
+    decode([request(good[0])])
+    before = set(workers())
+
+    def crash() -> None:
+        time.sleep(0.2)
+        for pid in before:
+            os.kill(pid, number)
+
+    (killer := threading.Thread(target=crash)).start()
+    first, error, last = decode([request(good[0]), request(slow), request(good[1])])
+    killer.join()
+    assert str(error) == f"damaged: its decoder crashed ({number.name})"
+    assert np.array_equal(first.rgb, np.asarray(am.open_image(good[0])))
+    assert np.array_equal(last.rgb, np.asarray(am.open_image(good[1])))
+    assert not before & set(workers())
+
+
+def test_a_script_without_a_main_guard_can_extract(small_folder, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import amulsearch as am\n"
+        f"cartoons = am.Collection.from_folder({str(small_folder)!r}, progress=False)\n"
+        "print(len(am.extract(cartoons, 'squeezenet1_1', 'logits', progress=False).collection))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout == "32\n"
+
+
+def test_decoders_end_with_the_process_that_asked(small_folder, tmp_path):
+    path = sorted(small_folder.rglob("*.webp"))[0]
+    program = f"""if True:
+        import os, time
+        from amulsearch.intake import decoding
+        decoding.decode([decoding.Request({str(path)!r}, {request(path).digest!r})])
+        print(decoding._workers(os.getpid())._idle.get().process.pid, flush=True)
+        time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as asking:
+        worker = int(asking.stdout.readline())
+        asking.kill()
+    until = time.monotonic() + 10
+    while (alive := Path(f"/proc/{worker}").exists()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive

@@ -1,0 +1,94 @@
+"""The table of many systems against the single calls it is made of, and the trends it is there to show."""
+
+import numpy as np
+import pytest
+
+import amulsearch as am
+from amulsearch.measure.ensemble import fused_similarities
+
+SQUEEZENET, _, _, LITE2 = am.models.BUNDLED
+
+
+@pytest.fixture(scope="module")
+def relevance(cartoons):
+    return am.Relevance.from_labels(cartoons.ids, cartoons.labels)
+
+
+@pytest.fixture(scope="module")
+def compared(bundled_features, relevance):
+    layers = ("logits", "penultimate", "last:gem")
+    chosen = {key: made for key, made in bundled_features.items() if key[1] in layers}
+    baseline = f"{LITE2} penultimate"
+    return am.compare(
+        chosen, relevance, fusions=("vote", "rrf", "combsum"), baseline=baseline, measure="P@1", progress=False
+    )
+
+
+def test_rows_are_what_the_single_calls_say(compared, bundled_features, relevance):
+    table = compared.table.set_index("system")
+    assert len(table) == 12 + 9
+    assert table["P@1"].is_monotonic_decreasing
+    one = am.evaluate(bundled_features[SQUEEZENET, "logits"], relevance)
+    base = am.evaluate(bundled_features[LITE2, "penultimate"], relevance)
+    row = table.loc[f"{SQUEEZENET} logits"]
+    assert row["mAP"] == one.mean()["mAP"]
+    assert (row["low"], row["high"]) == one.interval("P@1")
+    against = one.compare(base, "P@1")
+    assert (row["difference"], row["p"], row["wins"]) == (against["difference"], against["p"], against["wins"])
+    assert np.isnan(table.loc[f"{LITE2} penultimate", "difference"])
+    parts = [bundled_features[name, "penultimate"] for name in am.models.BUNDLED]
+    fused = am.evaluate(fused_similarities(parts, "rrf"), relevance)
+    assert table.loc["rrf of 4 penultimate", "mAP"] == fused.mean()["mAP"]
+
+
+def test_the_trends(compared):
+    """Penultimate above logits, GeM above mean, a vote by counting below, scores and ranks above the best network."""
+    table = compared.table.set_index("system")
+    for name in am.models.BUNDLED:
+        for measure in ("P@1", "P@5"):
+            assert table.loc[f"{name} penultimate", measure] > table.loc[f"{name} logits", measure]
+            assert table.loc[f"{name} last:gem", measure] > table.loc[f"{name} penultimate", measure]
+    for method in ("rrf", "combsum"):
+        assert table.loc[f"{method} of 4 penultimate", "P@1"] > table.loc[f"{LITE2} penultimate", "P@1"]
+        assert table.loc[f"{method} of 4 penultimate", "mAP"] > table.loc["vote of 4 penultimate", "mAP"]
+    assert table.loc["combsum of 4 last:gem", "p"] < 0.01
+
+
+def test_transforms_and_other_systems(cartoons, bundled_features, relevance):
+    one = {key: made for key, made in bundled_features.items() if key == (SQUEEZENET, "penultimate")}
+    queries = cartoons.ids[::50]
+    found = am.compare(
+        one,
+        relevance,
+        transforms={"PCA 64": lambda made: am.transforms.PCA.fit(made, 64)(made)},
+        others={"all the same": np.zeros((len(cartoons),) * 2, dtype=np.float32)},
+        queries=queries,
+        progress=False,
+    )
+    table = found.table.set_index("system")
+    assert table["width"].dropna().sort_values().tolist() == [64, 512]
+    assert table.index[-1] == "all the same"
+    assert len(found["all the same"].per_query) == len(queries)
+    assert "<table" in found._repr_html_()
+
+
+def test_leaving_a_model_out(bundled_features, relevance):
+    features = {name: bundled_features[name, "penultimate"] for name in am.models.BUNDLED[:2]}
+    found = am.measure.contributions(features, relevance).set_index("model")
+    both = am.evaluate(fused_similarities(list(features.values()), "combsum"), relevance).mean()["mAP"]
+    alone = am.evaluate(fused_similarities([features[SQUEEZENET]], "combsum"), relevance).mean()["mAP"]
+    assert found.loc[am.models.BUNDLED[1], "contribution"] == pytest.approx(both - alone, abs=1e-9)
+
+
+def test_wrong_use_is_told(bundled_features, relevance):
+    key = SQUEEZENET, "logits"
+    one = {key: bundled_features[key]}
+    for call, words in (
+        (lambda: am.compare({}), "nothing to compare"),
+        (lambda: am.compare(one, relevance, baseline="x", progress=False), "'x' is not among"),
+        (lambda: am.compare(one, relevance, measure="F1", progress=False), "unknown measure"),
+        (lambda: am.compare({key: am.Features(np.eye(3), "abc")}, progress=False), "no picture has a label"),
+        (lambda: am.measure.contributions({"a": one[key]}, relevance), "at least two"),
+    ):
+        with pytest.raises(am.QueryError, match=words):
+            call()

@@ -1,0 +1,142 @@
+"""Measures against rankings worked out by hand, against all orders of ties by brute force, and against scikit-learn."""
+
+from itertools import pairwise, permutations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, ndcg_score
+
+from amulsearch import QueryError, Relevance, evaluate
+from amulsearch.measure.evaluation import MEASURES, cosine
+
+
+def by_hand(relevant, gains):
+    """MEASURES of one ranking without ties, straight from their definitions."""
+    total = sum(relevant)
+    precision = [sum(relevant[: place + 1]) / (place + 1) for place in range(len(relevant))]
+    discounts = [1 / np.log2(place + 2) for place in range(len(gains))][:10]
+    ideal = sum(gain * discount for gain, discount in zip(sorted(gains, reverse=True), discounts, strict=False))
+    return [
+        relevant[0],
+        sum(relevant[:5]) / 5,
+        sum(relevant[:total]) / total,
+        sum(p for p, r in zip(precision[:total], relevant, strict=False) if r) / total,
+        sum(p for p, r in zip(precision, relevant, strict=True) if r) / total,
+        sum(gain * discount for gain, discount in zip(gains, discounts, strict=False)) / ideal,
+    ]
+
+
+def test_a_ranking_worked_by_hand():
+    # The query a; the others in order: b (relevant), c, d (relevant), e, f.
+    similarity = np.zeros((6, 6))
+    similarity[0] = [9, 5, 4, 3, 2, 1]
+    relevance = Relevance.from_labels(list("abcdef"), ["x", "x", "y", "x", "z", None])
+    result = evaluate(similarity, relevance, queries=["a"])
+    expected = {"P@1": 1, "P@5": 2 / 5, "R-precision": 1 / 2, "MAP@R": 1 / 2, "AP": (1 + 2 / 3) / 2}
+    expected["nDCG@10"] = (1 + 1 / 2) / (1 + 1 / np.log2(3))
+    assert result.per_query.iloc[0][list(MEASURES)].to_dict() == pytest.approx(expected)
+
+
+def test_queries_without_anything_relevant_are_left_out_and_counted():
+    relevance = Relevance.from_labels(list("abcd"), ["x", "x", "y", None])
+    result = evaluate(np.eye(4), relevance)
+    assert result.per_query["id"].tolist() == ["a", "b"]
+    assert result.excluded == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ties_count_as_the_mean_over_all_their_orders(seed):
+    rng = np.random.default_rng(seed)
+    count = 7
+    similarity = rng.integers(0, 3, (count, count)).astype(float)
+    keywords = {f"{row}": list(rng.choice(list("pqrs"), rng.integers(1, 4), replace=False)) for row in range(count)}
+    ids = list(keywords)
+    result = evaluate(similarity, Relevance.from_keywords(ids, keywords)).per_query
+    for row, id in enumerate(ids):
+        others = [other for other in range(count) if other != row]
+        gains = {other: len(set(keywords[id]) & set(keywords[str(other)])) for other in others}
+        if not any(gains.values()):
+            assert id not in result["id"].tolist()
+            continue
+        worked = [
+            by_hand([int(gains[other] > 0) for other in order], [gains[other] for other in order])
+            for order in permutations(others)
+            if all(similarity[row, a] >= similarity[row, b] for a, b in pairwise(order))
+        ]
+        mine = result[result["id"] == id][list(MEASURES)].iloc[0].to_numpy(dtype=float)
+        np.testing.assert_allclose(mine, np.mean(worked, axis=0), rtol=1e-9)
+
+
+def test_equals_scikit_learn_on_the_bundled_cartoons(bundled_features):
+    """Byte-identical cartoons are tied; scikit-learn's nDCG means over them as ours does, its average precision not."""
+    features = bundled_features["squeezenet1_1", "logits"]
+    relevance = Relevance.from_labels(features.ids, features.labels)
+    tied = cosine(features.vectors)
+    untied = tied.argsort(axis=1).argsort(axis=1).astype(np.float32)  # the place in the ranking, from the last
+    ndcg = evaluate(tied, relevance).per_query["nDCG@10"]
+    precision = evaluate(untied, relevance).per_query["AP"]
+    labels = np.array(features.labels)
+    assert len(ndcg) == len(precision) == len(features)
+    for row in range(0, len(features), 40):
+        others = np.arange(len(features)) != row
+        relevant = labels[others] == labels[row]
+        assert ndcg.iat[row] == pytest.approx(ndcg_score([relevant], [tied[row, others]], k=10))
+        assert precision.iat[row] == pytest.approx(average_precision_score(relevant, untied[row, others]), abs=1e-6)
+
+
+def test_two_systems_are_compared_query_by_query():
+    rng = np.random.default_rng(1)
+    labels = np.repeat(list("abcdefgh"), 10)
+    ids = [str(row) for row in range(80)]
+    centres = np.repeat(rng.standard_normal((8, 20)), 10, axis=0)
+    relevance = Relevance.from_labels(ids, labels.tolist())
+    clear, blurred, blurred_too = (
+        evaluate(cosine(centres + noise * rng.standard_normal((80, 20))), relevance) for noise in (0.8, 1.6, 1.6)
+    )
+    better = clear.compare(blurred)
+    assert better["difference"] == pytest.approx(clear.mean()["mAP"] - blurred.mean()["mAP"])
+    assert 0 < better["low"] < better["difference"] < better["high"]
+    assert better["p"] < 0.001
+    assert better["wins"] + better["losses"] + better["ties"] == 80
+    alike = blurred.compare(blurred_too)
+    assert alike["low"] < 0 < alike["high"]
+    assert alike["p"] > 0.05
+    assert clear.compare(clear)["p"] == 1
+    low, high = clear.interval()
+    assert low < clear.mean()["mAP"] < high
+
+
+def test_the_randomisation_test_equals_the_exact_one():
+    """With few queries all signs can be tried: the share of sign patterns at least as extreme is p."""
+    rng = np.random.default_rng(3)
+    ids, labels = [str(row) for row in range(10)], list("aabbccddee")
+    relevance = Relevance.from_labels(ids, labels)
+    one, two = (evaluate(rng.random((10, 10)), relevance) for _ in range(2))
+    change = (one.per_query["AP"] - two.per_query["AP"]).to_numpy()
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 10)).reshape(10, -1).T
+    exact = (np.abs(signs @ change) >= abs(change.sum()) - 1e-9).mean()
+    assert one.compare(two)["p"] == pytest.approx(exact, abs=0.02)
+
+
+def test_wrong_use_is_told():
+    ids = list("abc")
+    relevance = Relevance.from_labels(ids, ["x", "x", None])
+    with pytest.raises(QueryError, match="no picture has a label"):
+        Relevance.from_labels(ids, [None] * 3)
+    with pytest.raises(QueryError, match="3 ids and 2 labels"):
+        Relevance.from_labels(ids, ["x", "x"])
+    with pytest.raises(QueryError, match="has a keyword"):
+        Relevance.from_keywords(ids, {"d": "x;y"})
+    with pytest.raises(QueryError, match="do not fit 3"):
+        evaluate(np.eye(4), relevance)
+    with pytest.raises(QueryError, match="nothing can be measured"):
+        evaluate(np.eye(3), Relevance.from_labels(ids, list("xyz")))
+    with pytest.raises(QueryError, match="no picture 'z'"):
+        evaluate(np.eye(3), relevance, queries=["z"])
+    with pytest.raises(QueryError, match="NaN"):
+        evaluate(np.full((3, 3), np.nan), relevance)
+    other = Relevance.from_labels(list("xyz"), ["x", "x", None])
+    with pytest.raises(QueryError, match="not asked the same"):
+        evaluate(np.eye(3), relevance).compare(evaluate(np.eye(3), other))
+    with pytest.raises(QueryError, match="P@1, P@5"):
+        evaluate(np.eye(3), relevance).interval("F1")

@@ -1,0 +1,94 @@
+"""Judgements are on disk as soon as they are made, and an evaluation reads them."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import amulsearch as am
+
+
+def test_they_survive_the_process(tmp_path):
+    path = tmp_path / "new folder" / "judgements.csv"
+    program = (
+        "import os, signal, amulsearch as am\n"
+        f"judgements = am.measure.Judgements({str(path)!r})\n"
+        "judgements.add('a.png', 'b, \"c\".png', True)\n"
+        "judgements.add('a.png', 'é\\nd.png', False)\n"
+        "judgements.add('a.png', 'x.png', True)\n"
+        "judgements.add('a.png', 'x.png', None)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    judgements = am.measure.Judgements(path)
+    assert judgements.table.values.tolist() == [["a.png", 'b, "c".png', 1], ["a.png", "é\nd.png", 0]]
+    assert judgements.get("a.png", "é\nd.png") == 0 and judgements.get("a.png", "x.png") is None
+    judgements.add("a.png", "é\nd.png", True)
+    assert am.measure.Judgements(path).get("a.png", "é\nd.png") == 1
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["relevance"] for row in rows] == ["1", "0", "1", "", "1"]
+    assert pd.to_datetime([row["time"] for row in rows]).tz is not None
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path):
+    path = tmp_path / "judgements.csv"
+    am.measure.Judgements(path).add("a", "b", True)
+    whole = path.read_bytes()
+    for torn in (b'a,"c', b"a,d,1", b"\xc3"):
+        path.write_bytes(whole + torn)
+        judgements = am.measure.Judgements(path)
+        assert len(judgements) == 1
+        judgements.add("a", "e", False)
+        assert am.measure.Judgements(path).table["id"].tolist() == ["b", "e"]
+    path.write_bytes(b"query,i")  # the very first line
+    am.measure.Judgements(path).add("a", "b", True)
+    assert len(am.measure.Judgements(path)) == 1
+
+
+def test_other_files_are_refused_and_kept(tmp_path):
+    (other := tmp_path / "table.csv").write_text("name,age\nx,3\n")
+    with pytest.raises(am.StoreError, match="is not a file of judgements"):
+        am.measure.Judgements(other)
+    (wrong := tmp_path / "wrong.csv").write_text("query,id,relevance,time\na,b,5,now\n")
+    with pytest.raises(am.StoreError, match="row 2: relevance must be 0, 1 or empty"):
+        am.measure.Judgements(wrong)
+    (tmp_path / "picture.csv").write_bytes(bytes(range(256)) + b"\n")
+    with pytest.raises(am.StoreError, match="cannot be read"):
+        am.measure.Judgements(tmp_path / "picture.csv")
+    assert other.read_text() == "name,age\nx,3\n"
+    with pytest.raises(am.StoreError, match="cannot be written"):
+        am.measure.Judgements(other / "below a file.csv").add("a", "b", True)
+
+
+def test_qrels_have_four_words_a_line(tmp_path):
+    judgements = am.measure.Judgements(tmp_path / "judgements.csv")
+    judgements.add("animals/a cat.png", "animals/b.png", True)
+    judgements.add("animals/a cat.png", "é\t.png", False)
+    lines = judgements.save_qrels(tmp_path / "qrels.txt").read_text().splitlines()
+    assert lines == ["animals/a%20cat.png 0 animals/b.png 1", "animals/a%20cat.png 0 %C3%A9%09.png 0"]
+
+
+def test_an_evaluation_reads_them(tmp_path):
+    ids = list("abcde")
+    # For a the order is b c d e; for e it is d c b a.
+    vectors = np.array([[np.cos(angle), np.sin(angle)] for angle in (0, 0.1, 0.3, 0.6, 1.0)], dtype=np.float32)
+    judgements = am.measure.Judgements(tmp_path / "judgements.csv")
+    for query, id, relevance in (
+        ("a", "c", 1),
+        ("a", "d", 1),
+        ("a", "b", 0),
+        ("e", "b", 1),
+        ("b", "a", 0),
+        ("a", "z", 1),
+    ):
+        judgements.add(query, id, relevance)
+    relevance = am.Relevance.from_judgements(ids, judgements.table)
+    result = am.evaluate(am.Features(vectors, ids), relevance)
+    assert result.per_query["id"].tolist() == ["a", "e"] and result.excluded == 3
+    assert np.allclose(result.per_query["AP"], [(1 / 2 + 2 / 3) / 2, 1 / 3])
+    with pytest.raises(am.QueryError, match="no picture of the collection was judged relevant"):
+        am.Relevance.from_judgements(["a", "b"], judgements.table)

@@ -1,0 +1,392 @@
+"""The table of networks, and what each network gives, against numpy, torch's own parts and known photographs."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import amulsearch as am
+from amulsearch import models
+from amulsearch.intake.decoding import Decoded
+from amulsearch.models.preprocess import Preprocess
+from amulsearch.models.registry import networks
+
+
+def prepared(model, paths, framing="crop") -> np.ndarray:
+    return np.stack([pixels(model, np.array(am.open_image(path)), framing) for path in paths])
+
+
+def pixels(model, rgb: np.ndarray, framing: str) -> np.ndarray:
+    return model.preprocess.pixels(Decoded(rgb, rgb.shape[1::-1]), framing, "white")
+
+
+def normalised(model, batch: np.ndarray) -> np.ndarray:
+    return model.preprocess.normalise(torch.from_numpy(batch)).numpy()
+
+
+def close(one, other) -> bool:
+    """Equal within 1e-4 of the largest value."""
+    one, other = np.asarray(one), np.asarray(other)
+    return one.shape == other.shape and np.abs(one - other).max() <= 1e-4 * np.abs(other).max()
+
+
+@pytest.fixture(scope="module")
+def squeezenet() -> networks.Network:
+    return networks.load(models.get("squeezenet1_1"))
+
+
+# The table
+
+
+def test_the_table_holds_the_post_s_networks_and_the_bundled_ones():
+    table = models.table().set_index("name")
+    assert set(table.index[table["group"] == "blog"]) == {
+        "alexnet",
+        "vgg19",
+        "resnet152",
+        "densenet161",
+        "inception_v3",
+    }
+    assert set(table.index[table["group"] == "bundled"]) == {
+        "squeezenet1_1",
+        *(f"tf_efficientnet_lite{number}" for number in (0, 1, 2)),
+    }
+    assert len(table) == 9 and table["ready"][list(models.BUNDLED)].all()
+    assert set(models.BUNDLED) <= set(models.ready())
+    assert table.notna().all(axis=None)
+
+
+def test_the_post_s_weights_are_those_of_2019():
+    torchvision = networks.import_torchvision()
+    for name in models.BLOG:
+        current_then = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+        assert models.get(name).weights.url == current_then.url
+        preprocess, transform = models.get(name).preprocess, current_then.transforms()
+        assert preprocess.size == transform.crop_size[0]
+        assert preprocess.crop_pct == pytest.approx(transform.crop_size[0] / transform.resize_size[0])
+        assert np.allclose(np.array(preprocess.mean) / 255, transform.mean, atol=1e-4)
+        assert np.allclose(np.array(preprocess.std) / 255, transform.std, atol=1e-4)
+
+
+def test_groups_and_names_are_read():
+    assert models.names_of("blog") == list(models.BLOG)
+    assert models.names_of("alexnet, bundled,alexnet") == ["alexnet", *models.BUNDLED]
+    assert models.names_of(["vgg19", "alexnet"]) == ["vgg19", "alexnet"]
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet1800", "timm/no_such_network", "fasterrcnn_resnet50_fpn", "", "timm/", 3, None]
+)
+def test_an_unknown_network_is_refused(name):
+    with pytest.raises(am.ModelError, match=r"use one of squeezenet1_1.*resnet18.*timm/|named by a string"):
+        models.get(name)
+
+
+def test_unknown_weights_of_a_known_network_are_refused():
+    with pytest.raises(
+        am.ModelError, match=r"resnet18 has no weights OLD: write resnet18.NAME with NAME one of IMAGENET"
+    ):
+        models.get("resnet18.OLD")
+    with pytest.raises(am.ModelError, match=r"no pretrained weights for resnet18\.old"):
+        models.get("timm/resnet18.old")
+
+
+def test_other_networks_get_a_record():
+    torchvision = networks.import_torchvision()
+    second = models.get("resnet50.IMAGENET1K_V2")
+    assert second.weights.url == torchvision.models.ResNet50_Weights.IMAGENET1K_V2.url
+    assert second.preprocess.crop_pct == pytest.approx(224 / 232)
+    assert models.get("resnet18").weights.url == torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
+    small = models.get("timm/test_resnet.r160_in1k")
+    assert small.weights.repository == "timm/test_resnet.r160_in1k" and small.preprocess.size == 160
+    network = networks.Network(small, small.build())
+    vectors = network(network.blank(), ["logits", "penultimate", "last"])
+    weight, bias = (network.module.get_parameter(f"{small.head}.{name}").numpy() for name in ("weight", "bias"))
+    assert close(vectors["penultimate"] @ weight.T + bias, vectors["logits"])
+
+
+def test_import_is_light():
+    program = """if True:
+        import sys
+        import amulsearch as am
+        am.models.table()
+        heavy = ("torch", "torchvision", "timm", "matplotlib", "openvino", "faiss", "nmslib", "hnswlib")
+        heavy += ("scipy", "sklearn")
+        print([name for name in heavy if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_compiler_is_imported_when_it_is_called():
+    """It is most of the seconds that torchvision and timm take; what they took from it works all the same."""
+    program = """if True:
+        import sys
+        import torch
+        real = torch.compiler.disable
+        import amulsearch as am
+        am.models.load(am.models.get("tf_efficientnet_lite0"))
+        print("torch._dynamo" in sys.modules)
+        compiles = sys.modules["torchvision.ops.roi_align"].is_compile_supported("cpu")
+        print(torch.compiler.disable is real, compiles is torch._dynamo.utils.is_compile_supported("cpu"))
+        print(sys.modules["timm.layers.typing"].disable_compiler(max)(3, 4))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True", "4"]
+
+
+# The layers
+
+
+@pytest.mark.parametrize("name", list(models.TABLE))
+def test_all_nine_give_the_layers_of_the_record(name, photographs):
+    model = models.get(name)
+    torch.manual_seed(0)
+    network = networks.Network(model, model.build())
+    vectors = network(prepared(model, [photographs["cat"]]), ["logits", "penultimate"])
+    assert vectors["logits"].shape == (1, 1000) and vectors["penultimate"].shape == (1, model.penultimate)
+    assert all(values.dtype == np.float32 and np.isfinite(values).all() for values in vectors.values())
+    linear = [m for m in network.module.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1000]
+    if linear:  # squeezenet classifies by a convolution; inception has an auxiliary classifier before its own
+        weight, bias = linear[-1].weight.numpy(), linear[-1].bias.numpy()
+        assert close(vectors["penultimate"] @ weight.T + bias, vectors["logits"])
+
+
+def test_the_squeezenet_s_kernels_are_the_file_s(squeezenet, photographs):
+    with squeezenet.model.weights.find().open("rb") as file:
+        kernel, bias = pickle.load(file, encoding="latin1")["conv1"]  # (3, 3, 3, 64): height, width, in, out
+    batch = normalised(squeezenet.model, prepared(squeezenet.model, [photographs["cat"]]))
+    with torch.inference_mode():
+        found = squeezenet.module.features[0](torch.from_numpy(batch)).numpy()[0]  # (64, 111, 111)
+    for row, column in ((0, 0), (3, 50), (110, 110)):
+        patch = batch[0, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]  # stride 2, no padding
+        assert close(found[:, row, column], np.einsum("chw,hwco->o", patch, kernel) + bias)
+
+
+def test_the_squeezenet_takes_bgr():
+    model = models.get("squeezenet1_1")
+    orange = np.full((9, 9, 3), (255, 128, 0), dtype=np.uint8)
+    orange = normalised(model, pixels(model, orange, "pad")[None])
+    assert np.allclose(orange[0, :, 0, 0], [0 - 103.939, 128 - 116.779, 255 - 123.68])
+
+
+def test_preprocessing_is_torchvision_s(photographs):
+    transform = networks.import_torchvision().models.ResNet152_Weights.IMAGENET1K_V1.transforms()
+    model = models.get("resnet152")
+    image = am.open_image(photographs["coffee"])
+    difference = np.abs(normalised(model, prepared(model, [photographs["coffee"]]))[0] - transform(image).numpy())
+    # torchvision resizes, rounds to a whole pixel, then crops; here it is one step.
+    assert difference.mean() < 0.1
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    ours = normalised(model, pixels(model, image, "squash")[None])[0]
+    theirs = (image / 255 - transform.mean) / transform.std
+    assert np.abs(ours - theirs.transpose(2, 0, 1)).max() < 1e-3
+
+
+CATS, ESPRESSO, ROCKETS = {281, 282, 285}, {967}, {657, 744, 812}  # ImageNet's numbers: tabby, tiger cat, Egyptian cat…
+
+
+@pytest.mark.parametrize("name", models.BUNDLED)
+def test_the_bundled_networks_know_the_photographs(name, photographs):
+    model = models.get(name)
+    batch = prepared(model, [photographs["cat"], photographs["coffee"], photographs["rocket"]])
+    network = networks.load(model)
+    layers = ["logits", "penultimate", "last:gem"]
+    together = network(batch, layers)
+    logits = together["logits"]
+    first = logits.argmax(axis=1)
+    assert first[0] in CATS and first[1] in ESPRESSO
+    assert ROCKETS & set(np.argsort(-logits[2])[:5])
+    for place in (0, 2):
+        alone = network(batch[place : place + 1], layers)
+        assert all(close(together[layer][place], alone[layer][0]) for layer in layers)
+
+
+def test_pooling_is_numpy_s():
+    values = np.random.default_rng(0).normal(size=(2, 5, 7, 7)).astype(np.float32)
+    positive = np.maximum(values, 1e-6).astype(np.float64)
+    maps = torch.from_numpy(values)
+    assert close(networks.pool(maps, "mean"), values.mean((2, 3)))
+    assert close(networks.pool(maps, "gem"), (positive**3).mean((2, 3)) ** (1 / 3))
+    channels_last = maps.permute(0, 2, 3, 1)
+    assert close(networks.pool(channels_last, "gem"), (positive**3).mean((2, 3)) ** (1 / 3))
+    tokens = values.reshape(2, 5, 49)
+    assert close(networks.pool(torch.from_numpy(tokens), "mean"), tokens.mean(1))
+    assert close(networks.pool(torch.from_numpy(tokens[:, 0]), "gem"), tokens[:, 0])
+
+
+def test_a_layer_is_what_its_module_gives(squeezenet, photographs):
+    batch = prepared(squeezenet.model, [photographs["cat"]])
+    layers = ["features.0", "features.3.squeeze", "features.4:gem", "last", "last:gem", "penultimate"]
+    vectors = squeezenet(batch, layers)
+    batch = normalised(squeezenet.model, batch)
+    features = squeezenet.module.features
+    with torch.inference_mode():
+        # Each part alone, so that the rectifiers that write in place do not touch what was read.
+        first = features[0](torch.from_numpy(batch)).numpy().copy()
+        squeeze = features[3].squeeze(features[:3](torch.from_numpy(batch))).numpy().copy()
+        fourth = features[:5](torch.from_numpy(batch)).numpy().copy()
+        last = features(torch.from_numpy(batch)).numpy().copy()
+    assert first.min() < 0 and close(vectors["features.0"], first.mean((2, 3)))
+    assert close(vectors["features.3.squeeze"], squeeze.mean((2, 3)))
+    assert close(vectors["features.4:gem"], (np.maximum(fourth, 1e-6) ** 3).mean((2, 3)) ** (1 / 3))
+    assert close(vectors["last"], last.mean((2, 3))) and close(vectors["penultimate"], last.mean((2, 3)))
+    assert close(vectors["last:gem"], (np.maximum(last, 1e-6) ** 3).mean((2, 3)) ** (1 / 3))
+
+
+def test_every_listed_node_is_a_layer(squeezenet):
+    nodes = squeezenet.nodes().drop_duplicates("node", keep="last")
+    vectors = squeezenet(squeezenet.blank(), nodes["node"].tolist())
+    assert {node: values.shape[1] for node, values in vectors.items()} == nodes.set_index("node")["width"].to_dict()
+    assert len(nodes) > 50
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            "fc7",
+            r"squeezenet1_1 has no layer 'fc7': use logits, penultimate, last:gem, or .* such as features, classifier",
+        ),
+        ("", "has no layer ''"),
+        ("last:max", "unknown pooling 'max' in 'last:max': use mean or gem"),
+        ("logits:gem", "logits is a vector already: write it without :gem"),
+        ("penultimate:mean", "penultimate is a vector already"),
+    ],
+)
+def test_an_unknown_layer_or_pooling_is_refused(squeezenet, layer, message):
+    with pytest.raises(am.ModelError, match=message):
+        squeezenet(squeezenet.blank(), [layer])
+
+
+# Networks and checkpoints of one's own
+
+
+def small_module(classes=6) -> torch.nn.Module:
+    torch.manual_seed(0)
+    nn = torch.nn
+    return nn.Sequential(
+        *(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+    )
+
+
+def test_a_network_of_one_s_own(photographs):
+    module = small_module()
+    model = models.own("mine", module, Preprocess(32, (0, 0, 0), (255, 255, 255)))
+    image = am.open_image(photographs["cat"])
+    values = (
+        np.asarray(am.models.resize_image(image, 32, "pad", interpolation="bilinear")).transpose(2, 0, 1)[None] / 255
+    )
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(values.astype(np.float32))).numpy()
+    vectors = am.embed(image, model, ["logits", "penultimate", "0"])
+    assert close(vectors["logits"], expected)
+    assert close(
+        vectors["penultimate"] @ module[4].weight.detach().numpy().T + module[4].bias.detach().numpy(), expected
+    )
+    assert vectors["0"].shape == (1, 4)
+
+
+def test_a_transform_of_one_s_own(photographs):
+    def transform(image):
+        return torch.from_numpy(np.array(image.resize((20, 20)))).permute(2, 0, 1) / 255
+
+    module = small_module()
+    image = am.open_image(photographs["cat"])
+    model = models.own("mine", module, transform)
+    with torch.inference_mode():
+        expected = module(transform(image)[None]).numpy()
+    assert close(am.embed(image, model, "logits")["logits"], expected)
+    flat = models.own("flat", module, lambda image: transform(image)[0])
+    with pytest.raises(am.ModelError, match=r"must give a \(3, H, W\) tensor; it gave the shape \(20, 20\)"):
+        am.embed(image, flat, "logits")
+
+
+def test_the_identity_of_one_s_own_network_is_its_weights():
+    first, same = (models.own("mine", small_module()).weights.identity for _ in range(2))
+    module = small_module()
+    with torch.no_grad():
+        module[0].bias[0] += 1
+    assert first == same != models.own("mine", module).weights.identity
+
+
+def test_networks_of_one_s_own_that_cannot_work():
+    with pytest.raises(am.ModelError, match="alexnet is the name of a network of the table"):
+        models.own("alexnet", small_module())
+    picture = Image.new("RGB", (32, 32))
+    headless = models.own("maps", torch.nn.Conv2d(3, 4, 3), Preprocess(32))
+    with pytest.raises(am.ModelError, match=r"maps: the network must give one \(B, classes\) tensor"):
+        am.embed(picture, headless, "logits")
+    no_head = models.own("bare", torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()), Preprocess(32))
+    with pytest.raises(am.ModelError, match="bare: no classifying layer was found; name it with head="):
+        am.embed(picture, no_head, "penultimate")
+
+
+@pytest.fixture(scope="module")
+def random_squeezenet() -> torch.nn.Module:
+    torch.manual_seed(1)
+    return models.get("squeezenet1_1").build().eval()
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_a_checkpoint_of_one_s_own(tmp_path, random_squeezenet, ending):
+    path = tmp_path / f"mine.{ending}"
+    if ending == "pth":
+        torch.save({"state_dict": random_squeezenet.state_dict(), "epoch": 3}, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(random_squeezenet.state_dict(), path)
+    model = models.get("squeezenet1_1", weights=path)
+    assert model.ready and model.weights.identity != models.get("squeezenet1_1").weights.identity
+    network = networks.load(model)
+    batch = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    values = torch.from_numpy(normalised(model, batch))
+    with torch.inference_mode():
+        assert close(network(batch, ["logits"])["logits"], random_squeezenet(values).numpy())
+
+
+def test_a_checkpoint_saved_anew_is_loaded_anew(tmp_path):
+    path = tmp_path / "mine.pth"
+    model = models.get("squeezenet1_1", weights=path)
+    seen = []
+    for value in (1.0, 2.0):
+        state = {name: torch.full_like(tensor, value) for name, tensor in model.build().state_dict().items()}
+        torch.save(state, path)
+        seen.append((model.weights.identity, networks.load(model).module.features[0].bias[0].item()))
+    assert [bias for _, bias in seen] == [1.0, 2.0] and seen[0][0] != seen[1][0]
+    assert networks.load(model) is networks.load(model)
+
+
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path, random_squeezenet):
+    good = random_squeezenet.state_dict()
+    kernel = good["features.0.weight"]
+    bad = {
+        "wrong shape": (
+            {**good, "features.0.weight": kernel[:, :2]},
+            "the checkpoint is of another network.*features.0",
+        ),
+        "missing part": ({"features.0.weight": kernel}, "the checkpoint is of another network.*Missing key"),
+        "NaN": ({**good, "features.0.weight": kernel * torch.nan}, "holds NaN or infinite values in features.0.weight"),
+        "infinite": (
+            {**good, "classifier.1.bias": good["classifier.1.bias"] + torch.inf},
+            "NaN or infinite values in cl",
+        ),
+        "no tensors": ({"epoch": 3, "loss": 0.5}, r"is not a state dict .*save the network's state_dict\(\)"),
+        "a list": ([kernel], "is not a state dict"),
+    }
+    for name, (state, message) in bad.items():
+        path = tmp_path / f"{name}.pth"
+        torch.save(state, path)
+        with pytest.raises(am.ModelError, match=f"squeezenet1_1: .*{message}"):
+            networks.load(models.get("squeezenet1_1", weights=path))
+    for content in (b"", b"words"):
+        (tmp_path / "no.pth").write_bytes(content)
+        with pytest.raises(am.ModelError, match=r"squeezenet1_1: .*no\.pth is no(t a)? checkpoint"):
+            networks.load(models.get("squeezenet1_1", weights=tmp_path / "no.pth"))
+    with pytest.raises(am.ModelError, match=r"there is no checkpoint .*missing.pth"):
+        networks.load(models.get("squeezenet1_1", weights=tmp_path / "missing.pth"))

@@ -1,0 +1,381 @@
+"""Weights: downloaded from a server of our own, put in place by hand, damaged, or out to run code."""
+
+import dataclasses
+import hashlib
+import http.server
+import io
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+import amulsearch as am
+from amulsearch import models
+from amulsearch.models.registry import networks, weights
+from amulsearch.models.weights import Downloaded, HuggingFace, OwnFile, Packaged
+
+
+class Server:
+    """Files on 127.0.0.1: path -> bytes. A path in `cut` is sent by half, one in `spoiled` is damaged once."""
+
+    def __init__(self):
+        self.files: dict[str, bytes] = {}
+        self.cut: set[str] = set()
+        self.spoiled: set[str] = set()
+        self.asked: list[str] = []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                path = self.path.partition("?")[0]
+                server.asked.append(f"{self.command} {path}")
+                if path not in server.files:
+                    self.send_error(404)
+                    return
+                data = server.files[path]
+                sha = hashlib.sha256(data).hexdigest()
+                self.send_response(200)
+                # Besides the length, what the Hugging Face hub tells.
+                headers = {"Content-Length": len(data), "X-Linked-Size": len(data), "X-Repo-Commit": "0123456789" * 4}
+                for name, value in {**headers, "ETag": f'"{sha}"', "X-Linked-ETag": f'"{sha}"'}.items():
+                    self.send_header(name, str(value))
+                self.end_headers()
+                if self.command == "HEAD":
+                    return
+                if path in server.spoiled:
+                    server.spoiled.remove(path)
+                    data = data[:-1] + bytes([data[-1] ^ 1])
+                self.wfile.write(data[: len(data) // 2] if path in server.cut else data)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *args):
+                pass
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def close(self):
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder of torch."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> bytes:
+    """A checkpoint of squeezenet1_1 with random weights."""
+    torch.manual_seed(2)
+    file = io.BytesIO()
+    torch.save(models.get("squeezenet1_1").build().state_dict(), file)
+    return file.getvalue()
+
+
+def named(data: bytes, name: str = "squeezenet1_1") -> str:
+    return f"{name}-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+
+
+def downloaded(url: str) -> models.Model:
+    return dataclasses.replace(models.get("squeezenet1_1"), weights=Downloaded(url), rename=None)
+
+
+def first_bias(model) -> torch.Tensor:
+    return networks.load(model).module.features[0].bias.cpu()
+
+
+def saved_bias(checkpoint: bytes) -> torch.Tensor:
+    return torch.load(io.BytesIO(checkpoint), weights_only=True)["features.0.bias"]
+
+
+# Downloads
+
+
+def test_weights_are_downloaded_once(server, cache, checkpoint):
+    name = named(checkpoint)
+    server.files[f"/{name}"] = checkpoint
+    model = downloaded(f"{server.url}/{name}")
+    assert not model.ready
+    assert torch.equal(first_bias(model), saved_bias(checkpoint))
+    assert model.ready and [path.name for path in cache.iterdir()] == [name]
+    assert (cache / name).read_bytes() == checkpoint
+    model.weights.read()
+    assert server.asked.count(f"GET /{name}") == 1
+
+
+@pytest.mark.parametrize("damage", ["spoiled", "cut"])
+def test_a_damaged_download_is_refused_and_not_kept(server, cache, checkpoint, damage):
+    name = named(checkpoint, damage)
+    server.files[f"/{name}"] = checkpoint
+    getattr(server, damage).add(f"/{name}")
+    model = downloaded(f"{server.url}/{name}")
+    with pytest.raises(am.ModelError, match=rf"squeezenet1_1: the download of .*{name} was damaged .*: try again"):
+        networks.load(model)
+    assert list(cache.iterdir()) == [] and not model.ready
+    server.cut.clear()
+    assert torch.equal(first_bias(model), saved_bias(checkpoint))
+
+
+def test_a_missing_file_is_told_with_what_to_do(server, cache):
+    model = downloaded(f"{server.url}/absent-01234567.pth")
+    with pytest.raises(am.ModelError) as told:
+        networks.load(model)
+    message = str(told.value)
+    assert "the file absent-01234567.pth is not on this machine and could not be downloaded (Not Found)" in message
+    assert f"get it from {server.url}/absent-01234567.pth and put it into {cache}" in message
+    assert message.endswith(f"Ready on this machine: {', '.join(models.ready())}")
+    assert set(models.BUNDLED) <= set(models.ready())
+    assert list(cache.iterdir()) == []
+
+
+def test_no_network(cache):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(am.ModelError, match=r"could not be downloaded \(.*refused.*\): get it from .* and put it into"):
+        networks.load(downloaded(f"http://127.0.0.1:{port}/absent-01234567.pth"))
+
+
+def test_a_cache_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("words")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
+    with pytest.raises(am.ModelError, match=r"absent-01234567.pth is not on this machine .* put it into .*file/hub"):
+        networks.load(downloaded("http://127.0.0.1:9/absent-01234567.pth"))
+
+
+def test_a_file_put_in_place_by_hand(cache, checkpoint):
+    cache.mkdir(parents=True)
+    name = named(checkpoint)
+    (cache / name).write_bytes(checkpoint)
+    assert torch.equal(first_bias(downloaded(f"http://127.0.0.1:9/by-hand/{name}")), saved_bias(checkpoint))
+    wrong = "squeezenet1_1-01234567.pth"
+    (cache / wrong).write_bytes(checkpoint)
+    with pytest.raises(am.ModelError, match=rf"{wrong} is damaged or another file: .* not 01234567; delete it"):
+        networks.load(downloaded(f"http://127.0.0.1:9/{wrong}"))
+
+
+def test_the_cache_folder_is_torch_s(monkeypatch):
+    for variables in ({}, {"XDG_CACHE_HOME": "/somewhere"}, {"TORCH_HOME": "~/torch", "XDG_CACHE_HOME": "/somewhere"}):
+        for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert weights.cache_folder() == Path(torch.hub.get_dir()).expanduser() / "checkpoints"
+
+
+# Packages
+
+
+def test_weights_in_a_package():
+    source = models.get("squeezenet1_1").weights
+    assert hashlib.sha256(source.find().read_bytes()).hexdigest() == source.sha256
+    with pytest.raises(am.ModelError, match=r"is damaged or another file: .*; install ndf again"):
+        dataclasses.replace(source, sha256="0" * 64).read()
+    absent = Packaged("no_such_package", "no-such-package", "weights.pth", "0" * 64)
+    assert absent.find() is None
+    with pytest.raises(am.ModelError, match="in the package no-such-package: pip install no-such-package"):
+        absent.read()
+
+
+def test_a_checkpoint_without_permission(open_folder, without_root, checkpoint):
+    path = open_folder / "secret.pth"
+    path.write_bytes(checkpoint)
+    path.chmod(0)
+    source = OwnFile(str(path))
+    with without_root():
+        with pytest.raises(am.ModelError, match=r"secret\.pth cannot be read: Permission denied"):
+            source.identity
+        with pytest.raises(am.ModelError, match=r"secret\.pth .*Permission denied"):
+            source.read()
+
+
+# Files that are out to run code
+
+
+@pytest.fixture
+def malicious(tmp_path):
+    """A pickle that leaves a mark when it is loaded carelessly, and a function that says whether it did."""
+    mark = tmp_path / "it ran"
+
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(mark),)
+
+    def ran() -> bool:
+        there = mark.exists()
+        if there:
+            mark.rmdir()
+        return there
+
+    pickle.loads(pickle.dumps(Payload()))
+    assert ran()  # the trap works
+    return Payload(), ran
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("wrapping", ["alone", "among tensors", "in a state dict"])
+@pytest.mark.parametrize("container", ["zip", "legacy", "plain pickle"])
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_no_checkpoint_can_run_code(tmp_path, malicious, cache, wrapping, container, ending):
+    payload, ran = malicious
+    content = {
+        "alone": payload,
+        "among tensors": {"features.0.bias": torch.zeros(64), "more": payload},
+        "in a state dict": {"state_dict": payload},
+    }[wrapping]
+    own = tmp_path / f"malicious.{ending}"
+    if container == "plain pickle":
+        own.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, own, _use_new_zipfile_serialization=container == "zip")
+    cache.mkdir(parents=True)
+    (cache / named(own.read_bytes())).write_bytes(own.read_bytes())
+    (cache / "malicious.safetensors").write_bytes(own.read_bytes())
+    for source in (
+        OwnFile(str(own)),
+        Downloaded(f"http://127.0.0.1:9/{named(own.read_bytes())}"),
+        HuggingFace("someone/malicious"),
+    ):
+        model = dataclasses.replace(models.get("squeezenet1_1"), weights=source, rename=None)
+        with pytest.raises(am.ModelError, match=r"holds more than tensors, and was not opened|is not a checkpoint"):
+            networks.load(model)
+        assert not ran()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_no_pickle_of_arrays_can_run_code(tmp_path, malicious, protocol):
+    payload, ran = malicious
+    path = tmp_path / "malicious.pkl"
+    for content in (payload, {"conv1": [payload]}):
+        path.write_bytes(pickle.dumps(content, protocol))
+        with pytest.raises(am.ModelError, match=r"was not opened: it asks for (posix|nt|os)\.mkdir"):
+            weights.read_pickled_arrays(path)
+        assert not ran()
+    # A way round a list of names: an attribute of one that is allowed.
+    path.write_bytes(b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.")
+    with pytest.raises(am.ModelError, match=r"it asks for numpy\.ndarray\.tofile"):
+        weights.read_pickled_arrays(path)
+
+
+# Networks of timm, from a hub of our own
+
+HUB_PROGRAM = """
+import json
+from pathlib import Path
+import amulsearch as am
+from amulsearch.models.registry import networks
+
+def load(name):
+    model = am.models.get("timm/" + name)
+    said = {"ready before": model.ready}
+    try:
+        module = networks.load(model).module
+        said["sum"] = sum(value.double().sum().item() for value in module.state_dict().values())
+    except am.AmulsearchError as error:
+        said["error"] = str(error)
+    return said | {"ready after": model.ready}
+
+names = "test_resnet.r160_in1k", "test_vit.r160_in1k", "test_efficientnet.r160_in1k", "test_convnext.r160_in1k"
+said = {name: load(name) for name in names}
+damaged = said[names[1]]["error"].split(": ")[1].removesuffix(" is damaged or another file")
+Path(damaged).unlink()
+said["after deletion"] = load(names[1])
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def timm_files() -> dict[str, bytes]:
+    """name -> a file as the hub has it, with random weights."""
+    from safetensors.torch import save
+
+    files = {}
+    for name in ("test_resnet.r160_in1k", "test_vit.r160_in1k", "test_efficientnet.r160_in1k"):
+        torch.manual_seed(3)
+        state = models.get(f"timm/{name}").build().state_dict()
+        files[name] = save({key: value.contiguous() for key, value in state.items()})
+    return files
+
+
+def total(file: bytes) -> float:
+    from safetensors.torch import load
+
+    return sum(value.double().sum().item() for value in load(file).values())
+
+
+@pytest.fixture(scope="module")
+def hub(server, timm_files, tmp_path_factory):
+    """What a process says that loads a good file, one damaged on its way, one put in place by hand, and one that is
+    absent; then the damaged one again, once it was deleted."""
+    home = tmp_path_factory.mktemp("hub")
+    by_hand = home / "torch" / "hub" / "checkpoints"
+    by_hand.mkdir(parents=True)
+    resnet, vit, efficientnet = timm_files
+    for name in (resnet, vit):
+        server.files[f"/timm/{name}/resolve/main/model.safetensors"] = timm_files[name]
+    server.spoiled.add(f"/timm/{vit}/resolve/main/model.safetensors")
+    (by_hand / f"{efficientnet}.safetensors").write_bytes(timm_files[efficientnet])
+    environment = {**os.environ, "HF_HOME": str(home / "hf"), "HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"TORCH_HOME": str(home / "torch"), "no_proxy": "127.0.0.1"}
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", HUB_PROGRAM]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return by_hand, json.loads(done.stdout.splitlines()[-1])
+
+
+def loaded(file: bytes, ready_before: bool) -> dict:
+    from safetensors.torch import load
+
+    total = sum(value.double().sum().item() for value in load(file).values())
+    return {"ready before": ready_before, "sum": pytest.approx(total), "ready after": True}
+
+
+def test_timm_s_weights_come_from_the_hub(hub, timm_files):
+    _, said = hub
+    name = "test_resnet.r160_in1k"
+    assert said[name] == loaded(timm_files[name], False)
+
+
+def test_a_file_of_the_hub_that_was_damaged_is_refused_until_it_is_deleted(hub, timm_files):
+    _, said = hub
+    error = said["test_vit.r160_in1k"]["error"]
+    assert "is damaged or another file" in error and "delete it, and it will be fetched anew" in error
+    assert said["after deletion"] == loaded(timm_files["test_vit.r160_in1k"], False)
+
+
+def test_a_file_of_timm_put_in_place_by_hand(hub, timm_files):
+    _, said = hub
+    name = "test_efficientnet.r160_in1k"
+    assert said[name] == loaded(timm_files[name], True)
+
+
+def test_a_file_that_the_hub_cannot_give(hub, server):
+    folder, said = hub
+    name = "test_convnext.r160_in1k"
+    error = said[name]["error"]
+    assert f"the weights timm/{name} are not on this machine and could not be downloaded (" in error
+    assert f"get {server.url}/timm/{name}/resolve/main/model.safetensors and put it as" in error
+    assert f"{name}.safetensors into {folder}. Ready on this machine: squeezenet1_1" in error
+    assert "\n" not in error and said[name]["ready after"] is False

@@ -1,0 +1,141 @@
+"""Heat maps against answers by hand: what is pasted where, class activation maps in numpy, and sums."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import amulsearch as am
+from amulsearch.views.explain import class_map, similarity_maps
+
+SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
+
+
+@pytest.fixture(scope="module")
+def pairs(cartoons):
+    """Six pairs of cartoons drawn by lot."""
+    rng = np.random.default_rng(0)
+    return [[str(id) for id in rng.choice(cartoons.ids, 2, replace=False)] for _ in range(6)]
+
+
+def beside(left, right):
+    """Two pictures on one white sheet, each in its half."""
+    sheet = Image.new("RGB", (640, 320), "white")
+    for start, picture in ((0, left), (320, right)):
+        picture = picture.copy()
+        picture.thumbnail((300, 300))
+        sheet.paste(picture, (start + (320 - picture.width) // 2, (320 - picture.height) // 2))
+    return sheet
+
+
+def right_part(values):
+    """How much of the light lies in the right half; a middle column counts half."""
+    light = np.maximum(values, 0).sum(axis=0)
+    place = (np.arange(len(light)) + 0.5) / len(light)
+    return float((light * ((place > 0.5) + 0.5 * (place == 0.5))).sum() / light.sum())
+
+
+@pytest.mark.parametrize("name", [SQUEEZENET, LITE0])
+def test_of_two_pasted_pictures_the_one_that_matches_lights_up(name, cartoons, pairs, bundled_features):
+    usual = bundled_features[name, "penultimate"]
+    lit, by_match = [], []
+    for pair in pairs:
+        left, right = (cartoons.open(id) for id in pair)
+        both, parts = beside(left, right), []
+        for match, own in ((left, lambda part: 1 - part), (right, lambda part: part)):
+            query, _ = similarity_maps(both, match, name, against=usual)
+            lit.append(own(right_part(query.values)))
+            parts.append(right_part(similarity_maps(both, match, name)[0].values))
+        by_match.append(parts[1] - parts[0])
+    assert np.mean(lit) > 0.75
+    assert sum(part > 0.5 for part in lit) >= len(lit) - 1
+    assert min(by_match) > 0  # with nothing taken off, the light still moves to the half that matches
+
+
+@pytest.mark.parametrize("name", am.models.BUNDLED)
+def test_the_maps_add_up_to_the_cosine_that_search_compares(name, cartoons, bundled_features):
+    query, match = cartoons.sample(2, seed=5)
+    for layer in ("penultimate", "last:gem", "logits"):
+        features = bundled_features[name, layer]
+        cosine = 1 - am.ExactIndex.build(features).query(query, 1643 - 1).set_index("id")["distance"][match] ** 2 / 2
+        for heat in similarity_maps(cartoons.open(query), cartoons.open(match), name, layer):
+            assert heat.total == pytest.approx(cosine, abs=2e-3)
+            # Only the biases of the EfficientNets' classifiers bring what no place brings.
+            exact = layer != "logits" or name == SQUEEZENET
+            assert heat.values.sum() + heat.rest == pytest.approx(heat.total, abs=1e-5)
+            assert abs(heat.rest) < (1e-5 if exact else 0.02)
+
+
+def test_against_a_collection_a_map_adds_up_to_the_cosine_above_the_mean(cartoons, bundled_features):
+    query, match = cartoons.sample(2, seed=6)
+    features = bundled_features[LITE0, "last:gem"]
+    vectors = features.vectors / np.linalg.norm(features.vectors, axis=1, keepdims=True)
+    own, other = (vectors[cartoons.ids.index(id)] for id in (query, match))
+    pair = similarity_maps(cartoons.open(query), cartoons.open(match), LITE0, "last:gem", against=features)
+    for heat, vector in zip(pair, (own, other), strict=True):
+        assert heat.values.sum() == pytest.approx(own @ other - (vectors @ vector).mean(), abs=2e-3)
+        assert abs(heat.rest) < 1e-5
+    with pytest.raises(am.QueryError, match="must be features of tf_efficientnet_lite0 penultimate"):
+        similarity_maps(cartoons.open(query), cartoons.open(match), LITE0, against=features)
+
+
+def test_a_class_activation_map_is_the_one_of_the_paper(cartoons):
+    """Zhou et al. 2016: the weights of the class times the feature map; here divided by the places of the mean."""
+    id = cartoons.sample(1, seed=7)[0]
+    network = am.models.load(am.models.get(LITE0))
+    pixels = am.models.resize_image(cartoons.open(id), 224, interpolation="bicubic")
+    heat = class_map(cartoons.open(id), LITE0, "missile")
+    values = network.model.preprocess.normalise(torch.from_numpy(np.array(pixels)[None]))
+    places = network.run(values, ["last"])["last"][0].numpy()  # (1280, 7, 7)
+    classifier = network.module.get_classifier()
+    expected = np.einsum("d,dhw->hw", classifier.weight[657].numpy(), places) / 49
+    np.testing.assert_allclose(heat.values, expected, atol=1e-4)
+    assert heat.rest == pytest.approx(float(classifier.bias[657]), abs=1e-4)
+    assert np.array_equal(heat.picture, np.array(pixels))
+    assert heat.of == "logit of missile"
+
+
+def test_squeezenets_class_map_needs_no_rest(cartoons, bundled_features):
+    id = cartoons.sample(1, seed=8)[0]
+    logits = bundled_features[SQUEEZENET, "logits"].vector(id)
+    heat = class_map(cartoons.open(id), SQUEEZENET, int(logits.argmax()))
+    assert heat.values.sum() == pytest.approx(logits.max(), rel=1e-3)
+    assert heat.values.min() >= 0
+
+
+class Biased(torch.nn.Module):
+    """A map, its mean, and a layer with a bias before the classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = torch.nn.Conv2d(3, 4, 3, stride=8)
+        self.inner, self.head = torch.nn.Linear(4, 5), torch.nn.Linear(5, 6)
+
+    def forward(self, values):
+        return self.head(self.inner(self.features(values).mean((2, 3))).relu())
+
+
+def test_networks_of_ones_own(cartoons):
+    """A bias between map and vector leaves a rest; a transformer has no map; a class is given by number."""
+    torch.manual_seed(0)
+    images = [cartoons.open(id) for id in cartoons.sample(2)]
+    biased = am.models.own("biased", Biased(), head="head", feature_map="features")
+    heat, _ = similarity_maps(*images, biased)
+    assert abs(heat.rest) > 0.01
+    assert heat.total == pytest.approx(heat.values.sum() + heat.rest, abs=1e-6)
+    assert class_map(images[0], biased, 5).of == "logit of class 5"
+    with pytest.raises(am.QueryError, match="6 classes"):
+        class_map(images[0], biased, "missile")
+    with pytest.raises(am.QueryError, match="0 to 5"):
+        class_map(images[0], biased, 6)
+    with pytest.raises(am.ModelError, match="inner gives no map"):
+        similarity_maps(*images, biased, "inner")
+    own = am.models.own(
+        "with a transform", Biased(), lambda image: torch.ones(3, 32, 48), head="head", feature_map="features"
+    )
+    assert similarity_maps(*images, own)[0].picture.shape == (32, 48, 3)
+
+
+def test_wrong_use_is_told(cartoons):
+    with pytest.raises(am.QueryError, match="a picture is a PIL image"):
+        similarity_maps(cartoons.ids[0], cartoons.ids[1], LITE0)

@@ -1,0 +1,170 @@
+"""The explorer's messages: what a page asks, and what it gets back."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import amulsearch as am
+from amulsearch.views.captions import short_name
+from amulsearch.views.explorer import Explorer
+
+SQUEEZENET, LITE0 = "squeezenet1_1", "tf_efficientnet_lite0"
+
+
+@pytest.fixture
+def explorer(bundled_features, cartoons, tmp_path, monkeypatch):
+    """An explorer of two networks, and `ask(do, **message)` that gives what it says."""
+    keys = [(model, layer) for model in (SQUEEZENET, LITE0) for layer in ("logits", "penultimate")]
+    features = {key: bundled_features[key] for key in keys}
+    said = []
+    monkeypatch.setattr(Explorer, "send", lambda self, content, buffers=None: said.append((content, buffers)))
+    widget = am.explore(cartoons, features, judgements=tmp_path / "judged.csv", query=cartoons.ids[7], k=3)
+
+    def ask(do, *buffers, **message):
+        said.clear()
+        widget._handle_custom_msg({"do": do, **message}, list(buffers))
+        (content, sent), *more = said
+        return said if more else (content, sent) if sent else content
+
+    return widget, ask
+
+
+def ids_of(view, column):
+    return next([row["id"] for row in of["rows"]] for of in view["columns"] if of["name"] == column)
+
+
+def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_features, cartoons):
+    widget, ask = explorer
+    (view, _), (sheet, _) = ask("start")
+    index = am.ExactIndex.build(bundled_features[LITE0, "penultimate"])
+    assert ids_of(view, LITE0) == index.query(cartoons.ids[7], 3)["id"].tolist()
+    assert [column["name"] for column in view["columns"]] == [SQUEEZENET, LITE0, "rrf"] and view["back"] == 0
+    assert sheet["ids"] == cartoons.ids[:60] and sheet["pages"] == 28 and sheet["count"] == len(cartoons)
+    clicked = ids_of(view, LITE0)[1]
+    view = ask("query", id=clicked)
+    assert view["examples"] == [{"id": clicked, "sign": "more", "label": cartoons.labels[cartoons.ids.index(clicked)]}]
+    assert ids_of(view, LITE0) == index.query(clicked, 3)["id"].tolist() == widget.found[LITE0]["id"].tolist()
+    labels = dict(zip(cartoons.ids, cartoons.labels, strict=True))
+    for row in view["columns"][0]["rows"]:
+        assert row["same"] == (labels[row["id"]] == labels[clicked])
+    assert view["back"] == 1
+    assert ask("query", id=clicked)["back"] == 1  # the same again is no step
+    view = ask("back")
+    assert view["back"] == 0 and view["examples"][0]["id"] == cartoons.ids[7]
+
+
+def test_more_and_less(explorer, cartoons):
+    widget, ask = explorer
+    one, two, three = cartoons.ids[7], cartoons.ids[300], cartoons.ids[800]
+    ask("more", id=two)
+    view = ask("less", id=three)
+    assert [(example["id"], example["sign"]) for example in view["examples"]] == [
+        *((one, "more"), (two, "more"), (three, "less")),
+    ]
+    assert not {one, two, three} & {row["id"] for column in view["columns"] for row in column["rows"]}
+    assert not any(row["same"] for column in view["columns"] for row in column["rows"])
+    assert [example["id"] for example in ask("forget", id=three)["examples"]] == [one, two]
+    ask("forget", id=two)
+    assert ask("forget", id=one) == {"say": "error", "text": "at least one picture must stay: click another one first"}
+    assert widget.question.more == (one,)
+
+
+def test_the_look(explorer):
+    widget, ask = explorer
+    view = ask("look", layer="logits", columns=[LITE0, "vote", "nonsense"], k=5)
+    assert [(column["name"], len(column["rows"])) for column in view["columns"]] == [(LITE0, 5), ("vote", 5)]
+    assert all("votes" in row for row in view["columns"][1]["rows"])
+    view = ask("look", n_trees=2, search_k=10)
+    assert view["look"]["n_trees"] == 2 and widget.look.search_k == 10
+    assert ask("look", k=100000)["say"] == "error" and widget.look.k == 5
+    assert ask("look", columns=[])["columns"] == []
+
+
+def test_uploads_good_and_bad(explorer, cartoons, tmp_path):
+    _, ask = explorer
+    id = cartoons.ids[20]
+    view = ask("upload", memoryview(cartoons.path(id).read_bytes()), name="mine.webp")
+    assert ids_of(view, LITE0)[0] == id and view["examples"][0]["id"].startswith("new picture mine.webp ")
+    Image.new("1", (30000, 30000)).save(bomb := tmp_path / "bomb.png")
+    for content, name, reason in (
+        (b"", "empty.png", "empty.png cannot be used: the file is empty"),
+        (b"dear sir", "letter.png", "letter.png cannot be used: not a picture"),
+        (bomb.read_bytes(), "bomb.png", "bomb.png cannot be used: 30000 x 30000 is 900 megapixels"),
+        (cartoons.path(id).read_bytes()[:300], "cut.webp", "cut.webp cannot be used: "),
+    ):
+        error = ask("upload", content, name=name)
+        assert error["say"] == "error" and error["text"].startswith(reason)
+    again = ask("query", id=view["examples"][0]["id"])  # what was uploaded can be asked for again
+    assert ids_of(again, LITE0) == ids_of(view, LITE0)
+
+
+def test_a_part_of_the_query(explorer, cartoons):
+    widget, ask = explorer
+    id = cartoons.ids[7]
+    ask("query", id=id)
+    width, height = cartoons.open(id).size
+    view = ask("crop", x=0.5, y=0, w=0.5, h=1)
+    assert view["examples"][0]["id"] == f"part {round(width / 2)},0,{width},{height} of {id}"
+    (picture,) = widget.question.more
+    assert np.array_equal(np.asarray(picture.image), np.asarray(cartoons.open(id))[:, round(width / 2) :])
+    vector = am.embed(picture.image, LITE0, "penultimate")["penultimate"][0]
+    assert ids_of(view, LITE0) == widget.exploration._index(LITE0, widget.look).query(vector, 3)["id"].tolist()
+    assert ask("crop", x=0.5, y=0.5, w=0.001, h=0.5)["text"].startswith("the part is too small")
+
+
+def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
+    widget, ask = explorer
+    (view, _), _ = ask("start")
+    good, bad = ids_of(view, LITE0)[:2]
+    ask("judge", id=good, relevance=1)
+    view = ask("judge", id=bad, relevance=0)
+    judged = {row["id"]: row["judged"] for column in view["columns"] for row in column["rows"]}
+    assert judged[good] == 1 and judged[bad] == 0
+    table = am.measure.Judgements(tmp_path / "judged.csv").table
+    assert table.values.tolist() == [[cartoons.ids[7], good, 1], [cartoons.ids[7], bad, 0]]
+    ask("judge", id=bad, relevance=None)
+    assert len(am.measure.Judgements(tmp_path / "judged.csv")) == 1
+    other = am.explore(cartoons, widget.exploration.features, query=cartoons.ids[7])
+    other._handle_custom_msg({"do": "judge", "id": good, "relevance": 1}, [])
+    assert other.judgements is None
+
+
+def test_the_view_is_saved_as_a_page(explorer, cartoons):
+    widget, ask = explorer
+    answer = ask("export")
+    assert answer["name"] == f"like {short_name(cartoons.ids[7])}.html" and answer["html"].startswith("<!doctype html>")
+    shown = {id for table in widget.found.values() for id in table["id"]}
+    assert all(f": {id}" in answer["html"] for id in shown)
+    assert answer["html"].count("data:image/webp") == 1 + sum(map(len, widget.found.values()))
+    ask("crop", x=0, y=0, w=0.5, h=1)
+    ask("less", id=cartoons.ids[500])
+    answer = ask("export")
+    assert f"more like part of {short_name(cartoons.ids[7])}" in answer["html"] and "less like " in answer["html"]
+    ask("look", columns=[])
+    assert ask("export")["text"] == "there is nothing to save: choose a column first"
+
+
+def test_the_contact_sheet_and_its_pictures(explorer, cartoons):
+    _, ask = explorer
+    sheet = ask("sheet", page=99, text="Guitar music")
+    assert sheet["page"] == 0 and sheet["count"] == len(sheet["ids"])
+    assert sheet["ids"] == [id for id in cartoons.ids if "guitar" in id and "music" in id]
+    answer, buffers = ask("pictures", ids=[*sheet["ids"][:2], "no such"], side=100)
+    assert answer["ids"] == sheet["ids"][:2]
+    for id, content in zip(answer["ids"], buffers, strict=True):
+        small = cartoons.open(id)
+        small.thumbnail((100, 100))
+        seen = np.asarray(Image.open(io.BytesIO(content)), int)
+        assert seen.shape[1::-1] == small.size and np.abs(seen - np.asarray(small)).mean() < 6
+
+
+def test_what_is_wrong_leaves_it_working(explorer, cartoons, capsys):
+    widget, ask = explorer
+    assert ask("query", id="../../etc/passwd")["text"].startswith("no picture '../../etc/passwd' in")
+    assert ask("dance")["text"].startswith("something went wrong: AttributeError")
+    assert "Traceback" in capsys.readouterr().err
+    assert ask("query", id=cartoons.ids[3])["say"] == "view"
+    with pytest.raises(am.QueryError, match="no picture 'x'"):
+        am.explore(cartoons, widget.exploration.features, query="x")

@@ -1,0 +1,109 @@
+"""Maps: everyone has a place of their own, near those like them."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import amulsearch as am
+from amulsearch.views import mapping, palette
+from amulsearch.views.palette import COLOURS, colours
+
+
+def clouds(count, kinds=3, seed=0):
+    """Vectors around `kinds` directions, and the kind of each."""
+    rng = np.random.default_rng(seed)
+    kind = np.arange(count) % kinds
+    vectors = rng.normal(size=(kinds, 40))[kind] + 0.3 * rng.normal(size=(count, 40))
+    return am.Features(vectors, [str(row) for row in range(count)], [f"kind {one}" for one in kind])
+
+
+def test_pictures_of_a_kind_lie_together_and_none_share_a_cell():
+    features = clouds(90)
+    made = am.views.Map.fit(features)
+    assert made.ids == features.ids and made.labels == features.labels
+    assert made.positions.min() == 0 and made.positions.max() == 1
+    assert len({tuple(cell) for cell in made.cells}) == 90
+    assert (made.cells >= 0).all() and (made.cells < (made.columns, made.rows)).all()
+    assert made.columns * made.rows >= 1.3 * 90
+    assert made.columns / made.rows == pytest.approx(4 / 3, rel=0.2)
+    purity = am.measure.neighbour_purity(made.neighbours(5), made.labels)
+    assert purity["purity"] > 0.95
+    assert purity["chance"] == pytest.approx(29 / 89)
+
+
+def test_the_same_vectors_give_the_same_map():
+    first, again = (am.views.Map.fit(clouds(30)) for _ in range(2))
+    assert np.array_equal(first.positions, again.positions) and np.array_equal(first.cells, again.cells)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 7])
+def test_a_few_pictures_have_a_map(count):
+    made = am.views.Map.fit(clouds(count))
+    assert len({tuple(cell) for cell in made.cells}) == len(made) == count
+
+
+def test_the_same_picture_many_times_has_a_map():
+    made = am.views.Map.fit(am.Features(np.ones((12, 8)), [str(row) for row in range(12)]))
+    assert len({tuple(cell) for cell in made.cells}) == 12
+    assert np.isfinite(made.positions).all()
+
+
+def test_the_assignment_is_the_best_of_all():
+    points = np.random.default_rng(3).random((5, 2)) * (3, 2)
+    cells = np.empty((5, 2), dtype=np.int64)
+    mapping._assign(points, np.arange(5), (0, 0, 3, 2), cells)
+    every = list(itertools.product(range(3), range(2)))
+
+    def way(order):
+        return ((np.array(order) + 0.5 - points) ** 2).sum()
+
+    assert way(cells) == pytest.approx(min(way(order) for order in itertools.permutations(every, 5)))
+
+
+def test_a_large_grid_is_halved_and_stays_near():
+    rng = np.random.default_rng(0)
+    points, cells = rng.random((5000, 2)) * (90, 73), np.full((5000, 2), -1)
+    mapping._assign(points, np.arange(5000), (0, 0, 90, 73), cells)
+    assert len({tuple(cell) for cell in cells}) == 5000
+    assert (cells >= 0).all() and (cells < (90, 73)).all()
+    assert np.abs(cells + 0.5 - points).mean() < 1.5
+
+
+def test_one_picture_has_no_map():
+    with pytest.raises(am.QueryError, match="at least two pictures"):
+        am.views.Map.fit(am.Features(np.ones((1, 4)), ["a"]))
+
+
+def test_purity_by_hand():
+    rows = np.array([[1, 2], [0, 3], [0, 1], [0, 1]])
+    found = am.measure.neighbour_purity(rows, ["a", "a", "a", None])
+    assert found["purity"] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert found["chance"] == pytest.approx(2 / 3)
+    with pytest.raises(am.QueryError, match="no purity to measure"):
+        am.measure.neighbour_purity(rows, ["a", "b", "c", None])
+
+
+def test_groups_and_their_colours():
+    assert palette.label_groups(["a", None, "b"]) == ["a", None, "b"]
+    many = [f"animals/{n}" for n in range(8)] + [f"food/{n}" for n in range(4)] + [None]
+    assert palette.label_groups(many) == ["animals"] * 8 + ["food"] * 4 + [None]
+    parted = [f"{letter}/x" for letter in "abcdefghijkl" for _ in range(1 + (letter < "j"))]
+    groups = palette.label_groups(parted)
+    assert set(groups) == set("abcdefghi") | {"other"}
+    of = colours([*groups, *["other"] * 20, None])
+    assert list(of)[-1] == "other" and of["other"] == COLOURS[9] and len(set(of.values())) == 10
+    assert colours(["b", "a", "b"]) == {"b": COLOURS[0], "a": COLOURS[1]}
+
+
+def test_the_bundled_cartoons_part_into_animals_food_and_vehicles(cartoons, bundled_features):
+    joined = am.transforms.concatenate([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
+    groups = [label.split("/")[0] for label in cartoons.labels]
+    made = am.views.Map.fit(joined)
+    purity = am.measure.neighbour_purity(made.neighbours(10), groups)
+    assert purity["purity"] > 2 * purity["chance"]
+    # Of animals, food and vehicles alone, a neighbour on the map is mostly of the same kind.
+    kept = [row for row, group in enumerate(groups) if group in ("animals", "food", "transportation")]
+    rows = am.ExactIndex.build(made.positions[kept], [str(row) for row in kept], metric="euclidean").all_neighbours(10)
+    apart = am.measure.neighbour_purity(rows[0], [groups[row] for row in kept])
+    assert apart["purity"] > 0.75 > 1.5 * apart["chance"]

@@ -1,0 +1,143 @@
+"""Figures hold the right pictures in the right places, with legible captions inside the figure."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from amulsearch import Collection, QueryError, plot
+from amulsearch.index.neighbours import neighbours
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 255), "gold": (255, 215, 0)}
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """A collection of plain pictures of different shapes, with names that are hard to print."""
+    for number, (name, colour) in enumerate(COLOURS.items()):
+        folder = tmp_path / ("warm" if name in ("red", "gold") else "cold")
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (60 + 40 * number, 100), colour).save(folder / f"{name} $a_b$\n{'long' * 12}é.png")
+    return Collection.from_folder(tmp_path)
+
+
+def id_of(collection, colour):
+    return next(id for id in collection.ids if f"/{colour} " in id)
+
+
+def table(collection, *names):
+    ids = [id_of(collection, name) for name in names]
+    return neighbours(ids, np.arange(len(ids)) / 3, [id.split("/")[0] for id in ids], "m", "logits")
+
+
+def drawn(figure):
+    """The middle colour of each tile, and the figure's pixels."""
+    FigureCanvasAgg(figure).draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+    middles = []
+    for axis in figure.axes:
+        if axis.images:
+            x, y = axis.transAxes.transform((0.5, 0.5))
+            middles.append(tuple(int(v) for v in pixels[int(pixels.shape[0] - y), int(x)]))
+    return middles, pixels
+
+
+def assert_readable(figure):
+    """No caption leaves the figure or lies upon another."""
+    renderer = figure.canvas.get_renderer()
+    texts = [text for axis in figure.axes for text in (*axis.texts, axis.title)] + figure.texts
+    if figure._suptitle:
+        texts.append(figure._suptitle)
+    boxes = [text.get_window_extent(renderer) for text in dict.fromkeys(texts) if text.get_text()]
+    for box in boxes:
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
+    for number, box in enumerate(boxes):
+        for other in boxes[number + 1 :]:
+            assert not box.overlaps(other)
+
+
+def test_model_grid_has_a_column_a_model_and_the_query_on_top(colours):
+    lists = {"first_network": table(colours, "green", "blue"), "a second network": table(colours, "gold", "green")}
+    figure = plot.model_grid(colours, id_of(colours, "red"), lists, title="Two networks")
+    middles, _ = drawn(figure)
+    by_name = [COLOURS[name] for name in ("red", "red", "green", "gold", "blue", "green")]
+    assert middles == by_name
+    assert [axis.get_title().replace("\n", " ") for axis in figure.axes[:2]] == list(lists)
+    captions = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert captions[0].startswith("query\nred $a_b$")
+    assert captions[2].startswith("1  green") and captions[2].endswith("\n0")
+    assert captions[4].startswith("2  blue") and captions[4].endswith("\n0.333")
+    assert_readable(figure)
+
+
+def test_the_label_of_the_query_is_marked(colours):
+    figure = plot.query_grid(colours, id_of(colours, "red"), table(colours, "green", "gold"))
+    drawn(figure)
+    frames = [axis.patches[0].get_edgecolor() for axis in figure.axes]
+    assert frames[1] != frames[2]
+    unlabelled = plot.query_grid(colours, Image.new("RGB", (9, 9)), table(colours, "green", "gold"))
+    frames = [axis.patches[0].get_edgecolor() for axis in unlabelled.axes]
+    assert frames[1] == frames[2]
+    assert_readable(figure)
+
+
+def test_ensemble_grid_has_a_column_a_query(colours):
+    scores = table(colours, "blue", "gold").rename(columns={"distance": "score"})
+    lists = {id_of(colours, "red"): scores, id_of(colours, "green"): table(colours, "gold", "blue")}
+    figure = plot.ensemble_grid(colours, lists)
+    middles, _ = drawn(figure)
+    assert middles == [COLOURS[name] for name in ("red", "green", "blue", "gold", "gold", "blue")]
+    assert "score" in figure.axes[2].texts[0].get_text()
+    assert_readable(figure)
+
+
+def test_lists_of_different_lengths_leave_empty_tiles(colours):
+    figure = plot.model_grid(
+        colours, id_of(colours, "red"), {"a": table(colours, "green"), "b": table(colours, "blue", "gold")}
+    )
+    assert drawn(figure)[0] == [COLOURS[name] for name in ("red", "red", "green", "blue", "gold")]
+
+
+def test_contact_sheet_keeps_shapes(colours):
+    figure = plot.contact_sheet(colours, columns=3, title="All")
+    _, pixels = drawn(figure)
+    assert_readable(figure)
+    for name, (red, green, blue) in COLOURS.items():
+        width = Image.open(colours.path(id_of(colours, name))).width
+        rows, columns = np.where((pixels == (red, green, blue)).all(axis=2))
+        assert np.ptp(columns) / np.ptp(rows) == pytest.approx(width / 100, rel=0.06)
+
+
+def test_wrong_use_is_told(colours):
+    with pytest.raises(QueryError, match="nothing to draw"):
+        plot.model_grid(colours, id_of(colours, "red"), {})
+    with pytest.raises(QueryError, match="an id, a path or a PIL image"):
+        plot.query_grid(colours, 3, table(colours, "red"))
+
+
+def test_missed_grid_shows_what_an_index_did_not_find(colours):
+    true = table(colours, "green", "blue", "gold")
+    figure = plot.missed_grid(colours, id_of(colours, "red"), true, true.iloc[[0, 2]], columns=3)
+    middles, _ = drawn(figure)
+    pale = tuple(round(0.4 * value + 0.6 * 255) for value in COLOURS["blue"])
+    expected = [COLOURS["red"], COLOURS["green"], pale, COLOURS["gold"]]
+    assert np.abs(np.array(middles, int) - expected).max() <= 2
+    assert [axis.texts[0].get_text().splitlines()[-1] for axis in figure.axes[1:4]] == ["0", "missed", "0.667"]
+    assert_readable(figure)
+
+
+def test_tradeoff_chart_has_a_line_for_each_index():
+    tables = {
+        name: pd.DataFrame({"recall": [0.5, 0.9], "queries_per_second": [speed, speed / 10]})
+        for name, speed in (("Annoy", 8000), ("a graph", 20000))
+    }
+    figure = plot.tradeoff_chart(tables, pd.DataFrame({"recall": [1.0], "queries_per_second": [700.0]}))
+    FigureCanvasAgg(figure).draw()
+    (axis,) = figure.axes
+    for line, of in zip(axis.lines, tables.values(), strict=False):
+        assert line.get_xydata().tolist() == of.to_numpy().tolist()
+    assert axis.lines[2].get_ydata()[0] == 700
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["Annoy", "a graph", "exact search"]
+    legend = axis.get_legend().get_window_extent()
+    assert legend.x1 <= figure.bbox.x1 and legend.x0 >= axis.get_window_extent().x1

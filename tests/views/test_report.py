@@ -1,0 +1,132 @@
+"""A folder in one page: what it holds, what was rejected, what is the same, and the numbers that evaluation gives."""
+
+import json
+import re
+import shutil
+
+import pytest
+from PIL import Image
+from test_page import Seen
+
+import amulsearch as am
+from amulsearch.cli import main
+
+KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roadsigns")
+
+
+@pytest.fixture(scope="module")
+def folder(openclipart, tmp_path_factory):
+    """32 cartoons of four kinds, a copy of one, a file that is no picture and one of another kind."""
+    base = tmp_path_factory.mktemp("report") / "my pictures"
+    for kind in KINDS:
+        (base / kind).mkdir(parents=True)
+        for path in sorted((openclipart / kind).glob("*.webp"))[:8]:
+            shutil.copy(path, base / kind)
+    am.open_image(next((base / "food/fruit").iterdir())).save(base / "food" / "fruit" / "zz_copy.jpg", quality=50)
+    (base / "broken <b>.png").write_bytes(b"no picture")
+    (base / "notes.txt").write_text("words")
+    return base
+
+
+@pytest.fixture(scope="module")
+def page(folder, tmp_path_factory):
+    """The page that the command line writes, and where."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    assert main(["report", str(folder), "-o", str(path), "-k", "3"]) == 0
+    return path, Seen(path.read_text(encoding="utf-8"))
+
+
+def test_the_intake_is_that_of_the_scan(folder, page):
+    collection, text = am.Collection.from_folder(folder), page[1].text
+    assert f"{len(collection)} pictures of my pictures" in text
+    assert "JPEG 1" in text and "WEBP 32" in text
+    assert "broken <b>.png" in text and collection.rejected["reason"].iat[0] in text
+    assert "not a picture: .txt: 1" in text
+    assert [one["alt"] for one in page[1].of("img")[:33]] == collection.ids
+    assert page[0].stat().st_size < 3_000_000
+
+
+def test_a_copy_and_its_original_are_a_group(folder, page):
+    original = next((folder / "food/fruit").glob("*.webp"))
+    shown = [one["alt"] for one in page[1].of("img")]
+    first = shown[33 : shown.index(next(alt for alt in shown if alt.startswith("map of")))]
+    assert {f"food/fruit/{original.name}", "food/fruit/zz_copy.jpg"} <= set(first)
+    assert re.search(r"[1-4] groups of \d+ pictures", page[1].text)
+
+
+def test_the_map_holds_all_and_is_measured(folder, page):
+    (drawn,) = [one for one in page[1].of("figure") if one["class"] == "am-map"]
+    assert sorted(filter(None, json.loads(drawn["data-names"]))) == am.Collection.from_folder(folder).ids
+    purity, chance = map(int, re.search(r"(\d+)% are of the group.* lot (\d+)% would be", page[1].text).groups())
+    assert purity > chance
+    assert chance == round(100 * (24 * 7 + 9 * 8) / 33 / 32)
+
+
+def test_the_grids_are_where_networks_differ_most(folder, page):
+    collection = am.Collection.from_folder(folder)
+    features = am.extract(collection, layers="penultimate", progress=False)
+    indexes = {name: am.ExactIndex.build(made) for (name, _), made in features.items()}
+    table = am.measure.disagreement(
+        collection.ids, {name: index.all_neighbours(10)[0] for name, index in indexes.items()}
+    )
+    asked = [one["alt"].removeprefix("query ") for one in page[1].of("img") if one["alt"].startswith("query ")]
+    assert asked[0] == table["id"].iat[0]
+    assert len({id.rpartition("/")[0] for id in asked}) == len(asked) == 4
+    found = am.query_all(indexes, asked[0], 3)
+    shown = [one["alt"] for one in page[1].of("img")]
+    place = shown.index(f"query {asked[0]}") + 1
+    expected = [f"{row.rank}: {row.id}" for table in found.values() for row in table.itertuples()]
+    assert shown[place : place + 12] == expected
+    assert "fused (rrf)" in page[1].text
+
+
+def test_the_evaluation_is_that_of_evaluate(folder, page):
+    collection = am.Collection.from_folder(folder)
+    relevance = am.Relevance.from_labels(collection.ids, collection.labels)
+    features = am.extract(collection, "squeezenet1_1", "penultimate", progress=False)
+    mean = am.evaluate(features["squeezenet1_1", "penultimate"], relevance).mean()
+    assert f"{mean['mAP']:.3f}" in page[1].text.split("How well they find")[1]
+    for kind in KINDS:
+        assert kind in page[1].text.split("label by label")[1]
+
+
+def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
+    (tmp_path / "flat").mkdir()
+    for path in sorted((folder / KINDS[0]).iterdir())[:2]:
+        shutil.copy(path, tmp_path / "flat")
+    store = tmp_path / "store"
+    arguments = ["report", str(tmp_path / "flat"), "-o", str(tmp_path / "page.html"), "--models", "squeezenet1_1"]
+    assert main([*arguments, "--store", str(store)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
+    text = Seen((tmp_path / "page.html").read_text(encoding="utf-8")).text
+    assert "nothing says what belongs together" in text
+    assert am.features.FeatureSet.open(store)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["none", "-o", "page.html"], "none is not a folder"),
+        (["empty", "-o", "page.html"], "no picture in empty can be used"),
+        (["single", "-o", "page.html"], "of the pictures in single only 1 can be used"),
+        (["two", "-o", "none/page.html"], "cannot be written to none/page.html: No such file or directory"),
+        (["two", "-o", "empty"], "empty is a folder: give a file"),
+        (["two", "-o", "page.html", "--models", "resnet9000"], "no network 'resnet9000'"),
+        (["two", "-o", "page.html", "-k", "0"], "k must be an integer of at least 1"),
+        (["two"], "-o"),
+    ],
+)
+def test_what_cannot_be_reported_is_told_in_a_line(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, count in (("empty", 0), ("single", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            Image.new("RGB", (40, 40), (90 * number, 0, 99)).save(tmp_path / name / f"{number}.png")
+    try:
+        status = main(["report", *arguments])
+    except SystemExit as ended:  # usage errors
+        status = ended.code
+    said = capsys.readouterr().err.strip()
+    assert status == 2
+    assert len(said.splitlines()) == 1 and words in said
+    assert not (tmp_path / "page.html").exists()

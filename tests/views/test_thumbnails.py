@@ -1,0 +1,62 @@
+"""Thumbnails against the pictures themselves, and captions that fit."""
+
+import base64
+import io
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from amulsearch import Collection
+from amulsearch.views.captions import number, short_name, wrapped
+from amulsearch.views.thumbnails import data_uri, thumbnails
+
+
+def test_thumbnails_are_the_pictures_in_order(cartoons):
+    ids = cartoons.sample(40, seed=2)
+    found = list(thumbnails(cartoons, ids, 64, progress=False))
+    assert len(found) == 40
+    for id, image in zip(ids, found, strict=True):
+        assert image.mode == "RGB" and max(image.size) == 64
+        whole = cartoons.open(id).resize(image.size, Image.Resampling.LANCZOS)
+        assert np.abs(np.asarray(whole, int) - np.asarray(image, int)).mean() < 6
+
+
+def test_a_picture_that_has_gone_is_none(small_folder):
+    collection = Collection.from_folder(small_folder)
+    (small_folder / collection.ids[1]).unlink()
+    shutil.copy(small_folder / collection.ids[0], small_folder / collection.ids[2])  # another picture than was scanned
+    found = list(thumbnails(collection, collection.ids[:4], 32, progress=False))
+    assert [image is None for image in found] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_data_uri_holds_the_picture(mode):
+    image = Image.new(mode, (20, 10), (200, 30, 40, 0)[: len(mode)])
+    kind, content = re.fullmatch(r"data:image/(\w+);base64,([A-Za-z0-9+/=]+)", data_uri(image)).groups()
+    back = Image.open(io.BytesIO(base64.b64decode(content)))
+    assert back.format.lower() == kind and back.size == (20, 10)
+    if mode == "RGBA":
+        assert back.getpixel((5, 5))[3] == 0
+    else:
+        assert np.abs(np.array(back.convert("RGB").getpixel((5, 5)), int) - (200, 30, 40)).max() < 12
+
+
+def test_names_are_short_and_in_one_line():
+    assert short_name("a/b/cat.png") == "cat"
+    assert short_name("a\nb.png") == "a\\nb"
+    long = short_name("x" * 40 + "0123456789.webp")
+    assert len(long) == 26 and long.endswith("…0123456789")
+
+
+def test_titles_break_once_near_their_middle():
+    assert wrapped("short") == "short"
+    assert wrapped("squeezenet1_1 penultimate") == "squeezenet1_1\npenultimate"
+    assert wrapped("x" * 30) == "x" * 30
+
+
+@pytest.mark.parametrize("value, text", [(0.12345, "0.123"), (12.345, "12.3"), (1234.5, "1234"), (0, "0")])
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
