@@ -84,6 +84,12 @@ class ExactIndex(Index):
             distances[own] = np.take_along_axis(far, rows[own], axis=1)
         return rows, distances
 
+    def similarities(self, rows: np.ndarray) -> np.ndarray:
+        """How near every picture is to these, (B, N): cosines where the metric is angular, else negative distances."""
+        if self.metric == "angular":
+            return self._vectors[rows] @ self._vectors.T
+        return super().similarities(rows)
+
     def _write(self, path: Path) -> None:
         with path.open("wb") as file:
             np.save(file, self._vectors)

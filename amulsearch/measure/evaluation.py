@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..errors import QueryError
 from ..features import Features, l2_normalize
+from ..index import Index
 from .relevance import Relevance
 
 MEASURES = ("P@1", "P@5", "R-precision", "MAP@R", "AP", "nDCG@10")
@@ -77,7 +78,7 @@ class Evaluation:
 
 
 def evaluate(
-    system: Features | np.ndarray | Callable[[np.ndarray], np.ndarray],
+    system: Features | Index | np.ndarray | Callable[[np.ndarray], np.ndarray],
     relevance: Relevance,
     *,
     queries: Sequence[str] | None = None,
@@ -130,17 +131,17 @@ def _similarities(system, relevance: Relevance) -> Callable[[np.ndarray], np.nda
             raise QueryError("the features and the relevance are not of the same pictures in the same order")
         vectors = l2_normalize(system.vectors)
         return lambda rows: vectors[rows] @ vectors.T
+    if isinstance(system, Index):
+        if system.ids != relevance.ids:
+            raise QueryError("the index and the relevance are not of the same pictures in the same order")
+        return system.similarities
     if isinstance(system, np.ndarray):
         if system.shape != (len(relevance.ids),) * 2:
             raise QueryError(f"similarities of shape {system.shape} do not fit {len(relevance.ids)} pictures")
         return lambda rows: system[rows]
-    if hasattr(system, "similarities"):
-        if system.ids != relevance.ids:
-            raise QueryError("the index and the relevance are not of the same pictures in the same order")
-        return system.similarities
     if callable(system):
         return system
-    raise QueryError(f"a system is Features, a matrix of similarities or a function, not a {type(system).__name__}")
+    raise QueryError(f"a system is Features, an index, a matrix of similarities or a function, not a {type(system).__name__}")
 
 
 def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray) -> np.ndarray:

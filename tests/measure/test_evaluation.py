@@ -3,10 +3,11 @@
 from itertools import pairwise, permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from amulsearch import QueryError, Relevance, evaluate
+from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, Relevance, evaluate
 from amulsearch.measure.evaluation import MEASURES, cosine
 
 
@@ -140,3 +141,18 @@ def test_wrong_use_is_told():
         evaluate(np.eye(3), relevance).compare(evaluate(np.eye(3), other))
     with pytest.raises(QueryError, match="P@1, P@5"):
         evaluate(np.eye(3), relevance).interval("F1")
+
+
+@pytest.mark.parametrize("metric", ["angular", "euclidean"])
+def test_an_index_is_measured_by_what_it_answers(metric):
+    vectors = np.random.default_rng(3).standard_normal((60, 8)).astype(np.float32)
+    ids = [str(row) for row in range(60)]
+    relevance = Relevance.from_labels(ids, [str(row % 5) for row in range(60)])
+    distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+    system = Features(vectors, ids) if metric == "angular" else -distance
+    expected = evaluate(system, relevance).per_query
+    for kind in (ExactIndex, AnnoyIndex):  # Annoy looks at every vector where all of them are wanted
+        found = evaluate(kind.build(vectors, ids, metric=metric), relevance).per_query
+        pd.testing.assert_frame_equal(found, expected)
+    with pytest.raises(QueryError, match="not of the same pictures"):
+        evaluate(ExactIndex.build(vectors, ids[::-1]), relevance)
