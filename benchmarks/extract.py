@@ -23,6 +23,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch.features.engine import resolve_precision
+from amulsearch.models.architectures import import_torchvision
 
 
 def main() -> None:
@@ -97,7 +98,7 @@ def ours(models: list, precision: str, collection: am.Collection) -> None:
 
 def loop(model, collection: am.Collection):
     """Open, resize, normalise, run: a picture at a time, as most tutorials do."""
-    torchvision = am.networks.import_torchvision()
+    torchvision = import_torchvision()
     size = model.preprocess.size
     transform = torchvision.transforms.Compose(
         [
@@ -136,7 +137,7 @@ def peers(name: str, model, collection: am.Collection) -> dict:
         from imagededup.methods import CNN
         from imagededup.utils import CustomModel
 
-        torchvision = am.networks.import_torchvision()
+        torchvision = import_torchvision()
         transform = torchvision.transforms.Compose(
             [torchvision.transforms.Resize((224, 224)), torchvision.transforms.ToTensor()]
         )

@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.features.vectors import as_near, blocks, nearest
+from amulsearch.features import as_near, nearest
+from amulsearch.store import blocks
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 K, QUERIES, ROUNDS, SECONDS = 10, 500, 10, 10

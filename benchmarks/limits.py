@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
+from amulsearch.features import prepared
 from amulsearch.features.engine import BATCH, engine_for, resolve_precision
-from amulsearch.features.inputs import prepared
 
 LAYERS = ["logits", "penultimate"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.measure.ensemble import fused_similarities
+from amulsearch.measure import fused_similarities
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 

@@ -16,7 +16,8 @@ from enlarge import enlarge
 from index import DATA, K
 
 import amulsearch as am
-from amulsearch.features.vectors import as_near, blocks, nearest
+from amulsearch.features import as_near, nearest
+from amulsearch.store import blocks
 
 KINDS = {
     kind.__name__: kind
