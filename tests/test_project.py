@@ -4,7 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
+
+import amulsearch as am
 
 ROOT = Path(__file__).resolve().parent.parent
 ON_CONDA = {"python-annoy": "annoy", "matplotlib-base": "matplotlib", "pytorch": "torch"}
@@ -53,3 +56,27 @@ def test_what_the_readme_names_is_there():
     for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
         assert notebook.name in readme
         assert (ROOT / "notebooks" / "solutions" / notebook.name).exists()
+
+
+@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "data/README.md", "docs/architecture.md"])
+def test_what_the_texts_name_is_in_the_library(name):
+    text = (ROOT / name).read_text()
+    for path in set(re.findall(r"\bam\.(\w+(?:\.\w+)*)", text)):
+        found = am
+        for part in path.split("."):
+            found = getattr(found, part)
+    folders = ("amulsearch", "benchmarks", "data", "notebooks", "tests")
+    modules = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    for module in re.findall(r"`(?:\w+/)?(\w+\.py)`", text):
+        assert module in modules, module
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / name).parent / link).exists(), link
+
+
+def test_the_ten_lines_of_the_readme_run(bundled_features, store, capsys, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    monkeypatch.chdir(ROOT)
+    names = {"STORE": store}
+    exec(code.replace('"build/store"', "STORE"), names)
+    assert len(names["best"]) == 4 and names["query"] not in names["best"]["id"].tolist()
+    assert "1,643 pictures" in capsys.readouterr().out
