@@ -65,3 +65,13 @@ def test_gem_does_not_overflow_half_precision():
     values = torch.rand((2, 5, 7, 7), generator=torch.Generator().manual_seed(0)) * 1000
     expected = values.double().pow(3).mean((2, 3)).pow(1 / 3)
     assert np.allclose(am.models.pool(values.half(), "gem").float(), expected, rtol=0.01)
+
+
+def test_a_layer_answers_by_the_name_it_was_asked_by(small_folder):
+    collection = am.Collection.from_folder(small_folder, progress=False)[:4]
+    features = am.extract(collection, MODEL, ["last", "logits"], progress=False)
+    assert list(features) == [(MODEL, "last:mean"), (MODEL, "logits")]
+    assert features[MODEL, "last"] is features[MODEL, "last:mean"]
+    for error in (KeyError, ValueError, am.QueryError):
+        with pytest.raises(error, match=r"no features .*'last:gem'.* there are .*'last:mean'"):
+            features[MODEL, "last:gem"]

@@ -168,6 +168,20 @@ def test_a_new_picture_finds_itself(kind, cartoons, bundled_features, tmp_path):
     assert found["model"].tolist() == ["squeezenet1_1"]
 
 
+def test_a_file_is_a_query_by_its_path(cartoons, bundled_features, tmp_path):
+    index = ExactIndex.build(bundled_features["squeezenet1_1", "penultimate"])
+    id = cartoons.ids[60]
+    cartoons.open(id).rotate(20, fillcolor="white").save(path := tmp_path / "turned.png")
+    expected = index.query(open_image(path), 5)
+    assert index.query(path, 5).equals(expected) and index.query(str(path), 5).equals(expected)
+    assert index.query(id, 5)["id"].tolist() == index.query(cartoons.path(id), 6)["id"].tolist()[1:]
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(am.PictureError, match="not a picture"):
+        index.query(tmp_path / "text.png")
+    with pytest.raises(KeyError, match=r"^'none\.png' is neither"):
+        index.query("none.png")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrong_queries_are_told_in_a_sentence(kind, vectors, ids):
     index = kind.build(vectors, ids)

@@ -322,3 +322,24 @@ def test_duplicates_of_the_bundled_cartoons(cartoons):
     for _, pair in found.groupby("group"):
         first, second = (cartoons.path(id).read_bytes() for id in pair["id"])
         assert first == second
+
+
+def test_a_collection_is_a_mapping_from_ids_to_pictures(small_folder):
+    collection = scan(small_folder)
+    ids = collection.ids
+    assert list(collection) == ids and len(list(collection)) == len(collection)
+    assert np.array_equal(collection[ids[3]], am.open_image(small_folder / ids[3]))
+    assert collection[2:5].ids == ids[2:5] and collection[[ids[9], ids[1]]].ids == [ids[1], ids[9]]
+    assert ids[0] in collection and "none.png" not in collection and 0 not in collection and None not in collection
+    for key in ("none.png", ["none.png"]):
+        with pytest.raises(KeyError, match=r"no picture 'none\.png'"):
+            collection[key]
+    with pytest.raises(am.QueryError, match=r"collection\.ids\[0\]"):
+        collection[0]
+
+
+def test_collections_are_equal_where_their_pictures_are(small_folder):
+    collection = scan(small_folder)
+    assert collection == scan(small_folder) and collection[:] == collection
+    assert collection != collection[1:] and collection != scan(small_folder, labels=None)
+    assert collection != scan(small_folder, background="black") and collection != "cartoons"
