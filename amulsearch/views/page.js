@@ -1,4 +1,4 @@
-// The maps of a page: drag, pinch, Ctrl and the wheel, double click, the keys + - 0 and the arrows. Without this they are pictures.
+// Maps: drag, pinch, Ctrl + wheel, double-click, the keys + - 0 and the arrow keys. Without JavaScript a map is a still picture.
 for (const page of document.querySelectorAll(".am-page:not(.am-alive)")) {
   page.classList.add("am-alive");
   for (const map of page.querySelectorAll(".am-map")) {
@@ -60,7 +60,7 @@ for (const page of document.querySelectorAll(".am-page:not(.am-alive)")) {
     view.addEventListener("keydown", (event) => {
       if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey || (scale === 1 && event.key.startsWith("Arrow"))) return;
       event.preventDefault();
-      event.stopPropagation(); // a notebook has its own meaning for these keys
+      event.stopPropagation(); // a notebook has its own shortcuts for these keys
       keys[event.key]();
       draw();
     });

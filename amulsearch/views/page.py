@@ -1,5 +1,7 @@
-"""A page of results in one file of HTML: it opens from a disk, without a server or a network, and shows itself in a
-notebook. Pictures lie in it as WebP; its looks and its few lines of script are in page.css and page.js."""
+"""A results page in one HTML file that opens without a server or a network and displays itself in a notebook.
+
+Pictures are embedded as WebP. The markup is in templates/page.html, the style in page.css, the script in page.js.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,6 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from html import escape
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,116 +29,178 @@ from .palette import group_frames
 from .thumbnails import data_uri, map_sheet, query_picture, thumbnails
 
 if TYPE_CHECKING:
+    from jinja2.environment import TemplateModule
     from matplotlib.figure import Figure
 
 TILE, QUERY = 200, 320
-"""Pixels of a picture in a grid, and of a query."""
+"""Longest side, in pixels, of a picture in a grid and of a query."""
 
 MAP_PIXELS, SHEET_PIXELS = 6_000_000, 3_000_000
-"""About how many pixels all pictures of a map, and of a contact sheet, have together: a megabyte or two."""
+"""Approximate total pixels of all pictures on a map and on a contact sheet, which make one to two megabytes."""
 
 
 class Page:
-    """A page that is put together piece by piece; each method adds one and returns the page.
+    """A results page, built part by part.
 
-    In a notebook, a page that a cell ends with is displayed. Names, labels and texts are shown as they are: what looks
-    like HTML in them stays text.
+    Each method except `html` and `save` appends a part and returns the page, so calls can be chained. A notebook
+    displays a page that is the last value of a cell. Titles, names, labels and texts appear as plain text, even if they
+    contain HTML.
+
+    Parameters
+    ----------
+    title : str
+        Title of the page and its first heading.
     """
 
     def __init__(self, title: str):
         self.title = str(title)
-        self._parts = [f"<h1>{_text(self.title)}</h1>"]
+        self._parts = []
 
     def heading(self, text: str) -> Page:
-        """A heading of a part of the page."""
-        return self._add(f"<h2>{_text(text)}</h2>")
+        """Append a section heading.
+
+        Parameters
+        ----------
+        text : str
+            The heading.
+        """
+        return self._add("heading", text=text)
 
     def text(self, text: str) -> Page:
-        """A paragraph, or several with an empty line between them."""
-        return self._add("".join(f"<p>{escape(part.strip())}</p>" for part in str(text).split("\n\n")))
+        """Append one or more paragraphs.
+
+        Parameters
+        ----------
+        text : str
+            Plain text. An empty line separates paragraphs.
+        """
+        return self._add("text", paragraphs=str(text).split("\n\n"))
 
     def table(self, table: pd.DataFrame | pd.Series, *, digits: int = 3) -> Page:
-        """A table, with its index where that is not just counted; fractions with so many digits after the point."""
+        """Append a table.
+
+        Parameters
+        ----------
+        table : DataFrame or Series
+            Its index is shown unless it is a RangeIndex. Missing values are left blank.
+        digits : int, default 3
+            Decimal places of floats.
+        """
         table = table.to_frame() if isinstance(table, pd.Series) else table
         if not isinstance(table.index, pd.RangeIndex):
             table = table.reset_index(allow_duplicates=True)
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]
-        kinds = [' class="am-number"' if kind else "" for kind in numeric]
-        head = "".join(f"<th{kind}>{_text(name)}</th>" for kind, name in zip(kinds, table.columns, strict=True))
-        rows = (
-            "".join(f"<td{kind}>{_cell(value, digits)}</td>" for kind, value in zip(kinds, row, strict=True))
-            for row in table.itertuples(index=False, name=None)
-        )
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return self._add(
-            f'<div class="am-wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        )
+        rows = [[_cell(value, digits) for value in row] for row in table.itertuples(index=False, name=None)]
+        return self._add("table", names=table.columns, numeric=numeric, rows=rows)
 
     def grid(self, collection: Collection, query, lists: Mapping[str, pd.DataFrame]) -> Page:
-        """A query, and a column for each of several lists of its neighbours, as in the 2019 post's figure.
+        """Append a query and its neighbours, one column per list.
 
-        query: an id of the collection, a PIL image or a path; or several, by the words that stand below each.
-        lists: column title -> table of neighbours, as `query_all`, `fuse` and `Index.query` give it. A blue frame
-            marks neighbours with the label of the query.
+        With a single query that has a label, a blue frame marks the neighbours with the same label.
+
+        Parameters
+        ----------
+        collection : Collection
+            The collection that contains the neighbours.
+        query : str, path, PIL.Image.Image or mapping
+            An id of the collection, the path of an image file or an image; or a mapping of captions to several such
+            queries.
+        lists : mapping of str to DataFrame
+            Column title -> neighbours, as `query_all`, `fuse` or `Index.query` return them.
+
+        Raises
+        ------
+        QueryError
+            If `lists` is empty, a query has another type or a neighbour is not in the collection.
+        PictureError
+            If the picture of a query cannot be read.
         """
         if not lists:
-            raise QueryError("there is nothing to show: give at least one list of neighbours")
-        asked = query if isinstance(query, Mapping) else {"query": query}
-        shown = [(words, *query_picture(collection, one)) for words, one in asked.items()]
+            raise QueryError("the grid has nothing to show: pass at least one list of neighbours")
+        queries = query if isinstance(query, Mapping) else {"query": query}
+        shown = [(words, *query_picture(collection, one)) for words, one in queries.items()]
         label = shown[0][3] if len(shown) == 1 else None
-        top = ""
+        top = []
         for words, image, name, _ in shown:
             image.thumbnail((QUERY, QUERY))
-            top += _tile(image, f"{words}\n{short_name(name)}" if name else words, f"{words} {name}", "am-query")
+            caption = f"{words}\n{short_name(name)}" if name else words
+            top.append(_tile(image, caption, f"{words} {name}", kind="am-query"))
         ids = list(dict.fromkeys(id for table in lists.values() for id in table["id"]))
         image_of = dict(zip(ids, thumbnails(collection, ids, TILE), strict=True))
-        columns = ""
-        for name, table in lists.items():
-            columns += f"<div><h3>{_breaking(one_line(name))}</h3>"
-            for row in table.itertuples():
-                kind = "am-same" if label is not None and row.label == label else ""
-                columns += _tile(image_of[row.id], neighbour_caption(row), f"{row.rank}: {row.id}", kind)
-            columns += "</div>"
-        key = '<p class="am-key"><b>Blue frame</b>: the label of the query.</p>' if label is not None else ""
-        return self._add(
-            f'<div class="am-queries">{top}</div><div class="am-wide"><div class="am-columns" '
-            f'style="--columns: {len(lists)}">{columns}</div></div>{key}'
-        )
+
+        def tile(row) -> dict:
+            kind = "am-same" if label is not None and row.label == label else ""
+            return _tile(image_of[row.id], neighbour_caption(row), f"{row.rank}: {row.id}", kind=kind)
+
+        columns = {name: [tile(row) for row in table.itertuples()] for name, table in lists.items()}
+        return self._add("grid", queries=top, columns=columns, has_label=label is not None)
 
     def contact_sheet(
         self, collection: Collection, ids: Sequence[str] | None = None, *, captions: Mapping[str, str] | None = None
     ) -> Page:
-        """Pictures of the collection side by side, all of it by default; the more they are, the smaller.
+        """Append pictures of a collection side by side; the more pictures, the smaller each one.
 
-        captions: id -> words below the picture; its name where there are none.
+        Parameters
+        ----------
+        collection : Collection
+            The collection that contains the pictures.
+        ids : sequence of str, optional
+            Pictures to show, by default the whole collection.
+        captions : mapping of str to str, optional
+            id -> caption; by default the file name.
+
+        Raises
+        ------
+        QueryError
+            If `ids` is empty or contains an id that is not in the collection.
         """
         ids = collection.ids if ids is None else list(ids)
         if not ids:
-            raise QueryError("there is no picture to show")
+            raise QueryError("the contact sheet has no pictures to show: pass at least one id")
         captions = captions or {}
         side = int(min(TILE, max(64, (SHEET_PIXELS / len(ids)) ** 0.5)))
-        tiles = (
-            _tile(image, captions.get(id, short_name(id)), id)
-            for id, image in zip(ids, thumbnails(collection, ids, side), strict=True)
-        )
-        return self._add(f'<div class="am-sheet">{"".join(tiles)}</div>')
+        images = zip(ids, thumbnails(collection, ids, side), strict=True)
+        tiles = [_tile(image, captions.get(id, short_name(id)), id) for id, image in images]
+        return self._add("contact_sheet", pictures=tiles)
 
     def duplicates(self, collection: Collection, table: pd.DataFrame, *, most: int = 12, each: int = 8) -> Page:
-        """The first `most` groups of duplicates, and of each as many pictures as `each`.
+        """Append groups of duplicates, one contact sheet per group.
 
-        table: as `near_duplicates` or `Collection.duplicates` give it.
+        Parameters
+        ----------
+        collection : Collection
+            The collection that contains the pictures.
+        table : DataFrame
+            Groups as `near_duplicates` or `Collection.duplicates` return them.
+        most : int, default 12
+            Maximum number of groups; the first ones are shown.
+        each : int, default 8
+            Maximum number of pictures per group.
         """
         for _, group in list(table.groupby("group", sort=False))[:most]:
             captions = {row.id: duplicate_caption(row) for row in group.itertuples()}
             self.contact_sheet(collection, group["id"].head(each), captions=captions)
             if len(group) > each:
-                self.text(f"and {len(group) - each:,} more like these")
+                self.text(f"and {len(group) - each:,} more in this group")
         return self
 
     def map(self, collection: Collection, map: Map, *, groups: Sequence[str | None] | None = None) -> Page:
-        """A map to drag and to zoom, each picture in a frame of the colour of its group; without script, a picture.
+        """Append a map that can be dragged and zoomed; without JavaScript it is a still picture.
 
-        groups: (N,) what decides the colours; by default see `label_groups`.
+        Parameters
+        ----------
+        collection : Collection
+            The collection that contains the pictures.
+        map : Map
+            Layout of N pictures.
+        groups : sequence of str or None, length N, optional
+            Group of each picture; it sets the colour of the frame. By default derived from the labels: the labels
+            themselves if there are at most ten, otherwise their top folders.
+
+        Raises
+        ------
+        QueryError
+            If `groups` does not have N entries.
         """
         frames, colour_of = group_frames(map.labels, groups)
         side = int(min(80, max(8, (MAP_PIXELS / (map.columns * map.rows)) ** 0.5)))
@@ -145,83 +208,95 @@ class Page:
         names = [""] * (map.columns * map.rows)
         for id, (column, row) in zip(map.ids, map.cells, strict=True):
             names[row * map.columns + column] = one_line(id)
-        legend = "".join(f'<li><i style="background: {c}"></i>{_text(name)}</li>' for name, c in colour_of.items())
-        buttons = "".join(
-            f'<button type="button" data-key="{key}" aria-label="{does}" title="{does}">{shown}</button>'
-            for key, does, shown in (("+", "zoom in", "+"), ("-", "zoom out", "&minus;"), ("0", "show all", "all"))
-        )
-        return self._add(
-            f'<figure class="am-map" data-columns="{map.columns}" data-rows="{map.rows}" '
-            f'data-names="{escape(dumps(names, ensure_ascii=False))}"><div class="am-view" tabindex="0" '
-            f'style="max-width: {sheet.width}px" '
-            f'aria-label="map: + and - zoom, arrows move"><img draggable="false" src="{data_uri(sheet, 60)}" '
-            f'alt="map of {len(map):,} pictures: those that are alike lie near each other"></div>'
-            f'<div class="am-tools">{buttons}<span class="am-named">Zoom with two fingers, Ctrl and the wheel, or a '
-            f'double click; drag to move.</span></div><ul class="am-legend">{legend}</ul></figure>'
-        )
+        values = {"names": dumps(names, ensure_ascii=False), "src": data_uri(sheet, 60), "width": sheet.width}
+        return self._add("map", grid=map, colours=colour_of, **values)
 
     def figure(self, figure: Figure, alt: str) -> Page:
-        """A figure of matplotlib; alt: what it shows, for those who cannot see it."""
+        """Append a matplotlib figure.
+
+        Parameters
+        ----------
+        figure : matplotlib.figure.Figure
+            The figure, rendered at 130 dpi.
+        alt : str
+            Text alternative for readers who cannot see the figure.
+        """
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=130)
         image = Image.open(file).convert("RGB")
-        return self._add(f'<img class="am-figure" src="{data_uri(image, 85)}" alt="{_text(alt)}">')
+        return self._add("figure", src=data_uri(image, 85), alt=alt)
 
     def evaluation(self, result: Evaluation | Comparison) -> Page:
-        """What `evaluate` or `compare` measured: the means with the interval of mAP, and of one system each label."""
+        """Append the measures of one or several systems, each from 0 to 1.
+
+        Parameters
+        ----------
+        result : Evaluation or Comparison
+            Result of `evaluate`: the means, the 95% confidence interval of mAP, and mAP by label. Result of `compare`:
+            one row per system.
+        """
         if isinstance(result, Comparison):
             about = ["model", "layer", "transform", "fusion", "width"]
             table = result.table.drop(columns=about).dropna(axis="columns", how="all")
             return self.table(table.rename(columns={"low": "95% low", "high": "95% high"}))
         low, high = result.interval("AP")
-        self.text(f"{len(result.per_query):,} queries; to {result.excluded:,} more pictures nothing is relevant.")
+        self.text(f"{len(result.per_query):,} queries; {result.excluded:,} more pictures have no relevant pictures.")
         self.table(pd.DataFrame([{**result.mean(), "95% low": low, "95% high": high}]))
         by_label = result.by_label()
         return self.table(by_label.rename("mAP").reset_index()) if len(by_label) else self
 
     def html(self) -> str:
-        """The whole page."""
-        _, script = _assets()
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-        return (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<title>{_text(self.title)}</title><link rel="icon" href="data:,">'
-            "<style>:root { color-scheme: light dark } body { margin: 0; background: #ffffff }"
-            "@media (prefers-color-scheme: dark) { body { background: #17181a } }</style>"
-            f"</head><body><main>{self._repr_html_()}</main></body></html>"
-        )
+        """Render the page as a complete HTML document.
+
+        Returns
+        -------
+        str
+            HTML with all pictures, style and script embedded. Its Content-Security-Policy blocks everything else.
+        """
+        return str(_macros().document(self.title, self._parts))
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write the page to a file, whole or not at all; returns its path."""
+        """Write the page to an HTML file, atomically.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write; missing parent folders are created.
+
+        Returns
+        -------
+        Path
+            The path of the file.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be written.
+        """
         path = Path(path)
         with replacing(path) as (temporary,):
             temporary.write_bytes(self.html().encode("utf-8", "backslashreplace"))
         return path
 
-    def _add(self, part: str) -> Page:
-        self._parts.append(part)
-        return self
-
     def _repr_html_(self) -> str:
-        style, script = _assets()
-        return f'<div class="am-page"><style>{style}</style>{"".join(self._parts)}<script>{script}</script></div>'
+        return str(_macros().body(self.title, self._parts))
+
+    def _add(self, macro: str, **values) -> Page:
+        self._parts.append(getattr(_macros(), macro)(**values))
+        return self
 
 
 @lru_cache(maxsize=1)
-def _assets() -> tuple[str, str]:
-    return tuple(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+def _macros() -> TemplateModule:
+    """The macros of templates/page.html, which can use the style, the script and its digest."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-
-def _text(text: object) -> str:
-    return escape(one_line(text))
-
-
-def _breaking(text: str) -> str:
-    """Text whose lines may end after an underscore."""
-    return escape(text).replace("_", "_<wbr>")
+    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    loader, layout = PackageLoader(__package__), {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **layout)
+    environment.filters["one_line"] = one_line
+    return environment.get_template("page.html", globals={"style": style, "script": script, "digest": digest}).module
 
 
 def _cell(value: object, digits: int) -> str:
@@ -229,14 +304,9 @@ def _cell(value: object, digits: int) -> str:
         return ""
     if isinstance(value, (float, np.floating)):
         return f"{value:,.{digits}f}"
-    return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else _text(value)
+    return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else one_line(value)
 
 
-def _tile(image: Image.Image | None, caption: str, alt: str, kind: str = "") -> str:
-    """A picture in its frame with a caption."""
-    alt = _text(alt)
-    inside = f'<img src="{data_uri(image)}" alt="{alt}">' if image is not None else f"{alt} cannot be read"
-    return (
-        f'<figure class="am-tile {kind}"><div class="am-frame" title="{alt}">{inside}</div>'
-        f"<figcaption>{_breaking(caption)}</figcaption></figure>"
-    )
+def _tile(image: Image.Image | None, caption: str, alt: str, *, kind: str = "") -> dict[str, str | None]:
+    """A picture, or None if it cannot be read, with its caption, for the macro `tile`."""
+    return {"src": data_uri(image) if image else None, "caption": caption, "alt": one_line(alt), "kind": kind}

@@ -1,4 +1,4 @@
-"""A folder of pictures in one page: what is in it, what looks the same, where things lie, where networks differ."""
+"""A report about a folder of pictures: contents, near-duplicates, map, neighbours by network, retrieval quality."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .palette import label_groups
 
 LAYER = "penultimate"
 SHOWN, GROUPS, ON_MAP, QUERIES, LISTED = 48, 10, 3000, 6, 50
-"""Pictures of the contact sheet, groups of near-duplicates, at most so many pictures on the map, queries in grids, and
-rejected files that are named."""
+"""Maximum numbers of pictures on the contact sheet, groups of near-duplicates, pictures on the map, queries in grids
+and rejected files listed by name."""
 
 
 def write_report(
@@ -36,16 +36,43 @@ def write_report(
     store: str | os.PathLike | Store | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write a page about a folder of pictures, as `amulsearch report` does; returns its path.
+    """Write a report about a folder of pictures to an HTML page, as `amulsearch report` does.
 
-    models: see `extract`; their penultimate layers are compared. k: how many neighbours a grid shows.
-    store: keeps the features for the next time; without it nothing is kept.
+    The page shows the files that were read, skipped and rejected, a contact sheet, near-duplicates, a map and the
+    queries on which the networks differ most. If subfolders serve as labels, it also evaluates each network and their
+    fusions.
 
-    The page has the intake (what was left out, and why), a contact sheet, near-duplicates, the map, the queries on
-    which the networks differ most, and, where folders say what belongs together, how well each network and their
-    fusions find it.
+    Parameters
+    ----------
+    folder : str or path
+        Folder of pictures, scanned with its subfolders.
+    output : str or path
+        HTML file to write.
+    models : str or list, default `models.BUNDLED`
+        Networks to compare by their penultimate layers, as `extract` takes them.
+    k : int, default 4
+        Number of neighbours in each column of a grid.
+    store : str, path or Store, optional
+        Keeps the features for later runs. By default they are discarded.
+    progress : bool, default True
+        Show progress bars.
 
-    Raises AmulsearchError where there are no two pictures, or the page cannot be written; that is tried first.
+    Returns
+    -------
+    Path
+        The path of the page.
+
+    Raises
+    ------
+    QueryError
+        If fewer than two pictures can be used, `k` is not a positive integer, or `output` is a folder or cannot be
+        written; `output` and `k` are checked before any work starts.
+    AmulsearchError
+        If `folder` does not exist or has no usable picture, or if a network is unknown.
+
+    See Also
+    --------
+    Page : Build a page part by part.
     """
     output, k = _writable(output), check_k(k, k)
     collection = Collection.from_folder(folder, progress=progress)
@@ -54,10 +81,10 @@ def write_report(
         collection = features.collection
     if len(collection) < 2:
         raise QueryError(
-            f"of the pictures in {folder} only {len(collection)} can be used: a report compares at least two"
+            f"a report needs at least two pictures, but only {len(collection)} of those in {folder} can be used"
         )
     joined = concatenate(list(features.values()))
-    page = Page(f"{len(collection):,} pictures of {collection.folder.name or collection.folder}")
+    page = Page(f"{len(collection):,} pictures in {collection.folder.name or collection.folder}")
     bar = tqdm(_PARTS.items(), unit="part", delay=1, disable=not progress)
     for name, part in bar:
         bar.set_description(f"report: {name}")
@@ -66,10 +93,10 @@ def write_report(
 
 
 def _writable(output: str | os.PathLike) -> Path:
-    """The path, where a file can be written beside it."""
+    """The path, checked by writing a temporary file beside it."""
     output = Path(output).expanduser()
     if output.is_dir():
-        raise QueryError(f"{output} is a folder: give a file for the page, such as {output / 'report.html'}")
+        raise QueryError(f"{output} is a folder: give a file name for the page, such as {output / 'report.html'}")
     try:
         with tempfile.TemporaryFile(dir=output.parent):
             return output
@@ -81,23 +108,23 @@ def _intake(page: Page, features: FeatureSet, joined: Features, k: int) -> None:
     collection, table = features.collection, features.collection.table
     about = {
         "pictures": f"{len(table):,}",
-        "labels": f"{table['label'].nunique():,}; {table['label'].isna().sum():,} pictures have none",
+        "labels": f"{table['label'].nunique():,}; {table['label'].isna().sum():,} pictures without a label",
         "formats": ", ".join(f"{name} {count:,}" for name, count in table["format"].value_counts().items()),
         "width": f"{table['width'].min():,} to {table['width'].max():,} pixels",
         "height": f"{table['height'].min():,} to {table['height'].max():,} pixels",
         "animations": f"{(table['frames'] > 1).sum():,}",
         "rejected": f"{len(collection.rejected):,}",
-        "passed over": "; ".join(f"{kind}: {n:,}" for kind, n in collection.passed_over.items()) or "nothing",
+        "skipped": "; ".join(f"{kind}: {n:,}" for kind, n in collection.passed_over.items()) or "nothing",
     }
-    page.heading("What is in the folder")
+    page.heading("Contents of the folder")
     page.table(pd.DataFrame(list(about.items()), columns=["", " "]))
     if len(collection.rejected):
-        page.text("These files look like pictures and cannot be used:")
+        page.text("These files look like pictures but cannot be used:")
         page.table(collection.rejected.head(LISTED))
         if len(collection.rejected) > LISTED:
             page.text(f"and {len(collection.rejected) - LISTED:,} more")
     ids = collection.sample(SHOWN)
-    page.text("All of them:" if len(ids) == len(table) else f"{len(ids)} of them, drawn by lot:")
+    page.text("All pictures:" if len(ids) == len(table) else f"A random sample of {len(ids)} pictures:")
     page.contact_sheet(collection, ids)
 
 
@@ -105,12 +132,12 @@ def _near_duplicates(page: Page, features: FeatureSet, joined: Features, k: int)
     table, same = near_duplicates(joined), len(features.collection.duplicates())
     page.heading("Near-duplicates")
     if table.empty:
-        page.text(f"No two pictures have a cosine of {THRESHOLD} or more.")
+        page.text(f"No two pictures have a cosine similarity of {THRESHOLD} or more.")
         return
     groups = table["group"].nunique()
     page.text(
-        f"{groups:,} groups of {len(table):,} pictures in all, whose vectors are nearly the same: a cosine of "
-        f"{THRESHOLD} or more with another of the group. {same:,} files have the same bytes as another."
+        f"{groups:,} groups with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
+        f"or more to another in its group. {same:,} files are byte-for-byte identical to another file."
     )
     page.duplicates(features.collection, table, most=GROUPS)
     if groups > GROUPS:
@@ -121,17 +148,17 @@ def _map(page: Page, features: FeatureSet, joined: Features, k: int) -> None:
     page.heading("Map")
     if len(joined) > ON_MAP:
         rows = np.sort(np.random.default_rng(0).permutation(len(joined))[:ON_MAP])
-        page.text(f"{ON_MAP:,} of the pictures, drawn by lot.")
+        page.text(f"A random sample of {ON_MAP:,} pictures.")
         joined = Features(joined.vectors[rows], *([of[row] for row in rows] for of in (joined.ids, joined.labels)))
     drawn = Map.fit(joined)
     groups = label_groups(drawn.labels)
-    page.text("Pictures that are alike lie near each other. How far apart two are that are not alike means little.")
+    page.text("Similar pictures lie near each other. Distances between dissimilar pictures mean little.")
     if pd.Series(groups, dtype=object).dropna().duplicated().any():
         nearest = min(10, len(drawn) - 1)
         purity = neighbour_purity(drawn.neighbours(nearest), groups)
         page.text(
-            f"Of the {nearest} nearest on the map {purity['purity']:.0%} are of the group of their picture, the colour "
-            f"of its frame; of as many drawn by lot {purity['chance']:.0%} would be."
+            f"On average, {purity['purity']:.0%} of a picture's {nearest} nearest neighbours on the map belong to its "
+            f"group, shown by the colour of the frame; the chance level is {purity['chance']:.0%}."
         )
     page.map(features.collection, drawn, groups=groups)
 
@@ -140,7 +167,7 @@ def _networks(page: Page, features: FeatureSet, joined: Features, k: int) -> Non
     collection = features.collection
     indexes = {model: ExactIndex.build(made) for (model, _), made in features.items()}
     ids, depth = collection.sample(QUERIES), min(50, len(collection) - 1)
-    page.heading("What the networks find")
+    page.heading("Neighbours by network")
     if len(indexes) > 1:
         compared = min(10, depth)
         rows = {name: index.all_neighbours(compared)[0] for name, index in indexes.items()}
@@ -148,9 +175,9 @@ def _networks(page: Page, features: FeatureSet, joined: Features, k: int) -> Non
         label = table["id"].map(dict(zip(collection.ids, collection.labels, strict=True)))
         ids = table["id"][~label.duplicated() | label.isna()].head(QUERIES)
         page.text(
-            f"Two networks share {table['overlap'].mean():.0%} of their first {compared} neighbours on average. These "
-            "are the queries on which they differ most, at most one of a label. The last column fuses all networks by "
-            "reciprocal ranks."
+            f"On average, two networks share {table['overlap'].mean():.0%} of their first {compared} neighbours. These "
+            "are the queries on which the networks differ most, at most one per label. The last column fuses all "
+            "networks by reciprocal rank."
         )
     for id in ids:
         lists = query_all(indexes, id, depth)
@@ -159,18 +186,18 @@ def _networks(page: Page, features: FeatureSet, joined: Features, k: int) -> Non
 
 
 def _evaluation(page: Page, features: FeatureSet, joined: Features, k: int) -> None:
-    page.heading("How well they find")
+    page.heading("Retrieval quality")
     if not features.collection.table["label"].dropna().duplicated().any():
-        page.text("No two pictures have the same label, so nothing says what belongs together.")
+        page.text("No two pictures share a label, so there is no ground truth to evaluate against.")
         return
     found = compare(features, fusions=("vote", "rrf", "combsum"), progress=False)
     best = found.table["system"].iloc[0]
     page.text(
-        "Every picture asks for all others, and the same label counts as right. Best first by mAP, with its 95% "
-        f"interval; the difference and its p are against {next(iter(found.evaluations))}."
+        "Each picture queries all others; pictures with the same label are relevant. Systems are sorted by mAP, shown "
+        f"with its 95% confidence interval; difference and p are relative to {next(iter(found.evaluations))}."
     )
     page.evaluation(found)
-    page.text(f"The best, {best}, label by label:")
+    page.text(f"Results by label of the best system, {best}:")
     page.table(found[best].by_label().rename("mAP").reset_index())
 
 

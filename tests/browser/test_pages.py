@@ -1,4 +1,4 @@
-"""A saved page in a browser: at the width of a telephone and of a screen, light and dark, without a network."""
+"""A saved page in a browser: at phone and desktop widths, in light and dark mode, without a network."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ EVIL = "<script>document.title = 'run'<_script>"
 
 @pytest.fixture(scope="module")
 def saved(cartoons, bundled_features, tmp_path_factory):
-    """A page with one of each, of real cartoons; one picture and its folder are named like scripts."""
+    """A page of cartoons with every kind of part; one picture and its folder are named like scripts."""
     folder = tmp_path_factory.mktemp("page")
     rows = np.sort(np.random.default_rng(1).permutation(len(cartoons))[:120])
     kept = [cartoons.ids[row] for row in rows]
@@ -44,7 +44,7 @@ def saved(cartoons, bundled_features, tmp_path_factory):
 
 @pytest.fixture
 def look(browser, saved):
-    """The page at a width, in a scheme; at the end nothing was complained of and nothing was fetched."""
+    """Open the page at a width and in a colour scheme; check that it logged no message and fetched nothing."""
     contexts, complaints = [], []
 
     def open_at(width, scheme="light", **options):

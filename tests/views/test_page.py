@@ -1,6 +1,7 @@
-"""A page is one file that holds all it shows; what its names hold stays text; it is written whole or not at all."""
+"""A page is one self-contained file; names that look like HTML or templates stay text; it is written atomically."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -16,11 +17,11 @@ from PIL import Image
 import amulsearch as am
 from amulsearch.index.neighbours import neighbours
 
-EVIL = "<script>document.title = 'run'<_script>"
+EVIL = "<script>document.title = 'run'<_script>{{ 7 * 7 }}"
 
 
 class Seen(HTMLParser):
-    """The tags with their attributes, and the text, as a browser would have them."""
+    """The tags with their attributes, and the text, as a browser parses them."""
 
     def __init__(self, page):
         super().__init__()
@@ -32,7 +33,7 @@ class Seen(HTMLParser):
         self._inside.append(tag)
 
     def handle_data(self, data):
-        if self._inside[-1] not in ("style", "script"):
+        if self._inside and self._inside[-1] not in ("style", "script"):
             self.words.append(data)
 
     def handle_endtag(self, tag):
@@ -53,7 +54,7 @@ def opened(uri):
 
 @pytest.fixture
 def colours(tmp_path):
-    """Plain pictures; one is named, and its folder too, like a script."""
+    """Pictures of one colour each; one file and its folder are named like a script."""
     names = {"warm/red": "red", "warm/gold": "gold", "cold/green": "green", f"{EVIL}/{EVIL}": "blue"}
     for name, colour in names.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -94,7 +95,7 @@ def test_queries_are_pictures_paths_or_several(colours, tmp_path):
 
 
 def everything(collection):
-    """A page with one of each."""
+    """A page with every kind of part."""
     ids = collection.ids
     features = am.Features(np.eye(4), ids, collection.labels)
     duplicates = pd.DataFrame({"group": [1, 1], "id": ids[:2], "label": collection.labels[:2], "cosine": [1.0, 0.96]})
@@ -133,7 +134,9 @@ def test_a_page_needs_nothing_but_itself(colours, tmp_path):
     assert "http" not in re.sub(r'http-equiv|"data:[^"]*"', "", html)
     assert "url(" not in html and "@import" not in html
     policy = next(one["content"] for one in seen.of("meta") if one.get("http-equiv"))
-    assert "default-src 'none'" in policy
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL).group(1)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "default-src 'none'" in policy and f"script-src 'sha256-{digest}'" in policy
     assert {"charset": "utf-8"} in seen.of("meta")
     assert "prefers-color-scheme: dark" in html
 
@@ -161,7 +164,7 @@ def test_the_map_names_each_cell(colours):
     for row, column in np.ndindex(drawn.rows, drawn.columns):
         alpha = image.getpixel((int((column + 0.5) * side), int((row + 0.5) * side)))[3]
         assert (alpha == 255) == bool(names[row * drawn.columns + column])
-    with pytest.raises(am.QueryError, match="2 groups do not fit a map of 4"):
+    with pytest.raises(am.QueryError, match="each of the 4 pictures of a map, not 2"):
         am.views.Page("m").map(colours, drawn, groups=["a", "b"])
 
 
@@ -186,7 +189,7 @@ def test_a_page_is_written_whole_or_not_at_all(colours, tmp_path):
 def test_wrong_use_is_told(colours):
     with pytest.raises(am.QueryError, match="nothing to show"):
         am.views.Page("p").grid(colours, colours.ids[0], {})
-    with pytest.raises(am.QueryError, match="no picture to show"):
+    with pytest.raises(am.QueryError, match="no pictures to show"):
         am.views.Page("p").contact_sheet(colours, [])
     with pytest.raises(am.QueryError, match="an id, a path or a PIL image"):
         am.views.Page("p").grid(colours, 3, {"a": found(colours, colours.ids[0])})

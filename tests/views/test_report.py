@@ -1,4 +1,4 @@
-"""A folder in one page: what it holds, what was rejected, what is the same, and the numbers that evaluation gives."""
+"""The report: contents of the folder, rejected files, near-duplicates, map, grids and evaluation."""
 
 import json
 import re
@@ -16,7 +16,7 @@ KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roads
 
 @pytest.fixture(scope="module")
 def folder(openclipart, tmp_path_factory):
-    """32 cartoons of four kinds, a copy of one, a file that is no picture and one of another kind."""
+    """32 cartoons of four categories, a copy of one of them, a broken picture and a text file."""
     base = tmp_path_factory.mktemp("report") / "my pictures"
     for kind in KINDS:
         (base / kind).mkdir(parents=True)
@@ -30,7 +30,7 @@ def folder(openclipart, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
-    """The page that the command line writes, and where."""
+    """The path and the parsed page that the command line wrote."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     assert main(["report", str(folder), "-o", str(path), "-k", "3"]) == 0
     return path, Seen(path.read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ def page(folder, tmp_path_factory):
 
 def test_the_intake_is_that_of_the_scan(folder, page):
     collection, text = am.Collection.from_folder(folder), page[1].text
-    assert f"{len(collection)} pictures of my pictures" in text
+    assert f"{len(collection)} pictures in my pictures" in text
     assert "JPEG 1" in text and "WEBP 32" in text
     assert "broken <b>.png" in text and collection.rejected["reason"].iat[0] in text
     assert "not a picture: .txt: 1" in text
@@ -51,13 +51,13 @@ def test_a_copy_and_its_original_are_a_group(folder, page):
     shown = [one["alt"] for one in page[1].of("img")]
     first = shown[33 : shown.index(next(alt for alt in shown if alt.startswith("map of")))]
     assert {f"food/fruit/{original.name}", "food/fruit/zz_copy.jpg"} <= set(first)
-    assert re.search(r"[1-4] groups of \d+ pictures", page[1].text)
+    assert re.search(r"[1-4] groups with \d+ pictures", page[1].text)
 
 
 def test_the_map_holds_all_and_is_measured(folder, page):
     (drawn,) = [one for one in page[1].of("figure") if one["class"] == "am-map"]
     assert sorted(filter(None, json.loads(drawn["data-names"]))) == am.Collection.from_folder(folder).ids
-    purity, chance = map(int, re.search(r"(\d+)% are of the group.* lot (\d+)% would be", page[1].text).groups())
+    purity, chance = map(int, re.search(r"(\d+)% of a picture's.* chance level is (\d+)%", page[1].text).groups())
     assert purity > chance
     assert chance == round(100 * (24 * 7 + 9 * 8) / 33 / 32)
 
@@ -85,9 +85,9 @@ def test_the_evaluation_is_that_of_evaluate(folder, page):
     relevance = am.Relevance.from_labels(collection.ids, collection.labels)
     features = am.extract(collection, "squeezenet1_1", "penultimate", progress=False)
     mean = am.evaluate(features["squeezenet1_1", "penultimate"], relevance).mean()
-    assert f"{mean['mAP']:.3f}" in page[1].text.split("How well they find")[1]
+    assert f"{mean['mAP']:.3f}" in page[1].text.split("Retrieval quality")[1]
     for kind in KINDS:
-        assert kind in page[1].text.split("label by label")[1]
+        assert kind in page[1].text.split("Results by label")[1]
 
 
 def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
@@ -99,7 +99,7 @@ def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
     assert main([*arguments, "--store", str(store)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
     text = Seen((tmp_path / "page.html").read_text(encoding="utf-8")).text
-    assert "nothing says what belongs together" in text
+    assert "there is no ground truth" in text
     assert am.features.FeatureSet.open(store)
 
 
@@ -108,7 +108,7 @@ def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
     [
         (["none", "-o", "page.html"], "none is not a folder"),
         (["empty", "-o", "page.html"], "no picture in empty can be used"),
-        (["single", "-o", "page.html"], "of the pictures in single only 1 can be used"),
+        (["single", "-o", "page.html"], "only 1 of those in single can be used"),
         (["two", "-o", "none/page.html"], "cannot be written to none/page.html: No such file or directory"),
         (["two", "-o", "empty"], "empty is a folder: give a file"),
         (["two", "-o", "page.html", "--models", "resnet9000"], "no network 'resnet9000'"),
