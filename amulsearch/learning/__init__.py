@@ -1,7 +1,7 @@
-"""What is learned from pictures: heads on frozen features, fine-tuned networks, vocabularies of SIFT words.
+"""Learning from pictures: heads on frozen features, fine-tuned networks, and vocabularies of SIFT words.
 
-In: features or pictures, and what is relevant to what. Out: a transform, or a model that `extract` takes.
-Training imports torch when it starts.
+Input: features or pictures, and which pictures are relevant to each other. Output: a transform, or a model that
+`extract` accepts. torch is imported when training starts.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Training the last blocks of a bundled network further, on what is relevant to what; the blocks before stay."""
+"""Fine-tuning: train the last blocks of a bundled network on a relevance; the earlier blocks stay frozen."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..store import replacing
 from .training import Batches, TrainingConfig, split, train
 
 SLOW = TrainingConfig(learning_rate=3e-5, epochs=20, patience=4, batch_size=64, dropout=0.0)
-"""Weights that are trained already need smaller steps than a head."""
+"""The default configuration of `fine_tune`: pretrained weights need smaller steps than a head."""
 
 
 def fine_tune(
@@ -38,17 +38,50 @@ def fine_tune(
     config: TrainingConfig = SLOW,
     progress: bool = True,
 ) -> Model:
-    """A network whose last blocks learned which pictures are alike, as a record that `extract` takes.
+    """Train the last blocks of a bundled network to place relevant pictures near each other.
 
-    model: one of the bundled networks. Its penultimate layer is trained; the classifier stays as it was, so the logits
-        mean nothing any more. Statistics of batch normalisation are those of the original.
-    path: where its weights are kept (.safetensors); `load_fine_tuned` reads them again.
-    relevance: by default pictures with the same label are alike; ids: the pictures that teach, all by default.
-    blocks: how many are trained, from the last. What goes into them is computed once for each picture and its mirror
-        image, and kept in memory: some 40 KB each for one block of EfficientNet-Lite0.
-    name: of the new record, by default that of the model with "-tuned" behind it.
+    The penultimate layer is trained. The classifier keeps its weights, so the logits are no longer meaningful. Batch
+    normalisation keeps the statistics of the original network. A thousand pictures take minutes on two cores, and
+    seconds on a GPU, which is used if torch finds one.
 
-    Minutes on two cores for a thousand pictures; on a GPU, where torch finds one, seconds.
+    Parameters
+    ----------
+    collection : Collection
+        Its pictures in the order of `relevance`. Pictures that cannot be decoded are skipped.
+    model : str or Model
+        One of the bundled networks.
+    path : path
+        Where to save the weights; the ending becomes ``.safetensors``. `load_fine_tuned` reads the file.
+    relevance : Relevance, optional
+        By default, pictures with the same label are relevant to each other.
+    ids : sequence of str, optional
+        The pictures to train with; by default, all of them.
+    blocks : int, default 1
+        How many blocks to train, counted from the last. Their inputs are computed once for each picture and its
+        mirror image, and kept in memory: about 40 KB each for one block of EfficientNet-Lite0.
+    name : str, optional
+        Name of the new model; by default, the name of `model` followed by ``-tuned``.
+    framing : {"pad", "crop", "squash"}, default "pad"
+        How a picture is made square; see `models.resize_image`.
+    config : TrainingConfig
+        The loss and the schedule. By default ``learning_rate=3e-5``, ``epochs=20``, ``patience=4``,
+        ``batch_size=64``; `dropout` has no effect here.
+    progress : bool, default True
+        Whether to show progress bars.
+
+    Returns
+    -------
+    Model
+        A model that `extract` accepts.
+
+    Raises
+    ------
+    ModelError
+        If `model` is not bundled, or `name` is that of a network in the table.
+    QueryError
+        If `relevance` is of other pictures, `blocks` is too large, or too few pictures are relevant to each other.
+    StoreError
+        If the weights cannot be written.
     """
     import torch
 
@@ -56,13 +89,13 @@ def fine_tune(
 
     base = model_table.get(model)
     if base.name not in model_table.BUNDLED:
-        raise ModelError(f"{base.name} is not a bundled network: these are {', '.join(model_table.BUNDLED)}")
+        raise ModelError(f"{base.name} is not a bundled network: use one of {', '.join(model_table.BUNDLED)}")
     name = name or f"{base.name}-tuned"
     if name in model_table.TABLE:
-        raise ModelError(f"{name} is the name of a network of the table: choose another")
+        raise ModelError(f"{name} is the name of a network in the table: choose another name")
     relevance = relevance or Relevance.from_labels(collection.ids, collection.labels)
     if relevance.ids != collection.ids:
-        raise QueryError("the relevance is not of the pictures of this collection in the same order")
+        raise QueryError("the relevance and the collection are not of the same pictures in the same order")
     chosen = collection.subset(collection.ids if ids is None else ids)
     place = {id: row for row, id in enumerate(collection.ids)}
     network = load(base)
@@ -97,7 +130,23 @@ def fine_tune(
 
 
 def load_fine_tuned(path: str | os.PathLike) -> Model:
-    """The record of a network that `fine_tune` kept; StoreError where the file is missing or another."""
+    """Load a network that `fine_tune` saved.
+
+    Parameters
+    ----------
+    path : path
+        The ``.safetensors`` file.
+
+    Returns
+    -------
+    Model
+        A model that `extract` accepts, equal to the one that `fine_tune` returned.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, damaged, or not from `fine_tune`.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path).expanduser()
@@ -106,13 +155,30 @@ def load_fine_tuned(path: str | os.PathLike) -> Model:
             about = json.loads((file.metadata() or {})["amulsearch"])
         base = model_table.TABLE[about["base"]]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise StoreError(f"{path} is not a tuned network that can be read ({error}): tune it anew") from None
-    source = f"{base.name}, last {about['blocks']} blocks tuned"
+        raise StoreError(f"{path} cannot be read as a fine-tuned network ({error}): run fine_tune again") from None
+    source = f"{base.name}, fine-tuned (last blocks: {about['blocks']})"
     return replace(base, name=about["name"], weights=OwnFile(str(path.resolve())), rename=None, source=source)
 
 
 def training_history(path: str | os.PathLike) -> list[dict]:
-    """How the training of a tuned network went: a row an epoch, loss and the measure on the part held back."""
+    """Read the training history of a network that `fine_tune` saved.
+
+    Parameters
+    ----------
+    path : path
+        The ``.safetensors`` file.
+
+    Returns
+    -------
+    list of dict
+        The state before training (with a `loss` of NaN), then one row per epoch: `loss`, the mean over the batches,
+        and `validation mAP`, from 0 to 1.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, damaged, or not from `fine_tune`.
+    """
     from safetensors import safe_open
 
     with safe_open(str(load_fine_tuned(path).weights.find()), framework="numpy") as file:
@@ -120,7 +186,7 @@ def training_history(path: str | os.PathLike) -> list[dict]:
 
 
 def _halves(base: Model, module, blocks: int):
-    """The module up to the last blocks, and these; both as modules that share its weights."""
+    """Split the module before its last blocks; both halves share its weights."""
     from torch.nn import Sequential
 
     blocks = check_integer("blocks", blocks)
@@ -129,12 +195,12 @@ def _halves(base: Model, module, blocks: int):
     else:  # SqueezeNet of torchvision
         before, parts, after = [], list(module.features), []
     if blocks >= len(parts):
-        raise QueryError(f"{base.name} has {len(parts)} blocks: tune fewer than that, not {blocks}")
+        raise QueryError(f"{base.name} has {len(parts)} blocks: train fewer than that, not {blocks}")
     return Sequential(*before, *parts[:-blocks]), Sequential(*parts[-blocks:], *after)
 
 
 def _maps(collection: Collection, base: Model, view: str, framing: str, stem, network, progress: bool) -> dict:
-    """id -> what goes into the last blocks, (C, H, W), for a view of every picture that can be decoded."""
+    """Map each id to the input of the last blocks, (C, H, W), for one view of every picture that can be decoded."""
     import torch
 
     from ..features import BATCH

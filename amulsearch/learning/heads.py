@@ -1,6 +1,6 @@
-"""Learning what is alike: a small head on frozen features, taught by views, by labels or by any other relation.
+"""Heads: a linear map on frozen features, learned from labels, from views, or from any other relevance.
 
-A head is a `Transform` as PCA is: it is applied to features, kept beside an index and found again with it.
+A head is a `Transform`, like PCA: apply it to features; an index saves it beside its own file and loads it again.
 """
 
 from __future__ import annotations
@@ -15,17 +15,30 @@ from ..measure import Relevance, evaluate
 from .training import Batches, TrainingConfig, split, train
 
 ALIKE = 8
-"""How many others that are alike are compared with a picture for the start of a head."""
+"""How many relevant pictures are paired with each picture to initialise a head."""
 
 
 class Head(Linear):
-    """A linear map of vectors scaled to length 1, less their mean, scaled to length 1 again.
+    """A learned linear map: vectors are L2-normalised, centred, mapped and L2-normalised again.
 
-    It starts as a whitening that is learned from the pictures that are alike: directions in which they differ count
-    less (Mikolajczyk & Matas 2007, "Improving descriptors for fast tree matching by optimal linear projection"; as in
-    Radenovic, Tolias & Chum 2018). Steps of gradients follow, as long as they help pictures that are held back.
+    The map is initialised by a whitening that is learned from relevant pairs: directions in which relevant pictures
+    differ count less. Gradient descent follows, for as long as the validation set improves. Make one with `Head.fit`
+    or `Head.from_views`; call it with `Features`, or with an array (N, D), to get the same with vectors (N, W).
 
-    `history`, a list with a row an epoch (loss, and the measure on the part held back), is there after fitting only.
+    Attributes
+    ----------
+    history : list of dict
+        The state before training (with a `loss` of NaN), then one row per epoch: `loss`, and `validation mAP` from 0
+        to 1. Set by fitting only; empty in a head that was loaded.
+    settings : Mapping
+        The parameters of the fit; ``settings["stopped"]`` is the epoch whose weights were kept (0: the initial ones).
+    arrays : Mapping of str to ndarray
+        `mean` (D,) and `axes` (W, D), both float32.
+
+    References
+    ----------
+    Mikolajczyk & Matas 2007, Improving descriptors for fast tree matching by optimal linear projection.
+    Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
     """
 
     history: list[dict] = []
@@ -43,22 +56,45 @@ class Head(Linear):
         config: TrainingConfig | None = None,
         progress: bool = True,
     ) -> Head:
-        """Learn from what is relevant to what: labels, keywords, judgements or neighbours, see `Relevance`.
+        """Learn from a relevance: labels, keywords, judgements or neighbours.
 
-        ids: the pictures that teach, all by default; of the others neither vectors nor relations are used.
-        width: of the vectors that come out; at most that of the features.
-        whiten: the power of the whitening at the start, 0 for none to 1; shrink: how far the differences are taken to
-            be the same in all directions, the more the fewer pictures teach.
-        config: how long and by which loss, see `TrainingConfig`.
+        Parameters
+        ----------
+        features : Features
+            Vectors (N, D).
+        relevance : Relevance
+            Of the same pictures in the same order.
+        ids : sequence of str, optional
+            The pictures to train with; by default, all of them. Neither the vectors nor the relevance of the others
+            are used.
+        width : int, default 512
+            The width W of the vectors that the head returns; capped at D.
+        whiten : float, default 0.5
+            Power of the initial whitening, from 0 (none) to 1 (full).
+        shrink : float, default 1.0
+            How strongly the covariance of the differences between relevant pictures is shrunk towards a multiple of
+            the identity; above 0. The fewer the pictures, the larger it should be.
+        config : TrainingConfig, optional
+            The loss and the schedule.
+        progress : bool, default True
+            Whether to show a progress bar.
 
-        Raises QueryError where too few pictures are relevant to each other.
+        Returns
+        -------
+        Head
+
+        Raises
+        ------
+        QueryError
+            If an id is unknown, a parameter is out of range, the relevance is of other pictures, or too few pictures
+            are relevant to each other.
         """
         if features.ids != relevance.ids:
             raise QueryError("the features and the relevance are not of the same pictures in the same order")
         place = {id: row for row, id in enumerate(features.ids)}
         unknown = [id for id in ids or () if id not in place]
         if unknown:
-            raise QueryError(f"no picture {unknown[0]!r} to learn from")
+            raise QueryError(f"there is no picture {unknown[0]!r} in the features: give ids from features.ids")
         rows = np.arange(len(place)) if ids is None else np.array(sorted(place[id] for id in set(ids)), dtype=np.int64)
         taught_by = "labels" if any(relevance.labels) else "a relation"
         settings = {"width": width, "whiten": whiten, "shrink": shrink, "taught_by": taught_by}
@@ -77,14 +113,30 @@ class Head(Linear):
         config: TrainingConfig | None = None,
         progress: bool = True,
     ) -> Head:
-        """Learn without labels that a picture is still itself when it is seen otherwise.
+        """Learn without labels, from several views of each picture: its views are relevant to each other.
 
-        views: the features of the same pictures by the same layer, mirrored (`NAME@mirror`), at another size
-            (`NAME@192`) or with another framing. The other parameters as for `fit`.
+        Parameters
+        ----------
+        features : Features
+            Vectors (N, D).
+        views : sequence of Features
+            Vectors (N, D) of the same pictures from the same layer, seen differently: mirrored (`NAME@mirror`), at
+            another size (`NAME@192`), or with another framing.
+        width, whiten, shrink, config, progress
+            As for `fit`.
+
+        Returns
+        -------
+        Head
+
+        Raises
+        ------
+        QueryError
+            If no view is given, the views differ in width or in their pictures, or a parameter is out of range.
         """
         parts = same_pictures([features, *views])
         if len(parts) < 2 or len({one.vectors.shape[1] for one in parts}) > 1:
-            raise QueryError("give at least one view, of the same width as the features")
+            raise QueryError("give at least one view, with vectors of the same width as the features")
         names = [f"{id} {view}" for view in range(len(parts)) for id in features.ids]
         relevance = Relevance.from_labels(names, features.ids * len(parts))
         settings = {"width": width, "whiten": whiten, "shrink": shrink, "taught_by": f"{len(parts)} views"}
@@ -95,7 +147,7 @@ class Head(Linear):
     def _learn(cls, features, vectors, relevance, settings: dict, config: TrainingConfig, progress: bool) -> Head:
         settings["width"] = min(check_integer("width", settings["width"]), vectors.shape[1])
         if not 0 <= settings["whiten"] <= 1 or not settings["shrink"] > 0:
-            raise QueryError("whiten is a power from 0 to 1, and shrink a number above 0")
+            raise QueryError("whiten must be a power from 0 to 1, and shrink a number above 0")
         vectors, _, _ = learned_from(vectors)
         learn, held = split(relevance, config)
         batches, mean = Batches(relevance, learn, config), vectors[learn].mean(axis=0)
@@ -111,7 +163,7 @@ class Head(Linear):
 
 
 def _whitening(vectors: np.ndarray, batches: Batches, settings: dict) -> np.ndarray:
-    """The axes (W, D) float32, of length 1 in the mean; vectors (N, D) less their mean."""
+    """The initial axes (W, D) float32, scaled to a mean length of 1, from centred vectors (N, D)."""
     width = vectors.shape[1]
     differ, count = np.zeros((width, width)), 0
     for one, other in batches.pairs(ALIKE):
@@ -127,7 +179,7 @@ def _whitening(vectors: np.ndarray, batches: Batches, settings: dict) -> np.ndar
 
 
 def _train_linear(vectors: np.ndarray, axes: np.ndarray, batches: Batches, back: Relevance, held, progress: bool):
-    """The axes (W, D) after training, the epoch they are of, the history; held: the rows of `back` in the vectors."""
+    """Train the axes (W, D); returns them, their epoch and the history. `held`: the rows of `back` in the vectors."""
     import torch
 
     from ..models import device

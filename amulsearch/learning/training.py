@@ -1,4 +1,4 @@
-"""How a training goes, whatever is trained: batches of pictures that are alike, a loss, and when to stop."""
+"""The training loop, whatever is trained: batches of relevant pictures, the losses, and early stopping."""
 
 from __future__ import annotations
 
@@ -16,18 +16,46 @@ LOSSES = ("contrastive", "triplet")
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a training goes.
+    """The loss and the schedule of `Head.fit`, `Head.from_views` and `fine_tune`.
 
-    loss: "contrastive": a picture must be nearer to those alike than to all others of its batch (Khosla et al. 2020,
-        "Supervised contrastive learning"; with views only it is the loss of Chen et al. 2020, "SimCLR"); "triplet": a
-        picture, one alike, and one that is not, which must be farther by a margin (Schroff, Kalenichenko & Philbin
-        2015, "FaceNet"; taught by neighbours on a map in "Loc2Vec", Spruyt 2018).
-    batch: pictures of a step, half of them drawn, each with another that is like it; epochs: at most, each shows about
-        every picture once; patience: epochs without a gain on the part held back, after which the best is taken;
-        None goes through all epochs and takes the last.
-    held: the part that is held back to know when to stop: of the labels where there are labels, else of the pictures.
-    rate: the step length of Adam; temperature: of the contrast; margin: of the triplet, in cosines; dropout: the part
-        of the numbers of a vector that is left out at random in each step.
+    Parameters
+    ----------
+    loss : {"contrastive", "triplet"}, default "contrastive"
+        "contrastive": each picture must be nearer to the relevant pictures of its batch than to all others; with views
+        only, this is the loss of SimCLR. "triplet": of a picture, a relevant one and one that is not, the last must be
+        farther away by `margin`.
+    batch_size : int, default 256
+        Pictures per step, at least 4: half of them are sampled at random, each with a picture relevant to it.
+    epochs : int, default 60
+        The most epochs; an epoch shows each picture about once.
+    patience : int or None, default 8
+        Stop after this many epochs without a gain in mAP on the validation set, and keep the best epoch. None runs all
+        epochs and keeps the last.
+    validation_fraction : float, default 0.2
+        Fraction that forms the validation set, between 0 and 1: of the labels if there are labels, otherwise of the
+        pictures.
+    learning_rate : float, default 3e-4
+        Learning rate of Adam.
+    temperature : float, default 0.1
+        Temperature of the contrastive loss.
+    margin : float, default 0.2
+        Margin of the triplet loss, as a difference of cosines.
+    dropout : float, default 0.2
+        Fraction of the numbers of a vector that each step sets to zero at random. Heads only.
+    seed : int, default 0
+        Seed of the split, the batches and the dropout.
+
+    Raises
+    ------
+    QueryError
+        If a value is out of range.
+
+    References
+    ----------
+    Khosla et al. 2020, Supervised contrastive learning.
+    Chen et al. 2020, A simple framework for contrastive learning of visual representations (SimCLR).
+    Schroff, Kalenichenko & Philbin 2015, FaceNet: a unified embedding for face recognition and clustering.
+    Spruyt 2018, Loc2Vec: learning location embeddings with triplet-loss networks.
     """
 
     loss: str = "contrastive"
@@ -58,7 +86,7 @@ class TrainingConfig:
 
 
 def split(relevance: Relevance, config: TrainingConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to learn from and rows held back; a label, where there are labels, is whole on one side."""
+    """Training rows and validation rows, (R,) each; pictures with the same label stay on the same side."""
     rng = np.random.default_rng(config.seed)
     labels = np.array([str(label) for label in relevance.labels], dtype=object)
     groups = sorted(set(labels)) if any(relevance.labels) else list(range(len(labels)))
@@ -70,7 +98,7 @@ def split(relevance: Relevance, config: TrainingConfig) -> tuple[np.ndarray, np.
 
 
 class Batches:
-    """Steps of pictures to learn from: anchors drawn at random, and for each another one that is relevant to it."""
+    """Batches of training pictures: randomly sampled anchors, and for each a picture that is relevant to it."""
 
     def __init__(self, relevance: Relevance, rows: np.ndarray, config: TrainingConfig):
         self.relevance, self.rows, self.config = relevance, rows, config
@@ -78,14 +106,14 @@ class Batches:
         some = [self._alike(rows[start : start + 256]).any(axis=1) for start in range(0, len(rows), 256)]
         self.anchors = rows[np.concatenate(some)] if some else rows
         if len(self.anchors) < 4:
-            raise QueryError("too few pictures are relevant to another one: there is nothing to learn from")
+            raise QueryError("too few pictures are relevant to each other: give more pictures, or another relevance")
 
     def _alike(self, anchors: np.ndarray) -> np.ndarray:
-        """Which others of the rows to learn from are relevant to each of these, (B, R) bool."""
+        """Which of the training rows are relevant to each anchor, (B, R) bool; never the anchor itself."""
         return (self.relevance.grades(anchors)[:, self.rows] > 0) & (anchors[:, None] != self.rows)
 
     def pairs(self, most: int):
-        """Rows (P,) and as many (P,) that are relevant to them, up to `most` for each picture, drawn at random."""
+        """Yield rows (P,) and rows relevant to them (P,): up to `most` for each picture, sampled at random."""
         rng = np.random.default_rng(self.config.seed)
         for start in range(0, len(self.anchors), 256):
             anchors = self.anchors[start : start + 256]
@@ -99,7 +127,7 @@ class Batches:
         return max(1, len(self.anchors) * 2 // self.config.batch_size)
 
     def __iter__(self):
-        """Rows (B,), the anchors first and then, in the same order, one that is like each; alike (B, B) bool."""
+        """Yield rows (B,), the anchors and then, in the same order, a relevant row for each; and alike (B, B) bool."""
         order = self.rng.permutation(self.anchors)
         half = min(self.config.batch_size // 2, len(order))
         for start in range(0, len(self) * half, half):
@@ -115,7 +143,7 @@ class Batches:
 
 
 def loss_of(vectors, alike: np.ndarray, config: TrainingConfig):
-    """The loss, a scalar tensor, of a batch of unit vectors (B, D); alike (B, B) bool, see `Batches`."""
+    """The loss of a batch of unit vectors (B, D), as a scalar tensor; alike (B, B) bool as `Batches` yields it."""
     import torch
 
     cosine, alike = vectors @ vectors.T, torch.from_numpy(alike).to(vectors.device)
@@ -127,15 +155,15 @@ def loss_of(vectors, alike: np.ndarray, config: TrainingConfig):
     half = len(vectors) // 2
     near = cosine[torch.arange(half), half + torch.arange(half)]
     far = cosine[:half].masked_fill(alike[:half] | own[:half], -1)
-    hard = far.masked_fill(far >= near[:, None], -1).amax(1)  # the nearest that is farther than the one alike
+    hard = far.masked_fill(far >= near[:, None], -1).amax(1)  # the nearest of those farther than the relevant one
     hard = torch.where(hard > -1, hard, far.amax(1))
     return torch.relu(hard - near + config.margin).mean()
 
 
 def train(parameters, forward: Callable, measure: Callable, batches: Batches, config: TrainingConfig, progress: bool):
-    """Steps of Adam until `measure` has not grown for a while: the values of the parameters, of which epoch, history.
+    """Train with Adam and early stopping; returns the kept parameters, their epoch, and the history.
 
-    forward: from rows (B,) to unit vectors (B, D), a tensor; measure: without arguments, the greater the better.
+    `forward` maps rows (B,) to a tensor of unit vectors (B, D); `measure()` is the validation mAP.
     """
     import torch
 
@@ -144,8 +172,8 @@ def train(parameters, forward: Callable, measure: Callable, batches: Batches, co
         history = [{"loss": float("nan"), "validation mAP": measure()}]
     except QueryError:
         raise QueryError(
-            "no two of the pictures held back are alike, so nothing tells when to stop: teach with more pictures, or "
-            "hold back a larger part, TrainingConfig(validation_fraction=0.4)"
+            "no two pictures of the validation set are relevant to each other: train with more pictures, or enlarge "
+            "the validation set, for example TrainingConfig(validation_fraction=0.4)"
         ) from None
     best, kept = [value.detach().clone() for value in parameters], 0
     with tqdm(range(config.epochs), desc="learn", unit="epoch", delay=2, disable=not progress) as bar:

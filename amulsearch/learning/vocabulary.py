@@ -1,4 +1,4 @@
-"""A vocabulary of SIFT words, learned from pictures, as a record that `extract` takes like a network's."""
+"""Vocabularies of SIFT words, learned from pictures; `extract` accepts them like a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..models import Descriptor, InMemory, Model, Preprocess
 from ..store import blocks, replacing
 
 LOCAL = 300
-"""How many SIFT descriptors of a picture are kept, those of the strongest keypoints."""
+"""How many SIFT descriptors are kept of a picture: those of the strongest keypoints."""
 
 _INPUT = Preprocess(224, (0.0,) * 3, (1.0,) * 3)
 
@@ -34,16 +34,46 @@ def learn_sift(
     seed: int = 0,
     progress: bool = True,
 ) -> Descriptor:
-    """A bag of visual words (Sivic & Zisserman 2003, "Video Google"): which patches occur how often, (words + 1,).
+    """Learn a bag of visual words: how often each kind of patch occurs in a picture.
 
-    Patches are those of SIFT (Lowe 2004, "Distinctive image features from scale-invariant keypoints") by OpenCV, the
-    square root of each descriptor (Arandjelovic & Zisserman 2012, "Three things everyone should know to improve object
-    retrieval"), up to 300 a picture. The words are their means (k-means); words that many pictures have weigh less.
+    The patches are root-SIFT descriptors, computed by OpenCV, up to 300 per picture. The words are their k-means
+    centres; words that occur in many pictures weigh less. No label is used, so pictures that are evaluated later may
+    be among those that the words are learned from.
 
-    ids: the pictures to learn from, by default `sample` of the collection, drawn with `seed`; seed: also of the means.
-        Pictures that are evaluated later may be among them: no label is used.
+    Parameters
+    ----------
+    collection : Collection
+        The pictures. Those that cannot be decoded are skipped.
+    words : int, default 500
+        Size of the vocabulary, at least 2.
+    ids : sequence of str, optional
+        The pictures to learn from; by default, a random sample.
+    sample : int, default 300
+        Size of the random sample; ignored if `ids` is given.
+    seed : int, default 0
+        Seed of the sample and of k-means.
+    progress : bool, default True
+        Whether to show a progress bar.
 
-    Raises ModelError where the pictures have fewer patches than words.
+    Returns
+    -------
+    Descriptor
+        A model that `extract` accepts. Its only layer, "descriptor", gives vectors of shape (words + 1,), float32.
+
+    Raises
+    ------
+    ModelError
+        If the pictures have fewer patches than `words`.
+    AmulsearchError
+        If OpenCV is not installed.
+    QueryError
+        If a parameter is out of range or an id is unknown.
+
+    References
+    ----------
+    Sivic & Zisserman 2003, Video Google: a text retrieval approach to object matching in videos.
+    Lowe 2004, Distinctive image features from scale-invariant keypoints.
+    Arandjelović & Zisserman 2012, Three things everyone should know to improve object retrieval.
     """
     words, sample = check_integer("words", words, least=2), check_integer("sample", sample)
     seed = check_integer("seed", seed, least=0)
@@ -60,7 +90,7 @@ def learn_sift(
             f"{len(found)} pictures have {len(patches)} SIFT patches, too few for {words} words: give more pictures or "
             "fewer words"
         )
-    few = patches[np.random.default_rng(seed).permutation(len(patches))[: 30 * words]]  # more do not move the means
+    few = patches[np.random.default_rng(seed).permutation(len(patches))[: 30 * words]]  # more would not move the means
     cv2.setRNGSeed(seed)
     until = (cv2.TERM_CRITERIA_MAX_ITER, 15, 0)
     means = cv2.kmeans(few, words, None, until, 1, cv2.KMEANS_PP_CENTERS)[2]
@@ -71,7 +101,7 @@ def learn_sift(
 
 
 def _nearest(patches: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """For each patch (N, 128) the row of the nearest mean, (N,)."""
+    """The row of the nearest mean for each patch (N, 128), (N,) int64."""
     squares = (means * means).sum(axis=1)
     rows = [np.argmin(squares - 2 * (block @ means.T), axis=1) for _, block in blocks(patches)]
     return np.concatenate([np.zeros(0, np.int64), *rows])
@@ -79,7 +109,7 @@ def _nearest(patches: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _local() -> Callable[[np.ndarray], np.ndarray]:
-    """A function from pixels to the root-SIFT descriptors of a picture, (P, 128) float32."""
+    """A function from the pixels of a picture to its root-SIFT descriptors, (P, 128) float32."""
     cv2 = import_optional("cv2", "opencv-python-headless")
     sift = cv2.SIFT_create(nfeatures=LOCAL)
 
@@ -117,9 +147,29 @@ def _sift(means: np.ndarray, weights: np.ndarray, learned: str) -> Descriptor:
 
 
 def save_vocabulary(descriptor: Descriptor, path: str | os.PathLike) -> Path:
-    """Keep a vocabulary as a .npz file, without pickle; the path of the file."""
+    """Save a vocabulary as an ``.npz`` file, without pickle.
+
+    Parameters
+    ----------
+    descriptor : Descriptor
+        A vocabulary from `learn_sift`.
+    path : path
+        Where to save it; the ending becomes ``.npz``.
+
+    Returns
+    -------
+    Path
+        The path of the file.
+
+    Raises
+    ------
+    ModelError
+        If the descriptor has no vocabulary.
+    StoreError
+        If the file cannot be written.
+    """
     if descriptor.words is None:
-        raise ModelError(f"{descriptor.name} has learned nothing: it needs no file")
+        raise ModelError(f"{descriptor.name} has no vocabulary to save: it needs no file")
     path = Path(path).expanduser().with_suffix(".npz")
     about = np.frombuffer(json.dumps({"learned": descriptor.learned}).encode(), dtype=np.uint8)
     with replacing(path) as (temporary,), temporary.open("wb") as file:
@@ -128,14 +178,30 @@ def save_vocabulary(descriptor: Descriptor, path: str | os.PathLike) -> Path:
 
 
 def load_vocabulary(path: str | os.PathLike) -> Descriptor:
-    """A vocabulary that `save_vocabulary` kept; StoreError where it is missing or damaged."""
+    """Load a vocabulary that `save_vocabulary` saved.
+
+    Parameters
+    ----------
+    path : path
+        The ``.npz`` file.
+
+    Returns
+    -------
+    Descriptor
+        A model that `extract` accepts.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, damaged, or holds something else.
+    """
     path = Path(path).expanduser()
     try:
         with np.load(path, allow_pickle=False) as file:
             learned = json.loads(file["about"].tobytes())["learned"]
             means, weights = file["words"], file["weights"]
     except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-        raise StoreError(f"the vocabulary {path} cannot be read ({error}): learn it anew") from None
+        raise StoreError(f"the vocabulary {path} cannot be read ({error}): run learn_sift again") from None
     if means.ndim != 2 or means.shape[1:] != (128,) or weights.shape != means.shape[:1]:
-        raise StoreError(f"{path} is no vocabulary of SIFT words: learn it anew")
+        raise StoreError(f"{path} is not a vocabulary of SIFT words: run learn_sift again")
     return _sift(means, weights, learned)

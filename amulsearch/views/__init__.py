@@ -1,7 +1,7 @@
-"""What a person sees: figures, maps, heat maps, pages, reports, the explorer.
+"""Presentation: figures, maps, heat maps, pages, reports and the explorer.
 
-In: collections, features, neighbours, measures. Out: matplotlib figures, HTML, widgets.
-Nothing below imports this room; matplotlib is imported with `plot`, ipywidgets with `explore`.
+Input: collections, features, neighbours and measures. Output: matplotlib figures, HTML and widgets.
+No lower room imports this one. matplotlib is imported with `plot`, and anywidget with `explore`.
 """
 
 import lazy_loader

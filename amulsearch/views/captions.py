@@ -1,4 +1,4 @@
-"""Names and numbers as captions of figures and pages show them."""
+"""Names and numbers as the captions of figures and pages show them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..errors import one_line
 
 
 def short_name(id: str, most: int = 26) -> str:
-    """The picture's file name without its ending, in one line, shortened in the middle."""
+    """The file name of a picture without its extension, on one line, shortened in the middle to `most` characters."""
     name = one_line(PurePosixPath(id).stem)
     return name if len(name) <= most else f"{name[: most - 11]}…{name[-10:]}"
 
 
 def wrapped(name: str, most: int = 20) -> str:
-    """A title in two lines where it is long and has a place to break."""
+    """Break a title of more than `most` characters into two lines, near its middle, if it has a place to break."""
     if len(name) <= most:
         return name
     breaks = [place for place, char in enumerate(name) if char in " _-/" and 0 < place < len(name) - 1]
@@ -26,16 +26,16 @@ def wrapped(name: str, most: int = 20) -> str:
 
 
 def number(value: float) -> str:
-    """A distance or score with three digits that matter."""
+    """Format a distance or a score with three significant digits."""
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def neighbour_caption(row) -> str:
-    """Rank, name, and distance or score of a row of a table of neighbours."""
+    """Rank, name, and distance or score, of a row of a table of neighbours."""
     value = number(row.distance) if hasattr(row, "distance") else f"score {number(row.score)}"
     return f"{row.rank}  {short_name(row.id)}\n{value}"
 
 
 def duplicate_caption(row) -> str:
-    """Name, and where it is known the cosine, of a row of a table of duplicates."""
+    """Name, and cosine if there is one, of a row of a table of duplicates."""
     return short_name(row.id) + (f"\ncosine {row.cosine:.3f}" if hasattr(row, "cosine") else "")

@@ -1,11 +1,11 @@
-"""Why two pictures are alike, and why a picture has a class: what each place of a feature map brings to the number.
+"""Heat maps: how much each place of a feature map contributes to a similarity or to the logit of a class.
 
-The share of a place is its activations times the gradient of the number with respect to them, summed over the channels.
-For vectors pooled by the mean this is the similarity map of Stylianou, Souvenir & Pless 2019 ("Visualizing deep
-similarity networks"), for logits of pooled maps the class activation map of Zhou et al. 2016 ("Learning deep features
-for discriminative localization"), and in general HiResCAM (Draelos & Carin 2020). Where scaling the map scales the
-vector, as with the mean, GeM and rectifiers, the shares add up to the number (Euler). Where layers with a bias lie
-between, a rest remains, and it is stated.
+The contribution of a place is its activations times the gradient of the number with respect to them, summed over the
+channels. For vectors pooled by the mean this is the similarity map of Stylianou, Souvenir & Pless 2019 ("Visualizing
+deep similarity networks"), for logits of pooled maps the class activation map of Zhou et al. 2016 ("Learning deep
+features for discriminative localization"), and in general HiResCAM (Draelos & Carin 2020). If scaling the map scales
+the vector, as with the mean, GeM and rectifiers, the contributions add up to the number (Euler's theorem on homogeneous
+functions). If layers with a bias lie in between, a rest remains, and `HeatMap.rest` states it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class HeatMap:
-    """What each place of a picture brings to a number.
+    """How much each place of a picture contributes to a number.
 
-    picture: (S, S, 3) uint8 RGB, the picture as it was framed for the network.
-    values: (H, W) float32, one for each place of the feature map; negative where it speaks against.
-    total: the number that is explained; of: what that is, in words.
+    Attributes
+    ----------
+    picture : ndarray of shape (S, S, 3), uint8
+        The picture in RGB, as it was framed for the network.
+    values : ndarray of shape (H, W), float32
+        The contribution of each place of the feature map; negative if it lowers the number.
+    total : float
+        The number that is explained.
+    of : str
+        What that number is, for captions.
     """
 
     picture: np.ndarray
@@ -45,7 +52,7 @@ class HeatMap:
 
     @property
     def rest(self) -> float:
-        """The part of the number that no place brings: 0 but for rounding where the map explains it in full."""
+        """The part of `total` that no place contributes; 0 up to rounding if the map explains all of it."""
         return self.total - float(self.values.sum(dtype=np.float64))
 
     def __repr__(self) -> str:
@@ -63,20 +70,47 @@ def similarity_maps(
     framing: str = "pad",
     background: str = "white",
 ) -> tuple[HeatMap, HeatMap]:
-    """Which places make two pictures similar: the heat maps of the query and of the match.
+    """Show which places make two pictures similar.
 
-    layer: "penultimate", "logits", "last:gem" or any map, as for `extract`. The shares are those of its own map, or of
-        the last feature map for the first two.
-    against: the features of a collection. Without it both maps add up to the cosine of the two pictures, of which a
-        large part is what all pictures have in common. With it a map adds up to that cosine minus the mean cosine of
-        its own picture with the collection: what makes this pair more alike than any.
-    framing, background: as the features were made, see `extract`.
+    Parameters
+    ----------
+    query, match : PIL.Image.Image
+        The two pictures.
+    model : str or Model
+        The network.
+    layer : str, default "penultimate"
+        "penultimate", "logits", "last:gem" or any feature map, as for `extract`. The contributions are those of the
+        map itself; for "penultimate" and "logits", those of the last map.
+    against : Features, optional
+        The features of a collection, of the same model and layer. Without them, each map adds up to the cosine of the
+        two pictures, and a large part of that is common to all pictures. With them, each map adds up to that cosine
+        minus the mean cosine of its own picture with the collection: what makes this pair more similar than most.
+    framing : {"pad", "crop", "squash"}, default "pad"
+        As for `extract`.
+    background : str, default "white"
+        Colour behind transparent parts, as for `Collection.from_folder`.
+
+    Returns
+    -------
+    query_map, match_map : HeatMap
+        The heat maps of the query and of the match. `rest` is not 0 if the layer has a bias after the map.
+
+    Raises
+    ------
+    ModelError
+        If the model or the layer is unknown, or the layer has no feature map.
+    QueryError
+        If `query` or `match` is not a PIL image, or `against` is of another model or layer.
+
+    References
+    ----------
+    Stylianou, Souvenir & Pless 2019, Visualizing deep similarity networks.
     """
     network, layer = _network(model), canonical_layer(layer)
     framed = np.stack([pixels_of(image, network.model, framing, background) for image in (query, match)])
 
     def cosines(vectors: torch.Tensor) -> torch.Tensor:
-        """Each picture's cosine with the other, less the usual; only its own vector counts as a variable."""
+        """The cosine of each picture with the other, minus the mean; differentiable in its own vector only."""
         units = vectors / vectors.detach().norm(dim=1, keepdim=True)
         others = units.detach().flip(0)
         if against is not None:
@@ -84,7 +118,7 @@ def similarity_maps(
         return (units * others).sum(1)
 
     values, totals = _shares(network, framed, layer, _map_of(network, layer), cosines)
-    of = "cosine" if against is None else "cosine above the usual"
+    of = "cosine" if against is None else "cosine above the mean"
     first, second = (HeatMap(_shown(network, framed[row]), values[row], float(totals[row]), of) for row in (0, 1))
     return first, second
 
@@ -97,9 +131,37 @@ def class_map(
     framing: str = "pad",
     background: str = "white",
 ) -> HeatMap:
-    """Which places make a network take a picture for a class: a class activation map, which explains its logit.
+    """Show which places make a network recognise a class: the class activation map, which explains the logit.
 
-    category: the class, by name or number, see `find_class`. For a network whose classes are not ImageNet's a number.
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The picture.
+    model : str or Model
+        The network.
+    category : str or int
+        The class: its number, its name, or a part of its name that no other class has (see `indexes.find_class`). For
+        a network without the classes of ImageNet, only the number.
+    framing : {"pad", "crop", "squash"}, default "pad"
+        As for `extract`.
+    background : str, default "white"
+        Colour behind transparent parts, as for `Collection.from_folder`.
+
+    Returns
+    -------
+    HeatMap
+        Its `total` is the logit; the bias of a linear classifier is in its `rest`.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown or has no feature map.
+    QueryError
+        If `image` is not a PIL image, or `category` matches no class or several.
+
+    References
+    ----------
+    Zhou et al. 2016, Learning deep features for discriminative localization.
     """
     network = _network(model)
     pixels = pixels_of(image, network.model, framing, background)
@@ -120,16 +182,16 @@ def _network(model: str | Model) -> Network:
 
 
 def _shown(network: Network, pixels: np.ndarray) -> np.ndarray:
-    """A network's input as an RGB picture (S, S, 3) uint8."""
+    """The input of a network as an RGB picture (S, S, 3) uint8."""
     if isinstance(network.model.preprocess, Preprocess):
         return np.ascontiguousarray(pixels[..., ::-1]) if network.model.preprocess.channels == "BGR" else pixels
-    values = pixels.transpose(1, 2, 0)  # of a transform of the user's own only the result is known
+    values = pixels.transpose(1, 2, 0)  # of a custom transform only the result is known
     spread = max(float(np.ptp(values)), 1e-12)
     return np.uint8((values - values.min()) / spread * 255)
 
 
 def _usual(against: Features, network: Network, layer: str, width: int) -> np.ndarray:
-    """The mean of the unit vectors (D,): its product with a unit vector is the mean cosine with the collection."""
+    """The mean of the unit vectors, (D,): its product with a unit vector is the mean cosine with the collection."""
     made = {"model": network.model.name, "layer": layer}
     if against.vectors.shape[1] != width or any(against.fingerprint.get(key, of) != of for key, of in made.items()):
         raise QueryError(f"against= must be features of {network.model.name} {layer}, not of {against.name}")
@@ -137,8 +199,8 @@ def _usual(against: Features, network: Network, layer: str, width: int) -> np.nd
 
 
 def _map_of(network: Network, layer: str) -> str:
-    """The module whose output has the places: of a layer that is no map, the last map; for logits the map of classes
-    where the classifier gives one."""
+    """The name of the module whose output is explained: the layer itself, or the last map if the layer is a vector; for
+    logits, the map of classes if the classifier is a convolution."""
     if layer not in ("logits", "penultimate"):
         return network.tap(layer).module
     head = network.tap("penultimate").module
@@ -154,8 +216,10 @@ def _shares(
     place: str,
     numbers: Callable[[torch.Tensor], torch.Tensor],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What each place of the module's map brings to `numbers` of the layer's vectors, from (B, D) to (B,), of prepared
-    pictures (B, ...): (B, H, W) float32; and the numbers."""
+    """The contributions (B, H, W) float32 of each place of the module's map to the numbers, and the numbers (B,).
+
+    `pixels` (B, ...) are prepared pictures; `numbers` maps the layer's vectors (B, D) to (B,).
+    """
     import torch
 
     from ..models import pool, spatial_dims
@@ -163,9 +227,9 @@ def _shares(
     maps: list[torch.Tensor] = []
 
     def restart(module, inputs, output):
-        """The gradient is taken with respect to the map as it is here; a copy goes on and may be changed in place."""
+        """Keep the map for the gradient and pass on a copy, which later modules may change in place."""
         if not isinstance(output, torch.Tensor) or output.ndim != 4:
-            raise ModelError(f"{network.model.name}: {place} gives no map of places; explain another layer")
+            raise ModelError(f"{network.model.name}: {place} gives no feature map: choose another layer")
         maps[:] = [output.detach().requires_grad_()]
         return maps[0].clone()
 
@@ -179,7 +243,7 @@ def _shares(
     finally:
         handle.remove()
     if gradient is None:
-        raise ModelError(f"{network.model.name}: {layer} does not depend on the map {place}; explain another layer")
+        raise ModelError(f"{network.model.name}: {layer} does not depend on the map {place}: choose another layer")
     shares = maps[0].detach() * gradient
     channels = ({1, 2, 3} - set(spatial_dims(tuple(shares.shape[1:])))).pop()
     return shares.sum(channels).cpu().numpy(), explained.detach().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Figures that say why: heat maps over the pictures they are of, and which models voted for a result."""
+"""Figures that explain results: heat maps laid over their pictures, and which models voted for a result."""
 
 from __future__ import annotations
 
@@ -23,14 +23,32 @@ _AGAINST, _FOR = (0.13, 0.40, 0.67), (0.84, 0.12, 0.05)
 HEAT = LinearSegmentedColormap.from_list(
     "heat", [(*_AGAINST, 0.9), (*_AGAINST, 0.35), (1, 1, 1, 0), (*_FOR, 0.35), (*_FOR, 0.9)]
 )
-"""Blue speaks against, red for; the picture shows through where there is little."""
+"""Red raises the number, blue lowers it; the picture shows through where the contribution is small."""
 
 
 def heat_maps(maps: Mapping[str, HeatMap], *, columns: int = 4, title: str | None = None) -> Figure:
-    """Pictures as the network saw them, each in grey below its heat map: caption -> HeatMap.
+    """Draw heat maps over their pictures, which are shown in grey as the network saw them.
 
-    All share one scale. A place is coloured by what it brings, times the number of places: the mean of the colours is
-    the number that the caption states.
+    All maps share one colour scale. The colour of a place is its contribution times the number of places, so the mean
+    over a map is the sum of its contributions. Red raises the number, blue lowers it.
+
+    Parameters
+    ----------
+    maps : Mapping of str to HeatMap
+        Caption -> heat map. The total is written below the caption.
+    columns : int, default 4
+        The most maps in a row.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If there is no map.
     """
     if not maps:
         raise QueryError("there is nothing to draw: give at least one heat map")
@@ -54,16 +72,32 @@ def heat_maps(maps: Mapping[str, HeatMap], *, columns: int = 4, title: str | Non
     bar = figure.colorbar(ScalarMappable(Normalize(-peak, peak), HEAT), ax=axes, fraction=0.05, pad=0.02)
     bar.ax.set_ylim(0 if low > -0.05 * peak else -peak, peak)
     bar.ax.tick_params(labelsize=7)
-    bar.set_label("what a place brings, times the places", fontsize=7.5)
+    bar.set_label("contribution x number of places", fontsize=7.5)
     if title:
         figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 
 def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None = None) -> Figure:
-    """Which models voted for each result, and at what rank: a row a result, a column a model.
+    """Draw which models voted for each result, and at which rank: a row for each result, a column for each model.
 
-    table: as `measure.vote_table` gives it.
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    table : DataFrame
+        The votes, as `measure.vote_table` returns them.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If the table is empty or has no column for a model.
     """
     models = list(table.columns[table.columns.get_loc("label") + 1 :])
     if not models or table.empty:
@@ -103,18 +137,18 @@ def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None 
 
 
 def _faded(picture: np.ndarray) -> np.ndarray:
-    """The picture in light grey, (S, S, 3) uint8, so that colours laid on it are those of the scale."""
+    """The picture in light grey, (S, S, 3) uint8, so that colours laid over it match the colour scale."""
     grey = np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float32)
     return np.repeat(np.uint8(255 - 0.6 * (255 - grey))[..., None], 3, axis=2)
 
 
 def _smooth(values: np.ndarray, side: int) -> np.ndarray:
-    """The values between the places, (side, side) float32."""
+    """The values interpolated to (side, side) float32."""
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _summed(heat: HeatMap) -> str:
-    """What a map explains, in words; what the places bring and what remains, where they do not bring all."""
+    """What a map explains and its total; also the sum over the places and the rest, if the rest is not negligible."""
     exact = abs(heat.rest) <= 0.005 * abs(heat.total)
     parts = "" if exact else f"\nplaces {heat.total - heat.rest:.3g}, rest {heat.rest:.2g}"
     return f"{heat.of} {heat.total:.3g}{parts}"

@@ -1,4 +1,4 @@
-"""What the explorer answers, without its looks: queries of one or several pictures, by several systems side by side."""
+"""The search behind the explorer: queries of one or several pictures, answered by several systems side by side."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ from ..index import AnnoyIndex, ExactIndex, Index
 from ..measure import METHODS, fuse
 
 DEPTH = 50
-"""How many neighbours of each network are fused; for "vote" its own default of 10."""
+"""How many neighbours of each network are fused; "vote" counts its own default of 10."""
 
 LESS = 0.5
-"""How much the pictures count that the answer shall be less like, beside those that it shall be more like."""
+"""Weight of the negative examples, relative to the positive ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class NewPicture:
-    """A picture that is in no collection: an upload, or a part of another. `name` tells it from all others."""
+    """A picture that is not in the collection: an upload, or a part of another picture.
+
+    Attributes
+    ----------
+    name : str
+        A name that no other picture of the exploration has.
+    image : PIL.Image.Image
+        The picture.
+    """
 
     name: str
     image: Image.Image
@@ -34,26 +42,57 @@ Example = str | NewPicture
 
 @dataclass(frozen=True)
 class Question:
-    """more: the pictures that the answer shall be like, ids or new pictures, at least one; less: those it shall not."""
+    """A query of one or several examples, each an id or a `NewPicture`.
+
+    Attributes
+    ----------
+    more : tuple of str or NewPicture
+        The positive examples, at least one.
+    less : tuple of str or NewPicture
+        The negative examples.
+    """
 
     more: tuple[Example, ...]
     less: tuple[Example, ...] = ()
 
     def with_(self, example: Example, sign: str) -> Question:
-        """The same with one more example: "more" or "less" like it."""
+        """Return the question with one more example.
+
+        Parameters
+        ----------
+        example : str or NewPicture
+            The example; if it is there already, it moves.
+        sign : {"more", "less"}
+            Whether it is positive or negative.
+
+        Returns
+        -------
+        Question
+        """
         rest = self.without(example)
         return Question(*((*part, example) if name == sign else part for name, part in vars(rest).items()))
 
     def without(self, example: Example) -> Question:
-        """The same without an example."""
+        """Return the question without an example, a str or a `NewPicture`."""
         return Question(*(tuple(one for one in part if one != example) for part in (self.more, self.less)))
 
 
 @dataclass(frozen=True)
 class Look:
-    """How to ask. layer: which layer of the networks; columns: networks, fusion methods or names of presets.
+    """The settings of a search.
 
-    k: how many neighbours; n_trees: of an Annoy index, or None for exact search; search_k: how long Annoy looks.
+    Attributes
+    ----------
+    layer : str
+        The layer of the networks.
+    columns : tuple of str
+        Names of networks, fusion methods or presets.
+    k : int, default 5
+        How many neighbours.
+    n_trees : int or None, default None
+        Trees of the Annoy indexes; None for exact search.
+    search_k : int, default 1000
+        How many nodes Annoy searches for each query.
     """
 
     layer: str
@@ -64,9 +103,24 @@ class Look:
 
 
 class Exploration:
-    """Systems that answer the same question.
+    """Several systems that answer the same question.
 
-    features: (model, layer) -> Features of one collection; presets: name -> Features of the same pictures.
+    Parameters
+    ----------
+    features : Mapping of (str, str) to Features
+        (model, layer) -> features of one collection.
+    presets : Mapping of str to Features, optional
+        Name -> features of the same pictures.
+
+    Attributes
+    ----------
+    ids : list of str
+        The pictures.
+
+    Raises
+    ------
+    QueryError
+        If there are no features, or they are not of the same pictures in the same order.
     """
 
     def __init__(self, features: Mapping[tuple[str, str], Features], presets: Mapping[str, Features] | None = None):
@@ -82,25 +136,47 @@ class Exploration:
 
     @property
     def layers(self) -> list[str]:
-        """The layers there are, each of at least one network."""
+        """The layers of the features, list of str; each belongs to at least one network."""
         return list(dict.fromkeys(layer for _, layer in self.features))
 
     def models(self, layer: str) -> list[str]:
-        """The networks with this layer."""
+        """Return the names of the networks that have a layer, list of str."""
         return [model for model, of in self.features if of == layer]
 
     def columns(self, layer: str) -> list[str]:
-        """What can be asked side by side: networks, fusions where there are several, presets."""
+        """Return what can answer: the networks with a layer, the fusion methods if there are several, the presets."""
         models = self.models(layer)
         return [*models, *(METHODS if len(models) > 1 else ()), *self.presets]
 
     def answer(self, question: Question, look: Look) -> dict[str, pd.DataFrame]:
-        """A table of neighbours for each column, as `Index.query` and `fuse` give them, without the examples.
+        """Search with every system of `look.columns`.
 
-        A fusion is of all networks with the layer, not only of those that are shown.
+        A fusion combines all networks with the layer, not only those in `look.columns`. Several examples are combined
+        as by Rocchio: the mean of the positive vectors minus half the mean of the negative ones.
+
+        Parameters
+        ----------
+        question : Question
+            The examples.
+        look : Look
+            The settings.
+
+        Returns
+        -------
+        dict of str to DataFrame
+            Column -> table of neighbours, as `Index.query` and `fuse` return it, without the examples.
+
+        Raises
+        ------
+        QueryError
+            If there is no positive example, `k` is too large, or a column does not exist.
+
+        References
+        ----------
+        Rocchio 1971, Relevance feedback in information retrieval.
         """
         if not question.more:
-            raise QueryError("a question needs at least one picture to be like")
+            raise QueryError("a question needs at least one picture as a positive example")
         k = check_k(look.k, len(self.ids) - len({*question.more, *question.less} & set(self.ids)), "other pictures")
         found: dict[str, pd.DataFrame] = {}
         fusions = [column for column in look.columns if column in METHODS]
@@ -129,8 +205,7 @@ class Exploration:
         return table.assign(rank=np.arange(1, len(table) + 1))
 
     def _mean(self, name: str, examples: Sequence[Example], look: Look) -> np.ndarray:
-        """The mean of the examples' vectors at length 1, (D,): Rocchio 1971, "Relevance feedback in information
-        retrieval"."""
+        """The mean of the L2-normalised vectors of the examples, (D,)."""
         index = self._index(name, look)
         vectors = [index.vector(one) if isinstance(one, str) else self._vector(name, one, look) for one in examples]
         return l2_normalize(np.stack(vectors)).mean(axis=0)
@@ -145,7 +220,7 @@ class Exploration:
     def _of(self, name: str, look: Look) -> Features:
         made = self.presets.get(name) or self.features.get((name, look.layer))
         if made is None:
-            raise QueryError(f"there is no {name} {look.layer} to ask; there are {', '.join(self.columns(look.layer))}")
+            raise QueryError(f"there is no {name} {look.layer}: choose from {', '.join(self.columns(look.layer))}")
         return made
 
     def _index(self, name: str, look: Look) -> Index:

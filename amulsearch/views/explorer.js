@@ -1,13 +1,13 @@
-// The looks of the explorer, of the parts in explorer_parts.js. What is asked and answered is in explorer.py.
+// The page of the explorer, built from the parts in explorer_parts.js. The messages are handled in explorer.py.
 
-const MOST_BYTES = 8_000_000; // a notebook's server passes no larger message to the kernel
-const SMALL = 240, LARGE = 480; // pixels of the pictures that are fetched
+const MOST_BYTES = 8_000_000; // a notebook server passes no larger message to the kernel
+const SMALL = 240, LARGE = 480; // side in pixels of the pictures that are fetched
 
 function render({ model, el }) {
   const small = new Pictures(model, SMALL), large = new Pictures(model, LARGE);
   const ask = (message, buffers) => {
     const long = message.do === "upload" || message.do === "crop";
-    said.textContent = long ? "The networks look at it; the first new picture takes some seconds …" : "…";
+    said.textContent = long ? "Computing the features; the first new picture takes a few seconds …" : "…";
     said.classList.remove("am-wrong");
     model.send(message, undefined, buffers);
   };
@@ -16,9 +16,9 @@ function render({ model, el }) {
   const queryImage = element("img", { draggable: "false" });
   const frame = element("div", {
     class: "am-frame", tabindex: 0, role: "group",
-    "aria-label": "The query. Draw a part to ask with it: by pointer, or with the arrow keys (Shift changes the size)",
+    "aria-label": "The query. Select a part of it to search with: drag the pointer, or use the arrow keys (Shift changes the size)",
   }, queryImage);
-  const useButton = element("button", { disabled: true, onclick: () => usePart() }, "Ask with the part");
+  const useButton = element("button", { disabled: true, onclick: () => usePart() }, "Search with this part");
   const part = new Part(frame, queryImage, () => usePart(), (box) => (useButton.disabled = !box));
   const usePart = () => {
     const [x, y, w, h] = part.box;
@@ -37,7 +37,7 @@ function render({ model, el }) {
     file.value = "";
     if (!chosen) return;
     if (chosen.size > MOST_BYTES) {
-      return wrong(`${chosen.name} has ${(chosen.size / 1e6).toFixed(0)} MB, and at most 8 MB can be uploaded: save it smaller`);
+      return wrong(`${chosen.name} has ${(chosen.size / 1e6).toFixed(0)} MB, but an upload can have at most 8 MB: save a smaller version`);
     }
     ask({ do: "upload", name: chosen.name }, [await chosen.arrayBuffer()]);
   }
@@ -50,14 +50,14 @@ function render({ model, el }) {
     element("div", { class: "am-buttons" }, back, uploadButton, file, useButton, page),
     element("label", {}, element("span", {}, "layer"), layer),
     element("label", {}, element("span", {}, "neighbours"), ...count.parts),
-    element("label", {}, element("span", {}, "Annoy's trees"), ...trees.parts),
+    element("label", {}, element("span", {}, "Annoy trees"), ...trees.parts),
     element("label", {}, element("span", {}, "search_k"), ...nodes.parts),
     columns, said);
 
   // Results and the collection
   const results = element("div", { class: "am-columns" });
   const text = element("input", {
-    type: "search", placeholder: "part of a name", "aria-label": "Find pictures by a part of their name",
+    type: "search", placeholder: "part of a name", "aria-label": "Find pictures by part of their name",
     oninput: () => { clearTimeout(text.timer); text.timer = setTimeout(() => turn(0), 200); },
   });
   const before = element("button", { "aria-label": "Previous page", onclick: () => turn(sheet.page - 1) }, "‹");
@@ -75,7 +75,7 @@ function render({ model, el }) {
     results, collection);
   root.addEventListener("keydown", (event) => {
     walk(root, event);
-    event.stopPropagation(); // the notebook has shortcuts of one letter
+    event.stopPropagation(); // the notebook has single-letter shortcuts
   });
   el.append(root);
 
@@ -86,7 +86,7 @@ function render({ model, el }) {
 
   function tile(row, column, thumbs) {
     const name = nameOf(row.id), act = (what) => () => ask({ do: what, id: row.id });
-    const where = column ? `, ${row.rank}. of ${column}, ${row.measure} ${row.value}${row.same ? ", the query's label" : ""}` : "";
+    const where = column ? `, rank ${row.rank} of ${column}, ${row.measure} ${row.value}${row.same ? ", same label as the query" : ""}` : "";
     const image = small.into(element("img", { alt: name + where, draggable: "false" }), row.id);
     const small_button = (label, sign, what, pressed) =>
       element("button", { class: "am-act", title: label, "aria-label": `${label}: ${name}`, "aria-pressed": pressed, onclick: what }, sign);
@@ -115,7 +115,7 @@ function render({ model, el }) {
     examples.replaceChildren(...(view.examples.length > 1 ? view.examples : []).map((one) =>
       element("span", { class: `am-example am-${one.sign}` },
         one.sign === "more" ? "+" : "−", small.into(element("img", { alt: nameOf(one.id) }), one.id),
-        element("button", { "aria-label": `Leave out ${nameOf(one.id)}`, onclick: () => ask({ do: "forget", id: one.id }) }, "×"))));
+        element("button", { "aria-label": `Remove ${nameOf(one.id)}`, onclick: () => ask({ do: "forget", id: one.id }) }, "×"))));
     back.disabled = !view.back;
     layer.replaceChildren(...view.choices.layers.map((name) => element("option", {}, name)));
     layer.value = view.look.layer;
@@ -134,7 +134,7 @@ function render({ model, el }) {
       element("section", { "aria-label": column.name }, element("h4", { title: column.name }, column.name),
         ...column.rows.map((row) => tile(row, column.name, view.thumbs)))));
     if (focused) results.querySelector(`[data-id="${CSS.escape(focused)}"] .am-picture`)?.focus();
-    said.textContent = view.columns.length ? `${view.columns.length} columns in ${view.ms} ms` : "Choose a column";
+    said.textContent = view.columns.length ? `${view.columns.length} columns in ${view.ms} ms` : "Choose at least one column";
   }
   const choose = () => {
     const boxes = [...columns.querySelectorAll("input")];

@@ -1,7 +1,7 @@
-"""A search to click through in a notebook: JupyterLab, Notebook 7 and Voila.
+"""An interactive search for notebooks: JupyterLab, Notebook 7 and Voila.
 
-The looks are in explorer.js, explorer_parts.js and explorer.css; the answers come from `exploration.py`. Every message
-from the page is {"do": ...}, and is answered by {"say": "view" | "sheet" | "error" | "page", ...}; pictures travel as
+The page is in explorer.js, explorer_parts.js and explorer.css; the answers come from `exploration.py`. The page sends
+messages {"do": ...} and receives {"say": "view" | "sheet" | "pictures" | "page" | "error", ...}; pictures are sent as
 JPEG buffers.
 """
 
@@ -44,11 +44,41 @@ def explore(
     query: str | None = None,
     k: int = 5,
 ) -> Explorer:
-    """A widget that shows what several systems find, side by side: click a picture, and it is the next query.
+    """Show the results of several systems side by side in a widget: click a picture to make it the next query.
 
-    features: (model, layer) -> Features, as `extract` gives them; presets: name -> Features, as `BEST.features`.
-    judgements: a file in which the thumbs, up and down, are kept; see `Judgements`. Without it there are no thumbs.
-    query: the id to begin with.
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    features : Mapping of (str, str) to Features
+        (model, layer) -> features, as `extract` returns them.
+    presets : Mapping of str to Features, optional
+        Name -> features, for example from `BEST.features`.
+    judgements : path or Judgements, optional
+        The CSV file in which thumbs up and down are saved. Without it, the widget has no thumbs.
+    query : str, optional
+        The id to start with; by default, the first picture.
+    k : int, default 5
+        How many neighbours to show.
+
+    Returns
+    -------
+    Explorer
+        The widget; a notebook displays it if a cell ends with it.
+
+    Raises
+    ------
+    QueryError
+        If there are no features, they are not of the same pictures, or an id is not in the collection.
+    StoreError
+        If the file of judgements cannot be read.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> cartoons = am.Collection.from_folder("data/openclipart")  # doctest: +SKIP
+    >>> features = am.extract(cartoons, "bundled", "penultimate", store="build/store")  # doctest: +SKIP
+    >>> am.explore(cartoons, features, judgements="judgements.csv")  # doctest: +SKIP
     """
     if judgements is not None and not isinstance(judgements, Judgements):
         judgements = Judgements(judgements)
@@ -56,7 +86,23 @@ def explore(
 
 
 class Explorer(anywidget.AnyWidget):
-    """The widget; `question` and `found` are what is on the screen, for the cells below."""
+    """The widget that `explore` returns; its attributes hold what is on the screen, for use in other cells.
+
+    Attributes
+    ----------
+    question : Question
+        The current query.
+    look : Look
+        The current settings.
+    found : dict of str to DataFrame
+        Column -> table of neighbours.
+    collection : Collection
+        The pictures.
+    exploration : Exploration
+        The systems.
+    judgements : Judgements or None
+        The judgements so far.
+    """
 
     _esm = "".join((HERE / name).read_text(encoding="utf-8") for name in ("explorer_parts.js", "explorer.js"))
     _css = (HERE / "explorer.css").read_text(encoding="utf-8")
@@ -87,7 +133,7 @@ class Explorer(anywidget.AnyWidget):
             getattr(self, f"_do_{message['do']}")(message, buffers)
         except AmulsearchError as error:
             self.send({"say": "error", "text": str(error)})
-        except Exception as error:  # a fault of ours must not leave the widget waiting
+        except Exception as error:  # an error in this program must not leave the widget waiting
             traceback.print_exc()
             self.send({"say": "error", "text": f"something went wrong: {type(error).__name__}: {error}"})
 
@@ -128,7 +174,7 @@ class Explorer(anywidget.AnyWidget):
         self._ask_new(NewPicture(f"new picture {name} {digest[:12]}", image))
 
     def _do_crop(self, message: dict, buffers: list) -> None:
-        """Ask with a part of the query's picture; x, y, w, h are parts of its width and height."""
+        """Search with a part of the query picture; x, y, w, h are fractions of its width and height."""
         source = self.question.more[0]
         image, name = self._image(source), _name(source)
         (width, height), x, y = image.size, message["x"], message["y"]
@@ -139,17 +185,17 @@ class Explorer(anywidget.AnyWidget):
             round((y + message["h"]) * height),
         ]
         if box[2] - box[0] < 8 or box[3] - box[1] < 8:
-            raise QueryError("the part is too small: draw one of at least 8 x 8 pixels")
+            raise QueryError("the part is too small: select at least 8 x 8 pixels")
         self._ask_new(NewPicture(f"part {','.join(map(str, box))} of {name}", image.crop(box)))
 
     def _do_judge(self, message: dict, buffers: list) -> None:
         if self.judgements is None:
-            raise QueryError("there is no file for judgements: give explore(..., judgements=FILE)")
+            raise QueryError("there is no file for judgements: call explore(..., judgements=FILE)")
         self.judgements.add(self._asked, message["id"], message["relevance"])
         self._show()
 
     def _do_export(self, message: dict, buffers: list) -> None:
-        """What is on the screen as a page in one file."""
+        """Send what is on the screen as a page in one file."""
         if not self.found:
             raise QueryError("there is nothing to save: choose a column first")
         asked = {
@@ -169,7 +215,7 @@ class Explorer(anywidget.AnyWidget):
         self._show_sheet()
 
     def _do_pictures(self, message: dict, buffers: list) -> None:
-        """The pictures that a page lacks."""
+        """Send the pictures that the page lacks."""
         ids = [id for id in message["ids"] if id in self._labels or id in self._pictures]
         side = min(int(message["side"]), 1024)
         self.send({"say": "pictures", "side": side, "ids": ids}, [self._jpeg(id, side) for id in ids])
@@ -185,13 +231,13 @@ class Explorer(anywidget.AnyWidget):
 
     def _ask(self, question: Question) -> None:
         if not question.more:
-            raise QueryError("at least one picture must stay: click another one first")
+            raise QueryError("the query needs at least one picture: click another one first")
         before = self.question
         self._show(question=question, past=[*self._past, before] if question != before else self._past)
 
     @property
     def _asked(self) -> str:
-        """The name of the question in the judgements: an id, where one picture asks."""
+        """The name of the question in the judgements: the id, if the query is one picture."""
         more, less = (
             [one if isinstance(one, str) else one.name for one in part] for part in vars(self.question).values()
         )
@@ -200,7 +246,7 @@ class Explorer(anywidget.AnyWidget):
     def _show(
         self, question: Question | None = None, look: Look | None = None, past: list[Question] | None = None
     ) -> None:
-        """Answer, and only then take over what was asked: an error leaves everything as it was."""
+        """Search, and only then accept the new question and settings: an error leaves everything as it was."""
         question, look = question or self.question, look or self.look
         start = time.perf_counter()
         found = self.exploration.answer(question, look)
@@ -263,7 +309,7 @@ def _caption(example: str | NewPicture) -> str:
 
 
 def _decoded(content: bytes, collection: Collection) -> Image.Image:
-    """A picture from anyone, decoded in a process of its own."""
+    """Decode an untrusted picture in a separate process."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()

@@ -1,4 +1,4 @@
-// What the explorer is made of: elements, thumbs, pictures that are fetched, a part that is drawn, sliders, keys.
+// The parts of the explorer: elements, thumbs, pictures fetched on demand, selection of a part, sliders, keys.
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -11,7 +11,7 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// A drawn thumb: not every machine has a font with one.
+// A thumb drawn as SVG: not every machine has a font with one.
 function thumb(way) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS(svg.namespaceURI, "path");
   svg.setAttribute("viewBox", "0 0 24 24");
@@ -21,13 +21,13 @@ function thumb(way) {
   return svg;
 }
 
-// The file's name without folders and ending; of a part or a new picture also that it is one.
+// The file name without folders and extension; for a part or a new picture, preceded by what it is.
 function nameOf(id) {
   const [, kind, of] = id.match(/^((?:part [\d,]+ of )*(?:new picture )?)(.*)$/s);
   return kind + of.replace(/ [0-9a-f]{12}$/, "").replace(/^.*\//s, "").replace(/\.[^.]+$/, "");
 }
 
-// Pictures by id, fetched once each; `into` an <img> as soon as they are here.
+// Pictures by id, each fetched once; `into` shows one in an <img> as soon as it has arrived.
 class Pictures {
   constructor(model, side) {
     Object.assign(this, { model, side, urls: new Map(), waiting: new Map(), timer: null });
@@ -37,7 +37,7 @@ class Pictures {
     else {
       if (!this.waiting.has(id)) this.waiting.set(id, []);
       this.waiting.get(id).push(image);
-      this.timer ??= setTimeout(() => this.fetch()); // all of one screen at once
+      this.timer ??= setTimeout(() => this.fetch()); // all pictures of a screen in one message
     }
     return image;
   }
@@ -57,7 +57,7 @@ class Pictures {
   }
 }
 
-// A rectangle on the query's picture, drawn by pointer or with the arrow keys (Shift: its size).
+// A rectangle on the query picture, drawn with the pointer or moved with the arrow keys (Shift: resized).
 class Part {
   constructor(frame, image, use, changed) {
     Object.assign(this, { frame, image, use, changed, box: null });
@@ -84,7 +84,7 @@ class Part {
       this.frame.removeEventListener("pointermove", move);
       this.frame.removeEventListener("pointerup", up);
       move(event);
-      if (this.box[2] < 0.02 || this.box[3] < 0.02) this.set(null); // a mere click
+      if (this.box[2] < 0.02 || this.box[3] < 0.02) this.set(null); // a click, not a drag
     };
     this.frame.addEventListener("pointermove", move);
     this.frame.addEventListener("pointerup", up);
@@ -111,7 +111,7 @@ class Part {
   }
 }
 
-// A range input that says its value beside it, and tells it when it is let go.
+// A range input with its value beside it; `changed` is called when it is released.
 function slider(least, most, changed, name = (value) => value) {
   const output = element("output");
   const input = element("input", {
@@ -126,7 +126,7 @@ function slider(least, most, changed, name = (value) => value) {
   return { input, show, parts: [input, output] };
 }
 
-// Arrow keys go from picture to picture; + and - are more and less like it, u and d the thumbs.
+// The arrow keys move from picture to picture; + and - ask for more and less like it, u and d are the thumbs.
 function walk(root, event) {
   const at = event.target.closest?.(".am-picture");
   if (!at || event.ctrlKey || event.altKey || event.metaKey) return;

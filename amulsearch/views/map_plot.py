@@ -1,4 +1,4 @@
-"""Figures of a whole collection: the map of its thumbnails, and its groups of near-duplicates."""
+"""Figures of a whole collection: a map of its thumbnails, and its groups of near-duplicates."""
 
 from __future__ import annotations
 
@@ -19,18 +19,36 @@ from .thumbnails import map_sheet
 from .tiles import tile, tile_axes
 
 DPI, WIDTH = 150, 2100
-"""Dots an inch of the figure of a map, and about how many it is wide; a cell has 40 to 120."""
+"""Resolution of the figure of a map in dots per inch, and its approximate width in dots; a cell has 40 to 120."""
 
 
 def thumbnail_map(
     collection: Collection, map: Map, *, groups: Sequence[str | None] | None = None, title: str | None = None
 ) -> Figure:
-    """The map as a figure of thumbnails that do not overlap, each framed in the colour of its group.
+    """Draw a map as thumbnails that do not overlap, each framed in the colour of its group.
 
-    groups: (N,) what decides the colours; by default the labels, or the folders at their start where there are more
-        than ten, see `label_groups`.
+    Saved at its own resolution (150 dpi), the figure keeps the thumbnails pixel for pixel.
 
-    Saved at its own dpi, a pixel of a thumbnail is a pixel of the file.
+    Parameters
+    ----------
+    collection : Collection
+        The pictures of the map.
+    map : Map
+        The layout, from `Map.fit`.
+    groups : sequence of str or None, optional
+        The group of each picture (N,), which decides its colour. By default, the labels, or the top folders of the
+        labels if there are more than ten labels.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If `groups` has not one entry for each picture.
     """
     frames, colour_of = group_frames(map.labels, groups)
     side = min(120, max(40, WIDTH // map.columns))
@@ -55,13 +73,33 @@ def thumbnail_map(
 def duplicate_groups(
     collection: Collection, table: pd.DataFrame, *, most: int = 8, columns: int = 8, title: str | None = None
 ) -> Figure:
-    """Groups of pictures, a row each: the first `most` groups, and of each as many as there are columns.
+    """Draw groups of duplicates, one group in each row.
 
-    table: as `near_duplicates` or `Collection.duplicates` give it.
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    table : DataFrame
+        The groups, as `indexes.near_duplicates` or `Collection.duplicates` return them.
+    most : int, default 8
+        How many groups to show, from the first.
+    columns : int, default 8
+        How many pictures of a group to show, at least 2; the last caption says how many more there are.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If the table has no group.
     """
     groups = [group for _, group in table.groupby("group", sort=False)][:most]
     if not groups:
-        raise QueryError("there is nothing to draw: no group of duplicates was found")
+        raise QueryError("there is nothing to draw: the table has no group of duplicates")
     columns = max(2, min(columns, max(len(group) for group in groups)))
     figure, axes = tile_axes(len(groups), columns, title)
     for row, group in zip(axes, groups, strict=True):

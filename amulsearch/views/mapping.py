@@ -1,4 +1,4 @@
-"""A collection in two dimensions: every picture has a place of its own, near those that are like it."""
+"""A collection in two dimensions: every picture has a cell of its own, near the pictures similar to it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,39 @@ from ..features import Features, l2_normalize, nearest
 from ..store import blocks
 
 SPARE = 1.3
-"""Cells of the grid for each picture: what is left empty keeps groups apart."""
+"""Cells of the grid per picture: the empty cells keep groups apart."""
 EXACT = 2500
-"""Up to how many cells the best assignment is sought; above, the grid is halved."""
+"""Up to this many cells, the assignment is optimal; a larger grid is first halved."""
 
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """Where each picture lies.
+    """A layout of a collection in two dimensions. Make one with `Map.fit`; draw it with `plot.thumbnail_map`.
 
-    positions: (N, 2) float32, x to the right and y downwards, both from 0 to 1, as t-SNE has them.
-    cells: (N, 2) int64, the column and the row of each picture in a grid; no two share a cell.
-    columns, rows: the size of the grid.
+    Attributes
+    ----------
+    ids : list of str
+        The N pictures.
+    labels : list of str or None
+        Their labels.
+    positions : ndarray of shape (N, 2), float32
+        Positions from t-SNE: x to the right and y downwards, both from 0 to 1.
+    cells : ndarray of shape (N, 2), int64
+        The column and the row of each picture in a grid; no two pictures share a cell.
+    columns, rows : int
+        The size of the grid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> vectors = np.random.default_rng(0).normal(size=(30, 8))
+    >>> features = am.Features(vectors, [f"{row}.png" for row in range(30)])
+    >>> map = am.views.Map.fit(features)
+    >>> map
+    Map(30 pictures in a grid of 7 x 6)
+    >>> map.neighbours(3).shape
+    (30, 3)
     """
 
     ids: list[str]
@@ -36,15 +57,32 @@ class Map:
     def fit(cls, features: Features, *, aspect: float = 4 / 3) -> Map:
         """Lay out a collection.
 
-        The vectors at length 1 are reduced to 50 principal components and laid out by t-SNE (van der Maaten & Hinton
-        2008, "Visualizing data using t-SNE"; perplexity 30, less for fewer than 91 pictures; it starts from the first
-        two components). Then the pictures are assigned to the cells of a grid so that the sum of the squared ways from
-        position to cell is least. A grid of more than 2,500 cells is first halved again and again, with the pictures
-        cut at the same part.
+        The L2-normalised vectors are reduced to 50 principal components and laid out by t-SNE (perplexity 30, lower
+        for fewer than 91 pictures; initialised with the first two components). Then each picture is assigned to a cell
+        of a grid so that the sum of the squared distances between positions and cells is minimal. A grid of more than
+        2,500 cells is first halved repeatedly, and the pictures are divided in the same proportion.
 
-        aspect: width by height of the grid.
+        The same vectors give the same map on the same type of processor, whatever the number of cores.
 
-        The same vectors give the same map on the same kind of processor, however many there are.
+        Parameters
+        ----------
+        features : Features
+            Vectors (N, D) of at least two pictures.
+        aspect : float, default 4 / 3
+            Width divided by height of the grid.
+
+        Returns
+        -------
+        Map
+
+        Raises
+        ------
+        QueryError
+            If there are fewer than two pictures.
+
+        References
+        ----------
+        van der Maaten & Hinton 2008, Visualizing data using t-SNE.
         """
         if len(features) < 2:
             raise QueryError("a map needs at least two pictures")
@@ -62,22 +100,38 @@ class Map:
         return f"Map({len(self):,} pictures in a grid of {self.columns} x {self.rows})"
 
     def neighbours(self, k: int = 10) -> np.ndarray:
-        """The k nearest of each picture on the map, by `positions`: rows (N, k) int64."""
+        """Return the nearest pictures of each picture on the map, by Euclidean distance of `positions`.
+
+        Parameters
+        ----------
+        k : int, default 10
+            How many, at most N - 1.
+
+        Returns
+        -------
+        ndarray of shape (N, k), int64
+            Rows of the neighbours, nearest first.
+
+        Raises
+        ------
+        QueryError
+            If `k` is too large or not a positive integer.
+        """
         k = check_k(k, len(self) - 1)
         return nearest(blocks(self.positions), self.positions, k, "euclidean", np.arange(len(self)))[0]
 
 
 def _positions(vectors: np.ndarray) -> np.ndarray:
-    """t-SNE of unit vectors (N, D), stretched to 0..1 in both directions: (N, 2) float32."""
-    from sklearn.decomposition import PCA  # imported where a map is made
+    """t-SNE of unit vectors (N, D), scaled to 0..1 in both directions: (N, 2) float32."""
+    from sklearn.decomposition import PCA  # imported only when a map is made
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     count = len(vectors)
     width = min(50, count - 1, vectors.shape[1])
-    with threadpool_limits(1):  # the order in which threads add up would decide the map
+    with threadpool_limits(1):  # with several, the order of their sums would change the map
         reduced = PCA(width, random_state=0).fit_transform(vectors)
-        if count < 5 or width < 2 or not np.ptp(reduced, axis=0)[1] > 1e-6:  # too few, or all alike
+        if count < 5 or width < 2 or not np.ptp(reduced, axis=0)[1] > 1e-6:  # too few pictures, or no variance
             places = np.zeros((count, 2), dtype=np.float32)
             places[:, : min(2, width)] = reduced[:, :2]
         else:
@@ -88,7 +142,7 @@ def _positions(vectors: np.ndarray) -> np.ndarray:
 
 
 def _assign(points: np.ndarray, which: np.ndarray, box: tuple[int, int, int, int], cells: np.ndarray) -> None:
-    """Give the points `which` cells of a box (left, top, columns, rows), one each; points are in units of cells."""
+    """Assign the points `which`, in units of cells, to cells of a box (left, top, columns, rows), one each."""
     left, top, columns, rows = box
     if columns * rows <= EXACT:
         from scipy.optimize import linear_sum_assignment

@@ -1,21 +1,28 @@
-"""Figures of pictures: every function takes data and returns a matplotlib figure; none shows or saves it.
+"""Figures of pictures and charts: every function returns a matplotlib figure and neither shows nor saves it.
 
-In a notebook the figure that a cell ends with is displayed; `figure.savefig(path)` keeps it.
+A notebook displays the figure that a cell ends with; ``figure.savefig(path)`` saves it.
+
+Examples
+--------
+>>> import amulsearch as am
+>>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)
+>>> figure = am.plot.contact_sheet(birds, birds.ids[:3], title="Birds")
+>>> len(figure.axes)
+3
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from ..errors import QueryError
 from ..intake import Collection
 from .captions import neighbour_caption, number, short_name, wrapped
+from .charts import chart, tradeoff_chart
 from .explain_plot import heat_maps, vote_grid
 from .map_plot import duplicate_groups, thumbnail_map
 from .palette import MISSED, OTHER, QUERY, SAME
@@ -40,18 +47,61 @@ __all__ = [
 
 
 def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title: str | None = None) -> Figure:
-    """One query and its neighbours in a row, nearest first.
+    """Draw a query and its neighbours in a row, nearest first.
 
-    query: an id of the collection, a PIL image, or a path. neighbours: a table as `Index.query` or `fuse` give it.
-    A blue frame marks neighbours that carry the query's label.
+    A blue frame marks a neighbour with the label of the query.
+
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    query : str, path or PIL.Image.Image
+        An id of the collection, a path, or a picture.
+    neighbours : DataFrame
+        A table of neighbours, as `Index.query` or `fuse` returns it.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If `query` is of another type.
+    PictureError
+        If a picture cannot be read.
     """
     return _grid(collection, [query], [("", neighbours)], rows=False, title=title)
 
 
 def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame], *, title: str | None = None) -> Figure:
-    """The 2019 post's figure: the query on top, a column for each model (or fusion), its neighbours downwards.
+    """Draw the results of several models (or fusions) for one query, a column for each, with the query on top.
 
-    lists: column title -> table of neighbours.
+    A blue frame marks a neighbour with the label of the query.
+
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    query : str, path or PIL.Image.Image
+        An id of the collection, a path, or a picture.
+    lists : Mapping of str to DataFrame
+        Column title -> table of neighbours, as `query_all` returns them.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If there is no list, or `query` is of another type.
+    PictureError
+        If a picture cannot be read.
     """
     if not lists:
         raise QueryError("there is nothing to draw: give at least one list of neighbours")
@@ -59,9 +109,29 @@ def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame],
 
 
 def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, title: str | None = None) -> Figure:
-    """The post's other figure: a column for each query, the query on top and its neighbours downwards.
+    """Draw the results of several queries, a column for each, with the query on top.
 
-    lists: id of the query -> table of neighbours.
+    A blue frame marks a neighbour with the label of the query.
+
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    lists : Mapping of str to DataFrame
+        Id of the query -> table of neighbours.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If there is no list.
+    PictureError
+        If a picture cannot be read.
     """
     if not lists:
         raise QueryError("there is nothing to draw: give at least one query with its neighbours")
@@ -77,9 +147,33 @@ def missed_grid(
     columns: int = 6,
     title: str | None = None,
 ) -> Figure:
-    """The query and its true neighbours; those that an index did not find are pale, with a red frame.
+    """Draw a query and its true neighbours; those that an index missed are pale, with a red frame.
 
-    true, found: tables of neighbours, as exact search and the index give them.
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    query : str, path or PIL.Image.Image
+        An id of the collection, a path, or a picture.
+    true : DataFrame
+        The neighbours from exact search.
+    found : DataFrame
+        The neighbours from the index.
+    columns : int, default 6
+        Tiles per row.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If `query` is of another type.
+    PictureError
+        If a picture cannot be read.
     """
     image, name, _ = query_picture(collection, query)
     figure, axes = tile_axes(-(-(len(true) + 1) // columns), columns, title)
@@ -102,13 +196,33 @@ def contact_sheet(
     captions: Mapping[str, str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Pictures of the collection side by side; all of it by default.
+    """Draw pictures of a collection side by side.
 
-    captions: id -> text below the picture; its name where there is none.
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    ids : sequence of str, optional
+        The pictures to draw; by default, all of them.
+    columns : int, default 8
+        The most pictures in a row.
+    captions : Mapping of str to str, optional
+        Id -> text below the picture; by default, its name.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If there is no picture to draw.
     """
     ids = collection.ids if ids is None else list(ids)
     if not ids:
-        raise QueryError("there is no picture to draw")
+        raise QueryError("there is nothing to draw: give at least one id")
     captions = captions or {}
     columns = min(columns, len(ids))
     figure, axes = tile_axes(-(-len(ids) // columns), columns, title)
@@ -118,56 +232,61 @@ def contact_sheet(
 
 
 def ranked(collection: Collection, neighbours: pd.DataFrame, *, columns: int = 6, title: str | None = None) -> Figure:
-    """The pictures of a table side by side in their order, each with its rank, name and score: what has no query.
+    """Draw the pictures of a table in their order, without a query, each with its rank, name and score or distance.
 
-    neighbours: a table as `concept`, `fuse` or `Index.query` give it.
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    neighbours : DataFrame
+        A table, as `indexes.query_class`, `fuse` or `Index.query` returns it.
+    columns : int, default 6
+        The most pictures in a row.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If the table is empty.
     """
     captions = {row.id: neighbour_caption(row) for row in neighbours.itertuples()}
     return contact_sheet(collection, neighbours["id"], columns=columns, captions=captions, title=title)
 
 
 def pictures(images: Mapping[str, Image.Image], *, title: str | None = None) -> Figure:
-    """Any pictures in a row, each with a caption: caption -> PIL image."""
+    """Draw any pictures in a row, each with a caption.
+
+    Parameters
+    ----------
+    images : Mapping of str to PIL.Image.Image
+        Caption -> picture.
+    title : str, optional
+        Title of the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    QueryError
+        If `images` is empty.
+    """
+    if not images:
+        raise QueryError("there is nothing to draw: give at least one picture")
     figure, axes = tile_axes(1, len(images), title)
     for axis, (caption, image) in zip(axes[0], images.items(), strict=True):
-        tile(axis, image.copy(), caption, OTHER)  # a tile shrinks its picture in place
-    return figure
-
-
-def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5), **options) -> Figure:
-    """Numbers as lines, bars or boxes, one for each column.
-
-    kind and options as for `pandas.DataFrame.plot`; size: width and height in inches.
-    """
-    figure, axis = plt.subplots(figsize=size, layout="constrained")
-    plt.close(figure)
-    table.plot(kind=kind, ax=axis, **options)
-    return figure
-
-
-def tradeoff_chart(tables: Mapping[str, pd.DataFrame], exact: pd.DataFrame | None = None) -> Figure:
-    """Recall against queries a second, a line for each index: the further up and right the better.
-
-    tables: name -> table, as `tradeoff` gives it; exact: that of exact search, drawn as a dotted line.
-    """
-    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    plt.close(figure)
-    for (name, table), marker in zip(tables.items(), "osD^vPX*<>" * len(tables), strict=False):
-        axis.plot(table["recall"], table["queries_per_second"], marker=marker, markersize=5, label=name)
-    if exact is not None:
-        speed = exact["queries_per_second"].iloc[0]
-        axis.axhline(speed, color="#555555", linestyle=":", label="exact search")
-    axis.set(yscale="log", xlabel="recall", ylabel="queries a second")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter("{x:,.0f}")
-    axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.grid(alpha=0.3, which="both")
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        tile(axis, image.copy(), caption, OTHER)  # tile() shrinks its picture in place
     return figure
 
 
 def _grid(collection, queries, columns, *, rows: bool = True, title: str | None = None) -> Figure:
-    """Lists of neighbours with their queries; downwards (`rows`) or, for a single one, to the right."""
+    """Draw lists of neighbours with their queries, downwards (`rows`) or, for a single list, to the right."""
     longest = max(len(table) for _, table in columns)
     shape = (longest + 1, len(columns)) if rows else (1, longest + 1)
     figure, axes = tile_axes(*shape, title, named=any(name for name, _ in columns))
@@ -183,7 +302,9 @@ def _grid(collection, queries, columns, *, rows: bool = True, title: str | None 
             frame = SAME if label is not None and row.label == label else OTHER
             tile(cell, collection.open(row.id), neighbour_caption(row), frame)
     if labelled:
-        figure.text(0.995, 0.003, "blue frame: the query's label", ha="right", va="bottom", fontsize=6.5, color=SAME)
+        figure.text(
+            0.995, 0.003, "blue frame: same label as the query", ha="right", va="bottom", fontsize=6.5, color=SAME
+        )
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Small pictures of many: decoded side by side, shrunk, laid out on a sheet, and as data for a page."""
+"""Thumbnails: decoded in parallel, reduced, laid out on a sheet, and encoded for a page."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ CHUNK = 16
 def thumbnails(
     collection: Collection, ids: Sequence[str], side: int, *, progress: bool = True
 ) -> Iterator[Image.Image | None]:
-    """Pictures of the collection that fit a square of `side` pixels, in the order of the ids; None where a picture can
-    no longer be read."""
+    """Yield pictures of the collection reduced to a square of `side` pixels, in the order of the ids; None for a
+    picture that can no longer be read."""
     ids = list(ids)
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
@@ -44,16 +44,16 @@ def thumbnails(
 
 
 def data_uri(image: Image.Image, quality: int = 70) -> str:
-    """The picture as WebP in a data URI, which a page can show without a file."""
+    """Encode a picture as WebP in a data URI, so that a page can show it without a file."""
     file = io.BytesIO()
     image.save(file, "WEBP", quality=quality, method=4)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str | None]:
-    """A query's picture, its name ("" where it has none) and its label.
+    """The picture of a query, its name ("" if it has none), and its label (None if it has none).
 
-    query: an id of the collection, a PIL image, or a path.
+    The query is an id of the collection, a PIL image, or a path.
     """
     if isinstance(query, str) and query in collection:
         return collection.open(query), query, collection.table["label"].iat[collection.ids.index(query)]
@@ -61,12 +61,12 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
         return open_image(query), "", None
     if isinstance(query, (str, os.PathLike)):
         return open_image(query), os.fspath(query), None
-    raise QueryError(f"a query is an id, a path or a PIL image, not a {type(query).__name__}")
+    raise QueryError(f"a query must be an id, a path or a PIL image, not {type(query).__name__}")
 
 
 def map_sheet(collection: Collection, map: Map, frames: Sequence[str], side: int) -> Image.Image:
-    """All pictures of a map in their cells of `side` pixels, each in a frame of its colour: RGBA, transparent where no
-    picture lies."""
+    """Draw all pictures of a map in their cells of `side` pixels, each in a frame of its colour; an RGBA image that is
+    transparent in empty cells."""
     sheet = Image.new("RGBA", (map.columns * side, map.rows * side), (255, 255, 255, 0))
     thick = max(1, side // 30)
     inside = max(1, side - 1 - 2 * thick)

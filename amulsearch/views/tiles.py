@@ -1,4 +1,4 @@
-"""What all figures of pictures are made of: square tiles, each with a frame and a caption."""
+"""The building block of all figures of pictures: a square tile with a frame and a caption."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from PIL import Image
 from .palette import OTHER
 
 TILE = 1.7
-"""Inches of a tile's side."""
+"""Side of a tile in inches."""
 
 
 def tile_axes(rows: int, columns: int, title: str | None, named: bool = False):
-    """A figure of square tiles, each with room for its caption of two lines, and the axes as rows of columns."""
+    """A figure of square tiles, each with room for a caption of two lines, and its axes (rows, columns)."""
     top = 0.12 + (0.3 if title else 0) + (0.38 if named else 0)
     width, height = columns * TILE + 0.2, rows * (TILE + 0.32) + 0.1 + top
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
-    plt.close(figure)  # or a notebook would draw it twice, and keep it
+    plt.close(figure)  # otherwise a notebook would draw it twice and keep it in memory
     figure.subplots_adjust(
         left=0.1 / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - top / height, wspace=0.08, hspace=0.32
     )
@@ -29,7 +29,7 @@ def tile_axes(rows: int, columns: int, title: str | None, named: bool = False):
 
 
 def tile(axis, image: Image.Image, caption: str, frame: str) -> None:
-    """A picture in its own shape in the middle of a square with a frame, and its caption below."""
+    """Draw a picture, in its own proportions, in the middle of a framed square with a caption below."""
     image.thumbnail((320, 320))
     width, height = image.size
     side = max(width, height)

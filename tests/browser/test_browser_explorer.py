@@ -80,7 +80,7 @@ def tile(page, column, id):
 
 def search(page, id):
     """Make a picture the query: type its name, and click it in the contact sheet."""
-    page.get_by_label("Find pictures by a part of their name").fill(Path(id).stem)
+    page.get_by_label("Find pictures by part of their name").fill(Path(id).stem)
     page.locator(f'.am-tiles [data-id="{id}"] .am-picture').click()
     page.wait_for_function(
         "(name) => document.querySelector('.am-frame img').alt === `The query, ${name}`", arg=Path(id).stem
@@ -119,7 +119,7 @@ def a_drawn_part_is_asked(lab, indexes, cartoons):
     lab.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.5)
     lab.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] - 1)
     lab.mouse.up()
-    lab.get_by_role("button", name="Ask with the part").click()
+    lab.get_by_role("button", name="Search with this part").click()
     lab.wait_for_selector('.am-frame img[alt^="The query, part "]')
     settled(lab)
     name = lab.locator(".am-frame img").get_attribute("alt")

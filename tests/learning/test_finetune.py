@@ -59,8 +59,8 @@ def test_what_is_measured_is_what_extract_gives(some, tuned):
     ("model", "options", "words"),
     [
         ("resnet152", {}, "not a bundled network"),
-        ("squeezenet1_1", {"blocks": 13}, "tune fewer"),
-        ("squeezenet1_1", {"name": "alexnet"}, "of the table"),
+        ("squeezenet1_1", {"blocks": 13}, "train fewer"),
+        ("squeezenet1_1", {"name": "alexnet"}, "in the table"),
     ],
 )
 def test_what_cannot_be(some, tmp_path, model, options, words):
@@ -73,5 +73,5 @@ def test_another_file_is_told(tmp_path):
 
     save_file({"a": np.zeros(3)}, tmp_path / "other.safetensors")
     for name in ("other.safetensors", "none.safetensors"):
-        with pytest.raises(am.StoreError, match="tune it anew"):
+        with pytest.raises(am.StoreError, match="run fine_tune again"):
             am.learning.load_fine_tuned(tmp_path / name)

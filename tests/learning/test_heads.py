@@ -158,7 +158,7 @@ def test_a_head_goes_through_an_index_and_asks_with_new_pictures(bundled_feature
         ),
         (
             lambda f, r: am.learning.Head.fit(f, r, ids=[*f.ids[:20], *f.ids[30:250:25]], progress=False),
-            "held back are alike",
+            "no two pictures of the validation set",
         ),
         (lambda f, r: am.learning.Head.from_views(f, []), "at least one view"),
         (lambda f, r: am.learning.TrainingConfig(loss="hinge"), "unknown loss"),

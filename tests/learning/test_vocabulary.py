@@ -118,5 +118,5 @@ def test_what_cannot_be(animals, tmp_path, call, words):
 def test_a_damaged_vocabulary_is_told(sift, tmp_path):
     path = am.learning.save_vocabulary(sift, tmp_path / "words")
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(am.StoreError, match="learn it anew"):
+    with pytest.raises(am.StoreError, match="run learn_sift again"):
         am.learning.load_vocabulary(path)

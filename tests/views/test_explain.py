@@ -128,7 +128,7 @@ def test_networks_of_ones_own(cartoons):
         class_map(images[0], biased, "missile")
     with pytest.raises(am.QueryError, match="0 to 5"):
         class_map(images[0], biased, 6)
-    with pytest.raises(am.ModelError, match="inner gives no map"):
+    with pytest.raises(am.ModelError, match="inner gives no feature map"):
         similarity_maps(*images, biased, "inner")
     own = am.models.own(
         "with a transform", Biased(), lambda image: torch.ones(3, 32, 48), head="head", feature_map="features"
@@ -137,5 +137,5 @@ def test_networks_of_ones_own(cartoons):
 
 
 def test_wrong_use_is_told(cartoons):
-    with pytest.raises(am.QueryError, match="a picture is a PIL image"):
+    with pytest.raises(am.QueryError, match="a picture must be a PIL image"):
         similarity_maps(cartoons.ids[0], cartoons.ids[1], LITE0)

@@ -76,7 +76,7 @@ def test_annoy_in_place_of_exact_search(exploration, chosen, cartoons):
 
 def test_what_cannot_be_asked_is_told(exploration, chosen, cartoons):
     look = Look("logits", ("vgg19",))
-    with pytest.raises(am.QueryError, match="there is no vgg19 logits to ask; there are squeezenet1_1"):
+    with pytest.raises(am.QueryError, match="there is no vgg19 logits: choose from squeezenet1_1"):
         exploration.answer(Question((cartoons.ids[0],)), look)
     with pytest.raises(am.QueryError, match="k=1643 is more than the 1642 other pictures"):
         exploration.answer(Question((cartoons.ids[0],)), Look("logits", (LITE0,), k=1643))

@@ -67,7 +67,10 @@ def test_more_and_less(explorer, cartoons):
     assert not any(row["same"] for column in view["columns"] for row in column["rows"])
     assert [example["id"] for example in ask("forget", id=three)["examples"]] == [one, two]
     ask("forget", id=two)
-    assert ask("forget", id=one) == {"say": "error", "text": "at least one picture must stay: click another one first"}
+    assert ask("forget", id=one) == {
+        "say": "error",
+        "text": "the query needs at least one picture: click another one first",
+    }
     assert widget.question.more == (one,)
 
 

@@ -40,7 +40,7 @@ def test_thumbnails_lie_in_their_cells(colours):
     saved = np.asarray(Image.open(file).convert("RGB")).astype(int)
     reds = np.argwhere((np.abs(saved - ImageColor.getrgb("red")) < 12).all(axis=2))
     assert np.ptp(reds, axis=0).tolist() == [49, 49]  # a pixel is a pixel
-    with pytest.raises(QueryError, match="1 groups do not fit a map of 4"):
+    with pytest.raises(QueryError, match="each of the 4 pictures of a map, not 1"):
         plot.thumbnail_map(colours, made, groups=["a"])
 
 
