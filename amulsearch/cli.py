@@ -1,4 +1,4 @@
-"""The command line: thin over the library, stable for scripts.
+"""The command line: a thin layer over the library, stable for scripts.
 
     amulsearch models  [--json]
     amulsearch index   FOLDER --store DIR [--models A,B] [--layers logits,penultimate] [--framing pad|crop|squash]
@@ -8,10 +8,10 @@
     amulsearch check   --store DIR [--repair]
     amulsearch report  FOLDER -o FILE.html [--models A,B] [-k 4] [--store DIR]
 
-`--preset best` in place of --models and --layers does all three with the best recipe there is.
+In `index`, `query` and `evaluate`, `--preset best` replaces --models and --layers by the best recipe.
 
-An error is one line on standard error that says what to do, and the exit status is 2. `check` ends with 1 where it
-finds something. Interrupted, a command ends with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.
+An error is one line on standard error that says what to do; the exit status is then 2. `check` exits with 1 if it finds
+a problem. An interrupted command exits with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ from .models import FRAMINGS
 
 
 class _Interrupted(KeyboardInterrupt):
-    """A signal that asks the process to end; its number is the argument."""
+    """A signal that ends the process; its number is the argument."""
 
 
 def _interrupt(number: int, frame) -> None:
     raise _Interrupted(number)
 
 
+MODELS_HELP = "names of networks, or a group: bundled or blog (default: bundled)"
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command and return its exit status."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
@@ -52,11 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(arguments)
     except _Interrupted as interrupted:
-        while before:  # nothing but the end follows
+        while before:  # the process is about to end
             signal.signal(before.popitem()[0], signal.SIG_IGN)
-        print(
-            "amulsearch: interrupted; what was computed is kept, the same command goes on from there", file=sys.stderr
-        )
+        print("amulsearch: interrupted; what was computed is kept: run the same command to continue", file=sys.stderr)
         return 128 + interrupted.args[0]
     finally:
         for number, handler in before.items():
@@ -66,35 +65,37 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     parsed = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know the letters of a name
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that cannot show a character of a name
     try:
         status = parsed.run(parsed) or 0
         sys.stdout.flush()
         return status
     except AmulsearchError as error:
         message = str(error)
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+    except BrokenPipeError:  # the reader of the output has ended, as with `| head`
         _drop_output()
         return 0
     except MemoryError:
-        message = "there is not enough memory: end other programs, or index fewer networks at a time"
+        message = "there is not enough memory: close other programs, or index fewer networks at a time"
     except ImportError as error:
-        message = f"a library cannot be loaded ({first_line(error)}): free some memory, or install amulsearch again"
+        message = f"a library cannot be loaded ({first_line(error)}): free some memory, or reinstall amulsearch"
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}{error.strerror or error}: mend that and run the same again; what was computed is kept"
+        message = (
+            f"{place}{error.strerror or error}: fix this and run the same command again; what was computed is kept"
+        )
         _drop_output()
     except RuntimeError as error:
-        if "memory" not in str(error):  # torch's own way to say that there is too little
+        if "memory" not in str(error):  # torch reports a lack of memory as a RuntimeError
             raise
-        message = f"there is not enough memory ({first_line(error)}): end other programs, or take a smaller network"
-    with suppress(OSError):  # as where standard error is a file on a full disk
+        message = f"there is not enough memory ({first_line(error)}): close other programs, or use a smaller network"
+    with suppress(OSError):  # standard error may be a file on a full disk
         print(f"amulsearch: {one_line(message)}", file=sys.stderr)
     return 2
 
 
 def _drop_output() -> None:
-    """Where what waits to be printed cannot be, let it go: Python would try again in the end, and complain."""
+    """Discard output that cannot be written: otherwise Python would try again at exit and report an error."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -110,61 +111,67 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=commands.list_models)
 
     command = add("index", help="extract the features of a folder's pictures and index them")
-    command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures; all folders below it count")
+    command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures, searched with its subfolders")
     command.add_argument("--store", required=True, metavar="DIR", help="where features and indexes are kept")
-    command.add_argument("--models", default="bundled", metavar="A,B", help="networks, or bundled, or blog")
-    command.add_argument("--layers", default="logits,penultimate", metavar="A,B", help="default: logits,penultimate")
-    command.add_argument("--framing", default="pad", choices=FRAMINGS, help="how a picture becomes a square")
+    command.add_argument("--models", default="bundled", metavar="A,B", help=MODELS_HELP)
+    command.add_argument(
+        "--layers", default="logits,penultimate", metavar="A,B", help="layers (default: logits,penultimate)"
+    )
+    command.add_argument(
+        "--framing", default="pad", choices=FRAMINGS, help="how pictures are made square (default: pad)"
+    )
     command.add_argument(
         "--precision",
         default="float32",
         choices=("float32", "bfloat16", "float16", "auto"),
-        help="what the networks compute in; auto: the fastest this machine has",
+        help="number format of the networks; auto is the fastest on this machine (default: float32)",
     )
     _preset(command)
     command.set_defaults(run=commands.index_folder)
 
-    command = add("query", help="find the pictures most like one")
+    command = add("query", help="find the pictures that are most similar to one")
     command.add_argument("query", metavar="IMAGE_OR_ID", help="a picture file, or an id of the collection")
-    command.add_argument("--store", required=True, metavar="DIR", help="what `amulsearch index` made")
-    command.add_argument("--models", metavar="A,B", help="networks to ask; default: all that are indexed")
-    command.add_argument("--layer", metavar="L", help="layer to ask; default: penultimate where it is indexed")
-    command.add_argument("--fuse", choices=METHODS, metavar="METHOD", help=f"one list of all: {', '.join(METHODS)}")
-    command.add_argument("-k", type=int, default=4, metavar="K", help="how many neighbours (default 4)")
+    command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")
+    command.add_argument("--models", metavar="A,B", help="networks to query (default: all that are indexed)")
+    command.add_argument("--layer", metavar="L", help="layer to query (default: penultimate if it is indexed)")
+    command.add_argument(
+        "--fuse", choices=METHODS, metavar="METHOD", help=f"fuse all lists into one: {', '.join(METHODS)}"
+    )
+    command.add_argument("-k", type=int, default=4, metavar="K", help="number of neighbours (default: 4)")
     _preset(command)
     output = command.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON")
     output.add_argument("--grid", metavar="FILE.png", help="draw the query and its neighbours")
     command.set_defaults(run=commands.query_store)
 
-    command = add("evaluate", help="measure what is stored: the same folder is relevant")
-    command.add_argument("--store", required=True, metavar="DIR", help="what `amulsearch index` made")
-    command.add_argument("--judgements", metavar="FILE.csv", help="measure against what a person judged, not folders")
+    command = add("evaluate", help="evaluate stored features; pictures in the same folder are relevant")
+    command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")
+    command.add_argument("--judgements", metavar="FILE.csv", help="use these judgements as ground truth, not folders")
     command.add_argument("--json", action="store_true", help="print JSON")
     _preset(command)
     command.set_defaults(run=commands.evaluate_store)
 
-    command = add("check", help="verify all that a store holds")
-    command.add_argument("--store", required=True, metavar="DIR", help="what `amulsearch index` made")
-    command.add_argument("--repair", action="store_true", help="delete what is damaged, and build indexes again")
+    command = add("check", help="verify everything in a store")
+    command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")
+    command.add_argument("--repair", action="store_true", help="delete damaged data and rebuild indexes")
     command.set_defaults(run=commands.check_store)
 
-    command = add("report", help="write a page about a folder: what is in it, what networks find in it")
-    command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures; all folders below it count")
+    command = add("report", help="write a page about a folder: its pictures and what the networks find")
+    command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures, searched with its subfolders")
     command.add_argument("-o", "--output", required=True, metavar="FILE.html", help="the page to write")
-    command.add_argument("--models", default="bundled", metavar="A,B", help="networks, or bundled, or blog")
-    command.add_argument("-k", type=int, default=4, metavar="K", help="how many neighbours (default 4)")
-    command.add_argument("--store", metavar="DIR", help="keep the features here for the next time")
+    command.add_argument("--models", default="bundled", metavar="A,B", help=MODELS_HELP)
+    command.add_argument("-k", type=int, default=4, metavar="K", help="number of neighbours (default: 4)")
+    command.add_argument("--store", metavar="DIR", help="keep the features here for later runs")
     command.set_defaults(run=commands.report_folder)
     return parser
 
 
 def _preset(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", choices=PRESETS, help="a whole recipe in place of models and layers")
+    command.add_argument("--preset", choices=PRESETS, help="a complete recipe instead of models and layers")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Usage errors in one line, as all others."""
+    """A parser that prints usage errors in one line, like all other errors."""
 
     def error(self, message: str):
         self.exit(2, f"amulsearch: {message}; see {self.prog} --help\n")

@@ -1,4 +1,4 @@
-"""What the commands of the command line do, each with its parsed options."""
+"""The commands of the command line, each a function of its parsed options."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from .store import Store
 from .views import write_report
 
 DEPTH = 100
-"""How many neighbours of each model are fused; for "vote" its own default of 10."""
+"""The number of neighbours of each model to fuse; "vote" uses its own default of 10."""
 
 
 def list_models(options: Namespace) -> None:
+    """Print the table of networks."""
     table = models.table()
     if options.json:
         _print_json(table.to_dict("records"))
@@ -34,6 +35,7 @@ def list_models(options: Namespace) -> None:
 
 
 def index_folder(options: Namespace) -> None:
+    """Extract the features of a folder and index them in a store."""
     collection = Collection.from_folder(options.folder)
     store = Store(options.store)
     with store.lock():  # from the first vector to the last index
@@ -63,7 +65,7 @@ def _build(path: Path, features: Features) -> bool:
         if AnnoyIndex.open(path).content == features.content:
             return False
     except StoreError:
-        pass  # missing, damaged or old: it is built anew
+        pass  # missing, damaged or outdated: build it again
     AnnoyIndex.build(features).save(path)
     return True
 
@@ -76,6 +78,7 @@ def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
 
 
 def query_store(options: Namespace) -> None:
+    """Print or draw the nearest neighbours of a picture."""
     store = Store.open(options.store)
     collection = store.collection()
     indexes = _open_indexes(store, options)
@@ -107,6 +110,7 @@ def query_store(options: Namespace) -> None:
 
 
 def evaluate_store(options: Namespace) -> None:
+    """Print how well the stored features retrieve relevant pictures."""
     store = Store.open(options.store)
     collection = store.collection()
     if options.judgements:
@@ -129,20 +133,21 @@ def evaluate_store(options: Namespace) -> None:
         asked = {"queries": len(result.per_query), "excluded": result.excluded}
         _print_json({**asked, "systems": systems})
         return
-    print(f"{len(result.per_query)} queries, {result.excluded} left out because nothing is relevant to them")
+    print(f"{len(result.per_query)} queries, {result.excluded} excluded because they have no relevant picture")
     print(pd.DataFrame(systems).to_string(index=False, float_format="%.3f"))
 
 
 def report_folder(options: Namespace) -> None:
+    """Write a page about a folder and print its path."""
     print(write_report(options.folder, options.output, models=options.models, k=options.k, store=options.store))
 
 
 def _open_indexes(store: Store, options: Namespace) -> dict[str, AnnoyIndex]:
-    """The indexes to ask, by model, all of one layer; or that of a preset."""
+    """The indexes to query, by model, all of one layer; or that of a preset."""
     names, layer = options.models, options.layer
     if options.preset:
         if names or layer or options.fuse:
-            raise QueryError("leave out --models, --layer and --fuse: a preset says what is asked")
+            raise QueryError("leave out --models, --layer and --fuse: the preset determines them")
         return {options.preset: _open_preset(store, options.preset)}
     paths = store.index_paths()
     layers = list(dict.fromkeys(key[1] for key in paths))
@@ -167,16 +172,18 @@ def _open_preset(store: Store, name: str) -> AnnoyIndex:
     if not path.exists():
         folder = store.collection().folder
         raise StoreError(
-            f"no preset is indexed: run `amulsearch index {folder} --store {store.folder} --preset {name}`"
+            f"the preset {name} is not indexed: run `amulsearch index {folder} --store {store.folder} --preset {name}`"
         )
     index = AnnoyIndex.open(path)
     if index.ids != store.collection().ids:
-        raise StoreError(f"the collection has changed since: run `amulsearch index` with --preset {name} again")
+        raise StoreError(
+            f"the collection has changed since {name} was indexed: run `amulsearch index` with --preset {name} again"
+        )
     return index
 
 
 def _as_query(query: str, collection: Collection):
-    """An id where the argument names a picture of the collection, by id or by path; else the opened picture."""
+    """The id if the argument names a picture of the collection, by id or by path; else the opened picture."""
     if query in collection:
         return query
     if not Path(query).exists():
@@ -190,21 +197,21 @@ def _as_query(query: str, collection: Collection):
 
 
 def check_store(options: Namespace) -> int:
-    """Print what is wrong with a store, a line each; 1 where anything is."""
+    """Print each problem of a store on a line; return 1 if there is any."""
     findings = verify(options.store, repair=options.repair)
     for finding in findings.itertuples():
         print(one_line(f"{finding.part}: {finding.finding}: {finding.remedy}"))
     if findings.empty:
         store = Store.open(options.store)
         print(
-            f"nothing is wrong with {store.folder}: {len(store.collection())} pictures, {len(store.current())} "
+            f"no problem found in {store.folder}: {len(store.collection())} pictures, {len(store.current())} "
             f"features, {len(store.index_paths())} indexes"
         )
     return 0 if findings.empty else 1
 
 
 def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
-    """The rows of a table of neighbours as the contract of `query --json` has them."""
+    """The rows of a table of neighbours in the format of `query --json`."""
     measure = "distance" if "distance" in table else "score"
     return [
         {
@@ -223,6 +230,6 @@ def _print_json(content: object) -> None:
     text = json.dumps(content, ensure_ascii=False, indent=1)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # letters that the output does not know, as \\uXXXX
+    except UnicodeEncodeError:  # write characters that the output cannot encode as \\uXXXX
         text = json.dumps(content, indent=1)
     print(text)

@@ -1,4 +1,4 @@
-"""The errors a person can meet, and the checks of arguments that raise them.
+"""The errors that users can meet, and the argument checks that raise them.
 
 Each message says in one sentence what happened, to what, and what to do about it.
 """
@@ -11,11 +11,11 @@ from types import ModuleType
 
 
 class AmulsearchError(Exception):
-    """Base of every error raised on purpose; the command line prints it as one line and exits with 2."""
+    """Base class of all errors that amulsearch raises; the command line prints them in one line and exits with 2."""
 
 
 class PictureError(AmulsearchError):
-    """A picture that cannot be read; the message is the reason shown in the table of rejected pictures."""
+    """A picture that cannot be read; the message is the reason listed in `Collection.rejected`."""
 
 
 class ModelError(AmulsearchError):
@@ -23,25 +23,25 @@ class ModelError(AmulsearchError):
 
 
 class StoreError(AmulsearchError):
-    """A store or an index on disk that is missing, damaged or made of something else than asked."""
+    """A store or an index on disk that is missing, damaged, not writable or made of other data than expected."""
 
 
 class OtherFormatError(StoreError):
-    """A store or an index that another version of amulsearch wrote in a format of its own."""
+    """A store or an index that another version of amulsearch wrote in another format."""
 
 
 class QueryError(AmulsearchError, ValueError):
-    """A query, a parameter or a list of neighbours that cannot be used."""
+    """A query, a parameter or a list of neighbours that cannot be used; also a ValueError."""
 
 
 class MissingKeyError(QueryError, KeyError):
-    """An id, a layer or a name that is not there; the message names what is."""
+    """An id, a layer or a name that does not exist; also a KeyError."""
 
-    __str__ = Exception.__str__  # that of KeyError would put the message in quotation marks
+    __str__ = Exception.__str__  # KeyError's own would put the message in quotation marks
 
 
 def check_integer(name: str, value: object, least: int = 1) -> int:
-    """`value` as an int of at least `least`; QueryError otherwise. A float such as 5.0 counts as an integer."""
+    """`value` as an int, if it is an integer of at least `least`; QueryError otherwise. 5.0 counts as an integer."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or value % 1 != 0 or value < least:
         raise QueryError(f"{name} must be an integer of at least {least}, not {value!r}")
@@ -57,7 +57,7 @@ def check_k(k: object, most: int, what: str = "pictures to choose from") -> int:
 
 
 def import_optional(name: str, package: str) -> ModuleType:
-    """A module by its name; AmulsearchError where the package that provides it is not installed."""
+    """Import a module; AmulsearchError if the package that provides it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -67,10 +67,10 @@ def import_optional(name: str, package: str) -> ModuleType:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or the name of its class where it has none."""
+    """The first line of an error's message, or the name of its class if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def one_line(text: object) -> str:
-    """Text with line breaks and other control characters shown as escapes."""
+    """Text in which line breaks and other control characters are shown as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))

@@ -188,7 +188,7 @@ def test_a_header_that_takes_for_ever_is_rejected(small_folder, monkeypatch):
     am.Collection.from_folder(small_folder, progress=False)  # the processes have started
     monkeypatch.setattr(decoding, "PATIENCE", 0.5)
     collection = am.Collection.from_folder(small_folder, progress=False)
-    assert dict(collection.rejected.itertuples(index=False)) == {"slow.gif": "decoding it takes more than 0.5 seconds"}
+    assert dict(collection.rejected.itertuples(index=False)) == {"slow.gif": "decoding took more than 0.5 seconds"}
     assert len(collection) == 32
 
 
@@ -320,7 +320,7 @@ def test_an_interrupt_while_a_picture_is_slow_ends_everything_at_once(small_fold
     assert not decoders_of(run.pid)
 
 
-UNFINISHED = ("no features yet", "have no vector", "it has no index", "other pictures or features")
+UNFINISHED = ("no features yet", "have no vector", "have no index", "other pictures or features")
 """What `check` says of a run that did not end, where nothing is damaged."""
 
 
@@ -417,7 +417,7 @@ def test_two_processes_make_one_store(small_folder, tmp_path):
     assert [run.returncode for run in runs] == [0, 0], done
     said = sorted(re.search(r"(\d+) extracted, (\d) of 2 indexes built", out).groups() for out, _ in done)
     assert said == [("0", "0"), ("32", "2")]
-    assert any("waiting until another process has written to" in err for _, err in done)
+    assert any("waiting for another process that is writing to" in err for _, err in done)
     assert am.indexes.check_store(tmp_path / "store").empty
     alone = am.extract(am.Collection.from_folder(small_folder, progress=False), MODEL, progress=False)
     for key, made in am.features.FeatureSet.open(tmp_path / "store").items():

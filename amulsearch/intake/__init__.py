@@ -1,7 +1,7 @@
-"""A folder, a table or a Danbooru dump becomes a `Collection`: scanning, decoding, opening of pictures.
+"""From a folder, a table or a Danbooru dump to a `Collection`: scan folders, decode and open pictures.
 
-In: paths. Out: a `Collection` (ids, labels, what was rejected and why) and decoded RGB pictures.
-Nothing here knows of networks or vectors, or needs more than Pillow, numpy and pandas.
+Input: paths. Output: a `Collection` (ids, labels, rejected files with reasons) and decoded RGB pictures.
+This package needs only Pillow, numpy and pandas, and does not depend on networks or vectors.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The first station: a folder of pictures becomes an ordered collection, a table of what is in and of what is not."""
+"""The `Collection`: the pictures of a folder in a fixed order, and the files that were rejected."""
 
 from __future__ import annotations
 
@@ -20,21 +20,50 @@ from .scan import Listing, existing_folder, labeller, scan_all, walk
 from .tables import read_table
 
 COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "digest"]
+"""The columns that the table of every collection has."""
+
 TEXTS = ["id", "label", "format", "digest"]
+"""Those of COLUMNS that hold text."""
 
 
 @dataclass(frozen=True, eq=False)
 class Collection:
     """An ordered set of pictures below one folder.
 
-    folder: where the pictures are.
-    table: one row a picture, sorted by id: id (path relative to the folder, forward slashes), label (str or None),
-        width and height in pixels as displayed, format, frames, bytes (file size), digest (SHA-256 of the file);
-        keywords (a list of strings) where they are known.
-    rejected: one row for each file that looks like a picture and cannot be used: id, reason.
-    passed_over: how many files were not looked at, by kind ("hidden", "not a picture: .txt", ...).
-    frame, background, max_pixels: how pictures are opened, see `open_image`; an animation with fewer frames than
-        `frame` gives its last.
+    `from_folder`, `from_table` and `from_danbooru` make collections. Iterating yields the ids. `collection[id]` opens
+    a picture; `collection[:10]` and `collection[ids]` return the collection of those pictures only.
+
+    Attributes
+    ----------
+    folder : Path
+        The folder that holds the pictures.
+    table : DataFrame of N rows
+        One row per picture, sorted by id. Columns: id (path relative to `folder`, with forward slashes), label (str or
+        None), width and height (pixels, as displayed), format, frames, bytes (file size), digest (SHA-256 of the
+        file, hexadecimal) and, if known, keywords (list of str).
+    rejected : DataFrame
+        One row per file that looks like a picture but cannot be used. Columns: id, reason.
+    passed_over : mapping of str to int
+        Number of entries that were not considered, by kind ("hidden", "not a picture: .txt", ...).
+    frame : int
+        Which frame of an animation is opened, from 0; the last one if the animation has fewer frames.
+    background : str
+        Colour on which transparent pictures are laid: a name or "#rrggbb".
+    max_pixels : int
+        Size limit of a decoded picture in pixels, see `open_image`.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)
+    >>> len(birds)
+    45
+    >>> [id for id in birds if "duck" in id]
+    ['duck_yellow_ii_kurt_cagl_.webp', 'duck_yellow_kurt_cagle_.webp', 'jonathon_s_duck_01.webp']
+    >>> birds["crow_01.webp"].size
+    (226, 320)
+    >>> birds[:3].ids
+    ['acquila_architetto_franc_01.webp', 'acquila_architetto_franc_02.webp', 'acquila_architetto_franc_03.webp']
     """
 
     folder: Path
@@ -56,21 +85,51 @@ class Collection:
         max_pixels: int = MAX_PIXELS,
         progress: bool = True,
     ) -> Collection:
-        """Scan a folder and all folders below it. Headers are opened and files digested; no pixels are decoded.
+        """Scan a folder and all folders below it.
 
-        That happens in the processes of `decoding`: a file that crashes or hangs the reader of its header is rejected.
+        Each file is read and digested, but only its header is decoded. This happens in separate processes: a file that
+        crashes or hangs the decoder is rejected.
 
-        labels: "folder" (the folder that holds the picture, relative to `folder`), None, a function of the id, a
-            mapping id -> label, or a table with the columns id and label.
+        Parameters
+        ----------
+        folder : path
+            The folder with the pictures.
+        labels : "folder", None, callable, mapping, Series or DataFrame, default "folder"
+            Where the labels come from: the folder of each picture, relative to `folder`; nowhere; a function of the
+            id; a mapping from id to label; or a table with the columns id and label.
+        frame, background, max_pixels
+            How pictures are opened, see `Collection`.
+        progress : bool, default True
+            Show a progress bar.
 
-        Raises AmulsearchError where there is no such folder or no picture in it.
+        Returns
+        -------
+        Collection
+
+        Raises
+        ------
+        AmulsearchError
+            If the folder does not exist or holds no usable picture.
+        QueryError
+            If `labels` is of another kind or names none of the pictures.
+
+        Examples
+        --------
+        >>> import amulsearch as am
+        >>> food = am.Collection.from_folder("data/openclipart/food", progress=False)
+        >>> food.table[["id", "label", "width", "height"]].tail(2)
+                                           id       label  width  height
+        314  vegetables/what_s_up_doc_01.webp  vegetables    226     320
+        315  zucca_architetto_frances_01.webp        None    308     320
+        >>> len(food.rejected)
+        0
         """
         folder = existing_folder(folder)
         names, rejected, passed_over = walk(folder)
         listing = Listing(folder, names, rejected, passed_over, {"label": labeller(labels)})
         made = cls._scanned(listing, progress, frame=frame, background=background, max_pixels=max_pixels)
         if isinstance(labels, (Mapping, pd.Series, pd.DataFrame)) and not any(made.labels):
-            raise QueryError(f"the labels name none of the {len(made)} pictures: their ids look like {made.ids[0]!r}")
+            raise QueryError(f"labels= names none of the {len(made)} pictures: use their ids, such as {made.ids[0]!r}")
         return made
 
     @classmethod
@@ -88,15 +147,37 @@ class Collection:
         max_pixels: int = MAX_PIXELS,
         progress: bool = True,
     ) -> Collection:
-        """The pictures that a table names, in the order of their ids, with its labels and keywords.
+        """Scan the pictures that a table lists, with its labels and keywords.
 
-        table: a .csv or .parquet file (this needs pyarrow), or a pandas table.
-        folder: what the paths are relative to; by default the folder of the file. Paths that lead out of it are refused.
-        path, label, keywords: names of its columns; the last two may be None or missing. Keywords are a list, or a
-            string with `separator` between them.
+        A row whose file is missing, is not a picture, lies outside `folder` or has been listed before is in `rejected`.
 
-        A file that is missing, named twice or no picture is listed in `rejected`. Raises QueryError for a table without
-        the column of paths, and AmulsearchError where no picture can be used.
+        Parameters
+        ----------
+        table : path or DataFrame
+            A .csv file, a .parquet file (needs pyarrow) or a pandas table.
+        folder : path, optional
+            The folder that the paths are relative to. By default the folder of the file; required for a DataFrame.
+        path : str, default "path"
+            The column of paths.
+        label, keywords : str or None, default "label" and "keywords"
+            The columns of labels and of keywords; either column may be missing. Keywords are a list or one string.
+        separator : str, default ";"
+            What separates the keywords in a string.
+        frame, background, max_pixels
+            How pictures are opened, see `Collection`.
+        progress : bool, default True
+            Show a progress bar.
+
+        Returns
+        -------
+        Collection
+
+        Raises
+        ------
+        QueryError
+            If the table cannot be read or lacks the column of paths.
+        AmulsearchError
+            If the folder does not exist or no picture can be used.
         """
         listing = read_table(table, folder, path, label, keywords, separator)
         return cls._scanned(listing, progress, frame=frame, background=background, max_pixels=max_pixels)
@@ -116,26 +197,59 @@ class Collection:
         max_pixels: int = MAX_PIXELS,
         progress: bool = True,
     ) -> Collection:
-        """The pictures of a Danbooru folder whose rating is allowed, with their tags as keywords.
+        """Scan the pictures of a Danbooru folder that have an allowed rating, with their tags as keywords.
 
-        pictures: the folder with the pictures below `folder`; by default "512px" where there is one, else "original".
-        metadata: the file of JSON lines, or a folder of such files; by default `folder`/metadata or metadata.json. It is
-            read line by line, and only of pictures that are there something is kept.
-        ratings: which are let in; by default safe ones only. Pictures without a rating are never let in.
-        keywords: the categories of tags that become keywords, of general, artist, copyright, character, meta.
-        label: the category whose tag is the label where a picture has exactly one, or None.
+        Ids are paths below the folder of pictures, such as "0001/1001.jpg". Pictures excluded by their rating are
+        counted in `passed_over`; pictures without metadata are in `rejected`.
 
-        Ids are paths below the folder of pictures, "0001/1001.jpg". What a rating keeps out is counted in `passed_over`;
-        a picture that no metadata names is in `rejected`. For measures by tags: `Relevance.from_keywords`.
+        Parameters
+        ----------
+        folder : path
+            The folder of the data set.
+        pictures : str, optional
+            The subfolder with the pictures. By default "512px" if it exists, else "original".
+        metadata : path, optional
+            A file of JSON lines or a folder of such files. By default `folder`/metadata or `folder`/metadata.json. It
+            is read line by line; only the entries of existing pictures are kept.
+        ratings : collection of str, default ("g", "s")
+            The allowed ratings, by default the safe ones. Pictures without a rating are always excluded.
+        keywords : sequence of str, default ("general", "character", "copyright")
+            The tag categories that become keywords: general, artist, copyright, character or meta.
+        label : str or None, default "copyright"
+            The tag category that gives the label of pictures with exactly one such tag; None for no labels.
+        frame, background, max_pixels
+            How pictures are opened, see `Collection`.
+        progress : bool, default True
+            Show progress bars.
+
+        Returns
+        -------
+        Collection
+
+        Raises
+        ------
+        QueryError
+            If `ratings` is empty or a string, or a tag category is unknown.
+        AmulsearchError
+            If there is no folder of pictures, no metadata or no usable picture, or a line of metadata is damaged.
+
+        See Also
+        --------
+        Relevance.from_keywords : ground truth from shared tags.
+
+        References
+        ----------
+        Anonymous, Danbooru Community & Branwen 2022, Danbooru2021: a large-scale crowdsourced and tagged anime
+        illustration dataset
         """
         listing = read_danbooru(folder, pictures, metadata, ratings, keywords, label, progress)
         return cls._scanned(listing, progress, frame=frame, background=background, max_pixels=max_pixels)
 
     @classmethod
     def _scanned(cls, listing: Listing, progress: bool, **opening) -> Collection:
-        """The collection of the pictures of a listing, each scanned, in their order; opening: see `Collection`."""
+        """The collection of the pictures of a listing, in its order; opening: the last three fields of `Collection`."""
         columns: dict[str, list] = {name: [] for name in dict.fromkeys([*COLUMNS, *listing.columns])}
-        known: dict[str | None, str | None] = {}  # a string that many rows share is kept once
+        known: dict[str | None, str | None] = {}  # keeps one copy of a string that many rows share
         rejected = list(listing.rejected)
         for row in scan_all(listing.folder, listing.names, opening["max_pixels"], progress):
             if "reason" in row:
@@ -157,43 +271,53 @@ class Collection:
 
     @property
     def keywords(self) -> dict[str, list[str]]:
-        """id -> keywords, for `Relevance.from_keywords`; QueryError where the pictures came without."""
+        """The keywords of each picture by id, as `Relevance.from_keywords` takes them.
+
+        Raises
+        ------
+        QueryError
+            If the collection was made without keywords.
+        """
         if "keywords" not in self.table:
-            raise QueryError("this collection has no keywords: Collection.from_table and from_danbooru read them")
+            raise QueryError(
+                "this collection has no keywords: make it with Collection.from_table or Collection.from_danbooru"
+            )
         return dict(zip(self.table["id"], self.table["keywords"], strict=True))
 
     @property
     def ids(self) -> list[str]:
-        """The ids in order, (N,)."""
+        """The N ids in the order of the table."""
         return self.table["id"].tolist()
 
     @property
     def labels(self) -> list[str | None]:
-        """The labels in the order of the ids, (N,)."""
+        """The N labels in the order of the ids; None for a picture without one."""
         return self.table["label"].tolist()
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __iter__(self) -> Iterator[str]:
-        """The ids in order."""
+        """Iterate over the ids in order."""
         return iter(self.ids)
 
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and id in self._rows
 
     def __getitem__(self, key: str | slice | Sequence[str]) -> Image.Image | Collection:
-        """The picture of an id, opened as RGB; of a slice or a list of ids, the collection of those pictures only."""
+        """Open the picture of an id as RGB; for a slice or a list of ids, return the collection of those pictures."""
         if isinstance(key, str):
             return self.open(key)
         if isinstance(key, slice):
             return self.subset(self.ids[key])
         if isinstance(key, (int, np.integer)):
-            raise QueryError(f"a picture is named by its id: use collection[collection.ids[{key}]], or a slice")
+            raise QueryError(
+                f"pictures are selected by id, not by position: use collection[collection.ids[{key}]] or a slice"
+            )
         return self.subset(key)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both have the same pictures with the same labels in the same folder, opened in the same way."""
+        """Whether both have the same folder, the same table and the same settings for opening pictures."""
         if not isinstance(other, Collection):
             return NotImplemented
         how = ("folder", "frame", "background", "max_pixels")
@@ -209,7 +333,7 @@ class Collection:
 
     @property
     def _rows(self) -> dict[str, int]:
-        # A frozen dataclass without slots: the dictionary is made once, on first use.
+        # Cached in the instance's dictionary, as the dataclass is frozen.
         if "_row_of" not in self.__dict__:
             self.__dict__["_row_of"] = {id: row for row, id in enumerate(self.table["id"])}
         return self.__dict__["_row_of"]
@@ -220,15 +344,52 @@ class Collection:
         return self._rows[id]
 
     def path(self, id: str) -> Path:
-        """Where the picture lies. Refused where a folder on the way is a link out of the collection's folder."""
+        """Return the path of a picture's file.
+
+        Parameters
+        ----------
+        id : str
+            An id of the collection.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        MissingKeyError
+            If the collection has no such picture.
+        QueryError
+            If a folder on the path is a link that leads out of the collection's folder.
+        """
         self._row(id)
         path = self.folder / id
         if not path.parent.resolve().is_relative_to(self.folder.resolve()):
-            raise QueryError(f"{id!r} leads out of {self.folder} by a link: replace the link by the folder itself")
+            raise QueryError(f"{id!r} leads out of {self.folder} through a link: replace the link with the folder")
         return path
 
     def open(self, id: str) -> Image.Image:
-        """Open a picture of the collection as RGB, at the collection's frame, background and pixel limit."""
+        """Open a picture as RGB, with the collection's frame, background and pixel limit.
+
+        Parameters
+        ----------
+        id : str
+            An id of the collection.
+
+        Returns
+        -------
+        PIL.Image.Image
+            The picture, in mode RGB.
+
+        Raises
+        ------
+        MissingKeyError
+            If the collection has no such picture.
+        QueryError
+            If a folder on the path is a link that leads out of the collection's folder.
+        PictureError
+            If the file is missing or damaged.
+        """
         path, how = self.path(id), {"background": self.background, "max_pixels": self.max_pixels}
         try:
             return open_image(path, frame=self._frame(id), **how)
@@ -236,7 +397,19 @@ class Collection:
             raise PictureError(f"{path} cannot be opened: {error}; if it has changed, index the folder again") from None
 
     def request(self, id: str, side: int | None = None) -> Request:
-        """What `decode` needs to open a picture as `open` does; side: see `pictures.open_for`."""
+        """Return the `Request` with which `decode` opens a picture as `open` does.
+
+        Parameters
+        ----------
+        id : str
+            An id of the collection.
+        side : int, optional
+            Pixels that the shorter side must keep: a large JPEG may then be decoded at a reduced size.
+
+        Returns
+        -------
+        Request
+        """
         path, digest = str(self.folder / id), self.table["digest"].iat[self._row(id)]
         return Request(path, digest, self._frame(id), self.background, self.max_pixels, side)
 
@@ -244,42 +417,99 @@ class Collection:
         return min(self.frame, int(self.table["frames"].iat[self._rows[id]]) - 1)
 
     def id_of(self, path: str | os.PathLike) -> str | None:
-        """The id of a file of this collection, or None where the path is not one of it."""
+        """Return the id of a file, or None if the file is not in the collection.
+
+        Parameters
+        ----------
+        path : path
+            A file, relative to the working directory or absolute.
+
+        Returns
+        -------
+        str or None
+        """
         path = Path(path)
-        # The picture itself may be a link: by its place in the folder it is found first, then by what it leads to.
+        # The file may be a link: look it up by its own location first, then by its target.
         for place in (lambda: path.parent.resolve() / path.name, path.resolve):
             try:
                 id = place().relative_to(self.folder).as_posix()
-            except (ValueError, OSError, RuntimeError):  # RuntimeError: links that lead to each other
+            except (ValueError, OSError, RuntimeError):  # RuntimeError: a loop of links
                 continue
             if id in self:
                 return id
         return None
 
     def subset(self, ids) -> Collection:
-        """The same collection with these pictures only, in the order of the table."""
-        wanted = set(ids)
+        """Return the collection of these pictures only.
+
+        Parameters
+        ----------
+        ids : iterable of str, or str
+            Ids in any order; repeated ones count once.
+
+        Returns
+        -------
+        Collection
+            The pictures in the order of the table.
+
+        Raises
+        ------
+        MissingKeyError
+            If the collection lacks one of the ids.
+        """
+        wanted = {ids} if isinstance(ids, str) else set(ids)
         unknown = wanted - set(self.table["id"])
         if unknown:
-            raise MissingKeyError(f"no picture {min(unknown, key=str)!r} in {self.folder}")
+            raise MissingKeyError(f"no picture {min(unknown, key=str)!r} in {self.folder}: see Collection.ids")
         return replace(self, table=self.table[self.table["id"].isin(wanted)].reset_index(drop=True))
 
     def sample(self, n: int, seed: int = 0) -> list[str]:
-        """Ids of n pictures at random (all if there are fewer), the same for the same seed, in order."""
+        """Return the ids of a random sample of pictures.
+
+        Parameters
+        ----------
+        n : int
+            How many pictures; all of them if the collection has fewer.
+        seed : int, default 0
+            Seed of the random numbers; the same seed gives the same sample.
+
+        Returns
+        -------
+        list of str
+            The ids in the order of the table.
+        """
         rows = np.random.default_rng(seed).permutation(len(self))[:n]
         return self.table["id"].iloc[np.sort(rows)].tolist()
 
     def duplicates(self) -> pd.DataFrame:
-        """The files whose bytes are the same as another's: group, id, label, digest."""
+        """Find files with identical bytes.
+
+        Returns
+        -------
+        DataFrame
+            One row per file that has a duplicate. Columns: group (int, from 1), id, label, digest.
+        """
         same = self.table[self.table["digest"].duplicated(keep=False)].sort_values(["digest", "id"])
         group = same["digest"].factorize()[0] + 1
         return same.assign(group=group)[["group", "id", "label", "digest"]].reset_index(drop=True)
 
 
 def plain_text(columns: Mapping[str, list] | pd.DataFrame, texts=("id", "reason")) -> pd.DataFrame:
-    """A table of these columns, with plain Python strings and None in those that are texts.
+    """Make a table whose text columns hold Python strings and None.
 
-    pandas' own string type would turn None into NaN, and copy each string, what many rows share as well.
+    The string type of pandas would turn None into NaN and copy every string, even those that many rows share.
+
+    Parameters
+    ----------
+    columns : mapping of str to list, or DataFrame
+        The columns by name.
+    texts : sequence of str, default ("id", "reason")
+        The columns that hold text.
+
+    Returns
+    -------
+    DataFrame
+        The same columns; those in `texts` have the dtype object.
     """
     plain = dict(columns.items())
     for name in texts:

@@ -1,10 +1,10 @@
-"""The pictures of a folder in the layout of the Danbooru data sets: pictures by id, and their tags as JSON lines.
+"""Read a folder in the layout of the Danbooru data sets: pictures by number, tags as JSON lines.
 
 Source: Anonymous, Danbooru Community & Branwen 2022, "Danbooru2021: a large-scale crowdsourced and tagged anime
 illustration dataset".
 
     512px/0001/1001.jpg or original/0001/1001.png     the folder is the id modulo 1000
-    metadata/*                                        a JSON object a line: id, rating, tags, ...
+    metadata/*                                        one JSON object per line: id, rating, tags, ...
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .scan import Listing, existing_folder, walk
 
 CATEGORIES = {"general": "0", "artist": "1", "copyright": "3", "character": "4", "meta": "5"}
 SAFE = ("g", "s")
-"""Ratings: general and, since 2022, sensitive; in the releases up to 2021 "s" is safe, and there is no "g"."""
+"""The safe ratings: "g" is general and "s" sensitive since 2022; up to 2021 "s" was safe, and there was no "g"."""
 LONGEST = 1 << 24
-"""Bytes of a line of metadata; a longer one is no line of it."""
+"""The most bytes of a line of metadata; a longer line is invalid."""
 
 _ID = re.compile(rb'\{"id":\s*"?(\d+)"?')
 
@@ -41,12 +41,12 @@ def read_danbooru(
     label: str | None,
     progress: bool,
 ) -> Listing:
-    """The pictures of a Danbooru folder whose rating is allowed, with their tags; see `Collection.from_danbooru`."""
+    """List the pictures that have an allowed rating, with their tags; see `Collection.from_danbooru`."""
     for name in (*keywords, *filter(None, [label])):
         if name not in CATEGORIES:
-            raise QueryError(f"there is no category of tags {name!r}: use {', '.join(CATEGORIES)}")
+            raise QueryError(f"there is no tag category {name!r}: use {', '.join(CATEGORIES)}")
     if isinstance(ratings, str) or not ratings:
-        raise QueryError(f'ratings must be a list of letters as ("g", "s"), not {ratings!r}')
+        raise QueryError(f'ratings must be a list of letters such as ("g", "s"), not {ratings!r}')
     folder = existing_folder(folder)
     pictures = pictures or ("512px" if (folder / "512px").is_dir() else "original")
     files = _files(Path(metadata).expanduser() if metadata else folder / "metadata")
@@ -55,7 +55,8 @@ def read_danbooru(
     for name in names:
         number = _number(name)
         if number is None:
-            rejected.append({"id": name, "reason": "it does not lie where its number says: FOLDER/(id modulo 1000)/id"})
+            reason = "its path does not match its number: FOLDER/(number modulo 1000)/number is expected"
+            rejected.append({"id": name, "reason": reason})
         elif name_of.setdefault(number, name) != name:
             rejected.append({"id": name, "reason": f"{name_of[number]} has the same number"})
     wanted = {category: CATEGORIES[category] for category in keywords}
@@ -70,13 +71,13 @@ def read_danbooru(
         words[name] = [tag for category, tag in tags if category in wanted.values()]
         of = [tag for category, tag in tags if label and category == CATEGORIES[label]]
         labels[name] = of[0] if len(of) == 1 else None
-    rejected += [{"id": name, "reason": "the metadata does not name it"} for name in name_of.values()]
+    rejected += [{"id": name, "reason": "the metadata has no entry for it"} for name in name_of.values()]
     columns = {"label": labels.get, "keywords": words.get}
     return Listing(folder / pictures, sorted(words), rejected, {**passed_over, **kept_out}, columns)
 
 
 def _number(name: str) -> int | None:
-    """The number of a picture by its path 0001/1001.jpg; None where it is not of this form."""
+    """The number of a picture from its path, as in 0001/1001.jpg; None if the path does not have this form."""
     match = re.fullmatch(r"(\d{4})/(\d+)\.\w+", name)
     return int(match[2]) if match and int(match[1]) == int(match[2]) % 1000 else None
 
@@ -87,13 +88,13 @@ def _files(place: Path) -> list[Path]:
     files = sorted(path for path in place.iterdir() if not path.name.startswith(".")) if place.is_dir() else [place]
     if not files or not all(path.is_file() for path in files):
         raise AmulsearchError(
-            f"there is no metadata in {place}: give metadata=, a file of JSON lines or a folder of them"
+            f"there is no metadata in {place}: set metadata= to a file of JSON lines or a folder of such files"
         )
     return files
 
 
 def _records(files: Sequence[Path], wanted: Names[int], progress: bool) -> Iterator[dict]:
-    """The objects of the pictures that are wanted, each once; of the others no more than the number is read."""
+    """The objects of the wanted pictures; of the other lines only the number is read."""
     total = sum(path.stat().st_size for path in files)
     with tqdm(total=total, desc="metadata", unit="B", unit_scale=True, delay=2, disable=not progress) as bar:
         for path in files:
@@ -119,6 +120,6 @@ def _parsed(line: bytes, path: Path, number: int) -> dict:
         int(record["id"])
     except (ValueError, TypeError, KeyError) as error:
         raise AmulsearchError(
-            f"{path}, line {number}, is no JSON object with an id ({error}): mend or remove the line"
+            f"{path}, line {number}, is not a JSON object with an id ({error}): correct or remove the line"
         ) from None
     return record

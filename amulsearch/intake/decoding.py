@@ -1,9 +1,10 @@
-"""Many pictures decoded at once, in processes of their own: a file that crashes or hangs a decoder ends that process
-only, and is rejected with the reason.
+"""Decode pictures in parallel worker processes.
 
-A worker reads a request, one line of JSON, from its standard input: a list of `Request`s. For each it answers with
-five numbers, (0, height, width, whole width, whole height), and the RGB pixels, or (length, 0, 0, 0, 0) and the reason
-why there are none in UTF-8, or (length, 1, 0, 0, 0) and what a scan wants to know in JSON.
+A file that crashes or hangs a decoder ends only its worker and is rejected with the reason.
+
+A worker reads lines of JSON from its standard input, each a list of `Request`s. It answers each request with five
+numbers and a body: (0, height, width, full width, full height) and the RGB pixels; (length, 0, 0, 0, 0) and the reason
+for a rejection in UTF-8; or (length, 1, 0, 0, 0) and the result of a scan in JSON.
 """
 
 from __future__ import annotations
@@ -31,20 +32,29 @@ from ..errors import AmulsearchError, PictureError
 from .pictures import MAX_PIXELS, file_of, open_for, read_header
 
 PATIENCE = 60.0
-"""Seconds that a picture may take before its decoder is ended."""
+"""Seconds that decoding one picture may take before its process is ended."""
 
 MEMORY = 4 << 30
-"""Bytes of memory that a decoder may take; a picture that needs more is rejected."""
+"""Bytes of memory that a worker may use; a picture that needs more is rejected."""
 
 _HEAD = struct.Struct("<5I")
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from amulsearch.intake.decoding import serve; serve()"
-"""What a worker runs; the argument is the folder that holds the package. Neither pandas nor torch is imported by it."""
+"""What a worker runs; its argument is the folder that holds the package. It imports neither pandas nor torch."""
 
 
 class Request(NamedTuple):
-    """A picture to decode: the file, the SHA-256 that it must have, and how it is opened (see `open_for`).
+    """A picture to decode.
 
-    digest: None where the picture is only to be scanned.
+    Parameters
+    ----------
+    path : str
+        The file.
+    digest : str or None
+        The SHA-256, in hexadecimal, that the file must have; None to scan the file without decoding it.
+    frame, background, max_pixels
+        How the picture is opened, see `open_image`.
+    side : int, optional
+        Pixels that the shorter side must keep: a large JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size.
     """
 
     path: str
@@ -56,37 +66,65 @@ class Request(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """rgb: (H, W, 3) uint8; size: width and height of the whole picture, of which it may be a reduced one."""
+    """A decoded picture.
+
+    Attributes
+    ----------
+    rgb : ndarray of shape (H, W, 3), uint8
+        The pixels, possibly at a reduced size.
+    size : tuple of 2 int
+        Width and height of the full picture in pixels.
+    """
 
     rgb: np.ndarray
     size: tuple[int, int]
 
 
 def decode(requests: Sequence[Request]) -> list[Decoded | PictureError]:
-    """The pictures in their order, or for each that cannot be had the error that says why.
+    """Decode pictures in a worker process.
 
-    It may be called from several threads; as many processes work as there are processors, and stay for later calls.
+    Several threads may call this at once. There are at most as many workers as processors; they stay for later calls.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        The pictures to decode.
+
+    Returns
+    -------
+    list of Decoded or PictureError
+        In the order of the requests; an error in place of each picture that cannot be decoded.
+
+    Raises
+    ------
+    AmulsearchError
+        If no worker can be started, or `stop` was called meanwhile.
     """
     return _workers(os.getpid()).decode(requests)
 
 
 def scan(paths: Sequence[Path], max_pixels: int) -> list[dict | PictureError]:
-    """What the files say of themselves, in their order: bytes, digest (SHA-256), and the fields of `pictures.Header`.
+    """For each file, in order: bytes, digest (SHA-256) and the fields of `pictures.Header`, or why it is rejected.
 
-    Each is read once, so that all is said of the same content.
+    Each file is read once, so that all values describe the same content.
     """
     return decode([Request(str(path.absolute()), None, max_pixels=max_pixels) for path in paths])
 
 
 def stop() -> None:
-    """End all decoders at once, and whatever waits for them; a later call starts new ones."""
+    """End all workers at once, and the calls that wait for them; a later call starts new workers."""
     workers = _workers(os.getpid())
     _workers.cache_clear()
     workers.stop()
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Return the number of processors that this process may use.
+
+    Returns
+    -------
+    int
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -96,7 +134,7 @@ def _workers(pid: int) -> _Workers:
 
 
 class _Workers:
-    """At most `count` worker processes, each started when it is first needed."""
+    """At most `count` workers, each started when it is first needed."""
 
     def __init__(self, count: int):
         self._idle: LifoQueue[_Worker | None] = LifoQueue()
@@ -113,11 +151,11 @@ class _Workers:
                 worker = worker or _Worker()
                 self._busy.add(worker)
                 if self._stopped:
-                    raise AmulsearchError("decoding was stopped: ask again")
+                    raise AmulsearchError("decoding was stopped: run it again")
                 done += worker.decode(requests[len(done) :])
                 self._busy.discard(worker)
                 worker = worker if worker.alive else worker.end()
-        except BaseException:  # an interrupted worker may still have answers on their way
+        except BaseException:  # an interrupted worker may still be sending answers
             self._busy.discard(worker)
             worker = worker.end() if worker else None
             raise
@@ -134,11 +172,11 @@ class _Workers:
             while True:
                 idle.append(self._idle.get_nowait())
         for worker in idle:
-            self._idle.put(worker.end() if worker else None)  # who waits for one is told that all was stopped
+            self._idle.put(worker.end() if worker else None)  # wakes waiting callers, which then raise
 
 
 class _Worker:
-    """One process; once not `alive` it is to be ended and replaced."""
+    """One worker process; when no longer `alive`, it has to be ended and replaced."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -153,13 +191,16 @@ class _Worker:
         self.alive = self._read(1) is not None
         if not self.alive:
             self.end()
-            raise AmulsearchError(f"no process that decodes pictures can be started with {sys.executable}")
+            raise AmulsearchError(
+                f"the process that decodes pictures could not be started with {sys.executable}: free some memory, or "
+                "reinstall amulsearch"
+            )
 
     def decode(self, requests: Sequence[Request]) -> Iterator[Decoded | dict | PictureError]:
-        """The answers up to the first picture that ends the process, and the error for that one."""
+        """The answers up to and including the first picture that ends the process, for which it is an error."""
         try:
             self.process.stdin.write(json.dumps(requests).encode() + b"\n")
-        except OSError:  # it was ended from outside, before it was asked
+        except OSError:  # it was ended from outside before this request
             self.alive = False
             return
         for _ in requests:
@@ -180,7 +221,7 @@ class _Worker:
                 yield Decoded(np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3), tuple(size))
 
     def _read(self, count: int) -> bytearray | None:
-        """So many bytes, or None where the process ended before."""
+        """Read `count` bytes; None if the process ends before."""
         data = bytearray(count)
         view, have = memoryview(data), 0
         while have < count:
@@ -191,11 +232,11 @@ class _Worker:
         return data
 
     def _obituary(self) -> PictureError:
-        """Why there is no answer."""
+        """The reason why there is no answer."""
         try:
             code = self.process.wait(1)
         except subprocess.TimeoutExpired:
-            return PictureError(f"decoding it takes more than {PATIENCE:g} seconds")
+            return PictureError(f"decoding took more than {PATIENCE:g} seconds")
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return PictureError(f"damaged: its decoder crashed ({how})")
 
@@ -208,21 +249,21 @@ class _Worker:
 
 
 def serve() -> None:
-    """The work of a worker process: answer requests until the standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is for the process that asks
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not every system has these limits
+    """Run a worker: answer requests until the standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt from the keyboard is meant for the parent process
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not all systems have these limits
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a decoder prints must not get among the answers
+    os.dup2(2, 1)  # keeps what a decoder prints out of the answers
     answers.write(b"\n")
     answers.flush()
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin.buffer:
             for fields in json.loads(line):
-                if hasattr(signal, "alarm"):  # ends a decoder that hangs although nobody is left to end it
+                if hasattr(signal, "alarm"):  # ends a decoder that hangs after its parent has gone
                     signal.alarm(int(PATIENCE) + 5)
                 answers.writelines(_answer(Request(*fields)))
                 answers.flush()
@@ -261,7 +302,7 @@ def _scanned(request: Request) -> dict:
 
 
 def _decoded(request: Request) -> tuple[Image.Image, tuple[int, int]]:
-    """The picture, from bytes that are read once: what is digested is what is decoded."""
+    """The picture; its file is read once, so that the digest is that of the decoded bytes."""
     content = _content(request)
     if hashlib.sha256(content).hexdigest() != request.digest:
         raise PictureError("the file has changed since the folder was scanned: scan it again")

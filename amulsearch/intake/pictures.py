@@ -1,6 +1,6 @@
-"""Reading one picture: from a file of any raster format to RGB pixels.
+"""Read one picture, in any raster format, as RGB pixels.
 
-The output of every function is a new RGB `PIL.Image.Image`; nothing here keeps a file open.
+Pictures are returned as new RGB `PIL.Image.Image` objects; no file stays open.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "ICNS"),
     *("PPM", "PCX", "PSD", "SGI", "DDS", "QOI", "XBM", "XPM", "SUN"),
 )
-"""Raster formats that are opened, by content. EPS, WMF and PDF are left out: they run an interpreter."""
+"""The raster formats that are opened, recognised by content. EPS, WMF and PDF are excluded: they run an interpreter."""
 
 MAX_PIXELS = 64_000_000
 """The most pixels decoded for one picture: 8,000 x 8,000, about 200 MB as RGB."""
 
 Image.init()
-# Formats this Pillow was built without (AVIF on some systems) are passed over.
+# Formats that this Pillow was built without (AVIF on some systems) are skipped.
 _READERS = {name: Image.OPEN[name] for name in FORMATS if name in Image.OPEN}
 SUFFIXES = frozenset(
     suffix for suffix, name in Image.registered_extensions().items() if name in _READERS or name == "MPO"
 )
-"""File name endings, in lower case with the dot, of what counts as a picture."""
+"""The file name extensions of pictures, in lower case with the dot."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture says of itself before its pixels are decoded; width and height as displayed."""
+    """What the header of a picture declares; width and height in pixels, as displayed."""
 
     width: int
     height: int
@@ -51,7 +51,7 @@ class Header:
 def read_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Header:
     """Read size, format and number of frames without decoding the pixels.
 
-    Raises PictureError with the reason where the file is no picture or would decode to more than `max_pixels`.
+    Raises PictureError with the reason if the file is not a picture or would decode to more than `max_pixels`.
     """
     with _opened(path) as image:
         _reduce_jpeg(image, max_pixels)
@@ -61,15 +61,41 @@ def read_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Header
 def open_image(source, *, frame: int = 0, background: str = "white", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open a picture as RGB, the way it is meant to be seen.
 
-    The EXIF orientation is applied, transparency is laid on `background` (any colour name or #rrggbb), one frame of
-    an animation is taken, and every mode (palette, grey, 16-bit, CMYK, 1-bit, floating point) ends as 8-bit RGB.
+    The EXIF orientation is applied, transparency is laid on a background, and every mode (palette, grey, 16-bit, CMYK,
+    1-bit, floating point) is converted to 8-bit RGB.
 
-    source: a path, the bytes of a file, a file object, or a PIL image.
-    frame: which frame of an animation, from 0.
-    max_pixels: pictures that declare more are refused, except JPEGs that can be decoded at 1/2, 1/4 or 1/8 size
-        under the limit.
+    Parameters
+    ----------
+    source : path, bytes, binary file or PIL.Image.Image
+        The picture. Its format is recognised by its content, not by its name.
+    frame : int, default 0
+        Which frame of an animation, from 0.
+    background : str, default "white"
+        The colour behind transparent pixels: a name or "#rrggbb".
+    max_pixels : int, default 64,000,000
+        Larger pictures are rejected, except JPEGs that are under the limit when decoded at 1/2, 1/4 or 1/8 of their
+        size. The limit does not apply to PIL images.
 
-    Raises PictureError with the reason, whatever is wrong with the file.
+    Returns
+    -------
+    PIL.Image.Image
+        A new picture in mode RGB.
+
+    Raises
+    ------
+    PictureError
+        If the file is missing, damaged, too large or not a picture; the message gives the reason.
+    QueryError
+        If there is no such frame or colour, or `source` is of another type.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> fawn = am.open_image("data/openclipart/animals/mammals/fawn_mo_01.webp", background="#204060")
+    >>> fawn.mode, fawn.size
+    ('RGB', (226, 320))
+    >>> fawn.getpixel((0, 0))
+    (32, 64, 96)
     """
     if isinstance(source, Image.Image):
         return _guarded(lambda: _to_rgb(source, frame, colour_of(background), math.inf))
@@ -79,11 +105,11 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
 def open_for(
     side: int | None, source, *, frame: int, background: str, max_pixels: int
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """What `open_image` gives, good enough to be shrunk to squares of half of `side`, and its whole width and height.
+    """Open a picture as `open_image` does, for shrinking to squares of half of `side`; also its full width and height.
 
-    A large JPEG comes at 1/2, 1/4 or 1/8 of its size, with at least `side` pixels on its shorter side, and is decoded
-    three to five times faster. Shrunk, its pixels differ by less than 0.5 levels of 255 in the mean from those of the
-    whole one.
+    A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, with at least `side` pixels on its shorter side, three to
+    five times faster. After shrinking, its pixels differ from those of the full picture by less than 0.5 of 255 levels
+    on average.
     """
     with _opened(source) as image:
         _reduce_jpeg(image, max_pixels, side)
@@ -93,7 +119,23 @@ def open_for(
 
 
 def colour_of(background: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0..255, of a colour's name or #rrggbb."""
+    """Return the red, green and blue of a colour.
+
+    Parameters
+    ----------
+    background : str
+        A colour name or "#rrggbb".
+
+    Returns
+    -------
+    tuple of 3 int
+        Values from 0 to 255.
+
+    Raises
+    ------
+    QueryError
+        If there is no such colour.
+    """
     try:
         return ImageColor.getrgb(background)[:3]
     except (ValueError, AttributeError, TypeError):
@@ -101,7 +143,7 @@ def colour_of(background: str) -> tuple[int, int, int]:
 
 
 def _guarded(read):
-    """Call `read`; whatever a damaged file makes Pillow raise becomes a PictureError with a short reason."""
+    """Call `read`; any exception that Pillow raises on a damaged file becomes a PictureError with a short reason."""
     try:
         return read()
     except (PictureError, QueryError):
@@ -119,21 +161,21 @@ def _guarded(read):
 
 @contextmanager
 def _opened(source) -> Iterator[Image.Image]:
-    """A lazily decoded PIL image of the file, found by its first bytes among FORMATS only."""
+    """A lazily decoded PIL image of the file; its first bytes select one of FORMATS."""
     with file_of(source) as file:
         prefix = _guarded(lambda: file.read(32))
         if isinstance(prefix, str):
-            raise QueryError("the file object gives text: open it in binary mode")
+            raise QueryError("the file object returns text: open the file in binary mode")
         if not prefix:
             raise PictureError("the file is empty")
         for factory, accepts in _READERS.values():
-            # `Image.open` does the same, then refuses by a limit of its own, before a JPEG could be reduced.
+            # `Image.open` does the same, but applies its own size limit before a JPEG can be reduced.
             if _accepted(accepts, prefix):
                 file.seek(0)
                 with _guarded(lambda factory=factory: factory(file, None)) as image:
                     yield image
                 return
-        raise PictureError("not a picture in a format that can be read here")
+        raise PictureError("not a picture in a supported format")
 
 
 def _accepted(accepts, prefix: bytes) -> bool:
@@ -144,23 +186,23 @@ def _accepted(accepts, prefix: bytes) -> bool:
 
 
 def file_of(source):
-    """A context manager that gives a binary file for `source`, and closes it if it was opened here."""
+    """A context manager that returns a binary file for `source` and closes it if it was opened here."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
     if hasattr(source, "read"):
         try:
             source.seek(0)
-        except (AttributeError, OSError):  # a stream, as from the network
+        except (AttributeError, OSError):  # a stream that cannot seek, such as from the network
             return io.BytesIO(source.read())
         return nullcontext(source)
     try:
         path = Path(source)
     except TypeError:
         raise QueryError(
-            f"cannot open a {type(source).__name__} as a picture: give a path, bytes or a PIL image"
+            f"cannot open an object of type {type(source).__name__} as a picture: give a path, bytes or a PIL image"
         ) from None
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could block forever
             raise PictureError("it is a folder" if path.is_dir() else "not a regular file")
         return path.open("rb")
     except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
@@ -173,7 +215,7 @@ def file_of(source):
 
 
 def _reduce_jpeg(image: Image.Image, max_pixels: int, side: int | None = None) -> None:
-    """Ask the JPEG decoder for a reduced size where that is enough, or gets under the limit; refuse what stays above.
+    """Set a reduced JPEG decoding size if it suffices for `side` or is needed for the limit; reject larger pictures.
 
     The size that the file declares is kept in `image.info`.
     """
@@ -201,9 +243,9 @@ def _limit_pixels(image: Image.Image, max_pixels: float) -> None:
 
 
 def _displayed_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height as declared, before any reduction, and as displayed."""
+    """Width and height as displayed, before any reduction."""
     width, height = image.info.get("declared_size", image.size)
-    # 5..8 turn the picture by 90 degrees; of a TIFF, Pillow gives the turned size by itself
+    # orientations 5 to 8 turn the picture by 90 degrees; for a TIFF, Pillow already returns the turned size
     turned = image.format != "TIFF" and _orientation(image) >= 5
     return (height, width) if turned else (width, height)
 
@@ -211,14 +253,14 @@ def _displayed_size(image: Image.Image) -> tuple[int, int]:
 def _count_frames(image: Image.Image) -> int:
     try:
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # a damaged tail: the first frame may still be good, and decoding will tell
+    except Exception:  # a damaged tail: the first frame may still be good, which decoding will show
         return 1
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # damaged EXIF data costs the orientation, not the picture
+    except Exception:  # with damaged EXIF data only the orientation is lost
         return 1
 
 
@@ -226,7 +268,7 @@ def _to_rgb(image: Image.Image, frame: int, colour: tuple[int, int, int], max_pi
     if frame:
         frames = _count_frames(image)
         if not 0 <= frame < frames:
-            raise QueryError(f"there is no frame {frame}: the picture has {frames}, counted from 0")
+            raise QueryError(f"there is no frame {frame}: the picture has {frames} frames, counted from 0")
         image.seek(frame)
         _limit_pixels(image, max_pixels)  # the pages of a TIFF differ in size
     _scale_transparency(image)
@@ -243,7 +285,7 @@ def _to_rgb(image: Image.Image, frame: int, colour: tuple[int, int, int], max_pi
 
 
 def _scale_transparency(image: Image.Image) -> None:
-    """Bring the transparent colour of a PNG to 8 bits: Pillow does so with the pixels only, and none matches."""
+    """Scale the transparent colour of a PNG to 8 bits: Pillow scales only the pixels, so that none would match."""
     clear, tile = image.info.get("transparency"), getattr(image, "tile", None)
     depth = tile[0][3] if tile and image.format == "PNG" else None
     if depth in ("L;2", "L;4") and isinstance(clear, int):
@@ -254,7 +296,7 @@ def _scale_transparency(image: Image.Image) -> None:
 
 
 def _colours(image: Image.Image) -> Image.Image:
-    """RGB of an opaque picture, a copy even where it is RGB already."""
+    """An opaque picture as RGB; a copy if it is RGB already."""
     if image.mode == "LAB":  # Pillow converts LAB through colour management only
         return ImageCms.profileToProfile(
             image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
@@ -263,17 +305,17 @@ def _colours(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, or floating point, scaled to 8 bits; `convert` alone would clip it at 255."""
+    """Scale 16-bit, 32-bit and floating-point grey to 8 bits; `convert` alone would clip the values at 255."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
     values = np.asarray(image).astype(np.float64)
     low, high = 0, 65535
     if image.mode == "F" or values.min() < low or values.max() > high:
-        # No agreed range: the smallest value is black, the largest white.
+        # There is no standard range: map the smallest value to black and the largest to white.
         values = np.nan_to_num(values, posinf=0, neginf=0)
         low, high = values.min(), values.max()
     grey = Image.fromarray(np.uint8((values - low) * 255 / ((high - low) or 1) + 0.5))
     clear = image.info.get("transparency")
-    if isinstance(clear, int):  # one grey value stands for "transparent"
+    if isinstance(clear, int):  # one grey value means transparent
         grey = Image.merge("LA", (grey, Image.fromarray(np.uint8(values != clear) * 255)))
     return grey

@@ -1,4 +1,4 @@
-"""Looking through a folder: which files are pictures, and what their headers say; no pixels are decoded."""
+"""Scan a folder: find the files that are pictures and read their headers; no pixels are decoded."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .pictures import SUFFIXES
 
 @dataclass(frozen=True)
 class Listing:
-    """The files that are to be scanned, before any is opened.
+    """The files to scan, before any is opened.
 
-    folder: what the names are relative to; names: sorted; rejected: {"id", "reason"} of what is refused by name alone;
-    passed_over: how many other files there are, by kind; columns: "label", and further columns of the table of the
-    collection, each a function of the id.
+    folder: what the names are relative to; names: sorted; rejected: {"id", "reason"} of files rejected before they are
+    opened; passed_over: the number of other files by kind; columns: "label" and further columns of the collection's
+    table, each a function of the id.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class Listing:
 
 
 def existing_folder(folder: str | os.PathLike) -> Path:
-    """The folder as a path; AmulsearchError where there is none."""
+    """The folder as a path; AmulsearchError if it does not exist."""
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise AmulsearchError(f"{folder} is not a folder: give the folder that holds the pictures")
@@ -42,28 +42,28 @@ def existing_folder(folder: str | os.PathLike) -> Path:
 
 
 def labeller(labels) -> Callable[[str], str | None]:
-    """The function from an id to its label that `labels` stands for, see `Collection.from_folder`."""
+    """The function from id to label that `labels` stands for, see `Collection.from_folder`."""
     if labels is None:
         return lambda id: None
     if isinstance(labels, str):
         if labels != "folder":
-            raise QueryError(f'labels={labels!r}: use "folder", None, a function, a mapping or a table')
+            raise QueryError(f'labels cannot be {labels!r}: use "folder", None, a function, a mapping or a table')
         return lambda id: id.rpartition("/")[0] or None
     if callable(labels):
         return labels
     if isinstance(labels, pd.DataFrame):
         if not {"id", "label"} <= set(labels.columns):
-            raise QueryError(f"the table of labels needs the columns id and label; it has {list(labels.columns)}")
+            raise QueryError(f"the table of labels needs the columns id and label, but has {list(labels.columns)}")
         labels = dict(zip(labels["id"], labels["label"], strict=True))
     if isinstance(labels, (Mapping, pd.Series)):
         return dict(labels).get
     raise QueryError(
-        f'labels cannot be a {type(labels).__name__}: use "folder", None, a function, a mapping or a table'
+        f'labels cannot be of type {type(labels).__name__}: use "folder", None, a function, a mapping or a table'
     )
 
 
 def walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
-    """Names of the files to scan, sorted; what is rejected by name alone; what is passed over, counted by kind."""
+    """Sorted names of the files to scan; files rejected by their name; counts of the files passed over, by kind."""
     names, rejected, passed_over = [], [], Counter()
 
     def unreadable(error: OSError) -> None:
@@ -83,16 +83,16 @@ def walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
             if name.startswith("."):
                 passed_over["hidden"] += 1
             elif suffix not in SUFFIXES:
-                passed_over[f"not a picture: {_printable(suffix) or 'no ending'}"] += 1
+                passed_over[f"not a picture: {_printable(suffix) or 'no extension'}"] += 1
             elif _printable(relative) != relative:
-                rejected.append({"id": _printable(relative), "reason": "its name is not valid UTF-8: rename it"})
+                rejected.append({"id": _printable(relative), "reason": "the name is not valid UTF-8: rename it"})
             else:
                 names.append(relative)
     return sorted(names), rejected, dict(passed_over)
 
 
 def scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> Iterator[dict]:
-    """For each file, in order, a row of the table of `Collection`, or its id and the reason why it is rejected."""
+    """For each file, in order, its row of the collection's table, or its id and the reason for its rejection."""
     chunks = [names[start : start + 32] for start in range(0, len(names), 32)]
     pool = ThreadPoolExecutor(processors())
     try:
@@ -104,7 +104,7 @@ def scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) ->
                     yield {"id": name, "reason": str(answer)} if rejected else {"id": name, **answer}
                 bar.update(len(chunk))
     except BaseException:
-        stop()  # an interrupt does not wait for a slow picture
+        stop()  # on an interrupt, do not wait for a slow picture
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""The pictures that a table names, with labels and keywords: a CSV or Parquet file, or a pandas table."""
+"""Read a table of pictures with labels and keywords: a CSV file, a Parquet file or a pandas table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_table(
     keywords: str | None,
     separator: str,
 ) -> Listing:
-    """The pictures that a table names, with its labels and keywords; see `Collection.from_table`."""
+    """List the pictures of a table, with its labels and keywords; see `Collection.from_table`."""
     if isinstance(table, pd.DataFrame):
         if folder is None:
             raise QueryError("a pandas table needs folder=, the folder that its paths are relative to")
@@ -29,12 +29,12 @@ def read_table(
     folder = existing_folder(folder)
     rows = _read(table, [path, *filter(None, (label, keywords))])
     if path not in rows:
-        raise QueryError(f"the table has no column {path!r}: it has {', '.join(map(repr, rows.columns))}; give path=")
+        raise QueryError(f"the table has no column {path!r}: it has {', '.join(map(repr, rows.columns))}; set path=")
     labels, words, rejected = {}, {}, []
     for row in rows.to_dict("records"):
         id, reason = _inside(row[path], folder)
         if id in labels and not reason:
-            reason = "the table names it twice; its first row counts"
+            reason = "the table lists it twice: only its first row is used"
         if reason:
             rejected.append({"id": id, "reason": reason})
             continue
@@ -58,21 +58,21 @@ def _read(table: Path | pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     except (OSError, ValueError, pd.errors.ParserError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise QueryError(f"the table {table} cannot be read ({reason})") from None
-    raise QueryError(f"{table} is neither .csv nor .parquet: name it so, or read it with pandas and give that")
+    raise QueryError(f"{table} is neither .csv nor .parquet: rename it, or read it with pandas and give the table")
 
 
 def _inside(value: object, folder: Path) -> tuple[str, str]:
-    """The id of a path, and the reason why it is refused, empty where it is not."""
+    """The id of a path and the reason for its rejection, "" if there is none."""
     text = _text(value)
     if text is None:
         return "", "a row without a path"
     try:
         relative = os.path.relpath(os.path.join(folder, text), folder)
     except ValueError:  # a zero byte
-        return repr(text), "it is no path"
+        return repr(text), "not a valid path"
     id = Path(relative).as_posix()
     if id == ".." or id.startswith("../"):
-        return text, f"it leads out of {folder}: put the picture into that folder, or give folder="
+        return text, f"it leads out of {folder}: move the picture into that folder, or set folder="
     return id, ""
 
 

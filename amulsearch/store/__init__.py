@@ -1,7 +1,7 @@
-"""What is kept on disk: the table of the collection, vector files, and the files beside an index.
+"""Data on disk: the table of the collection, vector files and the sidecar files of indexes.
 
-In: fingerprints, ids and vectors. Out: the same, verified, as memory maps.
-Nothing here knows how a vector is computed or searched; `extract` asks a `Store` what it lacks.
+Input: fingerprints, ids and vectors. Output: the same, verified, as memory maps.
+This package does not compute or search vectors; `extract` looks up in a `Store` which vectors are missing.
 """
 
 import lazy_loader

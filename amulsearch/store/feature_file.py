@@ -1,11 +1,11 @@
-"""The vectors of one model and layer on disk, each row with its picture and a checksum of both.
+"""The vectors of one model and layer on disk: each row has a picture, a vector and a checksum of both.
 
     meta.json      format, fingerprint, width, number of the generation
-    vectors-N.f32  float32, one row a picture, without a header
+    vectors-N.f32  float32, one row per picture, without a header
     rows-N.jsonl   [id, digest, checksum] of each row
 
-Rows are only ever appended to a generation; a new order is a new generation, made current by replacing meta.json.
-What a run that was cut off left behind the last whole row counts as absent, and the next row takes its place.
+Rows are only appended to a generation; a new order is a new generation, which replacing meta.json makes current.
+Whatever an interrupted run wrote after the last complete row is ignored, and the next row overwrites it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,36 @@ from .blockwise import blocks
 from .files import DIGESTED, read_json, replacing, unwritable, write_at, write_json
 
 FORMAT = 3
-Key = tuple[str, str]  # (id, digest of the picture's file)
-OLDER = "an older amulsearch made it, so delete the store and index the folder again"
+Key = tuple[str, str]
+"""A picture: its id and the digest of its file."""
+
+OLDER = "delete the store, which an older amulsearch made, and index the folder again"
 REMEDY = "run `amulsearch check --store DIR --repair`, then index the folder again"
 
 
 class FeatureFile:
-    """Rows of one fingerprint, read when it is opened.
+    """The rows of one fingerprint, read when the object is made.
 
-    rows: (id, digest) -> row; fingerprint: what the rows must be of, None for whatever is there.
+    Parameters
+    ----------
+    folder : Path
+        The folder of the files; created when rows are first written.
+    fingerprint : dict, optional
+        The fingerprint that the rows must have; by default that of the existing files.
+    read : bool, default True
+        Read the rows; otherwise only meta.json.
 
-    Raises StoreError where the files are damaged.
+    Attributes
+    ----------
+    rows : dict of Key to int
+        The row of each picture.
+    meta : dict
+        The content of meta.json.
+
+    Raises
+    ------
+    StoreError
+        If the files are damaged or have another fingerprint.
     """
 
     def __init__(self, folder: Path, fingerprint: dict | None = None, *, read: bool = True):
@@ -43,26 +62,28 @@ class FeatureFile:
         self.rows: dict[Key, int] = {}
         self._sums: list[str] = []
         self._bytes = 0
-        """How long the whole lines of rows-N.jsonl are that have their vectors."""
+        """Total length of the complete lines of rows-N.jsonl that have vectors."""
         self._pending: list[tuple[list[Key], np.ndarray]] = []
         self._flushed = time.monotonic()
         if fingerprint is None or (folder / "meta.json").exists():
             self.meta = read_json(folder / "meta.json", FORMAT, REMEDY, OLDER)
             if fingerprint not in (None, self.meta["fingerprint"]):
-                raise StoreError(f"{folder} holds other features than its name says: {REMEDY}")
+                raise StoreError(f"{folder} holds features that do not match its name: {REMEDY}")
             if read:
                 self._read()
 
     @property
     def vectors_path(self) -> Path:
+        """The path of the vectors of the current generation."""
         return self.folder / f"vectors-{self.meta['generation']}.f32"
 
     @property
     def rows_path(self) -> Path:
+        """The path of the rows of the current generation."""
         return self.folder / f"rows-{self.meta['generation']}.jsonl"
 
     def _lines(self) -> list[bytes]:
-        """The lines of whole rows: those that end, and whose vectors are there."""
+        """The lines of complete rows: terminated lines whose vectors exist."""
         if not self.vectors_path.exists() or not self.rows_path.exists():
             return []
         lines = self.rows_path.read_bytes().split(b"\n")[:-1]
@@ -77,17 +98,36 @@ class FeatureFile:
         except (ValueError, TypeError, RecursionError):
             raise StoreError(f"{self.rows_path} is damaged: {REMEDY}") from None
         if not len(self.rows) == len(rows) == len(lines):
-            raise StoreError(f"{self.rows_path} names a picture twice: {REMEDY}")
+            raise StoreError(f"{self.rows_path} lists a picture twice: {REMEDY}")
         self._bytes = sum(map(len, lines)) + len(lines)
 
     def append(self, keys: list[Key], vectors: np.ndarray) -> None:
-        """Add rows (B, D) float32; written to disk together every few seconds, and by `flush`."""
+        """Add rows; they are written to disk every few seconds and by `flush`.
+
+        Parameters
+        ----------
+        keys : list of B Key
+            The pictures.
+        vectors : ndarray of shape (B, D), float32
+            Their vectors.
+
+        Raises
+        ------
+        StoreError
+            If the files cannot be written.
+        """
         self._pending.append((keys, np.ascontiguousarray(vectors, dtype=np.float32)))
         if time.monotonic() - self._flushed > 5:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting: first the vectors, then the rows that name them, so that a row is never without."""
+        """Write the added rows to disk: first the vectors, then the lines, so that no line lacks its vector.
+
+        Raises
+        ------
+        StoreError
+            If the files cannot be written.
+        """
         self._flushed = time.monotonic()
         if not self._pending:
             return
@@ -111,18 +151,41 @@ class FeatureFile:
         self._bytes += len(lines)
 
     def arrange(self, keys: Sequence[Key]) -> np.ndarray:
-        """What `take` gives, of rows whose checksums are right.
+        """Return the same as `take`, after the checksums of all rows have been verified.
 
-        They are compared where the file is small (DIGESTED); `check` does so for every file.
+        Only those of a small file (`files.DIGESTED`) are compared; `check` compares those of every file.
+
+        Parameters
+        ----------
+        keys : sequence of N Key
+            The pictures.
+
+        Returns
+        -------
+        ndarray of shape (N, D), float32
+            Read-only.
+
+        Raises
+        ------
+        StoreError
+            If a checksum is wrong.
         """
         if self._vectors().nbytes <= DIGESTED and any(self._verdicts(list(self.rows))):
             raise StoreError(f"{self.vectors_path} was changed or damaged after it was written: {REMEDY}")
         return self.take(keys)
 
     def take(self, keys: Sequence[Key]) -> np.ndarray:
-        """The vectors of these pictures in this order, (N, D) float32, read-only.
+        """Return the vectors of these pictures, in this order.
 
-        A memory map where the rows begin in this order, as `tidy` leaves them.
+        Parameters
+        ----------
+        keys : sequence of N Key
+            The pictures; each must have a row.
+
+        Returns
+        -------
+        ndarray of shape (N, D), float32
+            Read-only; a memory map if the rows of the file begin in this order, as after `tidy`.
         """
         vectors = self._vectors()
         vectors = vectors[: len(keys)] if self._begins(keys) else vectors[[self.rows[key] for key in keys]]
@@ -138,7 +201,7 @@ class FeatureFile:
         return np.memmap(self.vectors_path, np.float32, "r", shape=(len(self._sums), self.meta["width"]))
 
     def _verdicts(self, keys: Sequence[Key | None]) -> Iterator[str]:
-        """What is wrong with each row, "" where nothing is; keys: the picture of each, None where it is not known."""
+        """The fault of each row, "" for none; keys: the picture of each row, None if it is unknown."""
         for start, block in blocks(self._vectors()) if keys else ():
             finite = np.isfinite(block).all(axis=1)
             for row, vector in enumerate(block, start):
@@ -151,9 +214,24 @@ class FeatureFile:
 
     @classmethod
     def salvage(cls, folder: Path) -> tuple[FeatureFile, list[str]]:
-        """A file that may be damaged, with its good rows only, and what is wrong with the others.
+        """Open a file that may be damaged and keep its intact rows only.
 
-        Raises StoreError where meta.json itself is not right.
+        Parameters
+        ----------
+        folder : Path
+            The folder of the files.
+
+        Returns
+        -------
+        file : FeatureFile
+            With the intact rows.
+        findings : list of str
+            One sentence per kind of fault.
+
+        Raises
+        ------
+        StoreError
+            If meta.json is damaged.
         """
         file = cls(folder, read=False)
         parsed = [_parsed(line) for line in file._lines()]
@@ -161,18 +239,29 @@ class FeatureFile:
         bad: dict[str, list[Key | None]] = {}
         for row, (key, wrong) in enumerate(zip(keys, file._verdicts(keys), strict=True)):
             if not wrong and key in file.rows:
-                wrong = "are of a picture that has one already"
+                wrong = "repeat a picture of an earlier row"
             if wrong:
                 bad.setdefault(wrong, []).append(key)
             else:
                 file.rows[key] = row
         return file, [
-            f"{len(of)} of {len(keys)} rows {wrong}" + (f", the first is of {of[0][0]!r}" if of[0] else "")
+            f"{len(of)} of {len(keys)} rows {wrong}" + (f", the first that of {of[0][0]!r}" if of[0] else "")
             for wrong, of in bad.items()
         ]
 
     def tidy(self, keys: Sequence[Key]) -> None:
-        """Bring the rows into this order, with nothing between, and delete what else lies in the folder."""
+        """Keep the rows of these pictures only, in this order, and delete all other files in the folder.
+
+        Parameters
+        ----------
+        keys : sequence of Key
+            The pictures; each must have a row.
+
+        Raises
+        ------
+        StoreError
+            If the files cannot be written.
+        """
         if len(keys) != len(self._sums) or not self._begins(keys):
             self._rewrite(keys)
         for path in self.leftovers():
@@ -180,7 +269,12 @@ class FeatureFile:
                 path.unlink()
 
     def leftovers(self) -> list[Path]:
-        """Files that belong to no current generation."""
+        """List the files that do not belong to the current generation.
+
+        Returns
+        -------
+        list of Path
+        """
         own = {self.vectors_path, self.rows_path, self.folder / "meta.json"}
         return sorted(set(self.folder.iterdir()) - own) if self.folder.is_dir() else []
 
@@ -207,29 +301,37 @@ class FeatureFile:
 
 
 class MemoryRows:
-    """What `FeatureFile` does, without a disk."""
+    """The rows of one fingerprint in memory, with the methods of `FeatureFile` that extraction needs.
+
+    Attributes
+    ----------
+    rows : dict of Key to int
+        The row of each picture.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[Key, int] = {}
         self._batches: list[np.ndarray] = []
 
     def append(self, keys: list[Key], vectors: np.ndarray) -> None:
+        """Add the vectors (B, D) float32 of B pictures."""
         self._batches.append(np.array(vectors, dtype=np.float32))
         first = len(self.rows)
         self.rows.update({key: first + place for place, key in enumerate(keys)})
 
     def flush(self) -> None:
-        pass
+        """Do nothing, as there is no file."""
 
     def tidy(self, keys: Sequence[Key]) -> None:
-        pass
+        """Do nothing, as there is no file."""
 
     def arrange(self, keys: Sequence[Key]) -> np.ndarray:
+        """Return the vectors (N, D) float32 of N pictures, in this order."""
         return np.concatenate(self._batches)[[self.rows[key] for key in keys]]
 
 
 def row_checksum(key: Key, vector: np.ndarray) -> str:
-    """The start of the SHA-256 of a picture's id and digest and the bytes of its vector (D,) float32."""
+    """The first 16 digits of the SHA-256 of a picture's id, its digest and the bytes of its vector (D,) float32."""
     return hashlib.sha256("\0".join(key).encode("utf-8", "backslashreplace") + vector.tobytes()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place first, sealed with a digest, one writer at a time."""
+"""Atomic and sealed files: written to a temporary file first, sealed with a digest, by one writer at a time."""
 
 from __future__ import annotations
 
@@ -15,31 +15,47 @@ from pathlib import Path
 from ..errors import OtherFormatError, StoreError
 
 DIGESTED = 16 << 20
-"""Bytes up to which the digest of a file is checked whenever it is opened; of a larger one `check` alone does it."""
+"""Up to this many bytes, the digest of a file is checked whenever it is opened; above, only by `check`."""
 
 PARTIAL = ".partial"
-"""The ending of what is being written; a file that has it and no writer was left by a process that was killed."""
+"""The extension of temporary files; one without a writer was left by a process that was killed."""
 
 _REMEDIES = {
-    errno.ENOSPC: "free some space and run the same again; what was there before is kept",
-    errno.EDQUOT: "free some of your quota and run the same again; what was there before is kept",
-    errno.EROFS: "give a folder on a disk that can be written to",
-    errno.EACCES: "give a folder that you may write to",
+    errno.ENOSPC: "free some disk space and try again; the previous contents are kept",
+    errno.EDQUOT: "free some of your disk quota and try again; the previous contents are kept",
+    errno.EROFS: "give a folder on a writable disk",
+    errno.EACCES: "give a folder that you have permission to write to",
 }
 
 
 def unwritable(path: Path, error: OSError) -> StoreError:
-    """The error for a file that cannot be written: why, and what to do."""
+    """The error for a file that cannot be written, with the reason and the remedy."""
     remedy = _REMEDIES.get(error.errno)
     return StoreError(f"{path} cannot be written: {error.strerror or error}" + (f"; {remedy}" if remedy else ""))
 
 
 @contextmanager
 def replacing(*paths: Path) -> Iterator[list[Path]]:
-    """Paths to write to, which in the end take the places of `paths`, all on disk before the first does.
+    """Write files atomically: a context manager that gives temporary paths and replaces `paths` at the end.
 
-    The last of several vouches for the others: it is taken away before they change and comes back last. Where
-    anything fails before, all that was there stays. Raises StoreError where they cannot be written.
+    All temporary files are on disk before the first one replaces its target. The last of several paths is the one
+    that vouches for the others: it is removed before they change and replaced last. If anything fails before that,
+    the old files stay.
+
+    Parameters
+    ----------
+    *paths : Path
+        The files to replace; missing parent folders are created.
+
+    Yields
+    ------
+    list of Path
+        A path to write to for each of `paths`.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be written.
     """
     temporaries = [path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}") for path in paths]
     try:
@@ -62,7 +78,7 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
 
 
 def write_at(path: Path, end: int, data: bytes) -> None:
-    """Let `data` follow the first `end` bytes of a file, in place of whatever comes after them; on disk on return."""
+    """Replace everything after the first `end` bytes of a file with `data`; it is on disk on return."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
         file.truncate(end)
         file.seek(end)
@@ -72,17 +88,17 @@ def write_at(path: Path, end: int, data: bytes) -> None:
 
 
 def write_sealed(path: Path, content: dict) -> None:
-    """Write a JSON object whose first member is the SHA-256 of what follows it; a table in it as its columns.
+    """Write a JSON object whose first member is the SHA-256 of the rest; a table is written as its columns.
 
-    Piece by piece: a table can be long, and none of its columns is a list before its turn.
+    The object is written in pieces: a table can be long, and only one column at a time is converted to a list.
     """
     digest = hashlib.sha256()
     with path.open("wb") as file:
         file.write(_seal("0" * 64))
         pieces = json.JSONEncoder(ensure_ascii=False, default=_columns).iterencode(content)
-        next(pieces)  # the opening brace, which is in the seal
+        next(pieces)  # the opening brace, which the seal contains
         while text := "".join(islice(pieces, 10_000)):
-            # A name that is not valid UTF-8 becomes \udcXX, which JSON reads back as it was.
+            # A name that is not valid UTF-8 becomes \udcXX, which JSON reads back unchanged.
             data = text.encode("utf-8", "backslashreplace")
             digest.update(data)
             file.write(data)
@@ -99,7 +115,20 @@ def _seal(digest: str) -> bytes:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write a sealed JSON file whole or not at all; `content` names its format."""
+    """Write a sealed JSON file atomically.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    content : dict
+        The object to write, with its format number as "format". Tables are written as their columns.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
     with replacing(path) as (temporary,):
         write_sealed(temporary, content)
 
@@ -107,9 +136,9 @@ def write_json(path: Path, content: dict) -> None:
 def read_json(path: Path, format: int, remedy: str, older: str = "") -> dict:
     """The content of a file that `write_json` wrote.
 
-    older: what to do where it has an older format, by default the remedy.
+    older: the remedy for an older format, by default `remedy`.
 
-    Raises StoreError with the remedy where it is missing, damaged or changed, OtherFormatError for another format.
+    Raises StoreError with the remedy if the file is missing, damaged or changed, OtherFormatError for another format.
     """
     try:
         data = path.read_bytes()
@@ -122,7 +151,7 @@ def read_json(path: Path, format: int, remedy: str, older: str = "") -> dict:
     if found != format:
         newer = isinstance(found, int) and found > format
         advice = "update amulsearch" if newer else older or remedy
-        raise OtherFormatError(f"{path} has format {found}, and this amulsearch reads {format}: {advice}")
+        raise OtherFormatError(f"{path} has format {found}, but this amulsearch reads format {format}: {advice}")
     start = len(_seal("0" * 64))
     if data[:start] != _seal(hashlib.sha256(data[start:]).hexdigest()):
         raise StoreError(f"{path} was changed or damaged after it was written: {remedy}")
@@ -138,12 +167,23 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """While this process is in here, no other one is with the same path; it may enter again.
+    """Hold a lock that excludes other processes; a context manager.
 
-    The lock ends with the process, however that ends. Raises StoreError where it is taken and `wait` is not set, or
-    where the file cannot be made.
+    The same process may enter it repeatedly. The lock is released when the process ends, for whatever reason.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; its folder is created if it does not exist.
+    wait : bool, default True
+        Wait while another process holds the lock.
+
+    Raises
+    ------
+    StoreError
+        If another process holds the lock and `wait` is false, or the file cannot be locked.
     """
-    from filelock import FileLock, Timeout  # a tenth of a second to import, and reading needs no lock
+    from filelock import FileLock, Timeout  # takes 0.1 s to import, and reading needs no lock
 
     lock = FileLock(path, is_singleton=True)
     try:
@@ -152,13 +192,13 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             if not wait:
-                raise StoreError(f"another process is writing to {path.parent}: wait until it has ended") from None
-            print(f"waiting until another process has written to {path.parent}", file=sys.stderr, flush=True)
+                raise StoreError(f"another process is writing to {path.parent}: wait until it ends") from None
+            print(f"waiting for another process that is writing to {path.parent}", file=sys.stderr, flush=True)
             lock.acquire()
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError):
             raise unwritable(path.parent, error) from None
-        raise StoreError(f"{path.parent} is on a disk that knows no locks: give a folder on another") from None
+        raise StoreError(f"{path.parent} is on a disk without file locks: give a folder on another disk") from None
     try:
         yield
     finally:
@@ -166,8 +206,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder."""
-    if path.is_dir() and os.name == "nt":  # which knows no such thing for folders
+    """Flush a file, or the names in a folder, to disk."""
+    if path.is_dir() and os.name == "nt":  # Windows does not support this for folders
         return
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""What names the content of a store: digests of fingerprints, and of the vectors that they made."""
+"""Names for the contents of a store: digests of fingerprints and of vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,24 @@ from .blockwise import Blocks
 
 
 def content_of(made_by: Mapping, ids: Iterable[str], digests: Iterable[str], vectors: Blocks = ()) -> str:
-    """SHA-256 of what decides the vectors of these pictures, and of the vectors where nothing else does."""
+    """Return a SHA-256 that identifies the vectors of these pictures.
+
+    Parameters
+    ----------
+    made_by : mapping
+        The fingerprint: model, layer and the other settings that determine the vectors.
+    ids : iterable of N str
+        The ids of the pictures.
+    digests : iterable of N str
+        The SHA-256 of each picture's file.
+    vectors : iterable of blocks, optional
+        The vectors as `blocks` yields them, if no fingerprint determines them.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     sha = hashlib.sha256(repr(sorted(made_by.items())).encode())
     for pair in zip(ids, digests, strict=True):
         sha.update("\0".join(pair).encode() + b"\n")
@@ -24,7 +41,18 @@ def content_of(made_by: Mapping, ids: Iterable[str], digests: Iterable[str], vec
 
 
 def features_path(fingerprint: Mapping) -> Path:
-    """Where features of this fingerprint lie in a store, relative to it."""
+    """Return the folder of a fingerprint's features, relative to the store.
+
+    Parameters
+    ----------
+    fingerprint : mapping
+        At least "model" and "layer".
+
+    Returns
+    -------
+    Path
+        features/MODEL/LAYER-KEY, where KEY is a digest of the fingerprint.
+    """
     return Path("features") / file_path(fingerprint, "-" + key_of(fingerprint))
 
 
@@ -34,5 +62,5 @@ def key_of(fingerprint: Mapping) -> str:
 
 
 def file_path(fingerprint: Mapping, ending: str) -> Path:
-    """MODEL/LAYER + ending; model names can hold slashes, and layers colons, which are written as %2F and %3A."""
+    """MODEL/LAYER + ending, with special characters quoted: a slash in a model as %2F, a colon in a layer as %3A."""
     return Path(quote(fingerprint["model"], safe="")) / (quote(fingerprint["layer"], safe="") + ending)

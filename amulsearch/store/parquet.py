@@ -1,4 +1,4 @@
-"""Features as a Parquet file, which vector databases read: id, label, digest, and the vector as a list of float32."""
+"""Features as a Parquet file, as vector databases read it: id, label, digest, and the vector as a list of float32."""
 
 from __future__ import annotations
 
@@ -13,16 +13,38 @@ from ..errors import QueryError, StoreError, import_optional
 from .files import replacing
 
 ROWS = 8192
-"""Rows of a group: what is in memory at a time."""
+"""Rows per row group, which is in memory at a time."""
 
 
 def write(
     path: str | os.PathLike, vectors: np.ndarray, strings: Mapping[str, Sequence[str | None]], fingerprint: Mapping
 ) -> Path:
-    """Write columns of strings and the column vector, a fixed-size list of D float32; the path of the file.
+    """Write vectors and columns of strings to a Parquet file.
 
-    The fingerprint is kept in the file's metadata, as JSON under "amulsearch". Fitted transforms are not: they are
-    beside an index that is saved.
+    Fitted transforms are not written; a saved index keeps them.
+
+    Parameters
+    ----------
+    path : path
+        The file to write.
+    vectors : ndarray of shape (N, D), float32
+        Written as the column vector, a fixed-size list of D float32.
+    strings : mapping of str to sequence of N str or None
+        The other columns.
+    fingerprint : mapping
+        Written to the metadata of the file, as JSON under "amulsearch".
+
+    Returns
+    -------
+    Path
+        The path of the file.
+
+    Raises
+    ------
+    AmulsearchError
+        If pyarrow is not installed.
+    StoreError
+        If the file cannot be written.
     """
     arrow, parquet = import_optional("pyarrow", "pyarrow"), import_optional("pyarrow.parquet", "pyarrow")
     path, width = Path(path).expanduser(), vectors.shape[1]
@@ -41,13 +63,30 @@ def write(
 
 
 def read(path: str | os.PathLike) -> tuple[np.ndarray, dict[str, list], dict]:
-    """Vectors (N, D), columns of strings and fingerprint of a Parquet file with the columns id and vector.
+    """Read a Parquet file with the columns id and vector.
 
-    The columns label and digest may be missing; their lists are then empty.
+    Parameters
+    ----------
+    path : path
+        A file whose column vector holds lists of numbers, all of one length.
 
-    vector: lists of numbers, all of one length. A file from elsewhere has no fingerprint: it is of your own vectors.
+    Returns
+    -------
+    vectors : ndarray of shape (N, D)
+        The vectors, in the dtype of the file.
+    strings : dict of str to list
+        The columns id, label and digest; an empty list for a missing column.
+    fingerprint : dict
+        Empty if another program wrote the file.
 
-    Raises StoreError where the file cannot be read, and QueryError where it holds something else.
+    Raises
+    ------
+    AmulsearchError
+        If pyarrow is not installed.
+    StoreError
+        If the file cannot be read.
+    QueryError
+        If the file does not hold the columns, or vectors are missing or differ in length.
     """
     arrow, parquet = import_optional("pyarrow", "pyarrow"), import_optional("pyarrow.parquet", "pyarrow")
     path = Path(path).expanduser()
@@ -55,7 +94,7 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, dict[str, list], dict]:
         with parquet.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
             if not {"id", "vector"} <= names:
-                raise QueryError(f"{path} has no columns id and vector: it has {', '.join(sorted(names))}")
+                raise QueryError(f"{path} needs the columns id and vector, but has {', '.join(sorted(names))}")
             table = file.read(columns=[name for name in ("id", "label", "digest", "vector") if name in names])
             about = json.loads((file.schema_arrow.metadata or {}).get(b"amulsearch", b"{}"))
     except QueryError:
@@ -65,11 +104,11 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, dict[str, list], dict]:
     column = table["vector"].combine_chunks()
     kinds = arrow.types
     if not (kinds.is_list(column.type) or kinds.is_fixed_size_list(column.type) or kinds.is_large_list(column.type)):
-        raise QueryError(f"the column vector of {path} holds {column.type}, not lists of numbers")
+        raise QueryError(f"the column vector of {path} must hold lists of numbers, not {column.type}")
     flat, count = column.flatten(), len(table)
     width = len(flat) // max(count, 1)
     lengths = arrow.compute.list_value_length(column).to_numpy(zero_copy_only=False)
     if not count or column.null_count or flat.null_count or (lengths != width).any():
-        raise QueryError(f"the vectors of {path} are missing or not all of one length")
+        raise QueryError(f"the vectors of {path} are missing or differ in length: give all the same length")
     text = {name: table[name].to_pylist() if name in names else [] for name in ("id", "label", "digest")}
     return flat.to_numpy(zero_copy_only=False).reshape(count, width), text, about

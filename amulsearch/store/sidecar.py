@@ -1,8 +1,8 @@
-"""An index on disk is two files: its own, and a JSON sidecar that says what it is of; a third holds fitted transforms.
+"""The files of a saved index: the index itself, a JSON sidecar that describes it and, if needed, fitted transforms.
 
-Opening checks that they belong together: the sidecar is sealed and names the size and the SHA-256 of the index. The
-SHA-256 is compared where the index is small (`files.DIGESTED`); of a large one, which opens in milliseconds because it
-is not read, only by `check`.
+Opening verifies that they belong together: the sidecar is sealed and holds the size and the SHA-256 of the index. The
+SHA-256 of a small index (`files.DIGESTED`) is always compared; that of a large one, which opens in milliseconds because
+it is not read, only by `check`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,35 @@ from ..errors import StoreError
 from .files import DIGESTED, file_digest, read_json, replacing, write_sealed
 
 FORMAT = 3
-REMEDY = "build the index anew"
+REMEDY = "build the index again"
 
 
 def save_with_sidecar(
     path: Path, write: Callable[[Path], None], sidecar: dict, write_fitted: Callable[[Path], None] | None = None
 ) -> Path:
-    """Write all files or none; a sidecar never stands beside an index that it does not belong to."""
+    """Write an index and its sidecar, all files or none.
+
+    Parameters
+    ----------
+    path : Path
+        The file of the index; the sidecar has the extension .json, fitted transforms .npz.
+    write : callable
+        Writes the index to a path.
+    sidecar : dict
+        The description of the index.
+    write_fitted : callable, optional
+        Writes the fitted transforms to a path.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be written.
+    """
     fitted = path.with_suffix(".npz")
     with replacing(path, *([fitted] if write_fitted else []), path.with_suffix(".json")) as temporaries:
         write(temporaries[0])
@@ -39,12 +61,33 @@ def save_with_sidecar(
 
 
 def open_sidecar(path: Path, cls: type, *, whole: bool = False) -> tuple[Path, dict]:
-    """The path and its sidecar, checked against each other: a wrong width alone can crash the process in Annoy.
+    """Read the sidecar of an index and verify that the two belong together.
 
-    whole: compare the digest of the index whatever its size.
+    Without this check, a wrong width would be enough to crash the process in Annoy.
+
+    Parameters
+    ----------
+    path : Path
+        The file of the index.
+    cls : type
+        The class that must have saved it.
+    whole : bool, default False
+        Compare the digest of the index whatever its size.
+
+    Returns
+    -------
+    path : Path
+        The file of the index.
+    sidecar : dict
+        Its description.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing, damaged or changed, or another class saved the index.
     """
     if not path.exists():
-        raise StoreError(f"there is no index {path}")
+        raise StoreError(f"there is no index {path}: build one and save it there")
     sidecar = read_json(path.with_suffix(".json"), FORMAT, REMEDY)
     if sidecar.get("kind") != cls.__name__:
         raise StoreError(f"{path} was saved by {sidecar.get('kind')}: open it with that class")

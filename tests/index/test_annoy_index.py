@@ -47,7 +47,7 @@ def test_a_disk_too_small_for_a_forest_is_told(vectors, ids, tmp_path, monkeypat
     """Annoy maps its file: on a full disk the process would end."""
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(StoreError, match=r"0\.0 GB free, and the forest takes"):
+    with pytest.raises(StoreError, match=r"0\.0 GB free, but the forest takes"):
         AnnoyIndex.build(vectors, ids, on_disk=tmp_path / "index")
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()

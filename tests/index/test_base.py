@@ -191,7 +191,7 @@ def test_wrong_queries_are_told_in_a_sentence(kind, vectors, ids):
         (np.zeros(D), "zero"),
         (np.full(D, np.nan), "NaN"),
         (np.zeros((1, D)), "shape"),
-        (None, "an id, a picture or a vector"),
+        (None, "an id, a file, a picture or a vector"),
     ]:
         with pytest.raises(QueryError, match=words):
             index.query(query, k=1)
@@ -200,7 +200,7 @@ def test_wrong_queries_are_told_in_a_sentence(kind, vectors, ids):
             index.query(ids[0], k=k)
         with pytest.raises(QueryError, match=words):
             index.recall(k)
-    with pytest.raises(QueryError, match="does not know 'effort'"):
+    with pytest.raises(QueryError, match="has no query option 'effort'"):
         index.query(ids[0], effort=3)
     if kind.effort:
         with pytest.raises(QueryError, match=f"{kind.effort} must be an integer"):
@@ -256,7 +256,10 @@ def test_damaged_and_missing_files_are_refused(kind, vectors, ids, tmp_path):
         sidecar.write_text(json.dumps({**json.loads(good), **change}))
         with pytest.raises(StoreError, match="changed or damaged"):
             kind.open(path)
-    for format, words in [(99, "format 99, and this amulsearch reads .: update"), (1, "format 1, .*: build the index")]:
+    for format, words in [
+        (99, "format 99, but this amulsearch reads format .: update"),
+        (1, "format 1, .*: build the index"),
+    ]:
         files.write_json(sidecar, {**json.loads(good), "format": format})
         with pytest.raises(OtherFormatError, match=words):
             kind.open(path)

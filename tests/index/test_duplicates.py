@@ -47,7 +47,7 @@ def test_a_threshold_of_one_finds_the_same_vectors_at_any_length():
 
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.01, float("nan")])
 def test_a_wrong_threshold_is_told(threshold):
-    with pytest.raises(am.QueryError, match="a cosine above 0 and up to 1"):
+    with pytest.raises(am.QueryError, match="a cosine above 0 and at most 1"):
         am.indexes.near_duplicates(am.Features(np.eye(3), list("abc")), threshold)
 
 

@@ -76,8 +76,8 @@ def test_query_expansion_by_hand():
 
 def test_wrong_use_is_told(features, tmp_path):
     for call, words in (
-        (lambda: am.indexes.KReciprocal.build(features, 8).recall(5), "an order of its own"),
-        (lambda: am.indexes.QueryExpansion.build(features, 5).save(tmp_path / "index"), "not kept on disk"),
+        (lambda: am.indexes.KReciprocal.build(features, 8).recall(5), "recall is not defined"),
+        (lambda: am.indexes.QueryExpansion.build(features, 5).save(tmp_path / "index"), "cannot be saved"),
         (lambda: am.indexes.KReciprocal.build(features, 60), "k=60 is more than"),
         (lambda: am.indexes.KReciprocal.build(features, 8, 9), "k=9 is more than"),
         (lambda: am.indexes.KReciprocal.build(features, 8, 3, weight=2), "from 0 to 1"),

@@ -78,18 +78,21 @@ def test_the_table_says_what_it_costs(digits):
     assert table["asked"].iloc[-1] == "of the index" and table["at_least"].iloc[-1] >= 0.9
     assert set(table["n_trees"].dropna()) == {10, 30, 100}
     assert (table[["queries_per_second", "build_seconds", "bytes"]] > 0).all(axis=None)
-    assert repr(tuned).endswith("it is enough here, and misses nothing (ExactIndex).")
+    assert repr(tuned).endswith("is enough here and misses nothing (ExactIndex).")
     assert f"n_trees={tuned.index.n_trees}, search_k={tuned.index.search_k}: recall@10" in repr(tuned)
 
 
 def test_wrong_use_is_told(digits):
     ids = [str(row) for row in range(len(digits))]
     for words, options in (
-        ("misses nothing", {"kind": am.ExactIndex}),
-        ("from 0 to 1", {"recall": 95}),
+        ("no search effort to tune", {"kind": am.ExactIndex}),
+        ("above 0 and at most 1", {"recall": 95}),
         ("sample", {"sample": 0}),
         ("pictures to tune with", {"k": 1797}),
-        ("surely reaches recall 1, the best only", {"recall": 1, "kind": am.indexes.HnswlibIndex, "builds": [_POOR]}),
+        (
+            "reaches recall 1 with confidence, the best has",
+            {"recall": 1, "kind": am.indexes.HnswlibIndex, "builds": [_POOR]},
+        ),
     ):
         with pytest.raises(am.QueryError, match=words):
             am.indexes.tune_index(digits, ids, **options, progress=False)

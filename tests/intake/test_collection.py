@@ -131,9 +131,9 @@ def test_labels_come_from_folders_functions_mappings_and_tables(small_folder):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (pd.DataFrame({"id": [], "category": []}), r"needs the columns id and label; it has \['id', 'category'\]"),
-        ("category", "labels='category': use \"folder\", None, a function, a mapping or a table"),
-        (3, "labels cannot be a int"),
+        (pd.DataFrame({"id": [], "category": []}), r"needs the columns id and label, but has \['id', 'category'\]"),
+        ("category", "labels cannot be 'category': use \"folder\", None, a function, a mapping or a table"),
+        (3, "labels cannot be of type int"),
     ],
 )
 def test_unusable_labels_are_refused(small_folder, labels, message):
@@ -157,7 +157,7 @@ def test_what_is_no_picture_is_counted(tmp_path):
         "hidden": 2,
         "link to a folder": 1,
         "not a picture: .txt": 2,
-        "not a picture: no ending": 1,
+        "not a picture: no extension": 1,
         "not a picture: .svg": 1,
     }
 
@@ -224,7 +224,7 @@ def test_a_hostile_folder(open_folder, openclipart, without_root):
         "circle.png": "cannot be read",
         "pipe.png": "not a regular file",
         "closed": "folder cannot be read",
-        "not\\udcffutf8.png": "its name is not valid UTF-8",
+        "not\\udcffutf8.png": "the name is not valid UTF-8",
     }
     start = time.perf_counter()
     try:

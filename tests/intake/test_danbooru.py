@@ -46,7 +46,7 @@ def test_safe_pictures_with_their_tags(danbooru):
     assert made.labels == ["touhou", None, "touhou"]  # 7001 has two copyrights
     assert made.keywords["0001/1.webp"] == ["solo", ";)", "touhou"]
     assert made.passed_over == {"rating: q": 1, "no rating": 1}
-    assert made.rejected.to_dict("records") == [{"id": "0005/5.webp", "reason": "the metadata does not name it"}]
+    assert made.rejected.to_dict("records") == [{"id": "0005/5.webp", "reason": "the metadata has no entry for it"}]
 
 
 def test_other_ratings_and_categories_are_asked_for(danbooru):
@@ -100,7 +100,7 @@ def test_it_is_indexed_and_evaluated_by_tags(danbooru):
     ("options", "words"),
     [
         ({"ratings": "s"}, "ratings must be"),
-        ({"keywords": ["colour"]}, "no category of tags 'colour'"),
+        ({"keywords": ["colour"]}, "no tag category 'colour'"),
         ({"pictures": "none"}, "is not a folder"),
         ({"metadata": "/none"}, "no metadata in"),
         ({"ratings": ["x"]}, "no picture in"),

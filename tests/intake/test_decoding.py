@@ -67,7 +67,7 @@ def test_a_decoder_that_hangs_is_ended(slow, small_folder, monkeypatch):
     decode([request(good[0])])  # its process has started
     monkeypatch.setattr(decoding, "PATIENCE", 0.1)
     before, error, after = decode([request(good[0]), request(slow), request(good[1])])
-    assert str(error) == "decoding it takes more than 0.1 seconds"
+    assert str(error) == "decoding took more than 0.1 seconds"
     assert before.rgb.shape[2] == after.rgb.shape[2] == 3
 
 

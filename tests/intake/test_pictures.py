@@ -235,7 +235,7 @@ def test_a_frame_is_chosen(format):
         assert (pixels(data, frame=frame) == colour).all()
     assert (pixels(data) == RED).all()
     for frame in (3, -1):
-        with pytest.raises(am.QueryError, match=f"no frame {frame}: the picture has 3, counted from 0"):
+        with pytest.raises(am.QueryError, match=f"no frame {frame}: the picture has 3 frames, counted from 0"):
             am.open_image(data, frame=frame)
 
 

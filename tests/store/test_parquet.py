@@ -44,10 +44,10 @@ def test_a_table_from_elsewhere(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"id": ["a"]}, "no columns id and vector"),
-        ({"id": ["a", "b"], "vector": [[1.0], [2.0, 3]]}, "not all of one length"),
+        ({"id": ["a"]}, "needs the columns id and vector"),
+        ({"id": ["a", "b"], "vector": [[1.0], [2.0, 3]]}, "differ in length"),
         ({"id": ["a", "b"], "vector": [[1.0], None]}, "missing"),
-        ({"id": ["a"], "vector": [1.0]}, "not lists"),
+        ({"id": ["a"], "vector": [1.0]}, "must hold lists"),
         ({"id": ["a", "a"], "vector": [[1.0], [2.0]]}, "not unique"),
     ],
 )

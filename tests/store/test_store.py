@@ -137,7 +137,7 @@ def test_a_store_belongs_to_one_collection(small_folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     moved.open(moved.ids[0]).save(other / "x.png")
-    with pytest.raises(StoreError, match="one of its own"):
+    with pytest.raises(StoreError, match="use another store for"):
         extract(Collection.from_folder(other), MODEL, "logits", store=tmp_path / "store")
 
 
