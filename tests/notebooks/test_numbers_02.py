@@ -23,10 +23,10 @@ def shares(bundled_features) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("pattern", "id", "answer"),
     [
-        (r"the guitar, with (\.\d+),", "recreation/music/guitar_jarno_vasamaa1.webp", "acoustic guitar"),
-        (r"the carved pumpkin, with (\.\d+),", "food/pumpkin_erik_postma_01.webp", "jack-o'-lantern"),
-        (r"for a Band Aid with (\.\d+),", "food/meats_and_eggs/breakfast_sausage.webp", "Band Aid"),
-        (r"for an electric fan with (\.\d+)\.", "plants/flowers/flower_01.webp", "electric fan"),
+        (r"the guitar \((\.\d+)\)", "recreation/music/guitar_jarno_vasamaa1.webp", "acoustic guitar"),
+        (r"the carved pumpkin \((\.\d+)\)", "food/pumpkin_erik_postma_01.webp", "jack-o'-lantern"),
+        (r"as a Band Aid with (\.\d+),", "food/meats_and_eggs/breakfast_sausage.webp", "Band Aid"),
+        (r"as an electric fan with (\.\d+)\.", "plants/flowers/flower_01.webp", "electric fan"),
     ],
 )
 def test_what_it_takes_a_cartoon_for(shares, stated, pattern, id, answer):
@@ -37,11 +37,11 @@ def test_what_it_takes_a_cartoon_for(shares, stated, pattern, id, answer):
 def test_what_it_takes_most_cartoons_for(shares, stated):
     counts = shares.idxmax(axis=1).value_counts()
     assert counts.index[:3].tolist() == ["envelope", "hook", "pick"]
-    assert stated(NOTEBOOK, r"(\d+) pictures are taken for an envelope") == pytest.approx(counts["envelope"], abs=4)
-    assert stated(NOTEBOOK, r"(\d+) for a hook") == pytest.approx(counts["hook"], abs=4)
-    assert stated(NOTEBOOK, r"(\d+) for a pick") == pytest.approx(counts["pick"], abs=4)
+    assert stated(NOTEBOOK, r"(\d+) are classified as an envelope") == pytest.approx(counts["envelope"], abs=4)
+    assert stated(NOTEBOOK, r"(\d+) as a hook") == pytest.approx(counts["hook"], abs=4)
+    assert stated(NOTEBOOK, r"(\d+) as a pick") == pytest.approx(counts["pick"], abs=4)
     median = shares.max(axis=1).median()
-    assert stated(NOTEBOOK, r"no name with more than (\.\d+)\.") == pytest.approx(median, abs=0.01)
+    assert stated(NOTEBOOK, r"no class has a probability above (\.\d+)\.") == pytest.approx(median, abs=0.01)
 
 
 def test_what_framing_and_transparency_do(bundled_features, stated):
@@ -65,21 +65,23 @@ def test_what_framing_and_transparency_do(bundled_features, stated):
         others = [next(other for other in two if other != id) for two, id in zip(after, ids, strict=True)]
         kept[name] = np.mean([row["id"] == other for row, other in zip(first, others, strict=True)])
     about = {"abs": 0.01}
-    assert stated(NOTEBOOK, r"neighbour is at a distance of (\.\d+)") == pytest.approx(moved["neighbour"], **about)
+    assert stated(NOTEBOOK, r"distance to the nearest neighbour is (\.\d+)\.") == pytest.approx(
+        moved["neighbour"], **about
+    )
     assert stated(NOTEBOOK, r"Squashing moves a vector by (\.\d+)") == pytest.approx(moved["squash"], **about)
     assert stated(NOTEBOOK, r"Cropping moves it by (\.\d+)") == pytest.approx(moved["crop"], **about)
-    assert stated(NOTEBOOK, r"and a black ground by (\.\d+)\.") == pytest.approx(moved["black"], **about)
+    assert stated(NOTEBOOK, r"and a black background by (\.\d+),") == pytest.approx(moved["black"], **about)
     one = {"abs": 0.026}  # one picture of the 40
-    assert stated(NOTEBOOK, r"squashed picture, (\d+) % of the 40") == pytest.approx(kept["squash"], **one)
-    assert stated(NOTEBOOK, r"with the cropped one (\d+) %") == pytest.approx(kept["crop"], **one)
-    assert stated(NOTEBOOK, r"with the one on black (\d+) %") == pytest.approx(kept["black"], **one)
+    assert stated(NOTEBOOK, r"squashed picture as the query, (\d+)% of the 40") == pytest.approx(kept["squash"], **one)
+    assert stated(NOTEBOOK, r"with the cropped one, (\d+)%") == pytest.approx(kept["crop"], **one)
+    assert stated(NOTEBOOK, r"with the one on black, (\d+)%") == pytest.approx(kept["black"], **one)
 
 
 def test_solution_1(bundled_features, stated):
     picture = bundled_features.collection.open("people/safety_pin_timothy_whit_r.webp")
     for framing, answer, pattern in (
-        ("pad", "safety pin", r"its right name with (\.\d+) under"),
-        ("crop", "hook", r"takes for a hook with (\.\d+)\."),
+        ("pad", "safety pin", r"its correct name, with (\.\d+), only under"),
+        ("crop", "hook", r"classifies as a hook with (\.\d+)\."),
     ):
         logits = am.embed(picture, NAME, "logits", framing=framing)["logits"][0]
         assert CLASSES[logits.argmax()] == answer

@@ -38,18 +38,20 @@ def test_what_a_distance_says(exact, bundled_features, stated):
     first = pd.concat([exact.query(id, 1) for id in asked]).set_axis(asked).sort_values("distance")
     right = first["label"] == pd.Series(cartoons.labels, index=cartoons.ids)[first.index]
     about = {"abs": 0.017}  # two pictures of the 125
-    assert stated(NOTEBOOK, r"nearest neighbours (\d+) % have") == pytest.approx(right.iloc[:125].mean(), **about)
-    assert stated(NOTEBOOK, r"with the farthest, (\d+) %") == pytest.approx(right.iloc[-125:].mean(), **about)
+    assert stated(NOTEBOOK, r"(\d+)% of the queries in the nearest quarter") == pytest.approx(
+        right.iloc[:125].mean(), **about
+    )
+    assert stated(NOTEBOOK, r"in the farthest quarter, (\d+)%") == pytest.approx(right.iloc[-125:].mean(), **about)
     assert stated(NOTEBOOK, r"neighbours are about (\d) away") == pytest.approx(first["distance"].iloc[-5:], abs=0.05)
 
 
 def test_recall(vectors, tmp_path, stated):
     index = am.AnnoyIndex.build(vectors, n_trees=50)
-    assert stated(NOTEBOOK, r"recall in the bundled cartoons is (\.\d+)") == pytest.approx(index.recall(10), abs=0.003)
+    assert stated(NOTEBOOK, r"recall on the bundled cartoons is (\.\d+)") == pytest.approx(index.recall(10), abs=0.003)
     one, five = (am.AnnoyIndex.build(vectors, n_trees=n_trees) for n_trees in (1, 5))
     assert one.recall(10, sample=50, search_k=1000) == 1
     recall = five.recall(10, sample=50, search_k=1000)
-    assert stated(NOTEBOOK, r"`search_k` find less, (\.\d+),") == pytest.approx(recall, abs=0.015)
+    assert stated(NOTEBOOK, r"`search_k` reach a lower recall, (\.\d+),") == pytest.approx(recall, abs=0.015)
 
     # A tree that cuts once is a root, its two leaves, and a copy of the root at the end; a node has three whole
     # numbers and a vector.
@@ -109,8 +111,8 @@ def test_solution_3(vectors, bundled_features, stated):
         for metric, lists in found.items()
     }
     about = {"abs": 0.01}
-    assert stated(SOLUTIONS, r"euclidean distance keeps (\d+) %") == pytest.approx(shared["euclidean"], **about)
-    assert stated(SOLUTIONS, r"manhattan distance (\d+) %") == pytest.approx(shared["manhattan"], **about)
-    assert stated(SOLUTIONS, r"only a little, from (\.\d+) to") == pytest.approx(right["angular"], **about)
+    assert stated(SOLUTIONS, r"Euclidean distance keeps (\d+)%") == pytest.approx(shared["euclidean"], **about)
+    assert stated(SOLUTIONS, r"Manhattan distance (\d+)%") == pytest.approx(shared["manhattan"], **about)
+    assert stated(SOLUTIONS, r"only slightly, from (\.\d+) to") == pytest.approx(right["angular"], **about)
     assert stated(SOLUTIONS, r"from \.\d+ to (\.\d+) and") == pytest.approx(right["euclidean"], **about)
     assert stated(SOLUTIONS, r"to \.\d+ and (\.\d+)\.") == pytest.approx(right["manhattan"], **about)
