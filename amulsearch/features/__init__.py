@@ -1,7 +1,7 @@
-"""Pictures become vectors: extraction, engines, runners, transforms, presets, fingerprints.
+"""From pictures to vectors: extraction, engines, runners, transforms, presets, fingerprints.
 
-In: a `Collection` and models. Out: `Features`, vectors (N, D) with their ids and the fingerprint of what made them.
-A new picture takes the same way through `embed`; torch is imported only where a network runs.
+Input: a `Collection` and models. Output: `Features`, vectors (N, D) with their ids and the fingerprint of what made
+them. `embed` does the same for new pictures. torch is imported only when a network runs.
 """
 
 import lazy_loader

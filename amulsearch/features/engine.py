@@ -1,7 +1,7 @@
-"""Running a network over many batches: with torch, or on a CPU about three times faster with OpenVINO.
+"""Running a network over many batches: with torch, or about three times faster on a CPU with OpenVINO.
 
-An engine takes batches with a tag each and gives back (tag, vectors) pairs, sooner or later. The vectors of a picture
-do not depend on the others in its batch: batches are filled up to one size.
+An engine accepts batches, each with a tag, and returns (tag, vectors) pairs later, in any order. The vectors of a
+picture do not depend on the others in its batch: all batches are padded to one size.
 """
 
 from __future__ import annotations
@@ -22,21 +22,19 @@ import numpy as np
 import torch
 
 from ..errors import QueryError
-from ..models import Descriptor, Model, Network, device, load
+from ..models import PRECISIONS, Descriptor, Model, Network, device, load
 
 BATCH = 8
-"""Pictures that go through a network together; larger batches leave the processor's caches and are slower."""
+"""Number of pictures per batch; larger batches exceed the processor's caches and are slower."""
 
 WORTH_CONVERTING = 100
-"""From how many pictures on the seconds that a conversion takes come back."""
-
-PRECISIONS = ("float32", "bfloat16", "float16")
+"""The number of pictures from which a conversion, which takes seconds, saves time."""
 
 Result = tuple[Any, dict[str, np.ndarray]]
 
 
 def resolve_precision(precision: str) -> str:
-    """One of PRECISIONS; for "auto" the fastest that this machine computes in without emulating it."""
+    """Check a precision; replace "auto" by the fastest one that this machine supports without emulation."""
     if precision == "auto":
         if device().type != "cpu":
             return "float16"
@@ -49,16 +47,17 @@ def resolve_precision(precision: str) -> str:
 def engine_for(
     model: Model, layers: list[str], precision: str, pictures: int, announce: Callable[[str], None]
 ) -> TorchEngine | OpenVinoEngine | DescriptorEngine:
-    """The fastest engine for a network on this machine; `announce` is told of long work.
+    """Make the fastest engine for a network on this machine.
 
-    pictures: how many the collection has. For a small one a conversion does not pay.
+    pictures: the size of the collection; for a small one, no graph is converted. announce: called with a message
+    before long work, and with "" after it.
     """
     if isinstance(model, Descriptor):
         return DescriptorEngine(model, layers)
     if device().type == "cpu" and precision in _openvino_precisions():
         path = _converted_path(model, layers)
         if path.exists():
-            with contextlib.suppress(RuntimeError):  # a damaged file is made anew
+            with contextlib.suppress(RuntimeError):  # a damaged file is not used
                 return OpenVinoEngine(path, layers, precision)
         if pictures >= WORTH_CONVERTING:
             announce(f"preparing {model.name}")
@@ -68,40 +67,40 @@ def engine_for(
                 announce("")
     network = load(model, precision)
     for layer in layers:
-        network.tap(layer)  # an unknown layer is told now
+        network.tap(layer)  # so that an unknown layer is reported now
     return TorchEngine(network, layers)
 
 
 def filled(batch: np.ndarray) -> np.ndarray:
-    """The batch with black pictures after its own, BATCH in all."""
+    """Pad a batch with black pictures to BATCH pictures."""
     rest = np.zeros((BATCH - len(batch), *batch.shape[1:]), batch.dtype)
     return np.concatenate([batch, rest]) if len(rest) else batch
 
 
 class TorchEngine:
-    """On a CPU each batch runs at once; a GPU computes one while the next is prepared."""
+    """Runs batches with torch: at once on a CPU; a GPU computes one while the next is prepared."""
 
     def __init__(self, network: Network, layers: list[str]):
         self.network, self.layers = network, layers
         self._running: deque[tuple[Any, int, dict[str, torch.Tensor]]] = deque()
 
     def submit(self, tag, batch: np.ndarray) -> None:
-        """Run a batch of at most BATCH pictures, as `Preprocess.pixels` gives them."""
+        """Run a batch of at most BATCH pictures, as `Preprocess.pixels` returns them."""
         with torch.inference_mode():
             values = torch.from_numpy(filled(batch)).to(self.network.device)
             self._running.append((tag, len(batch), self.network.vectors(values, self.layers)))
 
     def results(self, wait: bool = False) -> Iterator[Result]:
-        """What is done: (tag, layer -> (B, D) float32). With `wait`, all that was submitted."""
+        """Yield what is done: (tag, layer -> (B, D) float32). With `wait`, everything that was submitted."""
         while len(self._running) > (0 if wait or self.network.device.type == "cpu" else 2):
             tag, count, vectors = self._running.popleft()
             yield tag, {layer: values[:count].cpu().numpy() for layer, values in vectors.items()}
 
 
 class OpenVinoEngine:
-    """Batches run beside each other in OpenVINO's streams; results may come in another order.
+    """Runs batches in parallel in OpenVINO's streams; the order of the results may differ.
 
-    graph: a converted network, or where it is kept.
+    graph: a converted network, or the path of one.
     """
 
     def __init__(self, graph, layers: list[str], precision: str):
@@ -114,7 +113,7 @@ class OpenVinoEngine:
         self._done: deque[Result] = deque()
 
     def submit(self, tag, batch: np.ndarray) -> None:
-        """Start a batch of at most BATCH pictures; waits while all streams are busy."""
+        """Start a batch of at most BATCH pictures; wait while all streams are busy."""
         self._queue.start_async({0: filled(batch)}, (tag, len(batch)))
 
     def _collect(self, request, userdata) -> None:
@@ -123,7 +122,7 @@ class OpenVinoEngine:
         self._done.append((tag, dict(zip(self.layers, outputs, strict=True))))
 
     def results(self, wait: bool = False) -> Iterator[Result]:
-        """What is done: (tag, layer -> (B, D) float32). With `wait`, all that was submitted."""
+        """Yield what is done: (tag, layer -> (B, D) float32). With `wait`, everything that was submitted."""
         if wait:
             self._queue.wait_all()
         while self._done:
@@ -131,24 +130,24 @@ class OpenVinoEngine:
 
 
 class DescriptorEngine:
-    """Each batch is described at once, while the next pictures are decoded."""
+    """Computes classical descriptors, each batch at once, while the next pictures are decoded."""
 
     def __init__(self, descriptor: Descriptor, layers: list[str]):
         self.descriptor, self.layers = descriptor, layers
         self._done: deque[Result] = deque()
 
     def submit(self, tag, batch: np.ndarray) -> None:
-        """Describe pictures, as `Preprocess.pixels` gives them."""
+        """Describe a batch of pictures, as `Preprocess.pixels` returns them."""
         self._done.append((tag, self.descriptor(batch, self.layers)))
 
     def results(self, wait: bool = False) -> Iterator[Result]:
-        """What is done: (tag, layer -> (B, D) float32)."""
+        """Yield what is done: (tag, layer -> (B, D) float32)."""
         while self._done:
             yield self._done.popleft()
 
 
 class _Tapped(torch.nn.Module):
-    """A network as a module whose outputs are the pooled layers, for tracing."""
+    """A module whose outputs are the pooled layers of a network, for tracing."""
 
     def __init__(self, network: Network, layers: list[str]):
         super().__init__()
@@ -159,18 +158,21 @@ class _Tapped(torch.nn.Module):
 
 
 def _convert(network: Network, layers: list[str], path: Path):
-    """The network as OpenVINO's graph, from prepared pictures to vectors, kept in `path` for the next time."""
+    """Convert a network to an OpenVINO graph, from prepared pictures to vectors, and save it at `path`.
+
+    Return the path, or the graph itself if it cannot be saved.
+    """
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     for layer in layers:
-        network.tap(layer)  # found by running the network: not while it is traced
+        network.tap(layer)  # runs the network, which is not possible while it is traced
     shape = network.blank().shape[1:]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # OpenVINO traces the network in a way that torch calls outdated
+        warnings.simplefilter("ignore")  # OpenVINO's way of tracing is deprecated in torch
         example = torch.from_numpy(np.repeat(network.blank(), 2, axis=0))
-        # `openvino.convert_model` does the same, and reports its use over the network.
+        # `openvino.convert_model` does the same, but sends usage statistics over the network.
         front_end = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(_Tapped(network, layers), example_input=example)
         graph = front_end.convert(front_end.load(decoder))
@@ -179,21 +181,22 @@ def _convert(network: Network, layers: list[str], path: Path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         openvino.save_model(graph, temporary, compress_to_fp16=False)
-        # The description is moved last: with it in place, its weights are as well.
+        # The .xml is moved last: if it is there, its weights are too.
         os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(temporary, path)
+        return path  # compiled from the file as in every later run: the graph in memory rounds differently
     except (OSError, RuntimeError):
-        for suffix in (".xml", ".bin"):  # a cache that cannot be written costs the next run some seconds
+        for suffix in (".xml", ".bin"):  # without a cache, the next run takes some seconds longer
             with contextlib.suppress(OSError):
                 temporary.with_suffix(suffix).unlink()
     return graph
 
 
 def _converted_path(model: Model, layers: list[str]) -> Path:
-    """Where the graph is kept, in the user's cache folder: converting takes seconds, reading a tenth of one."""
+    """Return where a graph is saved, in the user's cache folder: converting takes seconds, reading a tenth of one."""
     from importlib.metadata import version
 
-    name = model.name.partition("@")[0]  # a mirrored view is the same graph
+    name = model.name.partition("@")[0]  # a mirrored view has the same graph
     preprocess = {**model.preprocess.describe(), "mirror": None}
     made_of = {"model": name, "weights": model.weights.identity, "preprocess": preprocess, "layers": layers}
     made_of |= {"batch": BATCH, "openvino": version("openvino")}
@@ -207,7 +210,7 @@ _OPENVINO_NAMES = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "fl
 
 @lru_cache(maxsize=1)
 def _openvino_precisions() -> tuple[str, ...]:
-    """What OpenVINO computes in on this CPU without emulating it; nothing where it is not installed."""
+    """List the precisions that OpenVINO supports on this CPU without emulation; none if it is not installed."""
     if importlib.util.find_spec("openvino") is None:
         return ()
     import openvino

@@ -1,4 +1,4 @@
-"""From pictures to vectors: any layers of any networks over a collection, each picture decoded once."""
+"""Feature extraction: any layers of any networks over a collection, with each picture decoded once."""
 
 from __future__ import annotations
 
@@ -37,19 +37,64 @@ def extract(
     runner: Callable[[Run, bool], None] | None = None,
     progress: bool = True,
 ) -> FeatureSet:
-    """The vectors of a collection: `result[model, layer]` is a `Features` of (N, D) float32.
+    """Compute the feature vectors of a collection.
 
-    models: names (see `models.get`), records, or the groups "bundled" and "blog".
-    layers: "logits", "penultimate", "last" (the last feature map) or the name of an inner module; a map's name can
-        end in ":mean" (default) or ":gem". Of what is no network (see `classical`) only "descriptor".
-    framing: "pad", "crop" or "squash", see `models.resize_image`.
-    precision: what the networks compute in: "float32"; "bfloat16" or "float16", where the processor or the GPU has them
-        up to several times faster, with neighbours that differ a little; "auto", the fastest this machine has.
-    store: a folder that keeps the vectors, so that only pictures that are new or changed are computed next time.
-    runner: what does the work, by default this process; `RayRunner` spreads it over processes and machines.
+    Pictures that cannot be decoded, or whose vectors are zero, NaN or infinite, are excluded and listed in
+    `result.rejected`. With a store, an interrupted run keeps the vectors that are done, and the next run continues.
 
-    A picture whose pixels cannot be decoded is left out and listed in `result.rejected`. Interrupted, a run with a
-    store leaves what was done, and the next goes on from there.
+    Parameters
+    ----------
+    collection : Collection
+    models : str, Model or sequence of these, default: the four bundled networks
+        Names (see `models.get`), records, or the groups "bundled" and "blog".
+    layers : str or sequence of str, default ("logits", "penultimate")
+        "logits", "penultimate", "last" (the last feature map) or the name of an inner module (`Network.nodes` lists
+        them). The name of a feature map may end in ":mean" (the default) or ":gem", see `models.pool`. The classical
+        descriptors have one layer, "descriptor".
+    framing : {"pad", "crop", "squash"}
+        How pictures become squares, see `models.resize_image`.
+    precision : {"float32", "bfloat16", "float16", "auto"}
+        The type in which networks compute. "bfloat16" and "float16" are up to several times faster if the processor
+        or the GPU supports them; the neighbours differ slightly. "auto" is the fastest on this machine.
+    store : path or Store, optional
+        A folder that keeps the vectors, so that the next run computes only new and changed pictures.
+    runner : callable, optional
+        Does the work; by default, this process does. `RayRunner` distributes it over processes and machines.
+    progress : bool, default True
+        Show a progress bar.
+
+    Returns
+    -------
+    FeatureSet
+        `result[model, layer]` is a `Features` with vectors of shape (N, D), float32.
+
+    Raises
+    ------
+    ModelError
+        For an unknown model or layer, and for weights that cannot be loaded.
+    QueryError
+        For an unknown framing or precision, and without a model or a layer.
+    StoreError
+        If the store cannot be used or written.
+    AmulsearchError
+        If no picture can be used.
+
+    See Also
+    --------
+    embed : Vectors of pictures that are not in a collection.
+    FeatureSet.open : The features of a store, without a new run.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)[:10]
+    >>> features = am.extract(birds, "squeezenet1_1", progress=False)
+    >>> features.table
+               model        layer  pictures  width
+    0  squeezenet1_1       logits        10   1000
+    1  squeezenet1_1  penultimate        10    512
+    >>> features["squeezenet1_1", "penultimate"].vectors.shape
+    (10, 512)
     """
     if framing not in FRAMINGS:
         raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
@@ -78,6 +123,7 @@ def _extract(
     runner,
     progress,
 ) -> FeatureSet:
+    """Do the work of `extract`, with checked arguments and the store locked."""
     if store is not None:
         store.claim(collection)
     made_by = {
@@ -96,7 +142,7 @@ def _extract(
     if run.rejected:
         collection = _without(collection, run.rejected)
         keys = [key for key in keys if key[0] not in run.rejected]
-    if store is not None:  # until here the store has the collection and the features of before
+    if store is not None:  # until here, the store holds its previous collection and features
         store.save_collection(collection, current=made_by.values())
     digests = [digest for _, digest in keys]
     record_of = {model.name: model for model in records}
@@ -109,14 +155,14 @@ def _extract(
 
 
 def _of_others(rows: FeatureFile | MemoryRows, collection: Collection) -> list[Key]:
-    """Rows of pictures that are in the folder and not in this collection, as where it is a subset: they are kept."""
+    """List the rows of pictures that are in the folder but not in this collection, such as a subset: they are kept."""
     return [key for key in rows.rows if key[0] not in collection and (collection.folder / key[0]).exists()]
 
 
 class Run:
-    """One pass over the pictures that lack vectors: decoded once each, batched a model, written as they come.
+    """One pass over the pictures that lack vectors: decoded once each, batched per model, written as they are done.
 
-    engines: those of an earlier pass over other pictures; pictures: how many there are in all, see `engine_for`.
+    engines: the engines of an earlier pass over other pictures; pictures: the number of all pictures, see `engine_for`.
     """
 
     def __init__(
@@ -144,7 +190,7 @@ class Run:
         self._pictures = len(keys) if pictures is None else pictures
 
     def fetch_weights(self) -> None:
-        """Download what is missing, or say that it cannot be had, before the first picture is decoded."""
+        """Download missing weights, or raise ModelError, before the first picture is decoded."""
         for model in self.models:
             if self.missing[model.name] and not model.ready:
                 from ..models import load
@@ -178,7 +224,7 @@ class Run:
                 self._waiting[name].append((key, pixels))
 
     def _forward(self, least: int) -> None:
-        """Start the batches for which at least so many pictures wait."""
+        """Start a batch for each model for which at least this many pictures wait."""
         from .engine import BATCH, engine_for
 
         for model in self.models:
@@ -192,18 +238,18 @@ class Run:
         self._keep()
 
     def _announce(self, text: str) -> None:
-        """Show beside the progress bar what takes seconds and moves no picture."""
-        self._bar.delay = 0  # a bar that is not yet shown is shown now
+        """Show next to the progress bar what takes seconds without advancing it."""
+        self._bar.delay = 0  # show the bar now if it is not yet visible
         self._bar.set_postfix_str(text)
 
     def _keep(self, wait: bool = False) -> None:
-        """Write what the engines have done."""
+        """Store the vectors that the engines have computed."""
         for name, engine in self._engines.items():
             for keys, vectors in engine.results(wait):
                 self.take(name, keys, vectors)
 
     def take(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
-        """Keep vectors of a model, layer -> (B, D), of pictures that have none yet."""
+        """Store the vectors of a model, layer -> (B, D), for pictures that have none yet."""
         self._reject_unusable(name, keys, vectors)
         for layer in self.layers:
             known = self.rows[name, layer].rows
@@ -212,7 +258,7 @@ class Run:
                 self.rows[name, layer].append([keys[i] for i in new], vectors[layer][new])
 
     def _reject_unusable(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
-        """A vector that has no distance to any other would stop the index of all pictures: it is told here by name."""
+        """Reject pictures whose vectors are zero, NaN or infinite: no index could be built with them."""
         for layer, values in vectors.items():
             finite = np.isfinite(values).all(axis=1)
             for row in np.flatnonzero(~finite | ~values.any(axis=1)):
@@ -221,10 +267,10 @@ class Run:
 
 
 def _without(collection: Collection, rejected: dict[str, str]) -> Collection:
-    """The collection with these pictures moved to the table of what is left out, with their reasons."""
+    """Move pictures of a collection to its table of rejected pictures, with the reasons."""
     if len(rejected) == len(collection):
         id, reason = next(iter(rejected.items()))
-        raise AmulsearchError(f"none of the {len(rejected)} pictures can be used; {id}: {reason}")
+        raise AmulsearchError(f"none of the {len(rejected)} pictures can be used, for example {id}: {reason}")
     rows = [*collection.rejected.to_dict("records"), *({"id": i, "reason": why} for i, why in rejected.items())]
     kept = collection.subset(id for id in collection.ids if id not in rejected)
     return replace(kept, rejected=plain_text(pd.DataFrame(rows).sort_values("id", ignore_index=True)))

@@ -1,4 +1,4 @@
-"""Vectors with the ids of the pictures they belong to, and the fingerprint that says what made them."""
+"""Vectors with the ids of their pictures and a fingerprint that says what made them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,38 @@ from ..store import Store, blocks, content_of, parquet
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Vectors and the pictures they belong to; row i of `vectors` is the picture `ids[i]`.
+    """Vectors and the pictures that they belong to: row i of `vectors` is the picture `ids[i]`.
 
-    vectors: (N, D) float32, a memory map where they lie in a store.
-    ids: N strings; labels: N strings or None.
-    fingerprint: what made the vectors (model, weights, layer, preprocessing, framing, ...); empty for your own.
-    digests: what the pictures' files were, N strings; empty for your own vectors.
-    makers: the record of the network, and the fitted transforms, that make the vector of a new picture.
+    `extract` and the transforms return them; with your own vectors, `Features(vectors, ids, labels)` is enough.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (N, D), float32
+        A memory map if the vectors are in a store. Other types of numbers are converted.
+    ids : list of N str
+        Unique names of the pictures.
+    labels : list of N str or None, optional
+        None for a picture without a label.
+    fingerprint : mapping, optional
+        What made the vectors (model, weights, layer, preprocessing, framing, ...); empty for your own vectors.
+    digests : list of N str, optional
+        SHA-256 of the pictures' files; empty for your own vectors.
+    makers : tuple of Model and Transform, optional
+        The record of the network and the fitted transforms that compute the vector of a new picture.
+
+    Raises
+    ------
+    QueryError
+        If `vectors` is not an (N, D) array of numbers, the lengths differ, or the ids are not unique.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> features = am.Features([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], ["a", "b", "c"])
+    >>> features
+    Features(own vectors: 3 x 2 float32)
+    >>> features.vector("c")
+    array([0., 1.], dtype=float32)
     """
 
     vectors: np.ndarray
@@ -44,57 +69,140 @@ class Features:
         if not len(vectors) == len(self.ids) == len(self.labels):
             raise QueryError(f"{len(vectors)} vectors, {len(self.ids)} ids and {len(self.labels)} labels do not match")
         if len(set(self.ids)) != len(self.ids):
-            raise QueryError("the ids are not unique")
+            raise QueryError("the ids are not unique: give each vector an id of its own")
 
     @property
     def name(self) -> str:
-        """The model and the layer in one word, for titles and tables."""
+        """Model and layer as one str, for titles and tables; "own vectors" without a fingerprint."""
         return f"{self.fingerprint['model']} {self.fingerprint['layer']}" if self.fingerprint else "own vectors"
 
     def __len__(self) -> int:
+        """Return N, the number of vectors."""
         return len(self.ids)
 
     def __repr__(self) -> str:
         return f"Features({self.name}: {self.vectors.shape[0]:,} x {self.vectors.shape[1]:,} float32)"
 
     def vector(self, id: str) -> np.ndarray:
-        """The vector of a picture, (D,) float32."""
+        """Return the vector of a picture.
+
+        Parameters
+        ----------
+        id : str
+
+        Returns
+        -------
+        ndarray of shape (D,), float32
+
+        Raises
+        ------
+        QueryError
+            For an unknown id.
+        """
         try:
             return self.vectors[self.ids.index(id)]
         except ValueError:
-            raise MissingKeyError(f"there is no vector of {id!r}") from None
+            raise MissingKeyError(f"there is no vector with the id {id!r}") from None
 
     def to_parquet(self, path: str | os.PathLike) -> Path:
-        """Write the vectors for another program, see `parquet.write`."""
+        """Write a Parquet file for other programs, such as vector databases.
+
+        Its columns are id, label, digest and vector (a list of D float32). The fingerprint is kept in the file's
+        metadata; `makers` are not.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        Path
+            The path of the file.
+
+        Raises
+        ------
+        AmulsearchError
+            If pyarrow is not installed.
+        StoreError
+            If the file cannot be written.
+        """
         strings = {"id": self.ids, "label": self.labels, "digest": self.digests or [None] * len(self)}
         return parquet.write(path, self.vectors, strings, self.fingerprint)
 
     @classmethod
     def from_parquet(cls, path: str | os.PathLike) -> Features:
-        """Read what `to_parquet` wrote, or another table of ids and vectors, see `parquet.read`."""
+        """Read a Parquet file, either of `to_parquet` or any other with the columns id and vector.
+
+        Parameters
+        ----------
+        path : path
+            The columns label and digest are optional. Without a fingerprint, they are your own vectors.
+
+        Returns
+        -------
+        Features
+
+        Raises
+        ------
+        AmulsearchError
+            If pyarrow is not installed.
+        StoreError
+            If the file cannot be read.
+        QueryError
+            If a column is missing, or the vectors are missing or differ in length.
+        """
         vectors, strings, fingerprint = parquet.read(path)
         digests = [] if None in strings["digest"] else strings["digest"]
         return cls(vectors, strings["id"], strings["label"], fingerprint, digests)
 
     @property
     def content(self) -> str:
-        """A digest of what the vectors are, without reading them where a fingerprint says it."""
+        """SHA-256 of what determines the vectors (str): the fingerprint and the pictures, or the vectors themselves."""
         vectors = () if self.fingerprint else blocks(self.vectors)
         return content_of(self.fingerprint, self.ids, self.digests or [""] * len(self.ids), vectors)
 
 
 class FeatureSet(dict):
-    """Features by (model, layer), and the collection they are of, without the pictures that could not be decoded."""
+    """A dict of `Features` by (model, layer), as `extract` returns it.
+
+    Feature maps may be named without their pooling: `result[model, "last"]` is `result[model, "last:mean"]`.
+
+    Attributes
+    ----------
+    collection : Collection
+        The pictures, without those that could not be used.
+    extracted : int
+        Number of pictures that went through a network; the vectors of the others were in the store.
+
+    Raises
+    ------
+    QueryError
+        On access to a model and layer that it does not hold.
+    """
 
     def __init__(self, collection: Collection, features: Mapping[tuple[str, str], Features], extracted: int):
         super().__init__(features)
         self.collection = collection
         self.extracted = extracted
-        """How many pictures went through a network; the others were in the store."""
 
     @classmethod
     def open(cls, store: str | os.PathLike | Store) -> FeatureSet:
-        """The features of a store, as last extracted: memory maps; StoreError where there are none."""
+        """Open the features of a store, as last extracted.
+
+        Parameters
+        ----------
+        store : path or Store
+
+        Returns
+        -------
+        FeatureSet
+            The vectors are memory maps.
+
+        Raises
+        ------
+        StoreError
+            If there is no store, or its features are missing or damaged.
+        """
         store = store if isinstance(store, Store) else Store.open(store)
         collection = store.collection()
         digests = collection.table["digest"].tolist()
@@ -114,17 +222,17 @@ class FeatureSet(dict):
 
     @property
     def rejected(self) -> pd.DataFrame:
-        """Pictures left out, by the scan or because their pixels could not be decoded: id, reason."""
+        """The pictures that the scan or the extraction excluded: DataFrame with the columns id, reason."""
         return self.collection.rejected
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a model and layer: pictures and width."""
+        """One row per model and layer: DataFrame with the columns model, layer, pictures (N), width (D)."""
         rows = [(model, layer, *features.vectors.shape) for (model, layer), features in self.items()]
         return pd.DataFrame(rows, columns=["model", "layer", "pictures", "width"])
 
 
 def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:
-    """Everything that decides the vector of a picture file, as plain values."""
+    """Return everything that determines the vector of a picture file, as plain values."""
     opening = {"frame": collection.frame, "background": collection.background}
     return {**model.describe(), "layer": layer, "framing": framing, **opening, "precision": precision}

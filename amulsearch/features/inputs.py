@@ -1,4 +1,4 @@
-"""Pictures as networks take them: decoded ahead, once for all models."""
+"""Inputs of networks: each picture is decoded once for all models, ahead of its use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..models import Model
 from ..store import Key
 
 CHUNK = 16
-"""Pictures that are decoded together."""
+"""Number of pictures that are decoded together."""
 
 Inputs = dict[str, np.ndarray] | PictureError
 
@@ -26,11 +26,24 @@ def prepared(
     keys: Sequence[Key] | None = None,
     missing: Mapping[str, set[Key]] | None = None,
 ) -> Iterator[tuple[Sequence[Key], list[Inputs]]]:
-    """Pictures decoded once each, as the inputs of models: chunks of keys, and for each key model -> pixels, or the
-    error that says why it cannot be decoded.
+    """Decode pictures once each and prepare them for models, some chunks ahead of the one that is yielded.
 
-    keys: the pictures, all by default; missing: model -> those it is to see, by default all. Some chunks are prepared
-    ahead of the one that is given.
+    Parameters
+    ----------
+    collection : Collection
+    models : sequence of Model
+    framing : {"pad", "crop", "squash"}
+    keys : sequence of (id, digest), optional
+        The pictures; by default, all.
+    missing : mapping of str to set of (id, digest), optional
+        The pictures that each model needs, by the model's name; by default, all.
+
+    Yields
+    ------
+    keys : sequence of (id, digest)
+        A chunk of the pictures.
+    inputs : list of dict or PictureError
+        For each picture, its pixels by model name, see `Preprocess.pixels`; or the reason why it cannot be decoded.
     """
     keys = list(zip(collection.ids, collection.table["digest"], strict=True)) if keys is None else keys
     count = processors()
@@ -46,16 +59,17 @@ def prepared(
         for chunk, future in futures:
             yield chunk, future.result()
     except BaseException:
-        stop()  # an interrupt does not wait for a slow picture
+        stop()  # so that an interrupt does not wait for a slow picture
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _prepare(collection: Collection, models, framing: str, keys: Sequence[Key], missing) -> list[Inputs]:
+    """Prepare one chunk of `prepared`."""
     found: list[Inputs] = [{} for _ in keys]
     for side in dict.fromkeys(model.preprocess.side for model in models):
-        lacking = [  # for each key, the models that take its picture in this size
+        lacking = [  # for each key, the models that need its picture at this size
             [m for m in models if m.preprocess.side == side and (missing is None or key in missing[m.name])]
             for key in keys
         ]

@@ -1,4 +1,4 @@
-"""Whole recipes from pictures to vectors, by name."""
+"""Presets: complete recipes from pictures to vectors, by name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,29 @@ from .transforms import PCA, Expansion, concatenate
 
 @dataclass(frozen=True)
 class Preset:
-    """Layers of several networks joined, reduced and whitened, and moved towards their neighbours.
+    """A recipe: layers of several networks, concatenated, reduced and whitened by PCA, and expanded.
 
-    layers: network -> its layers; width, whiten: see `PCA.fit`; k, alpha: see `Expansion.fit`.
+    `BEST` is one.
+
+    Parameters
+    ----------
+    name : str
+    layers : mapping of str to tuple of str
+        The layers of each network.
+    width, whiten
+        See `PCA.fit`.
+    k, alpha
+        See `Expansion.fit`.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> for network, layers in am.BEST.layers.items():
+    ...     print(network, layers)
+    squeezenet1_1 ('last:gem', 'features.9:gem')
+    tf_efficientnet_lite0 ('last:gem', 'blocks.5:gem')
+    tf_efficientnet_lite1 ('last:gem', 'blocks.5:gem')
+    tf_efficientnet_lite2 ('last:gem', 'blocks.5:gem')
     """
 
     name: str
@@ -27,15 +47,29 @@ class Preset:
     alpha: float
 
     def features(self, collection: Collection, **options) -> Features:
-        """The vectors of a collection, (N, width) float32; options: framing, precision, store, progress of `extract`.
+        """Compute the vectors of a collection.
 
-        In a small collection the vectors are narrower (one less than the pictures) and fewer neighbours are added
-        (one for every 50 pictures; none below 50): the neighbours of a picture among few are often no kin of it.
+        In a small collection, the vectors have at most N - 1 components, and the expansion uses fewer neighbours (one
+        per 50 pictures, none below 50): among few pictures, the nearest are often unrelated.
 
-        Raises QueryError for fewer than three pictures.
+        Parameters
+        ----------
+        collection : Collection
+        **options
+            `framing`, `precision`, `store`, `runner` and `progress` of `extract`.
+
+        Returns
+        -------
+        Features
+            Vectors of shape (N, width), float32.
+
+        Raises
+        ------
+        QueryError
+            For fewer than 3 pictures.
         """
         if len(collection) < 3:
-            raise QueryError(f"the preset {self.name} needs at least 3 pictures, and there are {len(collection)}")
+            raise QueryError(f"the preset {self.name} needs at least 3 pictures, not {len(collection)}")
         parts = {}
         for layers in dict.fromkeys(self.layers.values()):
             names = [name for name, of in self.layers.items() if of == layers]
@@ -62,6 +96,7 @@ BEST = Preset(
     k=5,
     alpha=2.0,
 )
-"""What did best on half of the categories of the bundled cartoons; notebook 7 shows it on the other half."""
+"""The recipe that was best on half of the categories of the bundled cartoons; notebook 7 tests it on the other half."""
 
 PRESETS = {preset.name: preset for preset in (BEST,)}
+"""All presets by name."""

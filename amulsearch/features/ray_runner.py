@@ -1,8 +1,8 @@
 """Extraction over many processes or machines with Ray Data: `extract(..., runner=RayRunner())`.
 
-The collection is cut into blocks of pictures. Actors, which build each network once, decode and compute a block at a
-time, and this process writes what comes back into the store. A block whose actor or machine is lost is computed again
-by another; a job that is ended goes on from the store as a local one does.
+The collection is divided into blocks of pictures. Actors, which build each network once, decode and compute one block
+at a time, and this process writes the results to the store. If an actor or a machine fails, another computes the block
+again. An interrupted job continues from the store, as a local one does.
 """
 
 from __future__ import annotations
@@ -27,14 +27,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RayRunner:
-    """Where and how widely an extraction runs.
+    """Runs an extraction on a Ray cluster or in several processes: `extract(..., runner=RayRunner())`.
 
-    address: of a Ray cluster ("auto", "10.0.0.1:6379", "ray://..."); None starts Ray on this machine, and ends it.
-        A connection that is open already is used. On all machines the pictures lie at the same path, this library is
-        installed, and the processors and GPUs are of one kind, else vectors differ in their last digits.
-    actors: how many; by default as many as there are processors (or GPUs) in the cluster for them when it starts.
-    cpus, gpus: what an actor takes, as 1 and 0, or 4 and 1 (it then computes on the GPU that Ray gives it).
-    block: pictures of a task.
+    All machines need this library, and the pictures at the same path. Processors and GPUs should be of one kind, or
+    vectors differ in their last digits.
+
+    Parameters
+    ----------
+    address : str, optional
+        The address of a Ray cluster ("auto", "10.0.0.1:6379", "ray://..."). By default, Ray is started on this machine
+        and stopped afterwards. An open connection is used in any case.
+    actors : int, optional
+        Number of actors; by default, as many as the processors (or GPUs) of the cluster allow at the start.
+    cpus : int, default 1
+        Processors per actor.
+    gpus : float, default 0
+        GPUs per actor; with 1, an actor computes on the GPU that Ray assigns to it.
+    block : int, default 128
+        Number of pictures per task.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is out of range.
+
+    Notes
+    -----
+    Needs the package ray: pip install 'amulsearch[ray]'.
     """
 
     address: str | None = None
@@ -50,7 +69,21 @@ class RayRunner:
             raise QueryError(f"gpus must be 0 or more, not {self.gpus!r}")
 
     def __call__(self, run: Run, progress: bool) -> None:
-        """Compute what a run lacks, and give it the vectors."""
+        """Compute the vectors that a run lacks and pass them to it; `extract` calls this.
+
+        Parameters
+        ----------
+        run : Run
+        progress : bool
+            Show a progress bar.
+
+        Raises
+        ------
+        AmulsearchError
+            If ray is not installed, the cluster cannot be reached or fails, or an actor reports an error.
+        QueryError
+            If the cluster has too few processors or GPUs for one actor.
+        """
         ray = import_optional("ray", "'ray[data]'")
         import_optional("ray.data", "'ray[data]'")
         ours = not ray.is_initialized()
@@ -60,7 +93,7 @@ class RayRunner:
             self._run(ray, run, progress)
         except (ray.exceptions.RayError, ConnectionError) as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
-            raise AmulsearchError(f"Ray could not do the extraction: {lines[-1] if lines else error}") from None
+            raise AmulsearchError(f"the extraction with Ray failed: {lines[-1] if lines else error}") from None
         finally:
             for rows in run.rows.values():
                 rows.flush()
@@ -68,10 +101,10 @@ class RayRunner:
                 ray.shutdown()
 
     def _run(self, ray, run: Run, progress: bool) -> None:
-        """Lost actors, and the blocks that they had, are started again by Ray Data."""
+        """Run all blocks; Ray Data restarts lost actors and their blocks."""
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # what it tells of its plans is not for who extracts
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # hides Ray Data's execution plans
         blocks = list(_blocks(run, self.block))
         work = {"models": run.models, "layers": run.layers, "framing": run.framing, "precision": run.precision}
         made = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
@@ -95,17 +128,18 @@ class RayRunner:
                 bar.update(len(keys) + len(rejected))
 
     def _actors(self, ray) -> int:
+        """Return the number of actors, at most as many as the cluster can run."""
         if self.actors:
             return self.actors
         have = ray.cluster_resources()
         count = have.get("GPU", 0) // self.gpus if self.gpus else have.get("CPU", 1) // self.cpus
         if count < 1:
-            raise QueryError(f"the cluster has no machine for an actor of {self.cpus} CPUs and {self.gpus:g} GPUs")
+            raise QueryError(f"the cluster cannot run an actor of {self.cpus} CPUs and {self.gpus:g} GPUs: lower them")
         return int(count)
 
 
 class _Actor:
-    """Computes blocks of pictures in a process of its own, with the networks of the first block."""
+    """Computes blocks of pictures in its own process; the networks of the first block are used for all."""
 
     def __init__(self, models, layers, framing: str, precision: str, pictures: int, collection: Collection):
         self.work = (models, layers, framing, precision)
@@ -122,7 +156,7 @@ class _Actor:
         run = Run(rows, keys, part, *self.work, engines=self.engines, pictures=self.pictures)
         try:
             run(progress=False)
-        except AmulsearchError as error:  # it would be the same on another machine
+        except AmulsearchError as error:  # any other machine would raise it too
             return {"keys": [""], "rejected": [""], "vectors": [b""], "error": [str(error)]}
         done = [key for key in keys if key[0] not in run.rejected]
         arrays, file = {}, io.BytesIO()
@@ -136,7 +170,7 @@ class _Actor:
 
 
 def _blocks(run: Run, size: int) -> Iterator[dict[str, str]]:
-    """Rows of the collection's table, as JSON: all that an actor needs to know of its pictures."""
+    """Yield rows of the collection's table as JSON: all that an actor needs to know about its pictures."""
     row = {id: place for place, id in enumerate(run.collection.ids)}
     table = run.collection.table[COLUMNS]
     wanted = [row[id] for id, _ in run.wanted]
@@ -145,4 +179,5 @@ def _blocks(run: Run, size: int) -> Iterator[dict[str, str]]:
 
 
 def _empty(collection: Collection) -> Collection:
+    """Return the collection without its pictures, for sending to the actors."""
     return replace(collection, table=collection.table.iloc[:0], rejected=collection.rejected.iloc[:0], passed_over={})

@@ -1,7 +1,21 @@
-"""Between features and index: vectors joined, reduced, whitened or moved towards their neighbours.
+"""Transforms of features before indexing: concatenation, averaging, PCA, whitening, expansion.
 
-A transform is fitted on the features of a collection and then applied to them, and to new pictures. What it makes are
-Features again; their fingerprint is a tree that says how, so a new picture can take the same way (`encoding.encode`).
+A transform is fitted on the features of a collection and applied to them and to new pictures. The result is `Features`
+again; its fingerprint is a tree that says how it was made, so that an index can treat a new picture in the same way.
+
+Examples
+--------
+>>> import amulsearch as am
+>>> import numpy as np
+>>> vectors = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
+>>> features = am.Features(vectors, [f"{row}.png" for row in range(20)])
+>>> pca = am.transforms.PCA.fit(features, width=3, whiten=0.5)
+>>> pca(features)
+Features(own vectors: 20 x 3 float32)
+>>> pca(vectors[:2]).shape
+(2, 3)
+>>> am.transforms.concatenate([features, pca(features)]).vectors.shape
+(20, 11)
 """
 
 from __future__ import annotations
@@ -15,7 +29,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..errors import QueryError, check_k
+from ..errors import QueryError, check_integer, check_k
 from .features import Features
 from .vectors import l2_normalize
 
@@ -24,12 +38,18 @@ BLOCK = 1024
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """A fitted transform: call it with Features to get Features, with an array (N, D) to get an array (N, W) float32.
+    """The base class of fitted transforms; `PCA.fit` and `Expansion.fit` make them.
 
-    settings: its parameters; arrays: what was learned; source: the fingerprint of the features it was fitted on, empty
-    for your own vectors; content: their digest.
-
-    Raises QueryError for vectors of another width, and for features made in another way.
+    Attributes
+    ----------
+    settings : mapping
+        The parameters.
+    arrays : mapping of str to ndarray
+        What was learned.
+    source : mapping
+        The fingerprint of the features that the transform was fitted on; empty for your own vectors.
+    content : str
+        The digest of those features, see `Features.content`.
     """
 
     settings: Mapping
@@ -38,18 +58,35 @@ class Transform:
     content: str
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Transform]]] = {}
-    """The class of each kind, with which a stored transform is opened."""
+    """The class of each kind, for opening saved transforms."""
 
     def __init_subclass__(cls, **options) -> None:
         super().__init_subclass__(**options)
         Transform.kinds.setdefault(cls.kind, cls)
 
     def __call__(self, vectors: Features | np.ndarray) -> Features | np.ndarray:
+        """Transform vectors.
+
+        Parameters
+        ----------
+        vectors : Features or ndarray of shape (N, D), float32
+            Features made in the same way as those that the transform was fitted on, or vectors.
+
+        Returns
+        -------
+        Features or ndarray of shape (N, W), float32
+            Of the same type as the argument, with vectors of length 1.
+
+        Raises
+        ------
+        QueryError
+            For vectors of another width, and for features made in another way.
+        """
         if not isinstance(vectors, Features):
             return self._apply(self._checked(vectors))
         if vectors.fingerprint != self.source:
             raise QueryError(
-                f"this {self.kind} was fitted on {_name(self.source)}: it cannot be applied to {vectors.name}"
+                f"this {self.kind} was fitted on {_name(self.source)}, not on {vectors.name}: fit another one"
             )
         made = self._apply_to_own(vectors) if vectors.content == self.content else self(vectors.vectors)
         made_by = {}
@@ -60,7 +97,7 @@ class Transform:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that decides what comes out."""
+        """SHA-256 of everything that determines the result (str)."""
         sha = hashlib.sha256(json.dumps([self.kind, self.settings, self.source], sort_keys=True).encode())
         for name in sorted(self.arrays):
             sha.update(name.encode() + np.ascontiguousarray(self.arrays[name]).tobytes())
@@ -68,7 +105,7 @@ class Transform:
 
     @property
     def width(self) -> int:
-        """How wide the vectors are that it takes."""
+        """The width D of the vectors that the transform accepts (int)."""
         raise NotImplementedError
 
     def _apply(self, vectors: np.ndarray) -> np.ndarray:
@@ -80,17 +117,22 @@ class Transform:
     def _checked(self, vectors: np.ndarray) -> np.ndarray:
         vectors = np.asarray(vectors, dtype=np.float32)
         if vectors.ndim != 2 or vectors.shape[1] != self.width:
-            raise QueryError(f"this {self.kind} takes vectors (N, {self.width}), not {vectors.shape}")
+            raise QueryError(f"this {self.kind} takes vectors of shape (N, {self.width}), not {vectors.shape}")
         return vectors
 
 
 class Linear(Transform):
-    """A linear map, `axes` (W, D), of vectors scaled to length 1, less their `mean` (D,), scaled to length 1 again."""
+    """A linear map between vectors of length 1.
+
+    Vectors are scaled to length 1, centred by the array `mean` (D,), multiplied by `axes` (W, D) and scaled to length 1
+    again.
+    """
 
     kind = "linear"
 
     @property
     def width(self) -> int:
+        """The width D of the vectors that the transform accepts (int)."""
         return len(self.arrays["mean"])
 
     def _apply(self, vectors: np.ndarray) -> np.ndarray:
@@ -98,7 +140,7 @@ class Linear(Transform):
 
 
 class PCA(Linear):
-    """Principal components of vectors scaled to length 1, whitened in part, and scaled to length 1 again."""
+    """Principal components of vectors of length 1, optionally whitened, scaled to length 1 again; see `fit`."""
 
     kind = "pca"
 
@@ -106,19 +148,38 @@ class PCA(Linear):
     def fit(cls, features: Features | np.ndarray, width: int = 256, *, whiten: float = 0.0) -> PCA:
         """Learn the components with the greatest variance.
 
-        width: how many; at most the width of the vectors, and one less than the pictures. Components without any
-            variance are left out.
-        whiten: each component is divided by its standard deviation to this power: 0 leaves it, 1 makes all equal
-            (L2, whiten, L2: Jegou & Chum 2012, "Negative evidences and co-occurrences in image retrieval"), and
-            between them lie the powers of Mukundan et al. 2019, "Understanding and improving kernel local
-            descriptors".
+        Parameters
+        ----------
+        features : Features or ndarray of shape (N, D)
+            The vectors to learn from.
+        width : int, default 256
+            Number of components W, at most D and N - 1. Components without variance are dropped.
+        whiten : float from 0 to 1, default 0
+            Each component is divided by its standard deviation to this power: 0 does not whiten, 1 gives all
+            components the same variance.
+
+        Returns
+        -------
+        PCA
+
+        Raises
+        ------
+        QueryError
+            If a parameter is out of range, there are fewer than two vectors, all are equal, or some are not finite.
+
+        References
+        ----------
+        Jégou & Chum 2012, Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening.
+        Mukundan et al. 2019, Understanding and improving kernel local descriptors.
         """
         vectors, source, content = learned_from(features)
         most = min(len(vectors) - 1, vectors.shape[1])
-        if isinstance(width, bool) or int(width) != width or not 1 <= width <= most:
-            raise QueryError(f"a PCA of {len(vectors)} vectors of width {vectors.shape[1]} has 1 to {most} components")
+        width = check_integer("width", width)
+        if width > most:
+            made_of = f"{len(vectors)} vectors of width {vectors.shape[1]}"
+            raise QueryError(f"a PCA of {made_of} has 1 to {most} components, not {width}: change width=")
         if not 0 <= whiten <= 1:
-            raise QueryError(f"whiten is a power from 0 to 1, not {whiten!r}")
+            raise QueryError(f"whiten must be an exponent from 0 to 1, not {whiten!r}")
         mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = vectors - mean
         if len(centred) < centred.shape[1]:  # the smaller of the two matrices has the same eigenvalues
@@ -132,7 +193,7 @@ class PCA(Linear):
             raise QueryError("all vectors are the same: there are no principal components")
         axes = l2_normalize(axes[:, order].T) * (variances[order] ** (-whiten / 2))[:, None]
         arrays = {"mean": mean, "axes": axes.astype(np.float32)}
-        return cls({"width": int(width), "whiten": float(whiten)}, arrays, source, content)
+        return cls({"width": width, "whiten": float(whiten)}, arrays, source, content)
 
     def __str__(self) -> str:
         whitened = f" whitened {self.settings['whiten']:g}" if self.settings["whiten"] else ""
@@ -140,21 +201,38 @@ class PCA(Linear):
 
 
 class Expansion(Transform):
-    """Every vector moved towards its nearest neighbours in the collection.
+    """Moves every vector towards its nearest neighbours in the collection; see `fit`.
 
-    Applied to the collection this is database-side augmentation (Arandjelovic & Zisserman 2012, "Three things everyone
-    should know to improve object retrieval"), applied to a new picture alpha query expansion (Radenovic, Tolias &
-    Chum 2018, "Fine-tuning CNN image retrieval with no human annotation").
+    Applied to the collection, this is database-side augmentation; applied to a new picture, alpha query expansion.
+
+    References
+    ----------
+    Arandjelović & Zisserman 2012, Three things everyone should know to improve object retrieval.
+    Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
     """
 
     kind = "expansion"
 
     @classmethod
     def fit(cls, features: Features | np.ndarray, k: int = 5, *, alpha: float = 2.0) -> Expansion:
-        """Keep the collection's vectors.
+        """Keep the vectors of the collection, among which neighbours are found.
 
-        k: how many neighbours are added to a vector; alpha: each weighs its cosine to the power alpha, so that a
-        greater alpha lets far neighbours count less.
+        Parameters
+        ----------
+        features : Features or ndarray of shape (N, D)
+        k : int, default 5
+            Number of neighbours that are added to a vector, at most N - 1.
+        alpha : float, default 2
+            Each neighbour is weighted by its cosine to this power: the greater, the less far neighbours count.
+
+        Returns
+        -------
+        Expansion
+
+        Raises
+        ------
+        QueryError
+            If a parameter is out of range, there are fewer than two vectors, or some are not finite.
         """
         vectors, source, content = learned_from(features)
         k = check_k(k, len(vectors) - 1, "other pictures")
@@ -167,6 +245,7 @@ class Expansion(Transform):
 
     @property
     def width(self) -> int:
+        """The width D of the vectors that the transform accepts (int)."""
         return self.arrays["vectors"].shape[1]
 
     def _apply(self, vectors: np.ndarray, own: bool = False) -> np.ndarray:
@@ -186,45 +265,109 @@ class Expansion(Transform):
 
 
 def concatenate(parts: Sequence[Features]) -> Features:
-    """Vectors of several models or layers side by side, each part scaled to length 1: (N, D1 + D2 + ...).
+    """Concatenate the vectors of several models or layers, each scaled to length 1.
 
-    The cosine of the result is the mean of the cosines of the parts. Raises QueryError for parts of other pictures.
+    The cosine of two concatenated vectors is the mean of the cosines of their parts.
+
+    Parameters
+    ----------
+    parts : sequence of Features
+        Vectors of shape (N, D1), (N, D2), ..., of the same pictures in the same order.
+
+    Returns
+    -------
+    Features
+        Vectors of shape (N, D1 + D2 + ...), float32, of length 1.
+
+    Raises
+    ------
+    QueryError
+        If there are no parts, or they belong to different pictures.
     """
     return _combined("concatenate", same_pictures(parts))
 
 
 def average(parts: Sequence[Features]) -> Features:
-    """The mean of vectors of the same width, each scaled to length 1, as of several views of a picture: (N, D).
+    """Average vectors of the same width, each scaled to length 1, such as those of several views of each picture.
 
-    Views are extracted from `NAME@mirror` and `NAME@SIZE`, see `models.get`. Raises QueryError for parts of other
-    pictures or of other widths.
+    The models NAME@mirror and NAME@SIZE extract views, see `models.get`.
+
+    Parameters
+    ----------
+    parts : sequence of Features
+        Vectors of shape (N, D), of the same pictures in the same order.
+
+    Returns
+    -------
+    Features
+        Vectors of shape (N, D), float32, of length 1.
+
+    Raises
+    ------
+    QueryError
+        If there are no parts, or they belong to different pictures or differ in width.
     """
     widths = {part.vectors.shape[1] for part in same_pictures(parts)}
     if len(widths) > 1:
-        raise QueryError(f"vectors of the widths {sorted(widths)} have no mean: use concatenate")
+        raise QueryError(f"vectors of the widths {sorted(widths)} cannot be averaged: use concatenate")
     return _combined("average", parts)
 
 
 def combine(op: str, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """What `concatenate` and `average` do, on arrays (N, D)."""
+    """Concatenate or average arrays (N, D)."""
     scaled = [l2_normalize(part) for part in parts]
     return l2_normalize(np.concatenate(scaled, axis=1) if op == "concatenate" else sum(scaled))
 
 
 def learned_from(features: Features | np.ndarray) -> tuple[np.ndarray, dict, str]:
-    """Unit vectors to learn from, their fingerprint and their digest."""
+    """Return vectors to fit a transform on, and what identifies them.
+
+    Parameters
+    ----------
+    features : Features or ndarray of shape (N, D)
+
+    Returns
+    -------
+    vectors : ndarray of shape (N, D), float32
+        Scaled to length 1.
+    fingerprint : dict
+        Empty for an array.
+    content : str
+        See `Features.content`; empty for an array.
+
+    Raises
+    ------
+    QueryError
+        For fewer than two vectors, and for NaN or infinite values.
+    """
     source, content = {}, ""
     if isinstance(features, Features):
         source, content, features = dict(features.fingerprint), features.content, features.vectors
     vectors = np.asarray(features, dtype=np.float32)
     if vectors.ndim != 2 or len(vectors) < 2:
-        raise QueryError(f"a transform is fitted on at least two vectors (N, D), not on {vectors.shape}")
+        raise QueryError(f"a transform needs at least two vectors, an array (N, D), not {vectors.shape}")
     if not np.isfinite(vectors).all():
-        raise QueryError("the vectors hold NaN or infinite values: leave those pictures out")
+        raise QueryError("the vectors hold NaN or infinite values: exclude those pictures")
     return l2_normalize(vectors), source, content
 
 
 def same_pictures(parts: Sequence[Features]) -> Sequence[Features]:
+    """Check that features belong to the same pictures in the same order.
+
+    Parameters
+    ----------
+    parts : sequence of Features
+
+    Returns
+    -------
+    sequence of Features
+        `parts`.
+
+    Raises
+    ------
+    QueryError
+        If there are no parts, or their ids or digests differ.
+    """
     if not parts:
         raise QueryError("give at least one Features")
     if any(part.ids != parts[0].ids or part.digests != parts[0].digests for part in parts):
@@ -233,6 +376,7 @@ def same_pictures(parts: Sequence[Features]) -> Sequence[Features]:
 
 
 def _combined(op: str, parts: Sequence[Features]) -> Features:
+    """Combine features, with the fingerprint of the result."""
     made_by = {}
     if all(part.fingerprint for part in parts):
         layers = dict.fromkeys(part.fingerprint["layer"] for part in parts)
@@ -243,6 +387,7 @@ def _combined(op: str, parts: Sequence[Features]) -> Features:
 
 
 def _node(kind: str, parts: Sequence[Features], layer: str) -> dict:
+    """Make the fingerprint of a transform of `parts`."""
     names = dict.fromkeys(part.fingerprint["model"] for part in parts)
     return {"model": " + ".join(names), "layer": layer, "op": kind, "of": [dict(part.fingerprint) for part in parts]}
 

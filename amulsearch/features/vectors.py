@@ -1,4 +1,4 @@
-"""Vectors a block of rows at a time: checked, scaled and compared exactly, without a second copy of all of them."""
+"""Checking, scaling and exact search of vectors in blocks of rows, without a second copy of all vectors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ from ..store import Blocks, blocks
 
 
 def check_vectors(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
-    """Refuse what the libraries take without a word: Annoy puts NaN at a distance of 1.414."""
+    """Reject vectors that the index libraries would silently accept; Annoy, for one, puts NaN at a distance of 1.414.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (N, D)
+    ids : sequence of N str
+    metric : {"angular", "euclidean", "manhattan"}
+
+    Raises
+    ------
+    QueryError
+        If there are no vectors, some are NaN or infinite, or some are zero and the metric is angular.
+    """
     if not len(vectors):
         raise QueryError("there are no vectors to index")
     parts = [(np.isfinite(block).all(axis=1), block.any(axis=1)) for _, block in blocks(vectors)]
@@ -19,22 +31,32 @@ def check_vectors(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
     if not finite.all():
         id = ids[int(np.argmin(finite))]
         raise QueryError(
-            f"{(~finite).sum()} vectors hold NaN or infinite values, the first is of {id!r}: leave them out"
+            f"{(~finite).sum()} vectors hold NaN or infinite values, the first is that of {id!r}: exclude them"
         )
     if metric == "angular" and not filled.all():
         id = ids[int(np.argmin(filled))]
         raise QueryError(
-            f"{(~filled).sum()} vectors are zero and have no angle, the first is of {id!r}: leave them out"
+            f"{(~filled).sum()} vectors are zero and have no angle, the first is that of {id!r}: exclude them"
         )
 
 
 def l2_normalize(vectors: np.ndarray, *, norm_dtype: type = np.float32) -> np.ndarray:
-    """The vectors at length 1, (N, D) float32; a zero vector stays zero.
+    """Scale vectors to length 1.
 
-    norm_dtype: what the lengths are computed in. np.float64 is for exact search, where the distances of vectors that
-        are nearly the same are told apart by the last digits.
+    Parameters
+    ----------
+    vectors : array of shape (N, D)
+        A memory map is read in blocks.
+    norm_dtype : type, default np.float32
+        The type in which the lengths are computed. Exact search uses np.float64: the distances of nearly equal vectors
+        differ only in the last digits.
+
+    Returns
+    -------
+    ndarray of shape (N, D), float32
+        Zero vectors stay zero.
     """
-    vectors = np.asanyarray(vectors, dtype=np.float32)  # a memory map stays one
+    vectors = np.asanyarray(vectors, dtype=np.float32)  # a memory map remains one
     scaled = np.empty_like(vectors, order="C", subok=False)
     for start, block in blocks(vectors):
         lengths = np.linalg.norm(block.astype(norm_dtype, copy=False), axis=1, keepdims=True)
@@ -44,7 +66,17 @@ def l2_normalize(vectors: np.ndarray, *, norm_dtype: type = np.float32) -> np.nd
 
 
 def compared(vectors: np.ndarray, metric: str) -> np.ndarray:
-    """The vectors (N, D) float32 as the metric compares them: at length 1 where it is angular."""
+    """Return vectors as a metric compares them: scaled to length 1 if it is angular.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (N, D)
+    metric : {"angular", "euclidean", "manhattan"}
+
+    Returns
+    -------
+    ndarray of shape (N, D), float32
+    """
     return (
         l2_normalize(vectors, norm_dtype=np.float64)
         if metric == "angular"
@@ -55,9 +87,23 @@ def compared(vectors: np.ndarray, metric: str) -> np.ndarray:
 def nearest(
     among: Blocks, queries: np.ndarray, k: int, metric: str, own: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of all blocks to each query (Q, D): rows (Q, k) int64 and distances (Q, k) float64, nearest first.
+    """Find the k nearest neighbours of each query by exact search.
 
-    own: for each query the row (Q,) that is not its neighbour.
+    Parameters
+    ----------
+    among : iterable of (int, ndarray of shape (B, D))
+        The vectors to search, in blocks, see `store.blocks`.
+    queries : ndarray of shape (Q, D)
+    k : int
+    metric : {"angular", "euclidean", "manhattan"}
+    own : ndarray of shape (Q,), int, optional
+        The row of each query itself, which is not its neighbour.
+
+    Returns
+    -------
+    rows : ndarray of shape (Q, k), int64
+        Nearest first; fewer than k columns if there are fewer vectors.
+    distances : ndarray of shape (Q, k), float64
     """
     queries = compared(queries, metric).astype(np.float64)
     rows, distances = np.empty((len(queries), 0), dtype=np.int64), np.empty((len(queries), 0))
@@ -76,12 +122,23 @@ def nearest(
 
 
 def as_near(distances: np.ndarray, limit: float) -> np.ndarray:
-    """Which distances are no greater than that of the k-th true neighbour, up to rounding; ties count."""
+    """Compare distances with that of the k-th true neighbour, up to rounding; ties count as near.
+
+    Parameters
+    ----------
+    distances : ndarray of any shape
+    limit : float
+        The distance of the k-th true neighbour.
+
+    Returns
+    -------
+    ndarray of bool, of the same shape
+    """
     return distances <= limit * (1 + 1e-5) + 1e-6
 
 
 def _far(queries: np.ndarray, block: np.ndarray, metric: str) -> np.ndarray:
-    """Distances (Q, B) float64 of queries and a block; squared where the metric is not manhattan."""
+    """Compute the distances (Q, B), float64, of queries and a block, squared unless the metric is manhattan."""
     if metric == "manhattan":
         return np.array([np.abs(block - query).sum(axis=1) for query in queries])
     block = block.astype(np.float64)

@@ -1,7 +1,7 @@
-"""What is known of a network: records, weights, checkpoints, preprocessing, and the network ready to run.
+"""Networks by name: records, weights, checkpoints, preprocessing, and the network ready to run.
 
-In: a model's name. Out: its `Model` record, and from that a `Network` that gives the layers of a batch of pictures.
-Records are read without torch; only `load` and what it returns import it.
+Input: the name of a model. Output: its `Model` record, and from the record a `Network`, which computes the layers of a
+batch of pictures. The table of models is read without torch; `load` and the objects it returns import it.
 """
 
 import lazy_loader
@@ -14,6 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],
         "descriptors": ["Descriptor"],
         "weights": ["InMemory", "OwnFile"],
-        "networks": ["Network", "categories", "device", "load", "pool", "spatial_dims"],
+        "networks": ["PRECISIONS", "Network", "categories", "device", "load", "pool", "spatial_dims"],
     },
 )

@@ -1,6 +1,6 @@
-"""How networks are built, how checkpoints of other programs are renamed, and records for all of torchvision and timm.
+"""Building networks, renaming the tensors of foreign checkpoints, and records for all of torchvision and timm.
 
-torch, torchvision and timm are imported inside the functions: the table of models is read without them.
+torch, torchvision and timm are imported inside the functions, so that the table of models is read without them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .weights import Downloaded, HuggingFace
 
 @lru_cache(maxsize=1)
 def import_torchvision():
-    """torchvision, also beside a build of torch that its compiled part was not made for.
+    """Import torchvision, even if its compiled part was made for another build of torch.
 
-    Then `import torchvision` stops with "operator torchvision::nms does not exist", though networks, weights and
-    transforms need none of its operators; declaring the two it looks for lets the rest work.
+    In that case `import torchvision` fails with "operator torchvision::nms does not exist", although networks, weights
+    and transforms need none of its operators. Declaring the two operators that it looks for makes the rest work.
     """
     import torch
 
@@ -38,41 +38,43 @@ def import_torchvision():
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import_torchvision.library = library  # declarations last as long as this object
+        import_torchvision.library = library  # the declarations live as long as this object
     return importlib.import_module("torchvision")
 
 
 @lru_cache(maxsize=1)
 def import_timm():
-    """timm, which needs torchvision."""
+    """Import timm, which needs torchvision."""
     import_torchvision()
     if importlib.util.find_spec("timm") is None:
-        raise ModelError("networks of timm need the package timm: pip install timm")
+        raise ModelError("timm's networks need the package timm: pip install timm")
     return importlib.import_module("timm")
 
 
 def build_torchvision(name: str):
-    # These two take their own normalisation from ImageNet's, as torchvision does for its weights.
+    """Build a torchvision network with random weights."""
+    # These two convert ImageNet's normalisation to their own, as torchvision does for its weights.
     special = {"transform_input": True, "init_weights": False} if name in ("inception_v3", "googlenet") else {}
     return import_torchvision().models.get_model(name, weights=None, **special)
 
 
 def build_timm(name: str):
+    """Build a timm network with random weights."""
     return import_timm().create_model(name, pretrained=False)
 
 
 def denselayer_names(state: dict, own: dict) -> dict:
-    """The post's DenseNet was saved when module names could hold dots: `norm.1` is `norm1` now."""
+    """Rename the layers of a DenseNet saved when module names could contain dots: `norm.1` is now `norm1`."""
     return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)", r"\1\2", name): value for name, value in state.items()}
 
 
 def by_position(state: dict, own: dict) -> dict:
-    """The same tensors in the same order under other names."""
+    """Give the tensors, which come in the same order, the names of the module."""
     return dict(zip(own, state.values(), strict=True))
 
 
 def keras_squeezenet(state: dict, own: dict) -> dict:
-    """Keras layers `[kernel (H, W, I, O), bias]` to torchvision's names, kernels as (O, I, H, W)."""
+    """Convert Keras layers `[kernel (H, W, I, O), bias]` to torchvision's names, with kernels as (O, I, H, W)."""
     import torch
 
     fires = dict(zip(range(2, 10), (3, 4, 6, 7, 9, 10, 11, 12), strict=True))
@@ -92,15 +94,16 @@ def keras_squeezenet(state: dict, own: dict) -> dict:
 
 
 def torchvision_record(name: str) -> Model | None:
+    """Make the record of a torchvision classifier, `NAME` or `NAME.WEIGHTS`; None for an unknown name."""
     models = import_torchvision().models
     architecture, _, tag = name.partition(".")
     if architecture not in models.list_models(module=models):
         return None
     choices = models.get_model_weights(architecture)
     tag = tag or "IMAGENET1K_V1"
-    if tag not in choices.__members__ or tag == "DEFAULT":  # what DEFAULT means changes between versions
+    if tag not in choices.__members__ or tag == "DEFAULT":  # the meaning of DEFAULT changes between versions
         raise ModelError(
-            f"{architecture} has no weights {tag}: write {architecture}.NAME with NAME one of "
+            f"{architecture} has no weights {tag}: write {architecture}.NAME, where NAME is one of "
             f"{', '.join(choice.name for choice in choices)}"
         )
     weights = choices[tag]
@@ -124,6 +127,7 @@ def torchvision_record(name: str) -> Model | None:
 
 
 def timm_record(name: str) -> Model | None:
+    """Make the record of a timm classifier, `NAME` or `NAME.WEIGHTS` without "timm/"; None for an unknown name."""
     timm = import_timm()
     if name.partition(".")[0] not in timm.list_models():
         return None
@@ -132,9 +136,9 @@ def timm_record(name: str) -> Model | None:
     except RuntimeError:  # the part after the dot is unknown
         config = None
     if config is None or not (config.hf_hub_id or config.url):
-        raise ModelError(f"timm has no pretrained weights for {name}")
+        raise ModelError(f"timm has no pretrained weights for {name}: choose from timm.list_pretrained()")
     if config.custom_load and not config.hf_hub_id:
-        raise ModelError(f"the weights of timm's {name} are not stored as a state dict and cannot be loaded here")
+        raise ModelError(f"the weights of timm's {name} are not stored as a state dict: choose another network")
     data = timm.data.resolve_data_config(pretrained_cfg=config.to_dict(), model=None)
     return Model(
         f"timm/{name}",

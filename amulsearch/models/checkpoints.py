@@ -1,4 +1,4 @@
-"""Reading weights files: digests are checked, and nothing in a file is ever executed."""
+"""Reading weights files: digests are verified, and no code in a file is ever executed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import ModelError, first_line
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -18,17 +18,18 @@ def digest(path: Path) -> str:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def check_digest(path: Path, expected: str, remedy: str = "delete it, and it will be fetched anew") -> None:
-    """Refuse a file whose SHA-256 does not start with `expected`."""
+def check_digest(path: Path, expected: str, remedy: str = "delete it, and it will be downloaded again") -> None:
+    """Raise ModelError if the SHA-256 of a file does not start with `expected`."""
     found = digest(path)
     if not found.startswith(expected):
         raise ModelError(
-            f"{path} is damaged or another file: its SHA-256 starts with {found[:8]}, not {expected[:8]}; {remedy}"
+            f"{path} is damaged or not the expected file: its SHA-256 starts with {found[:8]}, "
+            f"not {expected[:8]}; {remedy}"
         )
 
 
 def read_checkpoint(path: Path) -> dict:
-    """A state dict (name -> tensor) from a file of torch or safetensors, by readers that run no code from it."""
+    """Read a state dict (name -> tensor) from a torch or safetensors file, without running code from the file."""
     import torch
 
     try:
@@ -40,18 +41,19 @@ def read_checkpoint(path: Path) -> dict:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
-            f"{path} is no checkpoint, or holds more than tensors, and was not opened: save the network's state_dict()"
+            f"{path} is not a checkpoint, or it holds more than tensors, and was not opened: "
+            "save the network's state_dict()"
         ) from None
     except Exception as error:
-        raise ModelError(f"{path} is not a checkpoint: {first_line(error)}") from None
+        raise ModelError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"{path} is not a state dict (names with tensors): save the network's state_dict()")
+        raise ModelError(f"{path} is not a state dict (a mapping of names to tensors): save the network's state_dict()")
     return state
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that can build numpy arrays and nothing else (Python's documentation, "Restricting Globals")."""
+    """An unpickler that builds numpy arrays and nothing else (see "Restricting Globals" in Python's documentation)."""
 
     ALLOWED = {
         ("numpy.core.multiarray", "_reconstruct"),
@@ -61,12 +63,12 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str):
         if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def read_pickled_arrays(path: Path) -> dict:
-    """A dictionary of lists of numpy arrays from a pickle of Python 2 or 3; any other content is refused."""
+    """Read a dictionary of lists of numpy arrays from a pickle of Python 2 or 3; reject any other content."""
     try:
         with path.open("rb") as file:
             return _ArraysOnly(file, encoding="latin1").load()

@@ -1,7 +1,7 @@
-"""What was there before networks: descriptors computed from pixels, as records that `extract` takes like a network's.
+"""Classical descriptors, computed from pixels without a network; `extract` takes their records like any other.
 
-They have one layer, "descriptor". "colour" and "hog" learn nothing and are known by name; a vocabulary of SIFT words
-is learned from pictures, see `learning.vocabulary`.
+They have one layer, "descriptor". "colour" and "hog" need no training and are available by name. SIFT needs a
+vocabulary of visual words that is learned from pictures, see `learning.learn_sift`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,23 @@ BINS = 8
 
 @dataclass(frozen=True, eq=False)
 class Descriptor(Model):
-    """A record whose `build` gives a function from pixels (size, size, 3) uint8 to a vector (D,) float32.
+    """The record of a classical descriptor, such as `models.get("hog")`.
 
-    words: the vocabulary (W, 128) float32 and the weight of each word (W,), where there is one.
-    learned: what the vocabulary was learned from, for a reader.
+    It has the attributes of `Model`; `build` returns a function from pixels (size, size, 3) uint8 to a vector
+    (D - 1,) float32.
+
+    Attributes
+    ----------
+    words : ndarray of shape (W, 128), float32, or None
+        The vocabulary of visual words; None for a descriptor without one.
+    weights_of_words : ndarray of shape (W,), float32, or None
+        The weight of each word.
+    learned : str
+        What the vocabulary was learned from, in words.
+
+    See Also
+    --------
+    learning.learn_sift : Learn a vocabulary of SIFT words.
     """
 
     words: np.ndarray | None = field(default=None, repr=False)
@@ -33,19 +46,37 @@ class Descriptor(Model):
     learned: str = ""
 
     def __call__(self, batch: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
-        """The vectors of pictures (B, size, size, 3) uint8, as a network gives them: layer -> (B, D) float32."""
+        """Compute the vectors of a batch of pictures, in the form in which `Network` returns them.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (B, size, size, 3), uint8
+            Pictures as `preprocess.pixels` returns them.
+        layers : sequence of str
+            "descriptor" is the only layer.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (B, D), float32
+            The vectors by layer. Each has length 1; the last of the D numbers is 1 if nothing was found, else 0.
+
+        Raises
+        ------
+        ModelError
+            For any other layer.
+        """
         for layer in layers:
             if layer != LAYER:
-                raise ModelError(f"{self.name} is no network and has no layer {layer!r}: its only one is {LAYER!r}")
+                raise ModelError(f"{self.name} is not a network and has no layer {layer!r}: use {LAYER!r}")
         describe = self.build()
         made = np.stack([_never_zero(describe(pixels)) for pixels in batch])
         return dict.fromkeys(layers, made)
 
 
 def _never_zero(values: np.ndarray) -> np.ndarray:
-    """The vector at length 1, and after it a number that is 1 where nothing was found, else 0.
+    """Scale a vector to length 1 and append a number: 1 if the vector is zero, else 0.
 
-    So blank pictures are near each other and at a right angle to all others, where a vector of zeros has no angle.
+    Blank pictures are then close to each other and orthogonal to all others; a zero vector would have no angle.
     """
     length = np.linalg.norm(values)
     return np.append(values / length if length else values, length == 0).astype(np.float32)
@@ -75,7 +106,7 @@ COLOUR = Descriptor(
     Preprocess(128, (0.0,) * 3, (1.0,) * 3),
     source="Swain & Ballard 1991, Color indexing",
 )
-"""How often each colour is there: (513,). The cosine of two is the Bhattacharyya coefficient of their histograms."""
+"""The colour histogram, (513,) float32. The cosine of two is the Bhattacharyya coefficient of their histograms."""
 
 HOG = Descriptor(
     "hog",
@@ -84,6 +115,6 @@ HOG = Descriptor(
     Preprocess(128, (0.0,) * 3, (1.0,) * 3),
     source="Dalal & Triggs 2005, Histograms of oriented gradients for human detection",
 )
-"""Which way edges run in each part of the picture: (1765,)."""
+"""Histograms of the edge directions in each part of the picture, (1765,) float32."""
 
 TABLE = {"colour": COLOUR, "hog": HOG}

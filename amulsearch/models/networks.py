@@ -1,4 +1,4 @@
-"""A network ready to run: built, its weights loaded and checked, and any of its layers tapped."""
+"""A network ready to run: built, with its weights loaded and checked, and with access to any of its layers."""
 
 from __future__ import annotations
 
@@ -11,46 +11,68 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..errors import ModelError
+from ..errors import ModelError, QueryError
 from ..intake import Decoded
 from . import registry
 from .architectures import import_torchvision
 from .record import Model
 from .weights import OwnFile
 
+PRECISIONS = ("float32", "bfloat16", "float16")
 POOLINGS = ("mean", "gem")
 GEM_P = 3.0
-"""The exponent of generalised-mean pooling (Radenovic, Tolias & Chum 2018, "Fine-tuning CNN image retrieval")."""
+"""The exponent p of generalised-mean (GeM) pooling, see `pool`."""
 
 
 @lru_cache(maxsize=1)
 def categories() -> tuple[str, ...]:
-    """The names of ImageNet's 1,000 classes, in the order of the logits of every network trained on them.
+    """Return the names of ImageNet's 1,000 classes, in the order of the logits of networks trained on them.
 
-    Source: the metadata of torchvision's weights.
+    The names come from the metadata of torchvision's weights.
+
+    Returns
+    -------
+    tuple of 1,000 str
     """
     return tuple(import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def load(model: Model, precision: str = "float32") -> Network:
-    """The network of a record with its weights, in evaluation mode, kept for the next call.
+    """Load the network of a record with its weights, in evaluation mode.
 
-    precision: "float32", "bfloat16" or "float16", of weights and activations.
+    The last 12 networks are cached; a checkpoint file that has changed is read again.
 
-    Raises ModelError where the weights are missing and cannot be fetched, are damaged, or do not fit.
+    Parameters
+    ----------
+    model : Model
+        See `get` and `own`.
+    precision : {"float32", "bfloat16", "float16"}
+        The type of weights and activations.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ModelError
+        If the weights are missing and cannot be downloaded, are damaged, or do not fit the architecture.
+    QueryError
+        If the precision is unknown.
     """
+    if precision not in PRECISIONS:
+        raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
     path = model.weights.find() if isinstance(model.weights, OwnFile) else None
-    return _load(model, precision, path.stat().st_mtime_ns if path else 0)  # a checkpoint saved anew is loaded anew
+    return _load(model, precision, path.stat().st_mtime_ns if path else 0)  # a changed file is read again
 
 
 @lru_cache(maxsize=12)
 def _load(model: Model, precision: str, saved_at: int) -> Network:
     try:
-        state = model.weights.read()  # before building: a missing file is told at once
+        state = model.weights.read()  # before building, so that a missing file is reported at once
     except ModelError as error:
-        ready = [
-            name for name in registry.ready() if registry.TABLE[name] != model
-        ]  # its own file may be the damaged one
+        # Without this model: the damaged file may be its own.
+        ready = [name for name in registry.ready() if registry.TABLE[name] != model]
         raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(ready)}") from None
     module = model.build()
     if state is not None:
@@ -59,7 +81,13 @@ def _load(model: Model, precision: str, saved_at: int) -> Network:
 
 
 def device() -> torch.device:
-    """Where networks run: a CUDA or Apple GPU where there is one."""
+    """Return the device that networks run on.
+
+    Returns
+    -------
+    torch.device
+        A CUDA GPU, else an Apple GPU (mps), else the CPU.
+    """
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -71,7 +99,9 @@ def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
         module.load_state_dict(model.rename(state, own) if model.rename else state)
     except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ModelError(f"{model.name}: the checkpoint is of another network: {' '.join(lines[:3])[:300]}") from None
+        raise ModelError(
+            f"{model.name}: the checkpoint does not fit this architecture: {' '.join(lines[:3])[:300]}"
+        ) from None
     for name, value in module.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(f"{model.name}: the checkpoint holds NaN or infinite values in {name}")
@@ -79,7 +109,7 @@ def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
 
 @dataclass(frozen=True)
 class Tap:
-    """Where a layer is read: what goes into a module or what comes out of it, and how a map becomes a vector."""
+    """Where a layer is read, the input or the output of a module, and how a feature map is pooled."""
 
     module: str
     side: str  # "in" or "out"
@@ -87,31 +117,99 @@ class Tap:
 
 
 class Network:
-    """A network in evaluation mode that gives the vectors of its layers for a batch of prepared pictures."""
+    """A network in evaluation mode that computes the vectors of its layers; `load` makes one from a record.
+
+    Parameters
+    ----------
+    model : Model
+        The record.
+    module : torch.nn.Module
+        The network with its weights. In float32 it is used itself, else a copy.
+    dtype : torch.dtype, default torch.float32
+        The type of weights and activations.
+
+    Attributes
+    ----------
+    model : Model
+    module : torch.nn.Module
+        The module in evaluation mode, on `device`, without gradients.
+    modules : dict of str to torch.nn.Module
+        All inner modules by name.
+    device : torch.device
+        See `device`.
+    dtype : torch.dtype
+    """
 
     def __init__(self, model: Model, module: torch.nn.Module, dtype: torch.dtype = torch.float32):
         self.model, self.dtype, self.device = model, dtype, device()
         if dtype != torch.float32:
-            module = copy.deepcopy(module)  # a module of the user's own stays as it is
+            module = copy.deepcopy(module)  # the user's module stays unchanged
         module.eval().requires_grad_(False)
         self.module = module.to(self.device, dtype, memory_format=torch.channels_last)
         self.modules = dict(module.named_modules())
         self._taps: dict[str, Tap] = {}
 
     def __call__(self, batch: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
-        """Vectors of the layers, layer -> (B, D) float32, of a batch of what `preprocess.pixels` gives."""
+        """Compute the vectors of a batch of pictures.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (B, size, size, 3), uint8
+            Pictures as `model.preprocess.pixels` returns them.
+        layers : list of str
+            The names of layers, see `tap`.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (B, D), float32
+            The vectors by layer; D depends on the layer.
+
+        Raises
+        ------
+        ModelError
+            For an unknown layer, and for a layer that outputs no tensor.
+        """
         with torch.inference_mode():
             vectors = self.vectors(torch.from_numpy(batch).to(self.device), layers)
             return {layer: values.cpu().numpy() for layer, values in vectors.items()}
 
     def vectors(self, batch: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
-        """What calling the network gives, as tensors on its device."""
+        """Compute the vectors of a batch of pictures as tensors, see `__call__`.
+
+        Parameters
+        ----------
+        batch : torch.Tensor of shape (B, size, size, 3), uint8
+            On the network's device.
+        layers : list of str
+
+        Returns
+        -------
+        dict of str to torch.Tensor of shape (B, D), float32
+            On the network's device.
+        """
         values = self.model.preprocess.normalise(batch)
         seen = self.run(values.to(self.dtype, memory_format=torch.channels_last), layers)
         return {layer: pool(seen[layer].float(), self.tap(layer).pooling) for layer in layers}
 
     def run(self, values: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
-        """What the layers give for normalised pictures (B, 3, H, W), before pooling."""
+        """Compute the output of layers before pooling.
+
+        Parameters
+        ----------
+        values : torch.Tensor of shape (B, 3, H, W)
+            Normalised pictures of the network's `dtype`, on its device.
+        layers : list of str
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            At least the given layers: vectors (B, D), tokens (B, T, D) or feature maps (B, D, H, W).
+
+        Raises
+        ------
+        ModelError
+            If the network does not return one (B, classes) tensor, or a layer outputs no tensor that can be pooled.
+        """
         seen: dict[str, torch.Tensor] = {}
         handles = [self._watch(layer, seen) for layer in layers if layer != "logits"]
         try:
@@ -120,10 +218,10 @@ class Network:
             for handle in handles:
                 handle.remove()
         if not isinstance(seen["logits"], torch.Tensor) or seen["logits"].ndim != 2:
-            raise ModelError(f"{self.model.name}: the network must give one (B, classes) tensor")
+            raise ModelError(f"{self.model.name}: the network must return one (B, classes) tensor")
         for layer in layers:
             if not isinstance(seen.get(layer), torch.Tensor) or seen[layer].ndim < 2:
-                raise ModelError(f"{self.model.name}: {layer} gives no tensor to pool; choose another layer")
+                raise ModelError(f"{self.model.name}: {layer} outputs no tensor to pool: choose another layer")
         return seen
 
     def _watch(self, layer: str, seen: dict):
@@ -132,17 +230,30 @@ class Network:
         if tap.side == "in":
             return module.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(layer, inputs[0]))
 
-        def keep(_, inputs, output):  # a copy: many networks rectify a map in place right after
+        def keep(_, inputs, output):  # a copy, because many networks next apply ReLU to the map in place
             seen[layer] = output.clone() if isinstance(output, torch.Tensor) else output
 
         return module.register_forward_hook(keep)
 
     def tap(self, layer: str) -> Tap:
-        """What a layer's name stands for.
+        """Find where a layer is read.
 
-        "logits": the network's output; "penultimate": what goes into its classifier; "last": its last feature map;
-        any other name: the output of the module of that name. ":mean" (default) or ":gem" after a map's name says
-        how it is pooled. Raises ModelError for a name that the network does not have.
+        Parameters
+        ----------
+        layer : str
+            "logits" (the network's output), "penultimate" (the input of its classifier), "last" (its last feature
+            map), or the name of an inner module (its output). The name of a feature map may end in ":mean" (the
+            default) or ":gem", its pooling.
+
+        Returns
+        -------
+        Tap
+            The module, its side ("in" or "out") and the pooling.
+
+        Raises
+        ------
+        ModelError
+            If the network has no such layer, or the pooling is unknown.
         """
         if layer not in self._taps:
             self._taps[layer] = self._find_tap(layer)
@@ -153,7 +264,7 @@ class Network:
         if pooling and pooling not in POOLINGS:
             raise ModelError(f"unknown pooling {pooling!r} in {layer!r}: use {' or '.join(POOLINGS)}")
         if node in ("logits", "penultimate") and pooling:
-            raise ModelError(f"{node} is a vector already: write it without :{pooling}")
+            raise ModelError(f"{node} is already a vector: write it without :{pooling}")
         if node == "logits":
             return Tap("", "out")
         if node == "penultimate":
@@ -164,12 +275,12 @@ class Network:
             return Tap(node, "out", pooling or "mean")
         near = [name for name in self.modules if "." not in name and name]
         raise ModelError(
-            f"{self.model.name} has no layer {layer!r}: use logits, penultimate, last:gem, or a module's name "
-            f"such as {', '.join(near[:8])} (all of them: am.networks.load(...).nodes())"
+            f"{self.model.name} has no layer {layer!r}: use logits, penultimate, last:gem, or the name of a module "
+            f"such as {', '.join(near[:8])} (am.models.load(model).nodes() lists all modules)"
         )
 
     def _find_head(self) -> str:
-        """The last linear or convolutional module as wide as the output: what classifies."""
+        """Find the classifier: the last linear or convolutional module that is as wide as the output."""
         classes = self(self.blank(), ["logits"])["logits"].shape[1]
         widths = {
             name: getattr(module, "out_features", getattr(module, "out_channels", None))
@@ -177,21 +288,29 @@ class Network:
         }
         heads = [name for name, width in widths.items() if width == classes]
         if not heads:
-            raise ModelError(f"{self.model.name}: no classifying layer was found; name it with head=")
+            raise ModelError(f"{self.model.name}: no classifier was found: name it with head=")
         return heads[-1]
 
     def _find_feature_map(self) -> str:
+        """Find the last module that outputs a feature map with more than one position."""
         nodes = self.nodes()
         maps = nodes[nodes["shape"].map(lambda shape: len(shape) == 3 and min(_spatial(shape)) > 1)]
         head = self.model.head or self._find_head()
         maps = maps[maps["node"] != head]
-        # In a vision transformer only the embedding of the patches is a map, at the very start.
+        # In a vision transformer only the patch embedding, at the very start, is a map.
         if maps.empty or maps.index[-1] < len(nodes) / 2:
-            raise ModelError(f"{self.model.name} has no feature map; use logits, penultimate or a module's name")
+            raise ModelError(f"{self.model.name} has no feature map: use logits, penultimate or the name of a module")
         return maps["node"].iloc[-1]
 
     def nodes(self) -> pd.DataFrame:
-        """The inner modules in the order they finish: node, kind, shape (of one picture), width once pooled."""
+        """List the inner modules in the order in which they finish; each is a layer.
+
+        Returns
+        -------
+        DataFrame
+            Columns: node (the layer's name), kind (the class), shape (of the output for one picture, tuple of int),
+            width (D of the pooled vector).
+        """
         rows = []
 
         def note(name):
@@ -211,15 +330,28 @@ class Network:
         return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
 
     def blank(self) -> np.ndarray:
-        """A prepared batch of one black picture."""
+        """Return a batch of one black picture, as `model.preprocess.pixels` prepares it: (1, size, size, 3) uint8."""
         black = Decoded(np.zeros((64, 64, 3), dtype=np.uint8), (64, 64))
         return self.model.preprocess.pixels(black, "squash", "white")[None]
 
 
 def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
-    """One vector a picture, (B, D), from a feature map (B, D, H, W) or (B, H, W, D), tokens (B, T, D), vectors.
+    """Pool the output of a layer to one vector per picture.
 
-    pooling: "mean", or "gem", the mean of the p-th powers under the p-th root with p = 3.
+    Parameters
+    ----------
+    values : torch.Tensor
+        Feature maps (B, D, H, W) or (B, H, W, D), tokens (B, T, D), or vectors (B, D), which stay as they are.
+    pooling : {"mean", "gem"}
+        The mean over all positions, or the generalised mean: the p-th root of the mean of the p-th powers, p = 3.
+
+    Returns
+    -------
+    torch.Tensor of shape (B, D)
+
+    References
+    ----------
+    Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
     """
     if values.ndim == 2:
         return values
@@ -232,12 +364,25 @@ def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
     if pooling == "mean":
         return values.mean(places)
     values = values.clamp(min=1e-6)
-    peak = values.amax(places, keepdim=True)  # powers of large values are beyond float16
+    peak = values.amax(places, keepdim=True)  # powers of large values would overflow in float16
     return (values / peak).pow(GEM_P).mean(places).pow(1 / GEM_P) * peak.flatten(1)
 
 
 def spatial_dims(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Which dimensions of (B, ...) are places: inputs are square, so the two equal ones; channels first if in doubt."""
+    """Return the spatial dimensions of a batch of feature maps.
+
+    Inputs are square, so the spatial dimensions are the two of equal size; in doubt, channels come first.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        The shape of one feature map, without the batch.
+
+    Returns
+    -------
+    tuple of 2 int
+        (2, 3) for (B, D, H, W), or (1, 2) for (B, H, W, D).
+    """
     channels_last = shape[0] == shape[1] and shape[1] != shape[2]
     return (1, 2) if channels_last else (2, 3)
 

@@ -1,4 +1,4 @@
-"""From an RGB picture to the input of a network, as its weights were trained."""
+"""From an RGB picture to the input of a network: resizing, framing and normalisation as in training."""
 
 from __future__ import annotations
 
@@ -20,11 +20,21 @@ FRAMINGS = ("pad", "crop", "squash")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """From an RGB picture to a network's input, as its weights were trained.
+    """How an RGB picture becomes the input of a network, matching the training of its weights.
 
-    size: pixels of a side; mean, std: for each channel in the order of `channels`, for pixel values 0..255;
-    interpolation: "bilinear", "bicubic" or "lanczos"; crop_pct: the part of the shorter side that the framing "crop"
-    keeps; mirror: left and right are exchanged.
+    Parameters
+    ----------
+    size : int, default 224
+        Side of the square input, in pixels.
+    mean, std : tuple of 3 float
+        Mean and standard deviation of each channel, in the order of `channels`, for pixel values from 0 to 255. By
+        default those of ImageNet.
+    channels : {"RGB", "BGR"}
+    interpolation : {"bilinear", "bicubic", "lanczos"}
+    crop_pct : float, default 0.875
+        The fraction of the shorter side that the framing "crop" keeps.
+    mirror : bool, default False
+        Swap left and right.
     """
 
     size: int = 224
@@ -37,36 +47,62 @@ class Preprocess:
 
     @property
     def side(self) -> int:
-        """Pixels of the shorter side from which on a picture may be read smaller, see `pictures.open_for`."""
-        return max(640, 2 * self.size)  # one value for all usual sizes: a picture is decoded once for all networks
+        """Pixels that the shorter side must keep if a picture is decoded at a reduced size."""
+        return max(640, 2 * self.size)  # the same for all usual sizes: one decoding serves all networks
 
     def pixels(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
-        """A picture as (size, size, 3) uint8, in the order of `channels`."""
+        """Resize and frame a picture.
+
+        Parameters
+        ----------
+        picture : Decoded
+            A decoded RGB picture.
+        framing : {"pad", "crop", "squash"}
+            See `resize_image`.
+        background : str
+            The colour of the padding.
+
+        Returns
+        -------
+        ndarray of shape (size, size, 3), uint8
+            The channels are in the order of `channels`.
+        """
         square = _square(picture, self.size, framing, background, self.crop_pct, self.interpolation)
         square = square[:, ::-1] if self.mirror else square
         return np.ascontiguousarray(square[..., ::-1] if self.channels == "BGR" else square)
 
     def normalise(self, batch: torch.Tensor) -> torch.Tensor:
-        """(B, 3, size, size) float32 from pixels (B, size, size, 3) uint8."""
+        """Normalise a batch of pictures.
+
+        Parameters
+        ----------
+        batch : torch.Tensor of shape (B, size, size, 3), uint8
+            Pictures as `pixels` returns them.
+
+        Returns
+        -------
+        torch.Tensor of shape (B, 3, size, size), float32
+        """
         values = batch.float()
         values = (values - values.new_tensor(self.mean)) / values.new_tensor(self.std)
         return values.permute(0, 3, 1, 2)
 
     def describe(self) -> dict:
+        """Return all fields as plain values, for the fingerprint of features."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
 class OwnTransform:
-    """A callable of the user's own, from an RGB PIL image to a (3, H, W) tensor; framing does not apply to it."""
+    """The user's own callable from an RGB PIL image to a (3, H, W) tensor; framing does not apply to it."""
 
     transform: Callable[[Image.Image], Any]
-    side = None  # pictures are read in full size
+    side = None  # pictures are decoded at full size
 
     def pixels(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
         values = np.asarray(self.transform(Image.fromarray(picture.rgb)), dtype=np.float32)
         if values.ndim != 3 or values.shape[0] != 3:
-            raise ModelError(f"the transform must give a (3, H, W) tensor; it gave the shape {values.shape}")
+            raise ModelError(f"the transform must return a (3, H, W) tensor, not one of shape {values.shape}")
         return values
 
     def normalise(self, batch: torch.Tensor) -> torch.Tensor:
@@ -85,12 +121,34 @@ def resize_image(
     crop_pct: float = 0.875,
     interpolation: str = "bicubic",
 ) -> Image.Image:
-    """Bring an RGB picture to `size` x `size` pixels.
+    """Resize an RGB picture to `size` x `size` pixels.
 
-    framing: "pad" shrinks the whole picture and pads the rest with `background` (letterbox); "crop" takes the
-        central square of `crop_pct` times the shorter side (how ImageNet networks are evaluated); "squash"
+    Parameters
+    ----------
+    image : PIL image
+        An RGB picture, see `open_image`.
+    size : int
+        Side of the square, in pixels.
+    framing : {"pad", "crop", "squash"}
+        "pad" scales the whole picture to fit and fills the rest with `background` (letterbox). "crop" takes the
+        central square of `crop_pct` times the shorter side, as in the evaluation of ImageNet networks. "squash"
         stretches the picture to the square.
-    interpolation: "bilinear", "bicubic" or "lanczos", over as many pixels as one of the square stands for.
+    background : str, default "white"
+        A colour name or #rrggbb.
+    crop_pct : float, default 0.875
+        The fraction of the shorter side that "crop" keeps.
+    interpolation : {"bicubic", "bilinear", "lanczos"}
+        With antialiasing when the picture is made smaller.
+
+    Returns
+    -------
+    PIL image
+        An RGB picture of `size` x `size` pixels.
+
+    Raises
+    ------
+    QueryError
+        For an unknown framing or background.
     """
     picture = Decoded(np.array(image), image.size)
     return Image.fromarray(_square(picture, size, framing, background, crop_pct, interpolation))
@@ -99,7 +157,7 @@ def resize_image(
 def _square(
     picture: Decoded, size: int, framing: str, background: str, crop_pct: float, interpolation: str
 ) -> np.ndarray:
-    """What `resize_image` does: (size, size, 3) uint8."""
+    """Do the work of `resize_image`: (size, size, 3) uint8."""
     rgb = picture.rgb
     height, width = rgb.shape[:2]
     if framing == "squash":
@@ -110,7 +168,7 @@ def _square(
         return _resize(rgb[top : top + side, left : left + side], size, size, interpolation)
     if framing != "pad":
         raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
-    width, height = picture.size  # a reduced one is rounded, and its square could be a line of pixels narrower
+    width, height = picture.size  # not the size of `rgb`, which is rounded if it was decoded at a reduced size
     scale = size / max(width, height)
     inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (size - inner_width) // 2, (size - inner_height) // 2
@@ -120,8 +178,8 @@ def _square(
 
 
 def _resize(rgb: np.ndarray, width: int, height: int, interpolation: str) -> np.ndarray:
-    """Pillow's resampling, four to ten times as fast; by rounding, levels differ by 0.01 in the mean on clip art, and
-    by 0.3 on noise."""
+    """Resize as Pillow does, four to ten times as fast; rounding changes levels by 0.01 on average on clip art, and by
+    0.3 on noise."""
     import torch
 
     values = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]

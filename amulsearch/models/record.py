@@ -1,4 +1,4 @@
-"""What is known of a network before it is built."""
+"""The record of a model: everything that is known of it before it is built."""
 
 from __future__ import annotations
 
@@ -12,14 +12,27 @@ from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a network before it is built.
+    """The record of a model; `get` and `own` make them.
 
-    build: makes the `torch.nn.Module` with random weights.
-    weights: which weights exactly, where they are, how they are read (see `weights.py`).
-    rename: turns the state dict of the file into the module's, given both.
-    penultimate: width of the vector under the classifier; None where it is known only once built.
-    head: name of the classifying module, whose input is the penultimate layer; found by itself where None.
-    feature_map: name of the module that gives the last feature map, the layer "last"; found by itself where None.
+    Attributes
+    ----------
+    name : str
+    build : callable
+        Makes the `torch.nn.Module`, with random weights.
+    weights : Packaged, Downloaded, HuggingFace, OwnFile or InMemory
+        Which weights exactly, where they are, and how they are read.
+    preprocess : Preprocess or OwnTransform
+        How a picture becomes the network's input.
+    penultimate : int or None
+        Width of the penultimate layer, the input of the classifier; None if it is known only once built.
+    head : str or None
+        Name of the classifier module, whose input is the penultimate layer; None to find it automatically.
+    feature_map : str or None
+        Name of the module that outputs the last feature map, the layer "last"; None to find it automatically.
+    rename : callable or None
+        Converts the state dict of the file to the names of the module, given both state dicts.
+    licence, source : str
+        The licence of the weights, and where they come from.
     """
 
     name: str
@@ -39,7 +52,7 @@ class Model:
         return self.weights.find() is not None
 
     def describe(self) -> dict:
-        """What decides the vectors, besides the picture: part of a fingerprint."""
+        """Return everything but the picture and the layer that determines a vector, for the fingerprint of features."""
         return {
             "model": self.name,
             "weights": self.weights.identity,
@@ -48,5 +61,15 @@ class Model:
 
 
 def canonical_layer(layer: str) -> str:
-    """The full name of a layer: a map without a pooling is pooled by its mean."""
+    """Return the full name of a layer: feature maps without a pooling get ":mean".
+
+    Parameters
+    ----------
+    layer : str
+
+    Returns
+    -------
+    str
+        For example "last:mean" for "last"; "logits", "penultimate" and "descriptor" stay as they are.
+    """
     return layer if layer in ("logits", "penultimate", "descriptor") or ":" in layer else f"{layer}:mean"

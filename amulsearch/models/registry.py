@@ -1,4 +1,7 @@
-"""The networks: one frozen record each, in one table. Importing this module needs neither torch nor torchvision."""
+"""The table of networks, one frozen record each, and records for other models by name or from a module.
+
+Importing this module needs neither torch nor torchvision.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,7 @@ __all__ = [
 
 
 def _post(name: str, file: str, penultimate: int, size: int = 224, **more) -> Model:
+    """Make the record of a network of the 2019 post."""
     return Model(
         name,
         partial(build_torchvision, name),
@@ -107,19 +111,37 @@ _RECORDS = [
 ]
 
 TABLE: dict[str, Model] = {model.name: model for model in _RECORDS}
-"""Every network with a record of its own, by name."""
+"""The records of the nine networks in the table, by name."""
 
 BUNDLED = ("squeezenet1_1", "tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
-"""Networks whose ImageNet weights pip installs; nothing is downloaded when they run."""
+"""Networks whose ImageNet weights are installed with the library; running them downloads nothing."""
 
 BLOG = ("alexnet", "vgg19", "resnet152", "densenet161", "inception_v3")
-"""The five networks of the 2019 post, with the weights that were current then."""
+"""The five networks of the 2019 post, with the weights that were current then; downloaded on first use."""
 
 GROUPS = {"bundled": BUNDLED, "blog": BLOG}
+"""Names that stand for several networks."""
 
 
 def names_of(models: str | Model | tuple | list) -> list[str | Model]:
-    """A list of model names: "bundled", "blog", one name, names joined by commas, or a sequence of any of these."""
+    """Expand groups and comma-separated names to a list of models.
+
+    Parameters
+    ----------
+    models : str, Model or sequence of these
+        "bundled" and "blog" are groups, see `GROUPS`; a string may hold several names, separated by commas.
+
+    Returns
+    -------
+    list of str or Model
+        Without repetitions. The names are not checked; `get` does that.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> am.models.names_of("bundled, alexnet")[-2:]
+    ['tf_efficientnet_lite2', 'alexnet']
+    """
     if isinstance(models, Model):
         return [models]
     parts = models.split(",") if isinstance(models, str) else models
@@ -131,16 +153,42 @@ def names_of(models: str | Model | tuple | list) -> list[str | Model]:
 
 
 def get(name: str | Model, weights: str | Path | None = None) -> Model:
-    """The record of a network.
+    """Return the record of a model by its name.
 
-    name: one of `TABLE`; any other torchvision classifier, as `resnet18` (weights IMAGENET1K_V1) or
-        `resnet18.IMAGENET1K_V2`-like with the weights' name after a dot; any timm classifier, as
-        `timm/mobilenetv3_small_100.lamb_in1k`; "colour" or "hog", which are no networks, see `descriptors`.
-        `@mirror` after a name is the network looking at mirrored pictures,
-        `@320` at pictures of 320 x 320 pixels: views, see `transforms.average`.
-    weights: a checkpoint file of your own for this architecture (a state dict), instead of the usual weights.
+    Parameters
+    ----------
+    name : str or Model
+        A network of `TABLE`; any other torchvision classifier, such as "resnet18" (weights IMAGENET1K_V1) or
+        "resnet50.IMAGENET1K_V2" (other weights, after a dot); any timm classifier, such as
+        "timm/mobilenetv3_small_100.lamb_in1k"; or a classical descriptor, "colour" or "hog". A name may end in a
+        view, for which the network gets mirrored pictures ("@mirror") or pictures of another size ("@320", 320 x 320
+        pixels), see `transforms.average`. A Model is returned unchanged.
+    weights : path, optional
+        Your own checkpoint for this architecture (a state dict, .pth or .safetensors), instead of the usual weights.
 
-    Raises ModelError for an unknown name.
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelError
+        For an unknown name, weights or view.
+
+    See Also
+    --------
+    own : The record of your own module.
+    load : The network of a record, ready to run.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> am.models.BUNDLED
+    ('squeezenet1_1', 'tf_efficientnet_lite0', 'tf_efficientnet_lite1', 'tf_efficientnet_lite2')
+    >>> am.models.get("tf_efficientnet_lite0").penultimate
+    1280
+    >>> am.models.get("tf_efficientnet_lite0@320").preprocess.size
+    320
     """
     if isinstance(name, str) and "@" in name:
         base, _, view = name.rpartition("@")
@@ -148,22 +196,22 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     model = name if isinstance(name, Model) else TABLE.get(name) or _other(name)
     if weights is None:
         return model
-    # The bundled SqueezeNet comes from Keras; a checkpoint of your own is taken to be trained as torchvision does.
+    # The bundled SqueezeNet comes from Keras; the user's checkpoint is assumed to be trained as in torchvision.
     preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
     own = OwnFile(str(weights))
     return replace(model, weights=own, preprocess=preprocess, rename=None, licence="not known", source=str(weights))
 
 
 def _seen(model: Model, view: str) -> Model:
-    """The network of a record with its pictures mirrored, or brought to another size."""
+    """Return the record with mirrored pictures, or with pictures of another size."""
     if isinstance(model.preprocess, OwnTransform):
-        raise ModelError(f"{model.name} prepares its pictures itself: it has no views")
+        raise ModelError(f"{model.name} has its own transform and therefore no views: leave out @{view}")
     if view == "mirror":
         changed = {"mirror": True}
     elif view.isdecimal() and 32 <= int(view) <= 2048:
         changed = {"size": int(view)}
     else:
-        raise ModelError(f"{model.name}@{view}: a view is @mirror, or @ and a size of 32 to 2048 pixels")
+        raise ModelError(f"{model.name} has no view @{view}: use @mirror, or @ and a size of 32 to 2048 pixels")
     return replace(model, name=f"{model.name}@{view}", preprocess=replace(model.preprocess, **changed))
 
 
@@ -175,15 +223,41 @@ def own(
     head: str | None = None,
     feature_map: str | None = None,
 ) -> Model:
-    """The record of a network of your own.
+    """Make the record of your own network.
 
-    module: a `torch.nn.Module` that maps (B, 3, H, W) float32 to (B, classes). The record is of the module as it is
-        now: it keeps a copy, and training the module further does not change it.
-    preprocess: a `Preprocess` (ImageNet's by default), or a callable from an RGB PIL image to a (3, H, W) tensor.
-    head, feature_map: names of inner modules, see `Model`; found by themselves where the network is usual.
+    Parameters
+    ----------
+    name : str
+        Any name that is not in `TABLE`.
+    module : torch.nn.Module
+        Maps (B, 3, H, W) float32 to (B, classes). The record keeps a copy: training the module further does not
+        change it.
+    preprocess : Preprocess or callable, optional
+        By default ImageNet's preprocessing. A callable maps an RGB PIL image to a (3, H, W) tensor.
+    head, feature_map : str, optional
+        Names of inner modules, see `Model`; found automatically in most networks.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelError
+        If the name is in `TABLE`.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> from torch import nn
+    >>> module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    >>> network = am.models.load(am.models.own("mine", module, am.models.Preprocess(size=64)))
+    >>> vectors = network(network.blank(), ["logits", "penultimate"])
+    >>> vectors["logits"].shape, vectors["penultimate"].shape
+    ((1, 5), (1, 8))
     """
     if name in TABLE:
-        raise ModelError(f"{name} is the name of a network of the table: choose another for your own")
+        raise ModelError(f"{name} is the name of a network in the table: choose another name")
     module = copy.deepcopy(module)
     sha = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
@@ -203,7 +277,23 @@ def own(
 
 
 def table() -> pd.DataFrame:
-    """The networks with a record: name, ready, input size, penultimate width, licence, where the weights are from."""
+    """List the networks in the table.
+
+    Returns
+    -------
+    DataFrame with 9 rows
+        Columns: name, group ("bundled" or "blog"), ready (whether the weights are on this machine), input (side of
+        the input, in pixels), penultimate (width of that layer), licence, weights (where they come from), file.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> am.models.table()[["name", "group", "input", "penultimate"]].tail(3)
+               name group  input  penultimate
+    6     resnet152  blog    224         2048
+    7   densenet161  blog    224         2208
+    8  inception_v3  blog    299         2048
+    """
     rows = [
         {
             "name": model.name,
@@ -221,22 +311,28 @@ def table() -> pd.DataFrame:
 
 
 def ready() -> list[str]:
-    """Names of the networks of the table that can run now."""
+    """List the networks in the table whose weights are on this machine.
+
+    Returns
+    -------
+    list of str
+        Their names.
+    """
     return [model.name for model in _RECORDS if model.ready]
 
 
 def _other(name: str) -> Model:
-    """A classifier of torchvision or timm that has no record of its own."""
+    """Return the record of a descriptor, or of a torchvision or timm classifier that is not in the table."""
     if not isinstance(name, str):
-        raise ModelError(f"a model is named by a string or given as a Model, not as a {type(name).__name__}")
+        raise ModelError(f"a model must be a name (a string) or a Model, not {type(name).__name__}")
     if name in descriptors.TABLE:
         return descriptors.TABLE[name]
     if name == "sift":
-        raise ModelError("sift has a vocabulary that is learned: give what am.learning.learn_sift(collection) returns")
+        raise ModelError("sift needs a learned vocabulary: use the result of am.learning.learn_sift(collection)")
     found = timm_record(name.removeprefix("timm/")) if name.startswith("timm/") else torchvision_record(name)
     if found is None:
         raise ModelError(
-            f"there is no network {name!r}: use one of {', '.join(TABLE)}, a classifier of torchvision (resnet18), "
-            "or one of timm with timm/ before its name (timm/mobilenetv3_small_100)"
+            f"there is no network {name!r}: use one of {', '.join(TABLE)}, a torchvision classifier (resnet18), "
+            "or a timm classifier, prefixed with timm/ (timm/mobilenetv3_small_100)"
         )
     return found

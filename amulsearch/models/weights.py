@@ -1,7 +1,9 @@
-"""Where a network's weights come from, and how they are read: nothing in a weights file is ever executed.
+"""Where a network's weights come from, and how they are read: no code in a weights file is ever executed.
 
-Three kinds: `Packaged` (a file inside an installed Python package), `Downloaded` (a file in torch's cache folder,
-fetched when missing) and `OwnFile` (a checkpoint of the user's own). Each has `find`, `fetch`, `identity`, `read`.
+`Packaged` is a file inside an installed Python package; `Downloaded` and `HuggingFace` are files in a cache folder,
+downloaded if missing; `OwnFile` is a checkpoint of the user; `InMemory` stands for weights that a module already has.
+`find` returns the path of the file or None; `fetch` downloads a missing file, or raises ModelError; `read` returns the
+checked state dict; `identity` says in a fingerprint which weights these are.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ from .checkpoints import check_digest, digest, read_checkpoint, read_pickled_arr
 
 @dataclass(frozen=True)
 class Packaged:
-    """A weights file that an installed package carries.
+    """A weights file inside an installed package.
 
-    package: the name to import; distribution: the name to install; file: path inside the package.
+    package: the name to import; distribution: the name to install; file: the path inside the package.
     """
 
     package: str
@@ -50,15 +52,15 @@ class Packaged:
 
     def read(self) -> dict:
         path = self.fetch()
-        check_digest(path, self.sha256, f"install {self.distribution} again")
+        check_digest(path, self.sha256, f"reinstall {self.distribution}")
         return read_pickled_arrays(path) if path.suffix == ".pkl" else read_checkpoint(path)
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A file that is downloaded once into `cache_folder()`; its name ends in the start of its SHA-256.
+    """A file that is downloaded once into `cache_folder()`; its name ends with the start of its SHA-256.
 
-    The convention `NAME-<first 8 or more digits>.pth` is torch's own (torch.hub.load_state_dict_from_url).
+    The names follow torch's convention `NAME-<first 8 or more digits>.pth` (torch.hub.load_state_dict_from_url).
     """
 
     url: str
@@ -73,7 +75,7 @@ class Downloaded:
 
     @property
     def sha256(self) -> str:
-        """The first digits of the digest, as the file's name tells them; empty where it does not."""
+        """The first digits of the digest, from the file's name; empty if the name has none."""
         found = re.search(r"-([0-9a-f]{8,64})\.", self.file)
         return found.group(1) if found else ""
 
@@ -91,14 +93,14 @@ class Downloaded:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _patience(20):
-                # Shows a progress bar; writes to a temporary name; keeps the file only if its digest is right.
+                # Shows a progress bar, writes to a temporary name, and keeps the file only if its digest is correct.
                 torch.hub.download_url_to_file(self.url, str(path), self.sha256 or None, progress=True)
         except RuntimeError as error:
-            raise ModelError(f"the download of {self.url} was damaged on its way ({error}): try again") from None
-        except (OSError, HTTPException) as error:  # all that urllib raises
+            raise ModelError(f"the download of {self.url} was damaged in transit ({error}): try again") from None
+        except (OSError, HTTPException) as error:  # everything that urllib raises
             raise ModelError(
                 f"the file {self.file} is not on this machine and could not be downloaded "
-                f"({getattr(error, 'reason', error)}): get it from {self.url} and put it into {path.parent}"
+                f"({getattr(error, 'reason', error)}): download {self.url} and save it in {path.parent}"
             ) from None
         return path
 
@@ -112,7 +114,7 @@ class Downloaded:
 class HuggingFace:
     """The file `model.safetensors` of a repository on the Hugging Face hub, in the hub's own cache.
 
-    A file named `NAME.safetensors` in `cache_folder()`, put there by hand, is taken first.
+    A file `NAME.safetensors` that was saved by hand in `cache_folder()` takes precedence.
     """
 
     repository: str
@@ -142,17 +144,17 @@ class HuggingFace:
 
         try:
             return Path(hf_hub_download(self.repository, "model.safetensors", etag_timeout=20))
-        except Exception as error:  # the hub's client raises its own, requests' and httpx's errors
+        except Exception as error:  # the hub's client raises its own errors and those of requests and httpx
             raise ModelError(
                 f"the weights {self.repository} are not on this machine and could not be downloaded "
-                f"({first_line(error)}): get "
-                f"{constants.ENDPOINT}/{self.repository}/resolve/main/model.safetensors and put it as "
-                f"{self.file} into {cache_folder()}"
+                f"({first_line(error)}): download "
+                f"{constants.ENDPOINT}/{self.repository}/resolve/main/model.safetensors and save it as "
+                f"{self.file} in {cache_folder()}"
             ) from None
 
     def read(self) -> dict:
         path = self.fetch()
-        blob = path.resolve()  # in the hub's cache, a link to a file that is named by its SHA-256
+        blob = path.resolve()  # the hub's cache links to a file named by its SHA-256
         if re.fullmatch(r"[0-9a-f]{64}", blob.name):
             check_digest(blob, blob.name)
         return read_checkpoint(path)
@@ -160,43 +162,61 @@ class HuggingFace:
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A checkpoint of the user's own: a state dict saved by torch, or a .safetensors file."""
+    """A checkpoint of the user: a state dict saved by torch, or a .safetensors file.
+
+    Parameters
+    ----------
+    path : str
+        The path of the file.
+    """
 
     path: str
 
     @property
     def identity(self) -> str:
+        """The SHA-256 of the file, as "sha256:..."; ModelError if it cannot be read."""
         return f"sha256:{digest(self.fetch())}"
 
     def find(self) -> Path | None:
+        """Return the path of the file, or None if there is no such file."""
         path = Path(self.path).expanduser()
         return path if path.is_file() else None
 
     def fetch(self) -> Path:
+        """Return the path of the file; ModelError if there is no such file."""
         path = self.find()
         if path is None:
             raise ModelError(f"there is no checkpoint {self.path}")
         return path
 
     def read(self) -> dict:
+        """Read the state dict, name -> tensor; ModelError if the file is missing or not a state dict."""
         return read_checkpoint(self.fetch())
 
 
 @dataclass(frozen=True)
 class InMemory:
-    """The weights that a module of the user's own already has."""
+    """Weights that a module already has, or the definition of a descriptor that has none.
+
+    Parameters
+    ----------
+    identity : str
+        What distinguishes these weights from others, part of a fingerprint.
+    """
 
     identity: str
 
     def find(self) -> Path:
+        """Return an empty path: these weights are always available."""
         return Path()
 
     def read(self) -> None:
+        """Return None: there is nothing to read."""
         return None
 
 
 def cache_folder() -> Path:
-    """Where torch keeps downloaded checkpoints: $TORCH_HOME/hub/checkpoints, by default below ~/.cache."""
+    """Return the folder of torch's downloaded checkpoints: $TORCH_HOME/hub/checkpoints, by default below ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", os.path.join(base, "torch"))
     return Path(home).expanduser() / "hub" / "checkpoints"
@@ -204,7 +224,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def _patience(seconds: float):
-    """Give up on a silent network after `seconds`; urllib waits for ever by default."""
+    """Give up on a silent connection after `seconds`; by default, urllib waits forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -75,3 +75,16 @@ def test_a_layer_answers_by_the_name_it_was_asked_by(small_folder):
     for error in (KeyError, ValueError, am.QueryError):
         with pytest.raises(error, match=r"no features .*'last:gem'.* there are .*'last:mean'"):
             features[MODEL, "last:gem"]
+
+
+def test_the_first_run_gives_the_vectors_of_every_later_one(pixels, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = []
+    for _ in range(2):  # converted, then read from the cache
+        runs = engine.engine_for(models.get(MODEL), LAYERS, "float32", 800, print)
+        runs.submit(0, pixels)
+        found.append(dict(runs.results(wait=True))[0])
+    assert list(tmp_path.rglob("*.xml"))
+    for layer in LAYERS:
+        assert np.array_equal(found[0][layer], found[1][layer])

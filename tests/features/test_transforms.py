@@ -63,7 +63,7 @@ def test_wrong_use_is_told(vectors):
     features = am.Features(vectors, ids)
     fitted = am.transforms.PCA.fit(features, 4)
     for call, words in (
-        (lambda: fitted(vectors[:, :7]), r"takes vectors \(N, 12\)"),
+        (lambda: fitted(vectors[:, :7]), r"takes vectors of shape \(N, 12\)"),
         (lambda: am.transforms.PCA.fit(features, 13), "1 to 12 components"),
         (lambda: am.transforms.PCA.fit(vectors[:1], 1), "at least two vectors"),
         (lambda: am.transforms.PCA.fit(features, 4, whiten=2), "from 0 to 1"),
@@ -105,7 +105,7 @@ def test_a_new_picture_takes_the_same_way(kind, small_folder, tmp_path):
     with pytest.raises(am.StoreError, match="does not hold the transforms"):
         kind.open(tmp_path / "index")
     (tmp_path / "index.npz").unlink()
-    with pytest.raises(am.StoreError, match="build the index anew"):
+    with pytest.raises(am.StoreError, match="build the index again"):
         kind.open(tmp_path / "index")
 
 
@@ -117,7 +117,7 @@ def test_the_mirrored_view_is_the_mirrored_picture(small_folder):
     np.testing.assert_allclose(seen, plain, atol=1e-3)
     assert am.models.get("squeezenet1_1@320").preprocess.size == 320
     for name in ("squeezenet1_1@upside", "squeezenet1_1@7"):
-        with pytest.raises(am.ModelError, match="a view is @mirror"):
+        with pytest.raises(am.ModelError, match="use @mirror, or @ and a size"):
             am.models.get(name)
 
 

