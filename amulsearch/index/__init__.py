@@ -1,7 +1,7 @@
-"""Vectors answer: Annoy, exact search and the others, tuning, re-ranking, near-duplicates, verification of a store.
+"""Nearest-neighbour search: Annoy, exact search, FAISS, hnswlib and NMSLIB; tuning, re-ranking, near-duplicates.
 
-In: `Features`, or any (N, D) array and its ids. Out: neighbours, as a table for a query or as rows for all pictures.
-Every kind of index has the same verbs; none knows what is relevant to what.
+Input: `Features`, or any (N, D) array and its ids. Output: neighbours, as a table for one query or as rows for all
+pictures. Every index has the same methods; none knows which pictures are relevant. `check_store` verifies a store.
 """
 
 import lazy_loader

@@ -20,9 +20,29 @@ from .base import Index
 
 
 class AnnoyIndex(Index):
-    """Annoy's forest of random projection trees (github.com/spotify/annoy), with what Annoy leaves unsaid checked.
+    """Approximate search in a forest of random projection trees (github.com/spotify/annoy).
 
-    Opened from disk, the forest stays there (memory map).
+    Errors that Annoy passes over silently are checked and raised. An index opened from disk stays on disk, as a
+    memory map.
+
+    See Also
+    --------
+    ExactIndex : Slower on large collections, and exact.
+    tune_index : Choose `n_trees` and `search_k` for a wanted recall.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> vectors = np.random.default_rng(0).standard_normal((100, 8))
+    >>> ids = [f"{row:02}.png" for row in range(100)]
+    >>> index = am.AnnoyIndex.build(vectors, ids, n_trees=10)
+    >>> index
+    AnnoyIndex(own vectors: 100 x 8, angular)
+    >>> index.query("07.png", k=3)["id"].tolist()
+    ['69.png', '33.png', '53.png']
+    >>> index.query(vectors[7], k=1)["id"].tolist()
+    ['07.png']
     """
 
     ending = ".ann"
@@ -43,15 +63,38 @@ class AnnoyIndex(Index):
         n_jobs: int = 1,
         on_disk: str | os.PathLike | None = None,
     ) -> AnnoyIndex:
-        """An index of Features, or of any (N, D) array and its ids.
+        """Build an index of Features, or of any (N, D) array and its ids.
 
-        n_trees: more trees find more of the true neighbours and take more disk.
-        search_k: how many nodes a query looks at; None for n_trees * max(100, k + 1). More is slower and misses less.
-        seed, n_jobs: one job gives the same forest for the same seed every time; several do not. -1: all processors.
-        on_disk: a path at which the forest grows, in place of memory, and where it stays as `save` would leave it: for
-            collections larger than memory, whose vectors can be a memory map.
+        Parameters
+        ----------
+        features : Features or ndarray of shape (N, D)
+        ids : sequence of N str, optional
+            Required with a plain array.
+        metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        n_trees : int, default 50
+            More trees find more of the true neighbours and take more disk space.
+        search_k : int, optional
+            How many nodes a query searches, n_trees * max(100, k + 1) by default. A greater value is slower and
+            misses fewer neighbours.
+        seed : int, default 0
+        n_jobs : int, default 1
+            Threads; -1 uses all processors. One thread always gives the same forest for the same seed, several do not.
+        on_disk : path, optional
+            Build the forest in this file instead of in memory, and leave it there as `save` would: for collections
+            larger than memory, whose vectors can be a memory map.
 
-        Raises StoreError where the disk has too little room for the forest.
+        Returns
+        -------
+        AnnoyIndex
+
+        Raises
+        ------
+        QueryError
+            For invalid vectors, ids or parameters.
+        StoreError
+            If the disk has too little space for the forest.
+        AmulsearchError
+            If the installed build of Annoy returns wrong neighbours.
         """
         _check_annoy()
         index, vectors = cls._start(features, ids, metric, n_trees=n_trees, search_k=search_k, seed=seed, n_jobs=n_jobs)
@@ -67,27 +110,31 @@ class AnnoyIndex(Index):
         self._annoy.set_seed(self.seed)
         for start, block in blocks(vectors):
             for row, vector in enumerate(block, start):
-                self._annoy.add_item(row, vector.tolist())  # Annoy reads an array a number at a time, slowly
+                self._annoy.add_item(row, vector.tolist())  # Annoy reads an array slowly, number by number
         self._annoy.build(self.n_trees, self.n_jobs)
 
     def _grow_on_disk(self, vectors: np.ndarray, path: Path) -> None:
-        # Annoy maps the file into memory: where the disk is full, the next write ends the process.
+        # Annoy maps the file into memory: if the disk is full, the next write kills the process.
         free, needed = shutil.disk_usage(path.parent).free, self._bytes()
         if needed > free:
-            raise StoreError(f"{path.parent} has {free / 1e9:.1f} GB free, and the forest takes {needed / 1e9:.1f} GB")
-        path.touch()  # with the rights of any file; Annoy's own nobody else could read
+            raise StoreError(
+                f"{path.parent} has {free / 1e9:.1f} GB free, but the forest takes up to {needed / 1e9:.1f} GB: "
+                "free some space, or give a path on another disk"
+            )
+        path.touch()  # with default permissions; a file created by Annoy is readable by its owner only
         self._annoy.on_disk_build(str(path))
         self._grow(vectors)
         self._annoy.unload()
 
     def _bytes(self) -> int:
-        """What the forest takes at most: a node a vector, and in each tree 14 to 21 bytes a vector (measured)."""
+        """The greatest size of the forest: one node per vector, and per tree 14 to 21 bytes per vector (measured)."""
         node = 16 + 4 * self.width
         return len(self) * node + self.n_trees * (24 * len(self) + 4 * node)
 
     def _effort(self, n: int, effort: int | None) -> int:
-        # Annoy's own default, n_trees * n, looks at so little for n = 1 that it is often not the first of n = 10
-        # (spotify/annoy#215); one default for all n up to 100 makes short lists the beginning of long ones.
+        # Annoy's own default, n_trees * n, searches so few nodes for n = 1 that the result is often not the first one
+        # for n = 10 (spotify/annoy#215). With one default for all n up to 100, a short list is the beginning of a
+        # longer one.
         return max(effort, n) if effort else self.n_trees * max(100, n)
 
     def _most(self) -> int:
@@ -103,8 +150,8 @@ class AnnoyIndex(Index):
 
     def _write(self, path: Path) -> None:
         try:
-            self._annoy.save(str(path))  # from here on the forest lies in that file
-        except OSError as error:  # Annoy tells the number of the error in its text only
+            self._annoy.save(str(path))  # from here on Annoy reads the forest from that file
+        except OSError as error:  # Annoy gives the error number only in its text
             number = re.search(r"\((\d+)\)$", str(error))
             raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from None
 
@@ -120,7 +167,7 @@ class AnnoyIndex(Index):
 
 @lru_cache(maxsize=1)
 def _check_annoy() -> None:
-    """Some compilations of Annoy give one neighbour only, or wrong ones (spotify/annoy#679, #686): ask once."""
+    """Some builds of Annoy return one neighbour only, or wrong ones (spotify/annoy#679, #686): check once."""
     vectors = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
     trial = annoy.AnnoyIndex(8, "angular")
     for row, vector in enumerate(vectors):
@@ -130,6 +177,6 @@ def _check_annoy() -> None:
     expected = np.argsort(-(units @ units[0]), kind="stable")[:10].tolist()
     if trial.get_nns_by_item(0, 10, 4000) != expected:
         raise AmulsearchError(
-            "this compilation of annoy gives wrong neighbours: install it again from source without -ffast-math "
+            "the installed build of annoy returns wrong neighbours: reinstall it from source without -ffast-math "
             "(ANNOY_COMPILER_ARGS=-O3,-std=c++14 pip install --no-binary :all: --force-reinstall annoy)"
         )

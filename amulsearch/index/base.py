@@ -1,4 +1,4 @@
-"""The verbs of every index. Opening a stored index and asking by id needs neither torch nor matplotlib."""
+"""The methods that all indexes share. Opening a saved index and querying by id need neither torch nor matplotlib."""
 
 from __future__ import annotations
 
@@ -34,23 +34,35 @@ METRICS = ("angular", "euclidean", "manhattan")
 
 
 class Index:
-    """The verbs that every index has. Rows of the index are the ids in their order.
+    """The base class of every index. Row i of the index is the picture `ids[i]`.
 
-    ids: N strings; labels: N strings or None; width: D; metric: one of `metrics`. "angular" is the distance of the
-    vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
+    A subclass sets the class attributes below, provides `build`, and implements `_nearest` or `_search`.
 
-    A kind of index says what follows, makes `build`, and answers `_nearest` or `_search`.
+    Attributes
+    ----------
+    ids : list of N str
+    labels : list of N str or None
+    width : int
+        The length D of a vector.
+    metric : {"angular", "euclidean", "manhattan"}
+        "angular" is the distance of the vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
+    fingerprint : dict
+        What made the vectors (model, layer, preprocessing, ...); empty for vectors of your own.
+
+    See Also
+    --------
+    AnnoyIndex, ExactIndex
     """
 
     ending: ClassVar[str]
-    """Of its file."""
+    """The extension of the index file."""
     metrics: ClassVar[tuple[str, ...]] = METRICS
     settings: ClassVar[tuple[str, ...]] = ()
-    """The attributes that its sidecar keeps."""
+    """The attributes that the sidecar stores."""
     effort: ClassVar[str | None] = None
-    """The option of `query`, and the attribute with its default, by which an answer is slower and misses less."""
+    """The option of `query` that trades speed for recall; the attribute of the same name holds its default."""
     ladder: ClassVar[tuple[dict, ...]] = ({},)
-    """The keyword arguments of `build` that `tune` tries."""
+    """The keyword arguments of `build` that `tune_index` tries."""
 
     def __init__(self, features: Features, metric: str):
         if metric not in self.metrics:
@@ -62,7 +74,7 @@ class Index:
 
     @classmethod
     def _start(cls, features, ids, metric: str, **settings) -> tuple[Index, np.ndarray]:
-        """An index that knows of what it is, with whole numbers as its settings, and the vectors to fill it with."""
+        """An index without vectors, its settings checked to be integers, and the vectors (N, D) to add."""
         features = as_features(features, ids)
         index = cls(features, metric)
         for name, value in settings.items():
@@ -79,7 +91,7 @@ class Index:
 
     @cached_property
     def _row(self) -> dict[str, int]:
-        """Where each id is; made when the first is asked for, so that opening is quick."""
+        """The row of each id; built on first use, so that opening an index is quick."""
         return {id: row for row, id in enumerate(self.ids)}
 
     def __len__(self) -> int:
@@ -93,14 +105,31 @@ class Index:
         return f"{type(self).__name__}({of}: {len(self):,} x {self.width}, {self.metric})"
 
     def query(self, query, k: int = 10, *, include_self: bool = False, **options) -> pd.DataFrame:
-        """The k nearest pictures: rank (from 1), id, distance, label, model, layer.
+        """Find the k nearest pictures.
 
-        query: an id of the index, a picture (a PIL image, see `open_image`), or a vector (D,).
-        include_self: whether a picture of the index may be its own first neighbour.
-        options: what lets an approximate index look longer and miss less, in place of its default: `search_k` of
-            Annoy, `nprobe` of FAISS IVF, `ef` of every HNSW, `n_candidates` of FAISS LSH; see their `build`.
+        Parameters
+        ----------
+        query : str, path, PIL image or ndarray of shape (D,)
+            An id of the index, the path of a picture file, a picture (see `open_image`), or a vector.
+        k : int, default 10
+        include_self : bool, default False
+            Whether a picture of the index may be its own first neighbour.
+        **options
+            The search effort of an approximate index, in place of its default: `search_k` for Annoy, `nprobe` for
+            FAISS IVF, `ef` for HNSW, `n_candidates` for FAISS LSH; see `build`. A greater effort is slower and
+            misses fewer neighbours.
 
-        Raises QueryError for an unknown id, a vector of the wrong width, and k over the number of pictures.
+        Returns
+        -------
+        DataFrame with k rows
+            Columns rank (from 1), id, distance, label, model, layer; nearest first.
+
+        Raises
+        ------
+        QueryError
+            For an unknown id, a vector of the wrong width, an unknown option, or k over the number of pictures.
+        PictureError
+            If the file cannot be read as a picture.
         """
         self._check_options(options)
         own = self._row.get(query) if isinstance(query, str) else None
@@ -117,7 +146,17 @@ class Index:
         return neighbours(ids, distances, labels, made_by.get("model"), made_by.get("layer"))
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
-        """How near every picture is to these, (B, N): negative distances, -inf for what the index does not find."""
+        """Compute the similarities of some pictures to all pictures, as `evaluate` uses them.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (B,), int
+
+        Returns
+        -------
+        ndarray of shape (B, N), float64
+            Negative distances; -inf for pictures that the index does not find.
+        """
         values = np.full((len(rows), len(self)), -np.inf)
         for place, row in enumerate(np.asarray(rows).tolist()):
             found, distances = self._nearest(row, len(self))
@@ -125,15 +164,49 @@ class Index:
         return values
 
     def vector(self, id: str) -> np.ndarray:
-        """The vector of a picture, (D,) float32; where the metric is angular scaled to length 1, save by Annoy."""
+        """Return the vector of a picture.
+
+        Parameters
+        ----------
+        id : str
+
+        Returns
+        -------
+        ndarray of shape (D,), float32
+            Scaled to length 1 if the metric is angular; `AnnoyIndex` returns the vector as it was given.
+
+        Raises
+        ------
+        QueryError
+            For an unknown id.
+        """
         if id not in self:
-            raise MissingKeyError(f"no picture {id!r} in the index")
+            raise MissingKeyError(f"there is no picture {id!r} in the index")
         return self._take([self._row[id]])[0]
 
     def recall(self, k: int = 10, *, sample: int = 200, seed: int = 0, **options) -> float:
-        """The part of the true k nearest neighbours that this index finds, over a sample of its pictures.
+        """Measure the fraction of the true k nearest neighbours that the index finds.
 
-        options: as for `query`. Pictures at the distance of the k-th true neighbour count as found.
+        Neighbours at the distance of the k-th true neighbour count as found.
+
+        Parameters
+        ----------
+        k : int, default 10
+        sample : int, default 200
+            How many pictures of the index are queried: a random sample, or all if there are fewer.
+        seed : int, default 0
+        **options
+            As for `query`.
+
+        Returns
+        -------
+        float
+            From 0 to 1.
+
+        Raises
+        ------
+        QueryError
+            For an unknown option, or k over the number of other pictures.
         """
         self._check_options(options)
         k = check_k(k, len(self) - 1, "other pictures")
@@ -148,13 +221,13 @@ class Index:
     def _check_options(self, options: Mapping) -> None:
         for name, value in options.items():
             if name != self.effort:
-                takes = f"takes {self.effort}" if self.effort else "has no options"
-                raise QueryError(f"{type(self).__name__} {takes}, and does not know {name!r}")
+                hint = f"use {self.effort}" if self.effort else "it takes none"
+                raise QueryError(f"{type(self).__name__} has no query option {name!r}: {hint}")
             if value is not None:
                 check_integer(name, value)
 
     def _nearest(self, query: int | np.ndarray, n: int, **options) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and distances of the n nearest to a row of the index or to a vector (D,), nearest first."""
+        """Rows and distances (n,) of the nearest to a row of the index or to a vector (D,), nearest first."""
         effort = self._effort(n, options.get(self.effort) or getattr(self, self.effort))
         while True:
             rows, distances = self._search(query, n, effort)
@@ -162,25 +235,25 @@ class Index:
                 return rows, distances
             if effort >= self._most():
                 break
-            effort = min(4 * effort, self._most())  # too little looked at gives fewer than n neighbours
-        # A graph can have parts that no edge leads to, as where many pictures are the same: every vector is compared.
+            effort = min(4 * effort, self._most())  # too small an effort finds fewer than n neighbours
+        # Parts of a graph can be unreachable, for example among many equal pictures: compare every vector instead.
         rows, distances = nearest(self._blocks(), self._asked(query), n, self.metric)
         return rows[0], distances[0]
 
     def _asked(self, query: int | np.ndarray) -> np.ndarray:
-        """The vector (1, D) of a query as the metric compares it."""
+        """The vector (1, D) of a query, scaled to length 1 if the metric is angular."""
         return compared(query[None] if isinstance(query, np.ndarray) else self._take([query]), self.metric)
 
     def _effort(self, n: int, effort: int) -> int:
-        """What is asked of the library for n neighbours."""
+        """The effort to pass to the library for n neighbours."""
         return effort
 
     def _most(self) -> int:
-        """The effort at which nothing is left to look at."""
+        """The effort that searches everything."""
         return len(self)
 
     def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `_nearest`, and fewer than n where the effort does not reach so many."""
+        """As `_nearest`, but possibly fewer than n if the effort is too small."""
         raise NotImplementedError
 
     def _take(self, rows: Sequence[int]) -> np.ndarray:
@@ -202,23 +275,54 @@ class Index:
         query = np.asarray(query)
         if query.dtype.kind not in "fiu" or query.shape != (self.width,):
             raise QueryError(
-                f"a query is an id, a picture or a vector of shape ({self.width},), not {query.dtype} {query.shape}"
+                f"a query must be an id, a file, a picture or a vector of shape ({self.width},), "
+                f"not an array of {query.dtype} of shape {query.shape}"
             )
         query = query.astype(np.float32)
         if not np.isfinite(query).all():
-            raise QueryError("the query vector holds NaN or infinite values")
+            raise QueryError("the query vector contains NaN or infinite values: give finite numbers")
         if self.metric == "angular" and not query.any():
-            raise QueryError("the query vector is zero: it has no angle to any other")
+            raise QueryError("the query vector is zero and has no direction: give another vector")
         return query
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
-        """The vectors (B, D) float32 of new pictures, made as those of the index were."""
+        """Compute the vectors of new pictures as those of the index were computed.
+
+        Parameters
+        ----------
+        images : list of B PIL images
+
+        Returns
+        -------
+        ndarray of shape (B, D), float32
+
+        Raises
+        ------
+        QueryError
+            If the index was built from a plain array of vectors.
+        """
         if not self.fingerprint:
-            raise QueryError("the index is of vectors without a model: ask by id or by vector")
+            raise QueryError("the index was built from vectors without a model: query it by id or by vector")
         return encode(images, self.fingerprint, self.makers)
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write the index and the sidecar (.json) beside it, which says what it is of; the path of the index."""
+        """Write the index, and beside it a JSON sidecar that describes its contents.
+
+        Parameters
+        ----------
+        path : path
+            The extension is replaced by that of the index (`ending`).
+
+        Returns
+        -------
+        Path
+            The path of the index file.
+
+        Raises
+        ------
+        StoreError
+            If the files cannot be written.
+        """
         return self._save(path, self._write)
 
     def _save(self, path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
@@ -228,9 +332,24 @@ class Index:
 
     @classmethod
     def open(cls, path: str | os.PathLike, model: Model | None = None) -> Index:
-        """Open a saved index. Refused where the sidecar does not fit the file, see sidecar.py for what is compared.
+        """Open a saved index.
 
-        model: the record of your own network, for queries by a new picture.
+        Parameters
+        ----------
+        path : path
+            As given to `save`.
+        model : Model, optional
+            The record of your own network, for queries by new pictures.
+
+        Returns
+        -------
+        Index
+            Of the class on which `open` was called.
+
+        Raises
+        ------
+        StoreError
+            If the file is missing or damaged, or its sidecar belongs to another file.
         """
         path, sidecar = open_sidecar(Path(path).with_suffix(cls.ending), cls)
         index = cls.__new__(cls)
@@ -245,17 +364,17 @@ class Index:
             shape = index._read(path)
         except AmulsearchError:
             raise
-        except Exception as error:  # each library has its own for a damaged file
-            raise StoreError(f"{path} is damaged ({error}): build the index anew") from None
+        except Exception as error:  # each library raises its own for a damaged file
+            raise StoreError(f"{path} is damaged ({error}): build the index again") from None
         if shape != (len(index), index.width) or len(index.labels) != len(index):
-            raise StoreError(f"{path} and its sidecar do not belong together: build the index anew")
+            raise StoreError(f"{path} and its sidecar do not belong together: build the index again")
         return index
 
     def _write(self, path: Path) -> None:
         raise NotImplementedError
 
     def _read(self, path: Path) -> tuple[int, int]:
-        """Take what `_write` has written; how many vectors of which width these are."""
+        """Read what `_write` wrote; the number of vectors and their width."""
         raise NotImplementedError
 
     def _sidecar(self) -> dict:
@@ -272,10 +391,11 @@ class Index:
 
 
 def as_features(features, ids) -> Features:
+    """`features` itself, or Features of a plain array (N, D) and its ids."""
     if isinstance(features, Features):
         if ids is not None:
-            raise QueryError("Features have their ids already: give ids only with a plain array")
+            raise QueryError("Features already have ids: give ids only with a plain array")
         return features
     if ids is None:
-        raise QueryError("a plain array of vectors needs its ids")
+        raise QueryError("a plain array of vectors needs ids: give one id for each row")
     return Features(features, list(ids))

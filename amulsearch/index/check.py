@@ -1,4 +1,4 @@
-"""Whether a store on disk is what was written to it: every digest, every row, every index against exact search."""
+"""Verify a store on disk: every digest, every row, and every index against exact search."""
 
 from __future__ import annotations
 
@@ -28,19 +28,33 @@ from ..store import (
 from .annoy_index import AnnoyIndex
 
 QUERIES = 5
-"""How many pictures are asked of an index and of exact search."""
+"""How many pictures are searched both in an index and exactly."""
 
 
 def check_store(store: str | os.PathLike | Store, *, repair: bool = False, progress: bool = True) -> pd.DataFrame:
-    """What is wrong with a store: part, finding, remedy; a table without rows where nothing is.
+    """Verify a store on disk, and optionally repair it.
 
-    Everything is read: the digests of all files, the checksum of every row, which rows each feature lacks or has
-    twice, whether an index is of the features beside it, and whether it finds what exact search finds.
+    All files are read. The check covers the digests of files, the checksum of every row, missing and duplicate rows,
+    whether each index was built from the features beside it, and whether it finds what exact search finds.
 
-    repair: delete what is damaged or left over, keep every row that is right, and build the indexes of whole features
-        again; the remedy then says what was done. What is missing then, `amulsearch index` computes.
+    Parameters
+    ----------
+    store : path or Store
+    repair : bool, default False
+        Delete damaged and leftover files, keep every intact row, and rebuild the indexes of complete features.
+        `amulsearch index` then computes what is missing.
+    progress : bool, default True
 
-    Raises StoreError where there is no store, where another process writes to it, and for one of another format.
+    Returns
+    -------
+    DataFrame
+        Columns part, finding, remedy; one row per problem, none if the store is intact. After a repair, the remedy
+        says what was done.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, if another process is writing to it, or if it has another format.
     """
     folder = Path(store.folder if isinstance(store, Store) else store).expanduser()
     if not folder.is_dir():
@@ -59,7 +73,7 @@ class _Check:
         self.repair_it = f"run `amulsearch check --store {folder} --repair`"
         self.files: dict[Path, FeatureFile] = {}
         self.features: dict[tuple[str, str], Features] = {}
-        """Of the store's table, where they are whole."""
+        """The complete features of the store's collection, by (model, layer)."""
 
     def __call__(self) -> pd.DataFrame:
         store = self._store()
@@ -80,24 +94,24 @@ class _Check:
         return pd.DataFrame(self.findings, columns=["part", "finding", "remedy"])
 
     def _find(self, part: str, finding: object, remedy: str, done: str = "", act=lambda: None) -> None:
-        """Note a finding; where repairs are asked and there is one, do it and say so."""
+        """Record a finding; with `repair`, carry out its repair `act`, if there is one, and record that instead."""
         if self.repair and done:
             try:
                 act()
                 remedy = done
             except (OSError, AmulsearchError) as error:
-                remedy = f"it could not be repaired: {error}"
+                remedy = f"the repair failed: {error}"
         told = str(finding).removesuffix(f": {feature_file.REMEDY}").removesuffix(f": {sidecar.REMEDY}")
         self.findings.append((part, told, remedy))
 
     def _store(self) -> Store | None:
-        """The store, where its table can be believed."""
+        """The store, or None if its table is damaged or empty."""
         try:
             if not (self.folder / "store.json").exists():
-                raise StoreError("it is missing")
+                raise StoreError("the file is missing")
             store = Store(self.folder)
             if "collection" in store._state and len(set(store.collection().ids)) < len(store.collection()):
-                raise StoreError("a picture is named twice")
+                raise StoreError("a picture is listed twice")
         except OtherFormatError:
             raise
         except (StoreError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -105,12 +119,12 @@ class _Check:
                 "store.json",
                 error,
                 self.repair_it,
-                f"begun anew; {self.index_again}, which finds the features that are kept",
+                f"replaced by an empty table; {self.index_again}, which reuses the features that are left",
                 lambda: write_json(self.folder / "store.json", empty_state()),
             )
             return None
         if not store.current():
-            self._find("store.json", "it has no features yet", self.index_again)
+            self._find("store.json", "the store has no features yet", self.index_again)
             return None
         return store
 
@@ -119,7 +133,7 @@ class _Check:
         try:
             file, wrong = FeatureFile.salvage(folder)
             if features_path(file.meta["fingerprint"]) != folder.relative_to(self.folder):
-                raise StoreError("it holds other features than its name says")
+                raise StoreError("the folder holds other features than its name says")
         except OtherFormatError:
             raise
         except (StoreError, KeyError, TypeError, ValueError) as error:
@@ -128,11 +142,11 @@ class _Check:
             return
         self.files[folder] = file
         for finding in wrong:
-            done = f"these rows were deleted; {self.index_again}"
+            done = f"deleted these rows; {self.index_again}"
             self._find(part, finding, self.repair_it, done, lambda: file.tidy(list(file.rows)))
 
     def _complete(self, store: Store) -> None:
-        """Whether every picture of the table has its vector in the current features."""
+        """Find pictures of the table without a vector in the current features."""
         table = store.collection().table
         keys = list(zip(table["id"], table["digest"], strict=True))
         for (model, layer), made_by in store.current().items():
@@ -158,55 +172,57 @@ class _Check:
             return
         if store and path.parent.name == "preset" and index.ids != store.collection().ids:
             remedy = f"{self.index_again} --preset {path.stem}"
-            self._find(part, "the collection has changed since it was built", remedy)
+            self._find(part, "the collection has changed since the index was built", remedy)
         elif store and features is None and path.parent.name != "preset" and path not in store.index_paths().values():
-            self._find(part, "it is of no features of the store", self.repair_it, "deleted", lambda: _delete(path))
+            self._find(
+                part, "the index belongs to no features of the store", self.repair_it, "deleted", lambda: _delete(path)
+            )
 
     def _mend_index(self, part: str, path: Path, features: Features | None, error: object) -> None:
         if features is not None:
-            self._find(part, error, self.repair_it, "built again", lambda: AnnoyIndex.build(features).save(path))
+            self._find(part, error, self.repair_it, "rebuilt", lambda: AnnoyIndex.build(features).save(path))
         else:
             preset = f" --preset {path.stem}" if path.parent.name == "preset" else ""
             self._find(part, error, self.repair_it, f"deleted; {self.index_again}{preset}", lambda: _delete(path))
 
     def _unindexed(self, store: Store) -> None:
-        """Whether all features have an index, where any has one."""
+        """Find features without an index, unless none has one."""
         paths = {key: store.index_path(*key) for key in store.current()}
         lacking = [key for key, path in paths.items() if not path.exists()]
         if len(lacking) == len(paths):
-            return  # of a library user, who keeps indexes elsewhere
+            return  # a store without indexes: a user of the library keeps them elsewhere
         for key in lacking:
             features = self.features.get(key)
             done = "built" if features is not None else ""
             build = lambda features=features, path=paths[key]: AnnoyIndex.build(features).save(path)  # noqa: E731
-            self._find(" ".join(key), "it has no index", self.index_again, done, build)
+            self._find(" ".join(key), "the features have no index", self.index_again, done, build)
 
     def _leftovers(self) -> None:
         found = {path for path in self.folder.rglob(f"*{PARTIAL}") if path.is_file()}
         for file in self.files.values():
             found.update(file.leftovers())
-        beside = (".json", ".npz")  # of an index, whose own ending is another
+        beside = (".json", ".npz")  # files that belong to an index, which has another extension itself
         there = set(self.folder.glob("indexes/*/*"))
         whole = {path.with_suffix("") for path in there if path.suffix not in (*beside, PARTIAL)}
         found.update(path for path in there if path.suffix in beside and path.with_suffix("") not in whole)
         if found:
             names, size = sorted(found), sum(path.stat().st_size for path in found) / 1e6
-            finding = f"{len(found)} files with {size:.1f} MB were left by a run that was cut off"
+            finding = f"an interrupted run left {len(found)} files with {size:.1f} MB"
             part = names[0].relative_to(self.folder).as_posix()
             self._find(part, finding, self.repair_it, "deleted", lambda: [path.unlink() for path in names])
 
 
 def _differences(index: AnnoyIndex, features: Features | None) -> str:
-    """What an index has otherwise than the features that it should be of, or than exact search of its own vectors."""
+    """How an index differs from its features, or from exact search of its own vectors; "" if it does not."""
     rows = np.random.default_rng(0).permutation(len(index))[:QUERIES]
     if features is not None:
         if index.content != features.content:
-            return "it is of other pictures or features than the store has now"
+            return "the index was built from other pictures or features than the store holds now"
         if not np.array_equal(index._take(rows), features.vectors[rows]):
-            return "it has other vectors than the features"
+            return "the index holds other vectors than the features"
     k = min(10, len(index) - 1)
     recall = index.recall(k, sample=QUERIES) if k else 1
-    return "" if recall >= 0.5 else f"it finds {recall:.0%} of the neighbours that exact search finds"
+    return "" if recall >= 0.5 else f"the index finds only {recall:.0%} of the neighbours that exact search finds"
 
 
 def _delete(path: Path) -> None:
@@ -215,8 +231,8 @@ def _delete(path: Path) -> None:
 
 
 def _refuse_other_folders(folder: Path) -> None:
-    """A folder that is no store is not judged, and nothing in it repaired."""
+    """Refuse a folder that is not a store, so that nothing in it is reported or deleted."""
     own = {"store.json", "features", "indexes", "lock"}
     names = {path.name for path in folder.iterdir() if not path.name.endswith(PARTIAL)}
     if not names & (own - {"lock"}) or ("store.json" not in names and names - own):
-        raise StoreError(f"{folder} is not a store: give the folder that `amulsearch index` made")
+        raise StoreError(f"{folder} is not a store: give the folder that `amulsearch index` created")

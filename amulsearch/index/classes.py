@@ -1,4 +1,4 @@
-"""Searching by concept: what a network takes for a missile, and what it takes two pictures for alike."""
+"""Search by class: the pictures that a network assigns to a class, and the classes that two pictures share."""
 
 from __future__ import annotations
 
@@ -12,52 +12,80 @@ from ..errors import QueryError, check_k
 from ..features import Features
 
 IMAGENET = 1000
-"""How many classes the networks of the table know."""
+"""The number of classes of the networks in the model table."""
 
 
 def list_classes(containing: str = "", names: Sequence[str] | None = None) -> pd.DataFrame:
-    """The classes whose name holds `containing`, whether in capitals or not: number, name.
+    """List the classes whose name contains a text.
 
-    names: the names of the classes, by default ImageNet's 1,000.
+    Parameters
+    ----------
+    containing : str, default ""
+        Case does not matter; the default lists all classes.
+    names : sequence of str, optional
+        The names of the classes, by default the 1,000 of ImageNet.
 
-    Raises QueryError with the names that are spelled alike where there is none.
+    Returns
+    -------
+    DataFrame
+        Columns number (from 0) and name.
+
+    Raises
+    ------
+    QueryError
+        If no name contains the text; the message suggests similar names.
     """
     names = _names(names)
     found = [(number, name) for number, name in enumerate(names) if containing.strip().lower() in name.lower()]
     if not found:
         near = get_close_matches(containing.strip().lower(), [name.lower() for name in names], n=5, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "am.indexes.list_classes() lists them all"
-        raise QueryError(f"no class is named like {containing!r}: {hint}")
+        raise QueryError(f"no class name contains {containing!r}: {hint}")
     return pd.DataFrame(found, columns=["number", "name"])
 
 
 def find_class(category: str | int, count: int = IMAGENET, names: Sequence[str] | None = None) -> tuple[int, str]:
-    """The number and the name of a class of a network that knows `count`.
+    """Look up the number and the name of a class.
 
-    category: its number, its name, or a part of its name that no other name holds. Without `names`, a network that
-        does not know 1,000 classes has them by number only.
+    Parameters
+    ----------
+    category : str or int
+        The number of the class, its name, or a part of its name that no other name contains.
+    count : int, default 1000
+        The number of classes of the network.
+    names : sequence of str, optional
+        The names of the classes, by default those of ImageNet. Without names, the classes of a network that does not
+        have 1,000 can be given by number only.
 
-    Raises QueryError with the candidates for a part of several names, and with similar names for an unknown one.
+    Returns
+    -------
+    number : int
+    name : str
+
+    Raises
+    ------
+    QueryError
+        For an unknown class, or a part of several names; the message lists candidates.
     """
     if isinstance(category, (int, np.integer)) and not isinstance(category, bool):
         if not 0 <= category < count:
-            raise QueryError(f"there is no class {category}: the network has 0 to {count - 1}")
+            raise QueryError(f"there is no class {category}: the classes of the network are numbered 0 to {count - 1}")
         known = names is not None or count == IMAGENET
         return int(category), _names(names)[category] if known else f"class {category}"
     names = _names(names)
     if len(names) != count:
-        raise QueryError(f"the network has {count} classes, and {len(names)} names are known: give a class by number")
+        raise QueryError(f"the network has {count} classes, but {len(names)} names are known: give the class by number")
     found = list_classes(category, names)
     same = found[found["name"].str.lower() == category.strip().lower()]
     if len(same) != 1 and len(found) > 1:
         listed = ", ".join(f"{row.name} ({row.number})" for row in found.head(12).itertuples(index=False))
-        raise QueryError(f"{category!r} is in the names of {len(found)} classes, choose one: {listed}")
+        raise QueryError(f"{category!r} matches {len(found)} classes, choose one: {listed}")
     row = (same if len(same) == 1 else found).iloc[0]
     return int(row["number"]), str(row["name"])
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """The softmax of logits (N, C): (N, C) float32, each row adds up to 1."""
+    """The softmax of logits (N, C): (N, C) float32, each row sums to 1."""
     logits = np.asarray(logits, dtype=np.float32)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
@@ -66,12 +94,30 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 def query_class(
     features: Features, category: str | int, k: int = 12, *, names: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """The pictures that a network most takes for a class: rank, id, score (its probability), label, model, layer.
+    """Find the pictures to which a network gives the highest probability of a class.
 
-    features: of the layer "logits". category: see `find_class`; names: those of the classes, by default ImageNet's.
+    Parameters
+    ----------
+    features : Features
+        Of the layer "logits".
+    category : str or int
+        See `find_class`.
+    k : int, default 12
+    names : sequence of str, optional
+        The names of the classes, by default those of ImageNet.
+
+    Returns
+    -------
+    DataFrame with k rows
+        Columns rank (from 1), id, score (the probability of the class, from 0 to 1), label, model, layer.
+
+    Raises
+    ------
+    QueryError
+        For features of another layer, an unknown class, or k over the number of pictures.
     """
     if features.fingerprint.get("layer", "logits") != "logits":
-        raise QueryError(f"a concept is looked up in logits, not in {features.name}: extract the layer logits")
+        raise QueryError(f"a class is looked up in logits, not in {features.name}: extract the layer logits")
     number, _ = find_class(category, features.vectors.shape[1], names)
     k = check_k(k, len(features))
     score = probabilities(features.vectors)[:, number]
@@ -92,14 +138,32 @@ def query_class(
 def shared_classes(
     query: np.ndarray, match: np.ndarray, k: int = 3, *, names: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """What a network takes both of two pictures for: number, name, query and match (probabilities), most shared first.
+    """Find the classes that a network assigns to both of two pictures.
 
-    query, match: logits (C,), as `features.vector(id)` gives them. A class is shared as far as the picture that shows
-    it less has it: they are ordered by the lesser of the two probabilities.
+    Parameters
+    ----------
+    query, match : ndarray of shape (C,)
+        The logits of the two pictures, as `features.vector(id)` returns them.
+    k : int, default 3
+    names : sequence of str, optional
+        The names of the classes, by default those of ImageNet.
+
+    Returns
+    -------
+    DataFrame with k rows
+        Columns number, name, query and match (the probabilities of the class in each picture). The rows are in
+        descending order of the lesser of the two probabilities.
+
+    Raises
+    ------
+    QueryError
+        If the vectors differ in length, or k is over the number of classes.
     """
     query, match = (np.asarray(logits, dtype=np.float32) for logits in (query, match))
     if query.ndim != 1 or query.shape != match.shape:
-        raise QueryError(f"two vectors of logits are of the same length, not {query.shape} and {match.shape}")
+        raise QueryError(
+            f"two vectors of logits must have the same length, not the shapes {query.shape} and {match.shape}"
+        )
     of = probabilities(np.stack([query, match]))  # (2, C)
     order = np.argsort(-of.min(axis=0), kind="stable")[: check_k(k, len(query), "classes")]
     rows = [(*find_class(number, len(query), names), float(of[0, number]), float(of[1, number])) for number in order]

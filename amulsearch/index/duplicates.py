@@ -1,4 +1,4 @@
-"""Near-duplicates: pictures that are the same but for their size, their compression or a detail."""
+"""Near-duplicates: pictures that differ only in size, compression or a detail."""
 
 from __future__ import annotations
 
@@ -10,23 +10,40 @@ from ..features import Features, l2_normalize
 from ..store import starts
 
 THRESHOLD = 0.95
-"""The cosine from which two pictures are near-duplicates; `benchmarks/near_duplicates.py` shows what it finds."""
+"""The least cosine of near-duplicates; `benchmarks/near_duplicates.py` measures what it finds."""
 
 
 def near_duplicates(features: Features, threshold: float = THRESHOLD) -> pd.DataFrame:
-    """Groups of pictures whose vectors are nearly the same: group (from 1, the largest first), id, label, cosine.
+    """Group the pictures whose vectors are nearly the same.
 
-    Two pictures belong together where their cosine is at least `threshold`, and so do all that a chain of such pairs
-    connects. cosine: that with the nearest other picture of the group.
-    threshold: 0.95 by default, for the penultimate layers of the four bundled networks, joined. Of copies of 100
-        bundled cartoons it finds 98% of those cut by 3%, 97% of those with a white edge, 89% of those recompressed as
-        JPEG of quality 40, and 78% of those of half the size. The different files that it puts together are mostly of
-        one series: road signs, or the same drawing with another detail. For other layers, look at what it finds.
+    Two pictures are in one group if their cosine is at least `threshold`, or if a chain of such pairs connects them.
 
-    Files with the same bytes are among them; `Collection.duplicates` gives those alone.
+    Parameters
+    ----------
+    features : Features
+    threshold : float, default 0.95
+        A cosine above 0 and at most 1. The default is for the concatenated penultimate layers of the four bundled
+        networks; check the results for other layers.
+
+    Returns
+    -------
+    DataFrame
+        Columns group (from 1, the largest first), id, label, cosine (with the nearest other picture of the group).
+        It includes files with the same bytes; `Collection.duplicates` lists only those.
+
+    Raises
+    ------
+    QueryError
+        If the threshold is out of range.
+
+    Notes
+    -----
+    The default finds, among copies of 100 bundled cartoons, 98% of those cropped by 3%, 97% of those with a white
+    border, 89% of those recompressed as JPEG of quality 40, and 78% of those of half the size. Different pictures in
+    one group mostly belong to a series: road signs, or one drawing with different details.
     """
     if not 0 < threshold <= 1:
-        raise QueryError(f"the threshold is a cosine above 0 and up to 1, not {threshold!r}")
+        raise QueryError(f"threshold must be a cosine above 0 and at most 1, not {threshold!r}")
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -38,7 +55,7 @@ def near_duplicates(features: Features, threshold: float = THRESHOLD) -> pd.Data
         own = np.arange(len(cosine))
         cosine[own, start + own] = -1
         nearest[start : start + steps.step] = cosine.max(axis=1, initial=-1)
-        first, second = np.nonzero(cosine >= threshold - 1e-6)  # rounding must not part the same bytes
+        first, second = np.nonzero(cosine >= threshold - 1e-6)  # tolerance: rounding must not separate identical files
         pairs.append((start + first, second))
     first, second = (np.concatenate(part) for part in zip(*pairs, strict=True))
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))

@@ -1,4 +1,4 @@
-"""Exact search: the reference that says how good an approximate answer is."""
+"""Exact search: the reference for the recall of approximate indexes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,50 @@ from .base import Index, as_features
 
 
 class ExactIndex(Index):
-    """Every vector compared with the query (numpy): slower on large collections, and never wrong.
+    """Exact search: every vector is compared with the query (numpy).
 
-    Opened from disk, the vectors stay there (memory map).
+    It is slower than an approximate index on large collections, and misses nothing. The vectors of an index opened
+    from disk stay on disk, as a memory map.
+
+    See Also
+    --------
+    AnnoyIndex : Faster on large collections, and approximate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> vectors = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    >>> index = am.ExactIndex.build(vectors, ["a", "b", "c"])
+    >>> table = index.query("a", k=2)
+    >>> table["id"].tolist(), table["distance"].round(3).tolist()
+    (['b', 'c'], [0.632, 1.414])
+    >>> rows, distances = index.all_neighbours(k=1)
+    >>> rows.tolist()
+    [[1], [0], [1]]
     """
 
     ending = ".npy"
 
     @classmethod
     def build(cls, features: Features | np.ndarray, ids: Sequence[str] | None = None, *, metric: str = "angular"):
-        """An index of Features, or of any (N, D) array and its ids."""
+        """Build an index of Features, or of any (N, D) array and its ids.
+
+        Parameters
+        ----------
+        features : Features or ndarray of shape (N, D)
+        ids : sequence of N str, optional
+            Required with a plain array.
+        metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        Returns
+        -------
+        ExactIndex
+
+        Raises
+        ------
+        QueryError
+            For invalid vectors, ids or parameters.
+        """
         return cls(as_features(features, ids), metric)
 
     def __init__(self, features: Features, metric: str):
@@ -34,7 +68,7 @@ class ExactIndex(Index):
 
     @cached_property
     def _squares(self) -> np.ndarray:
-        """The squared lengths of the vectors, (N,)."""
+        """The squared lengths (N,) of the vectors."""
         return np.einsum("nd,nd->n", self._vectors, self._vectors)
 
     def _take(self, rows: Sequence[int]) -> np.ndarray:
@@ -58,12 +92,22 @@ class ExactIndex(Index):
         return near[order], distances[order]
 
     def all_neighbours(self, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest other pictures of every picture at once: rows (N, k) int64 and distances (N, k) float64.
+        """Find the k nearest other pictures of every picture at once.
 
-        `rows[i, j]` is the place in `ids` of the neighbour of rank j + 1 of `ids[i]`: what `query(ids[i], k)` says,
-        without a table for each.
+        Parameters
+        ----------
+        k : int, default 10
 
-        Raises QueryError where k is over the number of other pictures.
+        Returns
+        -------
+        rows : ndarray of shape (N, k), int64
+            `rows[i, j]` is the position in `ids` of the neighbour of rank j + 1 of `ids[i]`, as in `query(ids[i], k)`.
+        distances : ndarray of shape (N, k), float64
+
+        Raises
+        ------
+        QueryError
+            If k is over the number of other pictures.
         """
         k = check_k(k, len(self) - 1, "other pictures")
         rows, distances = np.empty((len(self), k), dtype=np.int64), np.empty((len(self), k))
@@ -85,7 +129,17 @@ class ExactIndex(Index):
         return rows, distances
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
-        """How near every picture is to these, (B, N): cosines where the metric is angular, else negative distances."""
+        """Compute the similarities of some pictures to all pictures, as `evaluate` uses them.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (B,), int
+
+        Returns
+        -------
+        ndarray of shape (B, N)
+            Cosines (float32) if the metric is angular, else negative distances (float64).
+        """
         if self.metric == "angular":
             return self._vectors[rows] @ self._vectors.T
         return super().similarities(rows)

@@ -1,7 +1,7 @@
-"""Search with FAISS (github.com/facebookresearch/faiss): in cells, in a graph, and by bits.
+"""Search with FAISS (github.com/facebookresearch/faiss): inverted file, HNSW graph and locality-sensitive hashing.
 
-Vectors are compared as they are, or scaled to length 1 where the metric is angular, so that FAISS's squared distance
-becomes ours by a square root.
+If the metric is angular, the vectors are scaled to length 1. FAISS returns squared Euclidean distances; the index
+returns their square roots.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def _faiss():
 
 
 class _FaissIndex(Index):
-    """What all indexes of FAISS share; `_faiss` is the library's own."""
+    """The base class of the FAISS indexes; `_faiss` is the index object of the library."""
 
     ending = ".faiss"
 
     def _empty(self, factory: str):
-        """Begin with FAISS's index of this name, see its `index_factory`."""
+        """An empty FAISS index, made by `faiss.index_factory` from this string."""
         faiss = _faiss()
         metric = faiss.METRIC_L1 if self.metric == "manhattan" else faiss.METRIC_L2
         self._faiss = faiss.index_factory(self.width, factory, metric)
@@ -40,20 +40,20 @@ class _FaissIndex(Index):
             self._faiss.add(compared(block, self.metric))
 
     def _drawn(self, vectors: np.ndarray, count: int) -> np.ndarray:
-        """So many of the vectors at most, to learn from, (S, D)."""
+        """A random sample (S, D) of at most `count` vectors, for training."""
         rows = np.random.default_rng(self.seed).permutation(len(vectors))[:count]
         return compared(vectors[np.sort(rows)], self.metric)
 
     def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
         fetched, parameters = self._fetched(n, effort), self._parameters(effort)
-        with _threads(1):  # for one query several threads lose more time than they save
+        with _threads(1):  # for a single query, several threads are slower than one
             distances, rows = self._faiss.search(self._asked(query), fetched, params=parameters)
         distances, rows = distances[0][:n].astype(np.float64), rows[0][:n]
         distances, rows = distances[rows >= 0], rows[rows >= 0]
         return rows, distances if self.metric == "manhattan" else np.sqrt(distances)
 
     def _fetched(self, n: int, effort: int) -> int:
-        """How many neighbours FAISS is asked for."""
+        """How many neighbours to request from FAISS."""
         return n
 
     def _parameters(self, effort: int):
@@ -64,7 +64,7 @@ class _FaissIndex(Index):
 
     def _write(self, path: Path) -> None:
         faiss = _faiss()
-        with path.open("wb") as file:  # FAISS's own writer does not say where the disk is full
+        with path.open("wb") as file:  # FAISS's own writer does not report a full disk
             faiss.write_index(self._faiss, faiss.PyCallbackIOWriter(file.write, 2**20))
 
     def _read(self, path: Path) -> tuple[int, int]:
@@ -76,7 +76,10 @@ class _FaissIndex(Index):
 
 
 class FaissIVFIndex(_FaissIndex):
-    """FAISS's inverted file: the vectors lie in cells around centres, and a query looks into the nearest cells."""
+    """Approximate search in FAISS's inverted file: vectors are grouped into cells, and a query searches the nearest.
+
+    Needs the package faiss-cpu.
+    """
 
     settings = ("nlist", "nprobe", "seed", "n_jobs")
     effort = "nprobe"
@@ -93,24 +96,43 @@ class FaissIVFIndex(_FaissIndex):
         seed: int = 0,
         n_jobs: int = 1,
     ) -> FaissIVFIndex:
-        """An index of Features, or of any (N, D) array and its ids.
+        """Build an index of Features, or of any (N, D) array and its ids.
 
-        nlist: how many cells; None for 4 sqrt(N), or N / 39 where that is less: a centre is learned from at least 39
-            vectors, as FAISS asks, and from at most 64 (k-means).
-        nprobe: how many cells a query looks into. More is slower and misses less.
-        seed, n_jobs: one job gives the same index for the same seed every time. -1: all processors.
+        Parameters
+        ----------
+        features : Features or ndarray of shape (N, D)
+        ids : sequence of N str, optional
+            Required with a plain array.
+        metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        nlist : int, optional
+            Number of cells, by default the lesser of 4 sqrt(N) and N / 39: k-means learns each centre from at least
+            39 vectors, as FAISS recommends, and from at most 64.
+        nprobe : int, default 16
+            Number of cells that a query searches. A greater value is slower and misses fewer neighbours.
+        seed : int, default 0
+        n_jobs : int, default 1
+            Threads; -1 uses all processors. One thread always gives the same index for the same seed.
 
-        Raises QueryError for more cells than vectors.
+        Returns
+        -------
+        FaissIVFIndex
+
+        Raises
+        ------
+        QueryError
+            For invalid vectors, ids or parameters, and for more cells than vectors.
         """
         index, vectors = cls._start(features, ids, metric, nlist=nlist, nprobe=nprobe, seed=seed, n_jobs=n_jobs)
         index.nlist = index.nlist or max(1, min(round(4 * len(index) ** 0.5), len(index) // 39))
         if index.nlist > len(index):
-            raise QueryError(f"nlist={nlist} is more than the {len(index)} vectors, of which the cells are learned")
+            raise QueryError(
+                f"nlist={nlist} is more than the {len(index)} vectors to learn the cells from: give a smaller nlist"
+            )
         made = index._empty(f"IVF{index.nlist},Flat")
         made.cp.seed, made.cp.min_points_per_centroid = index.seed, 1
         with _threads(index.n_jobs):
             made.train(index._drawn(vectors, 64 * index.nlist))
-            made.make_direct_map()  # from a row to its cell, for queries by id
+            made.make_direct_map()  # maps a row to its cell, for queries by id
             index._add(vectors)
         return index
 
@@ -125,8 +147,14 @@ class FaissIVFIndex(_FaissIndex):
 
 
 class FaissHNSWIndex(Graph, _FaissIndex):
-    """FAISS's graph of near neighbours in layers: Malkov & Yashunin 2018, "Efficient and robust approximate nearest
-    neighbor search using hierarchical navigable small world graphs".
+    """Approximate search in an HNSW graph, built with FAISS.
+
+    Needs the package faiss-cpu.
+
+    References
+    ----------
+    Malkov & Yashunin 2018, Efficient and robust approximate nearest neighbor search using hierarchical navigable
+    small world graphs.
     """
 
     settings = ("M", "ef_construction", "ef", "seed", "n_jobs")
@@ -144,12 +172,32 @@ class FaissHNSWIndex(Graph, _FaissIndex):
         seed: int = 0,
         n_jobs: int = 1,
     ) -> FaissHNSWIndex:
-        """An index of Features, or of any (N, D) array and its ids.
+        """Build an index of Features, or of any (N, D) array and its ids.
 
-        M: how many neighbours a vector is joined to in the upper layers; in the lowest it is twice as many.
-        ef_construction: how many candidates are kept while they are sought; a better graph, and longer to build.
-        ef: how many candidates a query keeps, at least k. More is slower and misses less.
-        seed, n_jobs: one job gives the same graph for the same seed every time; several do not. -1: all processors.
+        Parameters
+        ----------
+        features : Features or ndarray of shape (N, D)
+        ids : sequence of N str, optional
+            Required with a plain array.
+        metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        M : int, default 16
+            Edges per vector in the upper layers of the graph; the lowest layer has twice as many.
+        ef_construction : int, default 200
+            Candidates kept while the graph is built. A greater value gives a better graph and takes longer to build.
+        ef : int, default 100
+            Candidates kept by a query, at least k. A greater value is slower and misses fewer neighbours.
+        seed : int, default 0
+        n_jobs : int, default 1
+            Threads; -1 uses all processors. One thread always gives the same graph for the same seed, several do not.
+
+        Returns
+        -------
+        FaissHNSWIndex
+
+        Raises
+        ------
+        QueryError
+            For invalid vectors, ids or parameters.
         """
         settings = {"M": M, "ef_construction": ef_construction, "ef": ef, "seed": seed, "n_jobs": n_jobs}
         index, vectors = cls._start(features, ids, metric, **settings)
@@ -164,10 +212,10 @@ class FaissHNSWIndex(Graph, _FaissIndex):
 
 
 class FaissLSHIndex(_FaissIndex):
-    """FAISS's locality-sensitive hashing: a bit says on which side of a plane a vector lies; most equal bits are near.
+    """Approximate search by FAISS's locality-sensitive hashing: vectors with the most equal bits are compared exactly.
 
-    The planes are turned at random and stand where half of the vectors are on either side. The pictures with the most
-    similar bits are then compared exactly, so a distance is the same as everywhere.
+    Each bit says on which side of a hyperplane a vector lies. The hyperplanes have random directions, and half of the
+    vectors lie on either side of each. The distances are exact. Needs the package faiss-cpu.
     """
 
     metrics = ("angular", "euclidean")
@@ -186,11 +234,29 @@ class FaissLSHIndex(_FaissIndex):
         n_candidates: int = 500,
         seed: int = 0,
     ) -> FaissLSHIndex:
-        """An index of Features, or of any (N, D) array and its ids. It has no metric "manhattan".
+        """Build an index of Features, or of any (N, D) array and its ids.
 
-        n_bits: how many bits a vector becomes (FAISS's nbits). More tell pictures better apart, and take longer.
-        n_candidates: how many pictures are compared exactly, at least k. More is slower and misses less.
-        seed: the same seed gives the same index.
+        Parameters
+        ----------
+        features : Features or ndarray of shape (N, D)
+        ids : sequence of N str, optional
+            Required with a plain array.
+        metric : {"angular", "euclidean"}, default "angular"
+        n_bits : int, default 256
+            Bits per vector (FAISS's nbits). More bits distinguish pictures better and take longer to search.
+        n_candidates : int, default 500
+            How many pictures are compared exactly, at least k. A greater value is slower and misses fewer neighbours.
+        seed : int, default 0
+            The same seed always gives the same index.
+
+        Returns
+        -------
+        FaissLSHIndex
+
+        Raises
+        ------
+        QueryError
+            For invalid vectors, ids or parameters.
         """
         index, vectors = cls._start(features, ids, metric, n_bits=n_bits, n_candidates=n_candidates, seed=seed)
         made = index._empty(f"LSH{index.n_bits}rt,RFlat")
@@ -211,7 +277,7 @@ class FaissLSHIndex(_FaissIndex):
 
 @contextmanager
 def _threads(count: int):
-    """So many threads of FAISS; it counts them for the whole process."""
+    """Set the number of FAISS threads, which holds for the whole process, and restore it afterwards."""
     faiss = _faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(count)

@@ -1,4 +1,4 @@
-"""What the indexes share that search in a graph of near neighbours, whichever library made it."""
+"""The base class of the HNSW indexes, whichever library builds the graph."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from .base import Index
 
 
 class Graph(Index):
-    """HNSW: Malkov & Yashunin 2018, "Efficient and robust approximate nearest neighbor search using hierarchical
-    navigable small world graphs".
-    """
+    """An index that searches a hierarchical navigable small world graph (HNSW; Malkov & Yashunin 2018)."""
 
     effort = "ef"
     ladder = ({"M": 16}, {"M": 32})

@@ -1,4 +1,4 @@
-"""Search in a graph with hnswlib (github.com/nmslib/hnswlib), by the authors of HNSW."""
+"""HNSW search with hnswlib (github.com/nmslib/hnswlib), the library by the authors of HNSW."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from .hnsw import Graph
 
 
 class HnswlibIndex(Graph):
-    """A graph of near neighbours in layers: Malkov & Yashunin 2018, "Efficient and robust approximate nearest neighbor
-    search using hierarchical navigable small world graphs".
+    """Approximate search in an HNSW graph, built with hnswlib.
 
-    Vectors are scaled to length 1 where the metric is angular. hnswlib has no metric "manhattan".
+    Needs the package hnswlib, which has no metric "manhattan". Vectors are scaled to length 1 if the metric is angular.
+
+    References
+    ----------
+    Malkov & Yashunin 2018, Efficient and robust approximate nearest neighbor search using hierarchical navigable
+    small world graphs.
     """
 
     ending = ".hnsw"
@@ -38,7 +42,33 @@ class HnswlibIndex(Graph):
         seed: int = 0,
         n_jobs: int = 1,
     ) -> HnswlibIndex:
-        """An index of Features, or of any (N, D) array and its ids. The parameters are those of `FaissHNSWIndex`."""
+        """Build an index of Features, or of any (N, D) array and its ids.
+
+        Parameters
+        ----------
+        features : Features or ndarray of shape (N, D)
+        ids : sequence of N str, optional
+            Required with a plain array.
+        metric : {"angular", "euclidean"}, default "angular"
+        M : int, default 16
+            Edges per vector in the upper layers of the graph; the lowest layer has twice as many.
+        ef_construction : int, default 200
+            Candidates kept while the graph is built. A greater value gives a better graph and takes longer to build.
+        ef : int, default 100
+            Candidates kept by a query, at least k. A greater value is slower and misses fewer neighbours.
+        seed : int, default 0
+        n_jobs : int, default 1
+            Threads; -1 uses all processors. One thread always gives the same graph for the same seed, several do not.
+
+        Returns
+        -------
+        HnswlibIndex
+
+        Raises
+        ------
+        QueryError
+            For invalid vectors, ids or parameters.
+        """
         settings = {"M": M, "ef_construction": ef_construction, "ef": ef}
         index, vectors = cls._start(features, ids, metric, **settings, seed=seed, n_jobs=n_jobs)
         index._hnsw = import_optional("hnswlib", "hnswlib").Index("l2", index.width)
@@ -52,7 +82,7 @@ class HnswlibIndex(Graph):
         self._hnsw.set_ef(effort)
         try:
             rows, distances = self._hnsw.knn_query(self._asked(query), n, num_threads=1)
-        except RuntimeError:  # the graph leads to fewer than n (nmslib/hnswlib#244)
+        except RuntimeError:  # fewer than n are reachable in the graph (nmslib/hnswlib#244)
             return np.empty(0, dtype=np.int64), np.empty(0)
         return rows[0].astype(np.int64), np.sqrt(distances[0].astype(np.float64))
 
@@ -60,12 +90,12 @@ class HnswlibIndex(Graph):
         return self._hnsw.get_items(rows, return_type="numpy")
 
     def _write(self, path: Path) -> None:
-        self._hnsw.save_index(str(path))  # says nothing where it cannot write
+        self._hnsw.save_index(str(path))  # reports no error if it cannot write
         if not path.exists() or path.stat().st_size != self._hnsw.index_file_size():
-            raise OSError("the disk is full, or the folder cannot be written to")
+            raise OSError("the disk is full or the folder is not writable")
 
     def _read(self, path: Path) -> tuple[int, int]:
-        # The file's beginning says how many vectors there are, and where in each element they begin and end.
+        # The header gives the number of vectors, and where in each element the vector begins and ends.
         _, _, count, _, end, begin = np.fromfile(path, dtype=np.uint64, count=6).tolist()
         self._hnsw = import_optional("hnswlib", "hnswlib").Index("l2", self.width)
         shape = count, (end - begin) // 4

@@ -1,4 +1,4 @@
-"""What a search gives back: a ranked list of neighbours, as a pandas table."""
+"""The result of a search: a ranked list of neighbours, as a pandas table."""
 
 from __future__ import annotations
 
@@ -30,5 +30,30 @@ def neighbours(
 
 
 def query_all(indexes: Mapping, query, k: int = 10, **options) -> dict:
-    """Ask several indexes the same: name -> table of neighbours. `query` and `options` as for `Index.query`."""
+    """Query several indexes with the same picture.
+
+    Parameters
+    ----------
+    indexes : mapping of name to Index
+    query : str, path, PIL image or ndarray of shape (D,)
+        As for `Index.query`.
+    k : int, default 10
+    **options
+        As for `Index.query`.
+
+    Returns
+    -------
+    dict of name to DataFrame
+        The neighbours that each index finds, ready for `fuse`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> rng, ids = np.random.default_rng(0), ["a", "b", "c", "d"]
+    >>> indexes = {name: am.ExactIndex.build(rng.standard_normal((4, 3)), ids) for name in ("one", "two")}
+    >>> lists = am.query_all(indexes, "a", k=2)
+    >>> {name: table["id"].tolist() for name, table in lists.items()}
+    {'one': ['b', 'd'], 'two': ['b', 'c']}
+    """
     return {name: index.query(query, k, **options) for name, index in indexes.items()}

@@ -1,4 +1,4 @@
-"""Search in a graph with NMSLIB (github.com/nmslib/nmslib), through its maintained package nmslib-metabrainz."""
+"""HNSW search with NMSLIB (github.com/nmslib/nmslib), through the maintained package nmslib-metabrainz."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from .hnsw import Graph
 
 
 class NmslibIndex(Graph):
-    """A graph of near neighbours in layers: Malkov & Yashunin 2018, "Efficient and robust approximate nearest neighbor
-    search using hierarchical navigable small world graphs".
+    """Approximate search in an HNSW graph, built with NMSLIB.
 
-    Vectors are scaled to length 1 where the metric is angular. The file is NMSLIB's, with the vectors after its end.
-    While it is built, the vectors are in memory three times.
+    Needs the package nmslib-metabrainz. Vectors are scaled to length 1 if the metric is angular. The file is that of
+    NMSLIB with the vectors appended. During `build` memory holds three copies of the vectors.
+
+    References
+    ----------
+    Malkov & Yashunin 2018, Efficient and robust approximate nearest neighbor search using hierarchical navigable
+    small world graphs.
     """
 
     ending = ".nmslib"
     settings = ("M", "ef_construction", "ef", "n_jobs")
     _stored: np.ndarray | None = None
-    """The bytes of the file, where it was opened."""
+    """The bytes of the file, for an index that was opened."""
 
     @classmethod
     def build(
@@ -38,10 +42,36 @@ class NmslibIndex(Graph):
         ef: int = 100,
         n_jobs: int = 1,
     ) -> NmslibIndex:
-        """An index of Features, or of any (N, D) array and its ids. The parameters are those of `FaissHNSWIndex`.
+        """Build an index of Features, or of any (N, D) array and its ids.
 
-        NMSLIB takes no seed: with one job the first index that a process builds is the same every time, and the next
-        one is another.
+        Parameters
+        ----------
+        features : Features or ndarray of shape (N, D)
+        ids : sequence of N str, optional
+            Required with a plain array.
+        metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        M : int, default 16
+            Edges per vector in the upper layers of the graph; the lowest layer has twice as many.
+        ef_construction : int, default 200
+            Candidates kept while the graph is built. A greater value gives a better graph and takes longer to build.
+        ef : int, default 100
+            Candidates kept by a query, at least k. A greater value is slower and misses fewer neighbours.
+        n_jobs : int, default 1
+            Threads; -1 uses all processors.
+
+        Returns
+        -------
+        NmslibIndex
+
+        Raises
+        ------
+        QueryError
+            For invalid vectors, ids or parameters.
+
+        Notes
+        -----
+        NMSLIB takes no seed: with one thread, the first index that a process builds is always the same; a second one
+        differs from it.
         """
         settings = {"M": M, "ef_construction": ef_construction, "ef": ef, "n_jobs": n_jobs}
         index, vectors = cls._start(features, ids, metric, **settings)
@@ -67,7 +97,7 @@ class NmslibIndex(Graph):
         return np.array(self._vectors[rows])
 
     def _write(self, path: Path) -> None:
-        if self._stored is not None:  # opened without its own copy of the vectors, NMSLIB would write an empty graph
+        if self._stored is not None:  # an opened index has no vectors inside NMSLIB, which would write an empty graph
             path.write_bytes(self._stored)
             return
         try:
@@ -80,7 +110,7 @@ class NmslibIndex(Graph):
 
     def _read(self, path: Path) -> tuple[int, int]:
         self._stored = np.memmap(path, np.uint8, "r")
-        # The file's beginning says how many vectors there are, and the bytes of each with 16 of its own before it.
+        # The header gives the number of vectors, and the bytes of each with the 16 that NMSLIB puts before it.
         _, count, _, _, size = self._stored[:20].view(np.uint32).tolist()
         shape = count, (size - 16) // 4
         if shape == (len(self), self.width):  # a wrong width crashes the process

@@ -1,6 +1,6 @@
-"""Indexes that look twice: the first neighbours of a query decide how the collection is ranked.
+"""Re-ranking: indexes that use the first neighbours of a query to rank the whole collection.
 
-Both answer for pictures of the collection and for new ones, as every index, and are compared exactly.
+Like every index, they answer queries by id and by new pictures. Their search is exact.
 """
 
 from __future__ import annotations
@@ -15,39 +15,63 @@ from ..features import Expansion, Features
 from .exact_index import ExactIndex
 
 MOST = 20_000
-"""k-reciprocal re-ranking keeps a table of every picture against every other."""
+"""The greatest collection for k-reciprocal re-ranking, which keeps tables of shape (N, N)."""
 
 
 class _Reranked(ExactIndex):
-    """Exact search with an order of its own, made from the features each time."""
+    """Exact search with a re-ranked result; it is built from the features and cannot be saved."""
 
     def recall(self, *arguments, **options) -> float:
-        raise QueryError(f"{type(self).__name__} has an order of its own: its recall says nothing, use evaluate")
+        """Raise QueryError: recall is not defined for a re-ranked result."""
+        raise QueryError(f"recall is not defined for the re-ranked results of {type(self).__name__}: use evaluate")
 
     def save(self, path) -> Path:
-        raise QueryError(f"{type(self).__name__} is not kept on disk: build it from the features, which a store keeps")
+        """Raise QueryError: the index cannot be saved."""
+        raise QueryError(f"a {type(self).__name__} cannot be saved: build it again from the features of the store")
 
 
 class QueryExpansion(_Reranked):
-    """The query is moved towards its nearest neighbours, and asks again; the collection stays as it is.
+    """Alpha query expansion: the query is moved towards its nearest neighbours and searched again.
 
-    Alpha query expansion: Radenovic, Tolias & Chum 2018, "Fine-tuning CNN image retrieval with no human annotation".
+    The vectors of the collection do not change.
+
+    References
+    ----------
+    Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
     """
 
     @classmethod
     def build(cls, features: Features, k: int = 10, *, alpha: float = 3.0) -> QueryExpansion:
-        """k: how many neighbours are added to the query; alpha: each weighs its cosine to the power alpha."""
+        """Build an index of Features, with the metric "angular".
+
+        Parameters
+        ----------
+        features : Features
+        k : int, default 10
+            How many neighbours are added to the query.
+        alpha : float, default 3.0
+            Each neighbour is weighted by its cosine to the power alpha.
+
+        Returns
+        -------
+        QueryExpansion
+
+        Raises
+        ------
+        QueryError
+            For invalid vectors, k over the number of other pictures, or a negative alpha.
+        """
         index = cls(features, "angular")
         index._moved = Expansion.fit(index._vectors, k, alpha=alpha)
         return index
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
-        """Cosines (B, N) of the moved vectors of these rows with the collection, for `evaluate`."""
+        """Compute the cosines (B, N) of the moved vectors of these rows (B,) with the collection."""
         return self._moved_collection[rows] @ self._vectors.T
 
     @cached_property
     def _moved_collection(self) -> np.ndarray:
-        """The vectors of the collection as queries, each moved towards its neighbours but not to itself."""
+        """The vectors (N, D) of the collection as queries, each moved towards its neighbours, itself excluded."""
         return self._moved._apply(self._vectors, own=True)
 
     def _nearest(self, query: int | np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -55,35 +79,59 @@ class QueryExpansion(_Reranked):
             likeness = (self._moved(query[None]) @ self._vectors.T)[0]
         else:
             likeness = self.similarities(np.array([query]))[0]
-            likeness[query] = np.inf  # a picture is its own nearest
+            likeness[query] = np.inf  # a picture is its own nearest neighbour
         return _least(np.sqrt(np.maximum(2 - 2 * np.minimum(likeness, 1), 0)), n)
 
 
 class KReciprocal(_Reranked):
-    """Pictures that are neighbours of each other, and share their neighbours, come first.
+    """k-reciprocal re-ranking: pictures that are neighbours of each other, and share neighbours, come first.
 
-    Zhong, Zheng, Cao & Li 2017, "Re-ranking person re-identification with k-reciprocal encoding".
+    References
+    ----------
+    Zhong, Zheng, Cao & Li 2017, Re-ranking person re-identification with k-reciprocal encoding.
     """
 
     @classmethod
     def build(cls, features: Features, k1: int = 20, k2: int = 6, *, weight: float = 0.3) -> KReciprocal:
-        """k1: how many neighbours can be reciprocal; k2: over how many the encodings are averaged; weight: the part of
-        the original distance in the final one, from 0 to 1, beside the Jaccard distance of the encodings.
+        """Build an index of Features, with the metric "angular".
 
-        The paper's k1 = 20, k2 = 6 and weight = .3 are for collections of many thousand pictures.
+        The defaults are those of the paper, for collections of many thousand pictures.
+
+        Parameters
+        ----------
+        features : Features
+            Of at most 20,000 pictures.
+        k1 : int, default 20
+            How many neighbours can be reciprocal.
+        k2 : int, default 6
+            Over how many neighbours the encodings are averaged.
+        weight : float, default 0.3
+            The weight of the original distance in the final one, from 0 to 1; the rest is the Jaccard distance of the
+            encodings.
+
+        Returns
+        -------
+        KReciprocal
+
+        Raises
+        ------
+        QueryError
+            For invalid vectors or parameters, and for too many pictures.
         """
         index = cls(features, "angular")
         if len(index) > MOST:
-            raise QueryError(f"k-reciprocal re-ranking takes at most {MOST:,} pictures: use transforms.Expansion")
+            raise QueryError(
+                f"k-reciprocal re-ranking takes at most {MOST:,} pictures, not {len(index):,}: use transforms.Expansion"
+            )
         index.k1, index.k2 = check_k(k1, len(index) - 1), check_k(k2, k1, "of k1")
         if not 0 <= weight <= 1:
-            raise QueryError(f"weight is from 0 to 1, not {weight!r}")
+            raise QueryError(f"weight must be from 0 to 1, not {weight!r}")
         index.weight = weight
         distances = _squared(index._vectors, index._vectors)
         np.fill_diagonal(distances, -1)  # a picture is its own first neighbour
         index._order = np.argsort(distances, axis=1, kind="stable")[:, : index.k1 + 1]
         np.fill_diagonal(distances, 0)
-        # How near a picture must be to stand among the k nearest of each row, for the two k that are asked.
+        # The squared distance of the k-th neighbour of each row, for the two values of k in use.
         index._reach = {k: np.sort(distances, axis=1)[:, k] for k in (index.k1, max(1, round(index.k1 / 2)))}
         rows = range(len(index))
         single = np.stack([index._encoding(index._order[row], distances[row], row) for row in rows])
@@ -92,13 +140,13 @@ class KReciprocal(_Reranked):
         return index
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
-        """The final distances (B, N) of these rows, negative, for `evaluate`."""
+        """Compute the negative final distances (B, N) of these rows (B,) to all pictures."""
         return -np.stack([self._distances(int(row)) for row in rows])
 
     def _nearest(self, query: int | np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         distances = self._distances(query)
         if not isinstance(query, np.ndarray):
-            distances[query] = -1  # a picture is its own nearest
+            distances[query] = -1  # a picture is its own nearest neighbour
         near, far = _least(distances, n)
         return near, np.maximum(far, 0)
 
@@ -138,7 +186,7 @@ class KReciprocal(_Reranked):
         return code
 
     def _reciprocal(self, order: np.ndarray, squared: np.ndarray, k: int) -> np.ndarray:
-        """Which of the first neighbours would have this picture among their own k nearest."""
+        """Those of the first neighbours that have this picture among their own k nearest."""
         return order[squared[order] <= self._reach[k][order] + 1e-6]
 
 

@@ -1,4 +1,4 @@
-"""Recall against speed: what an index finds and how quickly, by how long it looks."""
+"""Recall against speed of an index, by search effort."""
 
 from __future__ import annotations
 
@@ -22,12 +22,32 @@ def tradeoff(
     sample: int = 200,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """A row for each effort: kind, effort, recall of the first k, queries_per_second (one after the other, the median).
+    """Measure the recall and the speed of an index by search effort.
 
-    queries: vectors (Q, D) that are not in the index; by default `sample` pictures of the index ask.
-    efforts: values of the index's option: `search_k` of Annoy, `nprobe` of FAISS IVF, `ef` of every HNSW,
-        `n_candidates` of FAISS LSH. By default from the least up, each twice the one before. The table ends where
-        nothing is missed any more, or where a query takes ten times as long as the quickest and finds nothing more.
+    Parameters
+    ----------
+    index : Index
+    queries : ndarray of shape (Q, D), optional
+        Vectors that are not in the index; by default a random sample of its pictures.
+    efforts : sequence of int, optional
+        Values of the index's option: `search_k` for Annoy, `nprobe` for FAISS IVF, `ef` for HNSW, `n_candidates` for
+        FAISS LSH. By default from the least up, each twice the one before.
+    k : int, default 10
+    sample : int, default 200
+        How many pictures are queried if there are no `queries`.
+    seed : int, default 0
+
+    Returns
+    -------
+    DataFrame
+        Columns kind, effort, recall (of the k nearest, from 0 to 1) and queries_per_second (one query at a time, from
+        the median). The table ends when nothing is missed, or when a query takes over ten times as long as the
+        fastest and recall no longer rises.
+
+    Raises
+    ------
+    QueryError
+        If k is over the number of other pictures.
     """
     k = check_k(k, len(index) - 1, "other pictures")
     if queries is None:
@@ -58,9 +78,10 @@ def tradeoff(
 def ask(
     index: Index, queries: Sequence, limits: np.ndarray, k: int, effort: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The recall and the seconds of each of Q queries (ids or vectors): (Q,) and (Q,).
+    """Query the index, one query at a time; the recall (Q,) and the seconds (Q,) of each.
 
-    limits: the distances (Q,) of their k-th true neighbours; what is as near counts as found.
+    queries: Q ids or vectors (D,). limits: the distances (Q,) of their k-th true neighbours; neighbours at most as far
+    away count as found.
     """
     options = {} if effort is None else {index.effort: effort}
     found, seconds = [], []

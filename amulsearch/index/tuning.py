@@ -1,4 +1,4 @@
-"""The parameters of an approximate index for a wanted recall, and what they cost."""
+"""Choose the parameters of an approximate index for a wanted recall, and report what they cost."""
 
 from __future__ import annotations
 
@@ -23,20 +23,29 @@ from .exact_index import ExactIndex
 from .speed import ask
 
 SURE = 3.09
-"""Standard errors below the mean recall of a sample; the true one is lower once in a thousand (one-sided, normal). That
-is once in a hundred for the some ten settings that are tried, of which the least that passes is taken."""
+"""How many standard errors the lower bound is below the mean recall of a sample. The true recall is below the bound
+once in a thousand (one-sided, normal). About ten settings are tried and the least effort that passes is taken, which
+makes it once in a hundred."""
 SMALL = 2**22
-"""Numbers in all vectors (N x D) up to which exact search takes a few thousandths of a second a query."""
+"""The number of values in all vectors (N x D) up to which exact search takes a few milliseconds per query."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TuningResult:
-    """What `tune_index` found: `index` has the chosen parameters, and its default effort is the one that was found.
+    """The result of `tune_index`.
 
-    table: a row for each setting that was tried: kind, its parameters, asked (by pictures "held back" from the index,
-        or "of the index"), recall, at_least (see `SURE`), queries_per_second (one at a time, by `query`),
-        build_seconds, bytes (on disk). The first row is exact search, the last is `index`.
-    recall, k: what was wanted.
+    Attributes
+    ----------
+    index : Index
+        The index with the chosen parameters; the chosen effort is its default.
+    table : DataFrame
+        One row for each setting tried: kind, its parameters, asked (the queries: pictures "held back" from the index
+        or "of the index"), recall, at_least (the lower confidence bound of recall), queries_per_second (one query at
+        a time), build_seconds, bytes (on disk). The first row is exact search, the last is `index`.
+    recall : float
+        The wanted recall.
+    k : int
+        The number of neighbours for which it is wanted.
     """
 
     index: Index
@@ -46,7 +55,7 @@ class TuningResult:
 
     @property
     def exact_is_enough(self) -> bool:
-        """Whether the collection is `SMALL`, or exact search as quick as the index."""
+        """Whether exact search serves as well: the collection is small (N x D up to 2**22), or it is as fast."""
         exact, chosen = self.table["queries_per_second"].iloc[[0, -1]]
         return bool(len(self.index) * self.index.width <= SMALL or exact >= chosen)
 
@@ -59,7 +68,7 @@ class TuningResult:
             f"built in {chosen['build_seconds']:.1f} s, {chosen['bytes'] / 1e6:,.1f} MB. "
             f"Exact search: {exact['queries_per_second']:,.0f} queries/s"
         )
-        return f"{text}: it is enough here, and misses nothing (ExactIndex)." if self.exact_is_enough else f"{text}."
+        return f"{text}, which is enough here and misses nothing (ExactIndex)." if self.exact_is_enough else f"{text}."
 
 
 def tune_index(
@@ -75,22 +84,48 @@ def tune_index(
     seed: int = 0,
     progress: bool = True,
 ) -> TuningResult:
-    """The fastest index of a kind that finds this part of the true k nearest neighbours.
+    """Find the fastest index of a kind that reaches a wanted recall.
 
-    features, ids: Features, or any (N, D) array and its ids. A copy of the vectors is made.
-    builds: keyword arguments of `kind.build` to try, by default `kind.ladder`; each is a build.
-    sample: how many pictures ask; a tenth of the collection at most is held back from the trials to ask as new ones.
+    Parameters
+    ----------
+    features : Features or ndarray of shape (N, D)
+        The vectors are copied.
+    ids : sequence of N str, optional
+        Required with a plain array.
+    recall : float, default 0.95
+        The wanted fraction of the true k nearest neighbours, above 0 and at most 1.
+    k : int, default 10
+    kind : subclass of Index, default AnnoyIndex
+        Any approximate index.
+    metric : {"angular", "euclidean", "manhattan"}, default "angular"
+    builds : sequence of dict, optional
+        Keyword arguments of `kind.build` to try, by default `kind.ladder`. Each costs one build.
+    sample : int, default 500
+        How many pictures are queried. At most a tenth of the collection is held back from the trials, for use as new
+        pictures.
+    seed : int, default 0
+    progress : bool, default True
 
-    For each of `builds` the least effort (`search_k`, `nprobe`, `ef`, `n_candidates`) is sought whose recall is reached
-    by pictures held back from the index: not by their mean alone, but by what it surely is at least (see `SURE`). The
-    fastest is built again of all pictures, and looks longer where pictures of the index do not reach it as surely.
+    Returns
+    -------
+    TuningResult
 
-    Raises QueryError where nothing that was tried reaches it.
+    Raises
+    ------
+    QueryError
+        If no setting reaches the recall, if `kind` is exact, or for invalid parameters.
+
+    Notes
+    -----
+    For each of `builds`, the search looks for the least effort (`search_k`, `nprobe`, `ef`, `n_candidates`) whose
+    recall over the held-back pictures is reached with confidence: the lower bound, 3.09 standard errors below the
+    mean, counts. The fastest setting is then built from all pictures. Its effort is raised until pictures of the
+    index reach the recall as well.
     """
     if kind.effort is None:
-        raise QueryError(f"{kind.__name__} misses nothing: there is nothing to tune")
+        raise QueryError(f"{kind.__name__} has no search effort to tune: choose an approximate index")
     if not 0 < recall <= 1:
-        raise QueryError(f"recall is from 0 to 1, not {recall!r}")
+        raise QueryError(f"recall must be above 0 and at most 1, not {recall!r}")
     features = as_features(features, ids)
     check_vectors(features.vectors, features.ids, metric)
     order = np.random.default_rng(seed).permutation(len(features))
@@ -110,7 +145,7 @@ def tune_index(
 
 
 class _Trials:
-    """The settings that were tried, a row each, and how they did."""
+    """The settings tried, one row each, with their measurements."""
 
     def __init__(self, kind: type[Index], metric: str, recall: float, k: int, folder: Path, bar: tqdm):
         self.kind, self.metric, self.recall, self.k, self.folder, self.bar = kind, metric, recall, k, folder, bar
@@ -118,10 +153,10 @@ class _Trials:
         self.slowest = 0.0
 
     def fastest(self, base: Features, queries: np.ndarray, builds: Iterable[Mapping]) -> tuple[Mapping, int]:
-        """The keyword arguments and the effort with which new pictures (Q, D) reach the recall in the least time."""
+        """The keyword arguments and the effort with which queries (Q, D) by new pictures reach the recall fastest."""
         limits = nearest(blocks(base.vectors), queries, self.k, self.metric)[1][:, -1]
         index, cost = self._build(ExactIndex, base, {})
-        # A graph may never reach the recall: it is given up where it is ten times slower than exact search.
+        # A graph may never reach the recall: give up when it is ten times slower than exact search.
         self.slowest = self._measure(index, cost, queries, limits)["queries_per_second"] / 10
         best, chosen = 0, None
         for build in builds:
@@ -132,7 +167,7 @@ class _Trials:
         return chosen or self._fail()
 
     def final(self, features: Features, rows: np.ndarray, build: Mapping, effort: int) -> Index:
-        """The chosen index of all pictures; these rows (Q,) ask whether the effort is enough for them."""
+        """The chosen index of all pictures, with an effort that suffices for queries by these rows (Q,)."""
         limits = nearest(blocks(features.vectors), features.vectors[rows], self.k, self.metric, own=rows)[1][:, -1]
         index, cost = self._build(self.kind, features, build)
         ids = [features.ids[row] for row in rows]
@@ -144,7 +179,7 @@ class _Trials:
         return index
 
     def _least_effort(self, index: Index, cost: dict, queries, limits: np.ndarray, best: float) -> dict | None:
-        """The row of the least effort that reaches the recall; None where none does, or is slower than the best."""
+        """The row of the least effort that reaches the recall; None if none does, or if it is slower than the best."""
         low, effort, most = 0, index._effort(self.k, 1), index._most()
         while (row := self._measure(index, cost, queries, limits, effort))["at_least"] < self.recall:
             if effort >= most or row["queries_per_second"] < max(best / 2, self.slowest):
@@ -166,7 +201,7 @@ class _Trials:
         return index, {"build_seconds": seconds, "bytes": index.save(self.folder / "index").stat().st_size}
 
     def _measure(self, index: Index, cost: dict, queries, limits: np.ndarray, effort: int | None = None) -> dict:
-        """Ask, and add a row; queries are ids or vectors, limits the distances of their k-th true neighbours."""
+        """Query, and add a row; queries are ids or vectors, limits the distances of their k-th true neighbours."""
         options = {index.effort: effort} if index.effort else {}
         found, seconds = ask(index, queries, limits, self.k, effort)
         mean, spread = np.mean(found), np.std(found) / len(found) ** 0.5
@@ -189,8 +224,8 @@ class _Trials:
     def _fail(self) -> NoReturn:
         best = max(row["at_least"] for row in self.rows[1:])
         raise QueryError(
-            f"no {self.kind.__name__} that was tried surely reaches recall {self.recall:g}, the best only {best:.3f}: "
-            "try other `builds`"
+            f"no {self.kind.__name__} among those tried reaches recall {self.recall:g} with confidence, the best has "
+            f"at least {best:.3f}: try other `builds`"
         )
 
     def table(self) -> pd.DataFrame:

@@ -1,7 +1,7 @@
-"""Which is better: fusion, relevance, judgements, evaluation, comparison, agreement.
+"""Which system is better: fusion, relevance, judgements, evaluation, comparison, agreement.
 
-In: neighbours or features, and what is relevant to what. Out: fused neighbours, and measures with intervals.
-Nothing here draws or trains.
+Input: neighbours or features, and which pictures are relevant to which. Output: fused neighbours, and measures with
+confidence intervals. Nothing here draws figures or trains networks.
 """
 
 import lazy_loader

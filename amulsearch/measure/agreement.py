@@ -1,4 +1,4 @@
-"""How alike two systems answer, without labels: the lists they give, and the vectors they compare."""
+"""Agreement of two systems, without labels: of the lists they return, and of their vectors."""
 
 from __future__ import annotations
 
@@ -15,37 +15,87 @@ Rows = np.ndarray
 
 
 def overlap(a: Rows, b: Rows) -> np.ndarray:
-    """The part of the first k neighbours that two systems share, for each of N queries: (N,) from 0 to 1.
+    """Compute the fraction of the first k neighbours that two systems share.
 
-    a, b: rows (N, k), as `ExactIndex.all_neighbours` and `fuse_all` give them.
+    Parameters
+    ----------
+    a, b : ndarray of shape (N, k), int
+        Rows of neighbours, as `ExactIndex.all_neighbours` and `fuse_all` return them.
+
+    Returns
+    -------
+    ndarray of shape (N,), float64
+        From 0 to 1, for each query.
+
+    Raises
+    ------
+    QueryError
+        If the two arrays are empty or differ in shape.
     """
     a, b = _checked(a, b)
     return _shared(a, b)[:, -1] / a.shape[1]
 
 
 def rank_biased_overlap(a: Rows, b: Rows, *, p: float = 0.9) -> np.ndarray:
-    """Overlap in which the first places count most, for each of N queries: (N,) from 0 to 1.
+    """Compute the rank-biased overlap of two systems, in which the first ranks count most.
 
-    p: how far a reader looks: the next place with this probability; with .9 the first ten places have 86% of the
-    weight. The lists (N, k) are taken to go on as they have been (RBO_ext: Webber, Moffat & Zobel 2010, "A similarity
-    measure for indefinite rankings").
+    The lists are extrapolated beyond rank k (RBO_ext).
+
+    Parameters
+    ----------
+    a, b : ndarray of shape (N, k), int
+        As for `overlap`.
+    p : float, default 0.9
+        The probability that a reader continues to the next rank. With 0.9, the first ten ranks have 86% of the weight.
+
+    Returns
+    -------
+    ndarray of shape (N,), float64
+        From 0 to 1, for each query.
+
+    Raises
+    ------
+    QueryError
+        If the two arrays are empty or differ in shape, or p is not between 0 and 1.
+
+    References
+    ----------
+    Webber, Moffat & Zobel 2010, A similarity measure for indefinite rankings.
     """
     a, b = _checked(a, b)
     if not 0 < p < 1:
-        raise QueryError(f"p is between 0 and 1, not {p!r}")
+        raise QueryError(f"p must be between 0 and 1, not {p!r}")
     depth = np.arange(1, a.shape[1] + 1)
     agreement = _shared(a, b) / depth
     return agreement[:, -1] * p ** depth[-1] + (1 - p) / p * (agreement * p**depth).sum(axis=1)
 
 
 def cka(a: Features, b: Features) -> float:
-    """How alike the vectors of the same pictures lie in two spaces, from 0 to 1 (1: equal but for turning and scale).
+    """Compute the linear centred kernel alignment (CKA) of two sets of vectors of the same pictures.
 
-    Linear centred kernel alignment: Kornblith, Norouzi, Lee & Hinton 2019, "Similarity of neural network
-    representations revisited".
+    Parameters
+    ----------
+    a, b : Features
+        Of the same N pictures in the same order; the widths may differ.
+
+    Returns
+    -------
+    float
+        From 0 to 1; 1 if the vectors are equal up to rotation and scale.
+
+    Raises
+    ------
+    QueryError
+        If the pictures differ, or all vectors of one of the two are equal.
+
+    References
+    ----------
+    Kornblith, Norouzi, Lee & Hinton 2019, Similarity of neural network representations revisited.
     """
     if a.ids != b.ids:
-        raise QueryError("the features are not of the same pictures in the same order")
+        raise QueryError(
+            "the two Features do not hold the same pictures in the same order: extract both from one collection"
+        )
     x, y = (made.vectors.astype(np.float64) - made.vectors.mean(axis=0, dtype=np.float64) for made in (a, b))
     if len(x) < max(x.shape[1], y.shape[1]):
         x, y = x @ x.T, y @ y.T
@@ -53,20 +103,36 @@ def cka(a: Features, b: Features) -> float:
     else:
         between, within = np.linalg.norm(x.T @ y) ** 2, np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
     if within == 0:
-        raise QueryError("all vectors of one of the two are the same")
+        raise QueryError("all vectors of one of the two Features are equal: CKA is not defined")
     return float(between / within)
 
 
 def disagreement(ids: Sequence[str], lists: Mapping[str, Rows]) -> pd.DataFrame:
-    """The queries on which systems differ most, first: id, overlap (the mean over all pairs of systems).
+    """Rank the queries by how much several systems disagree on them.
 
-    lists: rows (N, k) of each system; ids: the N pictures.
+    Parameters
+    ----------
+    ids : sequence of N str
+    lists : mapping of name to ndarray of shape (N, k), int
+        Rows of neighbours of at least two systems, as for `overlap`.
+
+    Returns
+    -------
+    DataFrame with N rows
+        Columns id and overlap (the mean over all pairs of systems, from 0 to 1), least overlap first.
+
+    Raises
+    ------
+    QueryError
+        For fewer than two systems, or if ids and lists differ in length.
     """
     if len(lists) < 2:
-        raise QueryError("give the lists of at least two systems")
+        raise QueryError("disagreement needs the lists of at least two systems")
     pairs = [overlap(a, b) for a, b in combinations(lists.values(), 2)]
     if len(pairs[0]) != len(ids):
-        raise QueryError(f"{len(ids)} ids and the lists of {len(pairs[0])} queries do not match")
+        raise QueryError(
+            f"{len(ids)} ids and lists of {len(pairs[0])} queries do not match: give one id for each query"
+        )
     table = pd.DataFrame({"id": pd.Series(list(ids), dtype=object), "overlap": np.mean(pairs, axis=0)})
     return table.sort_values("overlap", kind="stable", ignore_index=True)
 
@@ -74,14 +140,16 @@ def disagreement(ids: Sequence[str], lists: Mapping[str, Rows]) -> pd.DataFrame:
 def _checked(a: Rows, b: Rows) -> tuple[Rows, Rows]:
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim != 2 or a.shape != b.shape or not a.size:
-        raise QueryError(f"lists of the shapes {a.shape} and {b.shape} are not of the same queries and length")
+        raise QueryError(
+            f"the lists have the shapes {a.shape} and {b.shape}: give two of the same shape (N, k), not empty"
+        )
     return a, b
 
 
 def _shared(a: Rows, b: Rows) -> np.ndarray:
-    """How many of the first d of both lists are the same, for d = 1 to k: (N, k)."""
+    """How many of the first d results both lists share, for d = 1 to k: (N, k)."""
     same = a[:, :, None] == b[:, None, :]
     place = np.arange(a.shape[1])
-    later = np.maximum(place[:, None], place[None, :])  # a pair counts from the depth at which both have been seen
+    later = np.maximum(place[:, None], place[None, :])  # a pair counts from the depth at which both have appeared
     first = np.stack([(same & (later == depth)).sum(axis=(1, 2)) for depth in place], axis=1)
     return first.cumsum(axis=1)

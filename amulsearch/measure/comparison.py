@@ -1,4 +1,4 @@
-"""One table of many systems: networks, layers, poolings, transforms and fusions, each against a baseline."""
+"""Compare networks, layers, poolings, transforms and fusions with a baseline, in one table."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from .relevance import Relevance
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """table: a row a system, best first; `comparison[name]` is the Evaluation of one, with its scores by query."""
+    """The result of `compare`; `comparison[name]` is the Evaluation of one system, with its measures by query.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per system, best first; see `compare`.
+    evaluations : dict of name to Evaluation
+    """
 
     table: pd.DataFrame
     evaluations: dict[str, Evaluation]
 
     def __getitem__(self, name: str) -> Evaluation:
         if name not in self.evaluations:
-            raise MissingKeyError(f"there is no system {name!r}; there are {', '.join(self.evaluations)}")
+            raise MissingKeyError(f"there is no system {name!r}: use one of {', '.join(self.evaluations)}")
         return self.evaluations[name]
 
     def _repr_html_(self) -> str:
@@ -44,27 +51,62 @@ def compare(
     queries: Sequence[str] | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Measure every network and layer, under every transform, alone and fused, on the same queries.
+    """Evaluate every network and layer, with every transform, alone and fused, on the same queries.
 
-    features: what `extract` gives: (model, layer) -> Features; the pooling is part of a layer's name.
-    relevance: the collection's labels by default.
-    transforms: name -> a function from Features to Features; each is applied to all features, beside none at all.
-    fusions: methods of `fuse`; for each layer that several models have, and each transform, all models are fused:
-        "vote" counts the first `vote_depth` of each list with ties ordered by ranks, the others take whole rankings.
-    others: name -> any other system that `evaluate` takes.
-    baseline: the system that all are compared with, a name as in the table; the first by default.
-    measure: the measure that is compared, and sorted by.
-    queries: ids, see `evaluate`.
+    Parameters
+    ----------
+    features : mapping of (model, layer) to Features
+        As `extract` returns them; the pooling is part of a layer's name.
+    relevance : Relevance, optional
+        By default from the labels of the pictures.
+    transforms : mapping of name to function, optional
+        Functions from Features to Features. Each is applied to all features, which are also evaluated as they are.
+    fusions : sequence of str, default ()
+        Methods of `fuse`. All models that have a layer are fused, for each layer and transform.
+    vote_depth : int, default 10
+        How many neighbours of each list count in "vote", where ranks break ties; other methods use whole rankings.
+    others : mapping of name to system, optional
+        Further systems, as `evaluate` takes them.
+    baseline : str, optional
+        The name of the system to compare with, as in the table; by default the first.
+    measure : str, default "mAP"
+        The measure to compare and sort by, one of `MEASURES` or "mAP".
+    queries : sequence of str, optional
+        Ids, see `evaluate`.
+    progress : bool, default True
 
-    The table has the columns system, model, layer, transform, fusion, width, the measures, low and high (the 95%
-    bootstrap interval of `measure`), and against the baseline difference, p (paired randomisation test), wins, losses.
+    Returns
+    -------
+    Comparison
+        Its table has the columns system, model, layer, transform, fusion, width, the measures, low and high (the 95%
+        bootstrap interval of `measure`), and against the baseline difference, p (paired randomisation test), wins
+        and losses (numbers of queries).
+
+    Raises
+    ------
+    QueryError
+        If there is nothing to compare, no relevance, or for an unknown baseline, measure or method.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> ids, labels = list("abcdef"), ["x", "x", "x", "y", "y", "y"]
+    >>> vectors = np.random.default_rng(0).standard_normal((6, 4))
+    >>> features = {("net", "penultimate"): am.Features(vectors, ids, labels)}
+    >>> features["net", "logits"] = am.Features(np.repeat(np.eye(2), 3, axis=0), ids, labels)
+    >>> comparison = am.compare(features, progress=False)
+    >>> comparison.table[["system", "mAP", "difference"]].round(2)
+                system   mAP  difference
+    0       net logits  1.00        0.43
+    1  net penultimate  0.57         NaN
     """
     if not features and not others:
-        raise QueryError("there is nothing to compare")
+        raise QueryError("there is nothing to compare: give features or others")
     if relevance is None:
         one = next(iter(features.values())) if features else None
         if one is None:
-            raise QueryError("give relevance=, or features whose pictures have labels")
+            raise QueryError("there is no relevance: give relevance=, or features whose pictures have labels")
         relevance = Relevance.from_labels(one.ids, one.labels)
     systems: dict[str, tuple[dict, object]] = {}
     for transform, change in {"": None, **(transforms or {})}.items():
@@ -84,7 +126,7 @@ def compare(
         systems[name] = ({"model": name, "width": width}, system)
     baseline = next(iter(systems)) if baseline is None else baseline
     if baseline not in systems:
-        raise QueryError(f"the baseline {baseline!r} is not among the systems: {', '.join(systems)}")
+        raise QueryError(f"the baseline {baseline!r} is not among the systems: use one of {', '.join(systems)}")
     bar = tqdm(systems.items(), desc="compare", unit="system", delay=1, disable=not progress)
     done = {name: evaluate(system, relevance, queries=queries) for name, (_, system) in bar}
     rows = []
@@ -107,13 +149,31 @@ def compare(
 def contributions(
     features: Mapping[str, Features], relevance: Relevance, *, method: str = "combsum", measure: str = "mAP"
 ) -> pd.DataFrame:
-    """What each model brings to an ensemble: the ensemble against itself without the model.
+    """Measure what each model contributes to an ensemble, by leaving it out.
 
-    features: model -> Features, at least two. Returns model, contribution (the measure with it minus without it), its
-    95% interval low and high, p, and wins and losses by query.
+    Parameters
+    ----------
+    features : mapping of model to Features
+        At least two, of the same pictures in the same order.
+    relevance : Relevance
+    method : str, default "combsum"
+        A method of `fuse`.
+    measure : str, default "mAP"
+        One of `MEASURES` or "mAP".
+
+    Returns
+    -------
+    DataFrame
+        Columns model, contribution (the measure with the model minus without it), low and high (its 95% bootstrap
+        interval), p (paired randomisation test), wins and losses (numbers of queries).
+
+    Raises
+    ------
+    QueryError
+        For fewer than two models, or an unknown method or measure.
     """
     if len(features) < 2:
-        raise QueryError("an ensemble has at least two models")
+        raise QueryError("an ensemble needs at least two models")
     whole = evaluate(_fused(list(features.values()), method, 10), relevance)
     rows = []
     for name in features:

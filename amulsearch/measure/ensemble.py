@@ -1,4 +1,4 @@
-"""Several lists of neighbours become one."""
+"""Fusion of several lists of neighbours into one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..errors import QueryError, check_k
 from ..features import Features, l2_normalize
 
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
+"""The methods of `fuse`."""
 
 
 def fuse(
@@ -21,21 +22,57 @@ def fuse(
     k: int | None = None,
     rrf_k: int = 60,
 ) -> pd.DataFrame:
-    """Fuse tables of neighbours of one query: rank (from 1), id, score (higher is better), label, votes, model, layer.
+    """Fuse the neighbours that several systems find for one query.
 
-    method:
-        "vote": in how many lists an id is among the first depth, as the 2019 post did.
-        "borda": the sum over lists of depth - rank + 1; ids that a list does not name share what is left of its points,
-            on average (Aslam & Montague 2001, "Models for metasearch").
-        "rrf": the sum of 1 / (rrf_k + rank), reciprocal rank fusion (Cormack, Clarke & Buettcher 2009; rrf_k = 60).
-        "combsum": the sum of similarities, brought to 0..1 in each list by its least and greatest;
-        "combmnz": the same times the number of lists that name the id (Fox & Shaw 1994, "Combination of multiple
-            searches").
-    depth: how many of each list count; by default 10 for "vote" and all that is given for the others.
-    k: how many results to keep; all by default.
+    Parameters
+    ----------
+    lists : mapping of name to DataFrame, or iterable of DataFrame
+        Tables of neighbours, as `query_all` and `Index.query` return them; fused tables can be fused again.
+    method : str, default "vote"
+        "vote": the number of lists that have the id among their first `depth`.
+        "borda": the sum over the lists of depth - rank + 1; ids that a list lacks receive the mean of its remaining
+        points (Aslam & Montague 2001).
+        "rrf": reciprocal rank fusion, the sum of 1 / (rrf_k + rank) (Cormack, Clarke & Büttcher 2009).
+        "combsum": the sum of similarities, scaled within each list from 0 (least) to 1 (greatest) (Fox & Shaw 1994).
+        "combmnz": as "combsum", times the number of lists that have the id (Fox & Shaw 1994).
+    depth : int, optional
+        How many neighbours of each list count: by default 10 for "vote", and all for the other methods.
+    k : int, optional
+        How many results to return, by default all.
+    rrf_k : int, default 60
+        The constant of "rrf".
 
-    Equal scores are ordered by the sum of ranks, then by the best rank, then by id, so the result is always the same.
-    `votes` says in how many lists an id is; `model` lists the models fused.
+    Returns
+    -------
+    DataFrame
+        Columns rank (from 1), id, score (higher is better), label, votes (the number of lists that have the id), model
+        and layer (lists of those fused). Equal scores are ordered by the sum of ranks, the best rank, then the id.
+
+    Raises
+    ------
+    QueryError
+        For an unknown method, no lists, or a depth or k below 1.
+
+    References
+    ----------
+    Aslam & Montague 2001, Models for metasearch.
+    Cormack, Clarke & Büttcher 2009, Reciprocal rank fusion outperforms Condorcet and individual rank learning methods.
+    Fox & Shaw 1994, Combination of multiple searches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> rng, ids = np.random.default_rng(0), ["a", "b", "c", "d"]
+    >>> indexes = {name: am.ExactIndex.build(rng.standard_normal((4, 3)), ids) for name in ("one", "two")}
+    >>> lists = am.query_all(indexes, "a", k=2)
+    >>> {name: table["id"].tolist() for name, table in lists.items()}
+    {'one': ['b', 'd'], 'two': ['b', 'c']}
+    >>> am.fuse(lists, "rrf")[["rank", "id", "score", "votes"]].round(4)
+       rank id   score  votes
+    0     1  b  0.0328      2
+    1     2  c  0.0161      1
+    2     3  d  0.0161      1
     """
     tables = list(lists.values() if isinstance(lists, Mapping) else lists)
     depth = _check(tables, method, depth, [len(table) for table in tables])
@@ -69,17 +106,33 @@ def fuse_all(
     k: int = 10,
     rrf_k: int = 60,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fuse the neighbours of every picture at once: rows (N, k) int64 and scores (N, k) float64.
+    """Fuse the neighbours of every picture at once.
 
-    lists: for each model the rows (N, m) and distances (N, m) that `ExactIndex.all_neighbours` gives, of indexes with
-        the same ids in the same order.
-    method, depth, rrf_k: as for `fuse`, and so is the order of equal scores (by row in place of id).
-    k: how many results to keep. Where the lists name fewer, the row is -1 and the score NaN.
+    Parameters
+    ----------
+    lists : mapping or iterable of (rows, distances), each of shape (N, m)
+        What `ExactIndex.all_neighbours` returns, for indexes with the same ids in the same order.
+    method, depth, rrf_k
+        As for `fuse`.
+    k : int, default 10
+        How many results to return.
+
+    Returns
+    -------
+    rows : ndarray of shape (N, k), int64
+        Equal scores are ordered as by `fuse`, with the row in place of the id; -1 if the lists hold fewer than k.
+    scores : ndarray of shape (N, k), float64
+        NaN where the row is -1.
+
+    Raises
+    ------
+    QueryError
+        As for `fuse`, and for lists of different numbers of pictures.
     """
     pairs = list(lists.values() if isinstance(lists, Mapping) else lists)
     depth = _check(pairs, method, depth, [np.shape(rows)[1] for rows, _ in pairs])
     if len({len(rows) for rows, _ in pairs}) > 1:
-        raise QueryError("the lists are of different collections: they do not have the same number of pictures")
+        raise QueryError("the lists come from different collections: they must have the same number of pictures")
     rows = [np.asarray(rows)[:, :depth] for rows, _ in pairs]
     likeness = [-np.asarray(distances)[:, :depth] for _, distances in pairs]
     return _fused(rows, likeness, method, depth, rrf_k, check_k(k, k))[:2]
@@ -88,13 +141,32 @@ def fuse_all(
 def fused_similarities(
     parts: Sequence[Features], method: str, *, depth: int | None = None, rrf_k: int = 60
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A system for `evaluate`: from rows (B,) to fused scores (B, N) of the exact rankings of several Features.
+    """Fuse the exact rankings of several Features into a system for `evaluate`.
 
-    depth: how many of each list count, by default all. What is in no list scores least; equal votes are ordered by the
-    sum of ranks, as `fuse` does. Raises QueryError for features of different pictures.
+    Parameters
+    ----------
+    parts : sequence of Features
+        Of the same N pictures in the same order.
+    method : str
+        As for `fuse`; equal votes are ordered by the sum of ranks.
+    depth : int, optional
+        How many neighbours of each ranking count: by default 10 for "vote", and all for the other methods.
+    rrf_k : int, default 60
+
+    Returns
+    -------
+    function
+        From rows (B,) to fused scores (B, N) float64.
+
+    Raises
+    ------
+    QueryError
+        For an unknown method, or Features of different pictures.
     """
     if any(part.ids != parts[0].ids for part in parts):
-        raise QueryError("the lists are of different collections: the features must be of the same pictures")
+        raise QueryError(
+            "the features come from different collections: they must hold the same pictures in the same order"
+        )
     count = len(parts[0]) - 1
     depth = _check(list(parts), method, depth, [count])
     vectors = [l2_normalize(part.vectors) for part in parts]
@@ -120,7 +192,7 @@ def fused_similarities(
 
 
 def _check(lists: list, method: str, depth: int | None, lengths: list[int]) -> int:
-    """How many of each list count."""
+    """The depth: how many neighbours of each list count."""
     if method not in METHODS:
         raise QueryError(f"unknown method {method!r}: use one of {', '.join(METHODS)}")
     if not lists:
@@ -129,7 +201,7 @@ def _check(lists: list, method: str, depth: int | None, lengths: list[int]) -> i
 
 
 def _fused(rows: list, likeness: list, method: str, depth: int, rrf_k: int, k: int) -> tuple[np.ndarray, ...]:
-    """Rows, scores and votes, (Q, k) each, of lists (Q, m) of rows, best first, and of their similarities."""
+    """Rows, scores and votes, each (Q, k), from lists (Q, m) of rows, best first, and their similarities."""
     points = [_points(similarity, method, depth, rrf_k) for similarity in likeness]
     unnamed = [
         (depth - part.shape[1] + 1) / 2 if method == "borda" and part.shape[1] < depth else 0.0 for part in points
@@ -138,7 +210,7 @@ def _fused(rows: list, likeness: list, method: str, depth: int, rrf_k: int, k: i
     ranks = np.concatenate([np.broadcast_to(np.arange(1, part.shape[1] + 1), part.shape) for part in rows], axis=1)
     lists, rows = len(rows), np.concatenate(rows, axis=1)
     queries, base = len(rows), rows.max() + 1
-    # A number for each pair of a query and a row that its lists name; what belongs to it is summed.
+    # Number each pair of a query and a row in its lists, and sum the points by that number.
     found, pair = np.unique(np.arange(queries)[:, None] * base + rows, return_inverse=True)
     pair = pair.ravel()
     query, row = np.divmod(found, base)
@@ -148,7 +220,7 @@ def _fused(rows: list, likeness: list, method: str, depth: int, rrf_k: int, k: i
     best = np.full(len(found), depth + 1)
     np.minimum.at(best, pair, ranks.ravel())
     order = np.lexsort((row, best, rank_sum, -score.round(12), query))
-    place = np.arange(len(order)) - np.searchsorted(query, query)  # `query` is sorted, so it is the same in this order
+    place = np.arange(len(order)) - np.searchsorted(query, query)  # `query` is sorted, so this order leaves it as it is
     order, query, place = order[place < k], query[place < k], place[place < k]
     results = np.full((queries, k), -1), np.full((queries, k), np.nan), np.zeros((queries, k), dtype=np.int64)
     for result, values in zip(results, (row, score, votes), strict=True):
@@ -157,7 +229,7 @@ def _fused(rows: list, likeness: list, method: str, depth: int, rrf_k: int, k: i
 
 
 def _points(similarity: np.ndarray, method: str, depth: int, rrf_k: int) -> np.ndarray:
-    """What a list gives to the rows it names, (Q, m), of their similarities (Q, m), best first."""
+    """The points (Q, m) that a list gives to its rows, from their similarities (Q, m), best first."""
     rank = np.arange(1, similarity.shape[1] + 1, dtype=np.float64)
     if method in ("combsum", "combmnz"):
         return _scaled(similarity)
@@ -166,24 +238,33 @@ def _points(similarity: np.ndarray, method: str, depth: int, rrf_k: int) -> np.n
 
 
 def _scaled(similarity: np.ndarray) -> np.ndarray:
-    """Similarities from 0 (the least of the list) to 1 (the greatest); 1 for all where they are equal."""
+    """Similarities scaled from 0 (the least of the list) to 1 (the greatest); 1 for all if they are equal."""
     low, high = similarity.min(axis=1, keepdims=True), similarity.max(axis=1, keepdims=True)
     return np.where(high > low, (similarity - low) / np.where(high > low, high - low, 1), 1.0)
 
 
 def _named(tables: list[pd.DataFrame], column: str) -> list:
-    """What made the lists, each once; a list that is a fusion itself names several."""
+    """The models or layers of the lists, each once; a fused list has several."""
     first = [table[column].iloc[0] for table in tables if len(table)]
     return list(dict.fromkeys(name for names in first for name in (names if isinstance(names, list) else [names])))
 
 
 def vote_table(lists: Mapping[str, pd.DataFrame], fused: pd.DataFrame, *, depth: int | None = None) -> pd.DataFrame:
-    """Which lists voted for each result, and where they have it: rank, id, score, label, and a column a list.
+    """Show which lists contain each fused result, and at which rank.
 
-    lists: the tables that were fused, by name; fused: what `fuse` made of them.
-    depth: how many of each list count, by default all that is given; for the method "vote", `fuse` counts 10.
+    Parameters
+    ----------
+    lists : mapping of name to DataFrame
+        The tables that were fused.
+    fused : DataFrame
+        The result of `fuse`.
+    depth : int, optional
+        How many neighbours of each list count, by default all; `fuse` counts 10 for the method "vote".
 
-    A list's column has the rank of the result in it (Int64), or NA where the list does not name it.
+    Returns
+    -------
+    DataFrame
+        Columns rank, id, score, label, and one per list (Int64): the rank of the result in it, or NA.
     """
     table = fused[["rank", "id", "score", "label"]].reset_index(drop=True)
     for name, neighbours in lists.items():

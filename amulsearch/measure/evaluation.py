@@ -1,8 +1,8 @@
-"""Which result is better, by a number: measures of a ranking against relevance, kept for each query.
+"""Evaluation: measures of rankings against relevance, kept for each query.
 
-Every picture asks for all others. Pictures at equal similarity could stand in any order, so each measure is its mean
-over all orders of the ties (McSherry & Najork 2008, "Computing information retrieval performance measures efficiently
-in the presence of tied scores"), never that of a lucky order.
+Every picture queries for all others. The order of pictures with equal similarity is arbitrary, so each measure is its
+mean over all orders of the ties (McSherry & Najork 2008, Computing information retrieval performance measures
+efficiently in the presence of tied scores).
 """
 
 from __future__ import annotations
@@ -19,40 +19,100 @@ from ..index import Index
 from .relevance import Relevance
 
 MEASURES = ("P@1", "P@5", "R-precision", "MAP@R", "AP", "nDCG@10")
+"""The measures of each query, from 0 to 1, as described in `evaluate`; the mean of AP is called mAP."""
 BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The measures of one system.
+    """The measures of one system, as `evaluate` returns them.
 
-    per_query: a row for each query with something relevant: id, label, and MEASURES, each from 0 to 1.
-    excluded: how many pictures have nothing relevant to them and were not asked.
+    Attributes
+    ----------
+    per_query : DataFrame
+        One row for each query that has relevant pictures: id, label, and `MEASURES`, each from 0 to 1.
+    excluded : int
+        How many queries were left out because no picture is relevant to them.
     """
 
     per_query: pd.DataFrame
     excluded: int
 
     def mean(self) -> pd.Series:
-        """The mean over the queries of each measure; that of AP is called mAP."""
+        """Return the mean of each measure over the queries, by name; that of AP is called mAP."""
         return self.per_query[list(MEASURES)].mean().rename({"AP": "mAP"})
 
     def interval(self, measure: str = "AP", *, level: float = 0.95, samples: int = 1000, seed: int = 0):
-        """Bootstrap interval (low, high) of a measure's mean, over the queries."""
+        """Compute the bootstrap confidence interval of the mean of a measure over the queries.
+
+        Parameters
+        ----------
+        measure : str, default "AP"
+            One of `MEASURES`, or "mAP".
+        level : float, default 0.95
+            The confidence level.
+        samples : int, default 1000
+            The number of bootstrap samples.
+        seed : int, default 0
+
+        Returns
+        -------
+        low, high : float
+
+        Raises
+        ------
+        QueryError
+            For an unknown measure.
+        """
         return _interval(self._values(measure), level, samples, seed)
 
     def by_label(self, measure: str = "AP") -> pd.Series:
-        """The mean of a measure for each label, best first."""
+        """Compute the mean of a measure for each label.
+
+        Parameters
+        ----------
+        measure : str, default "AP"
+            One of `MEASURES`.
+
+        Returns
+        -------
+        Series
+            Indexed by label, best first.
+        """
         return self.per_query.groupby("label")[measure].mean().sort_values(ascending=False)
 
     def compare(self, other: Evaluation, measure: str = "AP", *, samples: int = 10_000, seed: int = 0) -> dict:
-        """How this system differs from another on the same queries.
+        """Compare this system with another on the same queries.
 
-        Returns difference (this minus other, of the means), low and high (its 95% bootstrap interval), p (two-sided,
-        paired randomisation test, Smucker, Allan & Carterette 2007), and wins, losses and ties by query.
+        Parameters
+        ----------
+        other : Evaluation
+        measure : str, default "AP"
+            One of `MEASURES`, or "mAP".
+        samples : int, default 10,000
+            The number of random sign changes of the randomisation test.
+        seed : int, default 0
+
+        Returns
+        -------
+        dict
+            difference (the mean of this system minus that of the other), low and high (its 95% bootstrap interval),
+            p (two-sided, paired randomisation test), and wins, losses and ties (numbers of queries).
+
+        Raises
+        ------
+        QueryError
+            For different queries, or an unknown measure.
+
+        References
+        ----------
+        Smucker, Allan & Carterette 2007, A comparison of statistical significance tests for information retrieval
+        evaluation.
         """
         if self.per_query["id"].tolist() != other.per_query["id"].tolist():
-            raise QueryError("the two systems were not asked the same queries: evaluate both with the same relevance")
+            raise QueryError(
+                "the two systems were evaluated on different queries: evaluate both with the same relevance and queries"
+            )
         change = self._values(measure) - other._values(measure)
         rng = np.random.default_rng(seed)
         extreme = 0
@@ -83,15 +143,50 @@ def evaluate(
     *,
     queries: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Let every picture (or `queries`, ids) ask for all others, and measure each ranking.
+    """Query a system with every picture, and measure each ranking of all other pictures.
 
-    system: Features (compared by cosine), a matrix (N, N) of similarities, row for row as `relevance.ids`, or a
-        function from rows (B,) to their similarities (B, N).
+    Parameters
+    ----------
+    system : Features, Index, ndarray of shape (N, N) or function
+        Features are compared by cosine; an index is measured by the distances it finds. An array holds similarities,
+        with rows and columns in the order of `relevance.ids`; a function maps rows (B,) to similarities (B, N).
+    relevance : Relevance
+        Of the same N pictures in the same order.
+    queries : sequence of str, optional
+        The ids to query with, by default all.
 
-    P@k: relevant among the first k. R-precision and MAP@R: precision and average precision cut at the number R of
-    relevant pictures (Musgrave, Belongie & Lim 2020). AP: average precision of the whole ranking; queries without
-    anything relevant are left out and counted (Radenovic et al. 2018). nDCG@10: gains are the grades, the ideal is
-    taken over the whole collection.
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    QueryError
+        If the system does not fit the relevance, for an unknown id, or if no query has a relevant picture.
+
+    Notes
+    -----
+    P@k: the fraction of relevant pictures among the first k. R-precision and MAP@R: precision and average precision
+    at R, the number of relevant pictures (Musgrave, Belongie & Lim 2020). AP: average precision of the whole ranking.
+    nDCG@10: the gains are the grades; the ideal ranking is over the whole collection. Queries without relevant
+    pictures are left out and counted (Radenović, Tolias & Chum 2018). Ties count as the mean over their orders.
+
+    References
+    ----------
+    Musgrave, Belongie & Lim 2020, A metric learning reality check.
+    Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> vectors = np.random.default_rng(0).standard_normal((6, 4))
+    >>> features = am.Features(vectors, list("abcdef"), ["x", "x", "x", "y", "y", None])
+    >>> result = am.evaluate(features, am.Relevance.from_labels(features.ids, features.labels))
+    >>> result.mean().round(2).to_dict()
+    {'P@1': 0.2, 'P@5': 0.32, 'R-precision': 0.2, 'MAP@R': 0.15, 'mAP': 0.46, 'nDCG@10': 0.61}
+    >>> result.excluded
+    1
     """
     similar = _similarities(system, relevance)
     rows = np.arange(len(relevance.ids))
@@ -99,7 +194,7 @@ def evaluate(
         place = {id: row for row, id in enumerate(relevance.ids)}
         unknown = [id for id in queries if id not in place]
         if unknown:
-            raise QueryError(f"no picture {unknown[0]!r} to ask with")
+            raise QueryError(f"there is no picture {unknown[0]!r} to query with: give ids of the relevance")
         rows = np.array([place[id] for id in queries], dtype=np.int64)
     parts, asked = [], []
     for start in range(0, len(rows), BLOCK):
@@ -111,7 +206,7 @@ def evaluate(
             parts.append(_measure(similar(block[some]), grades[some], block[some]))
             asked.append(block[some])
     if not parts:
-        raise QueryError("no picture has another that is relevant to it: nothing can be measured")
+        raise QueryError("no query has a relevant picture: nothing can be measured")
     asked = np.concatenate(asked)
     table = pd.DataFrame(np.concatenate(parts), columns=list(MEASURES))
     table.insert(0, "id", pd.Series([relevance.ids[row] for row in asked], dtype=object))
@@ -128,36 +223,44 @@ def cosine(vectors: np.ndarray) -> np.ndarray:
 def _similarities(system, relevance: Relevance) -> Callable[[np.ndarray], np.ndarray]:
     if isinstance(system, Features):
         if system.ids != relevance.ids:
-            raise QueryError("the features and the relevance are not of the same pictures in the same order")
+            raise QueryError(
+                "features and relevance do not hold the same pictures in the same order: use the ids of the features"
+            )
         vectors = l2_normalize(system.vectors)
         return lambda rows: vectors[rows] @ vectors.T
     if isinstance(system, Index):
         if system.ids != relevance.ids:
-            raise QueryError("the index and the relevance are not of the same pictures in the same order")
+            raise QueryError(
+                "index and relevance do not hold the same pictures in the same order: use the ids of the index"
+            )
         return system.similarities
     if isinstance(system, np.ndarray):
         if system.shape != (len(relevance.ids),) * 2:
-            raise QueryError(f"similarities of shape {system.shape} do not fit {len(relevance.ids)} pictures")
+            raise QueryError(
+                f"similarities of shape {system.shape} do not fit {len(relevance.ids)} pictures: give a square array"
+            )
         return lambda rows: system[rows]
     if callable(system):
         return system
-    raise QueryError(f"a system is Features, an index, a matrix of similarities or a function, not a {type(system).__name__}")
+    raise QueryError(
+        f"a system must be Features, an index, an array of similarities or a function, not {type(system).__name__}"
+    )
 
 
 def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """MEASURES of a block of queries, (B, len(MEASURES)), from similarities and grades (B, N); `own` are their rows."""
+    """MEASURES (B, 6) of a block of queries, from similarities and grades (B, N); `own` are their rows (B,)."""
     queries, count = grades.shape
     similarity = np.array(similarity, dtype=np.float32)
     if np.isnan(similarity).any():
-        raise QueryError("the similarities hold NaN")
+        raise QueryError("the similarities contain NaN: give finite numbers")
     similarity[np.arange(queries), own] = -np.inf
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, : count - 1]  # the query itself is last, and cut off
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, : count - 1]  # the query itself comes last and is cut off
     scores = np.take_along_axis(similarity, order, axis=1)
     gains = np.take_along_axis(grades, order, axis=1).astype(np.float64)
     relevant = (gains > 0).astype(np.float64)
     ties = _Ties(scores)
     total = relevant.sum(axis=1)  # (B,)
-    expected = ties.mean(relevant)  # chance that a place holds a relevant picture
+    expected = ties.mean(relevant)  # the probability that a position holds a relevant picture
     position = np.arange(1, count)
     precision = _precision_where_relevant(ties, relevant, position)
     within = position <= total[:, None]
@@ -178,7 +281,7 @@ def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray) -> np.
 
 
 class _Ties:
-    """Runs of equal scores in rankings (B, M): for each place where its run starts, and how long it is."""
+    """Runs of equal scores in rankings (B, M): the start and the length of the run at each position."""
 
     def __init__(self, scores: np.ndarray):
         places = np.arange(scores.shape[1])
@@ -192,7 +295,7 @@ class _Ties:
         self.size = self.end - self.start + 1
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """The sum over the run that each place belongs to."""
+        """The sum over the run of each position."""
         return self.before(values, self.end + 1) - self.before(values, self.start)
 
     def mean(self, values: np.ndarray) -> np.ndarray:
@@ -200,16 +303,16 @@ class _Ties:
 
     @staticmethod
     def before(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-        """The sum of all values at smaller places than `place`."""
+        """The sum of all values before each position `place`."""
         summed = np.concatenate([np.zeros((len(values), 1)), values.cumsum(axis=1)], axis=1)
         return np.take_along_axis(summed, place, axis=1)
 
 
 def _precision_where_relevant(ties: _Ties, relevant: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """The mean precision at each place over the orders of the ties in which a relevant picture stands there."""
+    """The mean precision at each position, over the orders of the ties with a relevant picture in that position."""
     in_run = ties.sum(relevant)
     above = ties.before(relevant, ties.start)
-    steps = position - 1 - ties.start  # places of the run above this one
+    steps = position - 1 - ties.start  # positions of the run before this one
     others = np.where(ties.size > 1, (in_run - 1) / np.maximum(ties.size - 1, 1), 0)
     return (above + 1 + steps * np.maximum(others, 0)) / position
 

@@ -1,4 +1,4 @@
-"""A test without labels: a picture that was edited must find its original."""
+"""Known-item search, a test without labels: an edited picture must find its original."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def _recompress(image: Image.Image) -> Image.Image:
 
 
 def _colour(image: Image.Image) -> Image.Image:
-    """Every hue turned by 90 degrees."""
+    """All hues rotated by 90 degrees."""
     hue, saturation, value = image.convert("HSV").split()
     return Image.merge("HSV", (hue.point(lambda h: (h + 64) % 256), saturation, value)).convert("RGB")
 
 
 def _caption(image: Image.Image) -> Image.Image:
-    """White words on black over the lowest fifth."""
+    """White text on black over the bottom fifth."""
     width, height = image.size
     edited, band = image.copy(), max(1, height // 5)
     draw = ImageDraw.Draw(edited)
@@ -47,7 +47,7 @@ def _caption(image: Image.Image) -> Image.Image:
 
 
 def _border(image: Image.Image) -> Image.Image:
-    """A dark red frame around it, a tenth of the longer side wide."""
+    """A dark red border, a tenth of the longer side wide."""
     return ImageOps.expand(image, max(1, max(image.size) // 10), fill=(120, 0, 0))
 
 
@@ -61,7 +61,11 @@ EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "caption": _caption,
     "border": _border,
 }
-"""The middle 70%, mirrored, turned by 15 degrees, JPEG of quality 15, hues turned, grey, a caption, a frame."""
+"""The default edits of `known_items`, by name: functions from an RGB picture to an RGB picture.
+
+crop: the middle 70% of each side. flip: mirrored. rotate: by 15 degrees. recompress: JPEG of quality 15. colour: hues
+rotated by 90 degrees. greyscale. caption: text over the bottom fifth. border: a tenth of the longer side.
+"""
 
 
 def known_items(
@@ -73,16 +77,39 @@ def known_items(
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Ask with edited pictures of the collection: edit, id, and the rank at which the original is found, from 1.
+    """Query an index with edited pictures of its collection, and find the rank of each original.
 
-    edits: functions from an RGB picture to an RGB picture, by name.
-    sample: how many pictures are drawn (with `seed`); all where there are fewer.
+    Parameters
+    ----------
+    collection : Collection
+    index : Index
+        Built from features of this collection.
+    edits : mapping of name to function, default EDITS
+        Functions from an RGB picture to an RGB picture.
+    sample : int, default 50
+        How many pictures are edited: a random sample, or all if there are fewer.
+    seed : int, default 0
+    progress : bool, default True
 
-    Pictures as near as the original to within 1e-6, such as its duplicates, do not stand before it.
-    `mean_reciprocal_rank` gives the means.
+    Returns
+    -------
+    DataFrame
+        Columns edit, id, rank (of the original, from 1); one row for each edit of each picture. Pictures as near as
+        the original to within 1e-6, such as its duplicates, do not lower its rank.
+
+    Raises
+    ------
+    QueryError
+        If the index was built from another collection, or from vectors without a model.
+
+    See Also
+    --------
+    mean_reciprocal_rank : The mean over the pictures.
     """
     if sorted(index.ids) != sorted(collection.ids):
-        raise QueryError("the index is not of this collection")
+        raise QueryError(
+            "the index holds other pictures than the collection: build it from features of this collection"
+        )
     ids = np.random.default_rng(seed).permutation(index.ids)[: check_k(sample, sample)]
     rows = []
     for id in tqdm(ids, desc="known items", unit="picture", delay=1, disable=not progress):
@@ -96,6 +123,17 @@ def known_items(
 
 
 def mean_reciprocal_rank(found: pd.DataFrame) -> pd.DataFrame:
-    """For each edit the mean reciprocal rank (MRR), from 0 to 1, and the part whose original came first (recall@1)."""
+    """Compute the mean reciprocal rank for each edit.
+
+    Parameters
+    ----------
+    found : DataFrame
+        The result of `known_items`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by edit, with the columns MRR and recall@1 (the fraction of originals at rank 1), both from 0 to 1.
+    """
     measures = found.assign(**{"MRR": 1 / found["rank"], "recall@1": (found["rank"] == 1).astype(float)})
     return measures.groupby("edit", sort=False)[["MRR", "recall@1"]].mean()

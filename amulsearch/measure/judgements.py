@@ -1,4 +1,4 @@
-"""What a person says of results, kept in a file that `evaluate` can read."""
+"""Human relevance judgements, kept in a CSV file."""
 
 from __future__ import annotations
 
@@ -17,20 +17,31 @@ COLUMNS = ["query", "id", "relevance", "time"]
 
 
 class Judgements:
-    """Which pictures a person found relevant to which: relevance 1 or 0 for a pair of a query and a picture.
+    """Human judgements: relevance 1 or 0 for pairs of a query and a picture, kept in a CSV file.
 
-    path: a CSV file with the columns query, id, relevance, time. It is read where it exists, and each judgement is
-    written to it at once, as one more line: of several for a pair the last counts, and an empty relevance takes the
-    earlier ones back. Nothing is ever deleted.
+    Each judgement is appended to the file at once. Of several judgements of a pair the last one counts; an empty
+    relevance withdraws the earlier ones. No complete line is ever deleted.
 
-    Raises StoreError where the file cannot be read or written, or is another CSV.
+    Parameters
+    ----------
+    path : path
+        A CSV file with the columns query, id, relevance, time. It is read if it exists.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read, or is not a file of judgements.
+
+    See Also
+    --------
+    Relevance.from_judgements : Use the judgements in `evaluate`.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path).expanduser()
         self._of: dict[tuple[str, str], int] = {}
         self._whole = 0
-        """How many bytes of the file are whole lines; what follows was cut off, as by a crash."""
+        """The number of bytes in complete lines; a rest is an incomplete line, left by a crash."""
         try:
             content = self.path.read_bytes() if self.path.exists() else b""
             self._whole = content.rfind(b"\n") + 1
@@ -41,7 +52,9 @@ class Judgements:
             raise StoreError(f"{self.path} is not a file of judgements: its first line is not {','.join(COLUMNS)}")
         for number, row in enumerate(rows[1:], 2):
             if len(row) != 4 or row[2] not in ("", "0", "1"):
-                raise StoreError(f"{self.path}, row {number}: relevance must be 0, 1 or empty; mend or remove the row")
+                raise StoreError(
+                    f"{self.path}, row {number}: relevance must be 0, 1 or empty; correct or remove the row"
+                )
             self._note(*row[:3])
 
     def _note(self, query: str, id: str, relevance: str) -> None:
@@ -56,11 +69,24 @@ class Judgements:
         return f"Judgements({str(self.path)!r}: {len(self):,} of {len({query for query, _ in self._of}):,} queries)"
 
     def get(self, query: str, id: str) -> int | None:
-        """1, 0, or None where the pair was not judged."""
+        """Return the relevance of a picture to a query: 1, 0, or None if the pair was not judged."""
         return self._of.get((query, id))
 
     def add(self, query: str, id: str, relevance: bool | int | None) -> None:
-        """Judge a pair, or take a judgement back (None); it is on disk when this returns."""
+        """Judge a pair, or withdraw its judgement; the file on disk is up to date on return.
+
+        Parameters
+        ----------
+        query, id : str
+            The ids of the query and of the picture.
+        relevance : bool, int or None
+            Whether the picture is relevant to the query; None withdraws the judgement.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be written.
+        """
         value = "" if relevance is None else str(int(bool(relevance)))
         lines = io.StringIO()
         writer = csv.writer(lines, lineterminator="\n")
@@ -81,14 +107,26 @@ class Judgements:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a pair that is judged: query, id, relevance (0 or 1)."""
+        """A DataFrame with one row per judged pair: query, id, relevance (0 or 1)."""
         rows = [(query, id, relevance) for (query, id), relevance in self._of.items()]
         return pd.DataFrame(rows, columns=COLUMNS[:3])
 
     def save_qrels(self, path: str | os.PathLike) -> Path:
-        """Write the judgements as TREC's qrels: query, 0, document, relevance, with blanks between.
+        """Write the judgements as TREC qrels: query, 0, document and relevance, separated by blanks.
 
-        What is no letter, digit or one of _.-~/ in a name is written as %XX.
+        Parameters
+        ----------
+        path : path
+            Ids are percent-encoded, except for letters, digits and the characters _.-~/ in them.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be written.
         """
         path = Path(path)
         lines = (f"{_word(query)} 0 {_word(id)} {relevance}\n" for (query, id), relevance in self._of.items())

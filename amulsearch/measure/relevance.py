@@ -1,4 +1,4 @@
-"""What is relevant to what: by labels, by shared keywords, or by what a person judged."""
+"""Ground truth: which pictures are relevant to which, by labels, keywords, nearness or human judgements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,30 @@ from ..errors import QueryError
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """What is relevant to what. `grades(rows)` gives (B, N) float32: 0 for not relevant, more for more relevant."""
+    """The ground truth of an evaluation: which of N pictures are relevant to which.
+
+    Make one with `from_labels`, `from_keywords`, `from_neighbours` or `from_judgements`.
+
+    Attributes
+    ----------
+    ids : list of N str
+    labels : list of N str or None
+    grades : function
+        From rows (B,) int to grades (B, N) float32: 0 for not relevant, greater for more relevant.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> relevance = am.Relevance.from_labels(["a", "b", "c"], ["x", "x", None])
+    >>> relevance
+    Relevance(3 pictures, 2 with a label)
+    >>> relevance.grades(np.array([0, 2])).tolist()
+    [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    >>> keywords = {"a": "sea;boat;red", "b": "sea;boat", "c": "red"}
+    >>> am.Relevance.from_keywords(["a", "b", "c"], keywords).grades(np.array([0])).tolist()
+    [[3.0, 2.0, 1.0]]
+    """
 
     ids: list[str]
     labels: list[str | None]
@@ -24,16 +47,34 @@ class Relevance:
         return f"Relevance({len(self.ids):,} pictures, {labelled:,} with a label)"
 
     def subset(self, rows: np.ndarray) -> Relevance:
-        """What is relevant to what among the pictures at these rows, (R,) int."""
+        """Return the relevance among the pictures at these rows (R,) int only."""
         rows = np.asarray(rows, dtype=np.int64)
         ids, labels = [self.ids[row] for row in rows], [self.labels[row] for row in rows]
         return Relevance(ids, labels, lambda asked: self.grades(rows[asked])[:, rows])
 
     @classmethod
     def from_labels(cls, ids: Sequence[str], labels: Sequence[str | None]) -> Relevance:
-        """Pictures with the same label are relevant to each other; those without a label to none."""
+        """Pictures with the same label are relevant to each other; those without a label to none.
+
+        Parameters
+        ----------
+        ids : sequence of N str
+        labels : sequence of N str or None
+
+        Returns
+        -------
+        Relevance
+            With grades 0 and 1.
+
+        Raises
+        ------
+        QueryError
+            If ids and labels differ in length, or no picture has a label.
+        """
         if len(ids) != len(labels):
-            raise QueryError(f"{len(ids)} ids and {len(labels)} labels do not match")
+            raise QueryError(
+                f"{len(ids)} ids and {len(labels)} labels do not match: give one label, or None, for each id"
+            )
         if not any(label is not None for label in labels):
             raise QueryError(
                 "no picture has a label: sort the pictures into folders, or give labels= to Collection.from_folder"
@@ -56,21 +97,39 @@ class Relevance:
     ) -> Relevance:
         """The grade of two pictures is the number of keywords they share.
 
-        keywords: id -> a list of keywords, or one string joined by ";". Ids without keywords are relevant to none.
-        at_least: pictures that share fewer are not relevant to each other.
-        most: keywords that more than this part of the pictures carry do not count.
+        Parameters
+        ----------
+        ids : sequence of N str
+        keywords : mapping of id to sequence of str, or to str
+            The keywords of each picture, as a sequence or as one string joined by ";". Pictures without keywords are
+            relevant to none.
+        at_least : int, default 1
+            Pictures that share fewer keywords are not relevant to each other.
+        most : float, default 1.0
+            Keywords of more than this fraction of the pictures do not count.
+
+        Returns
+        -------
+        Relevance
+
+        Raises
+        ------
+        QueryError
+            If no picture has a keyword, or a parameter is out of range.
         """
         if not at_least >= 1 or not 0 < most <= 1:
-            raise QueryError(f"at_least must be 1 or more and most a part from 0 to 1, not {at_least!r} and {most!r}")
+            raise QueryError(
+                f"at_least must be 1 or more, and most above 0 and at most 1, not {at_least!r} and {most!r}"
+            )
         lists = [keywords.get(id) or () for id in ids]
         lists = [entry.split(";") if isinstance(entry, str) else entry for entry in lists]
-        carriers: dict[str, list[int]] = {}  # keyword -> the rows that carry it, once each
+        carriers: dict[str, list[int]] = {}  # keyword -> the rows that have it, each once
         for row, entry in enumerate(lists):
             for word in dict.fromkeys(entry):
                 if word:
                     carriers.setdefault(word, []).append(row)
         if not carriers:
-            raise QueryError("none of the pictures has a keyword: the table needs their ids")
+            raise QueryError("none of the pictures has a keyword: the keys of keywords must be their ids")
         counted = {word: np.array(rows) for word, rows in carriers.items() if 1 <= len(rows) <= most * len(ids)}
         nothing = np.zeros(0, dtype=np.int64)
 
@@ -85,17 +144,39 @@ class Relevance:
 
     @classmethod
     def from_neighbours(cls, ids: Sequence[str], values: np.ndarray, within: float) -> Relevance:
-        """Pictures near each other in place, time or any other numbers are relevant to each other (grade 1).
+        """Pictures near each other in place, time or other numbers are relevant to each other, with grade 1.
 
-        values: (N,) or (N, D), as coordinates on a map or seconds, finite; within: the greatest Euclidean distance.
-        As in Loc2Vec (Spruyt 2018), where map tiles near each other teach a network what is alike.
+        Loc2Vec trains a network with map tiles that are near each other in this sense.
+
+        Parameters
+        ----------
+        ids : sequence of N str
+        values : ndarray of shape (N,) or (N, D)
+            Finite numbers, such as coordinates on a map or seconds.
+        within : float
+            The greatest Euclidean distance of relevant pictures, 0 or more.
+
+        Returns
+        -------
+        Relevance
+
+        Raises
+        ------
+        QueryError
+            For values of another shape or not finite, or a negative distance.
+
+        References
+        ----------
+        Spruyt 2018, Loc2Vec: Learning location embeddings with triplet-loss networks.
         """
         values = np.asarray(values, dtype=np.float64)
         values = values[:, None] if values.ndim == 1 else values
         if values.ndim != 2 or len(values) != len(ids) or not np.isfinite(values).all():
-            raise QueryError(f"values must be finite numbers ({len(ids)}, D), one row a picture, not {values.shape}")
+            raise QueryError(
+                f"values must be finite and of shape ({len(ids)}, D), one row for each picture, not {values.shape}"
+            )
         if not within >= 0:
-            raise QueryError(f"within must be a distance from 0, not {within!r}")
+            raise QueryError(f"within must be a distance of 0 or more, not {within!r}")
 
         def grades(rows: np.ndarray) -> np.ndarray:
             far = np.stack([np.linalg.norm(values - values[row], axis=1) for row in rows])
@@ -105,15 +186,30 @@ class Relevance:
 
     @classmethod
     def from_judgements(cls, ids: Sequence[str], table: pd.DataFrame) -> Relevance:
-        """What a person judged: a table with the columns query, id and relevance, as `Judgements.table`.
+        """Pictures are relevant to a query as a person judged them.
 
-        A picture that was not judged for a query counts as not relevant to it, and a query for which nothing was found
-        relevant is not asked: results that nobody saw look worse than they may be.
+        A picture that was not judged for a query counts as not relevant, so a system whose results nobody saw may
+        be underrated. `evaluate` leaves out queries without a relevant picture.
+
+        Parameters
+        ----------
+        ids : sequence of N str
+        table : DataFrame
+            Columns query, id and relevance, as in `Judgements.table`; ids of other pictures are ignored.
+
+        Returns
+        -------
+        Relevance
+
+        Raises
+        ------
+        QueryError
+            If no picture was judged relevant to a query.
         """
         row = {id: place for place, id in enumerate(ids)}
         known = table[table["query"].isin(row) & table["id"].isin(row)]
         if not (known["relevance"] > 0).any():
-            raise QueryError("no picture of the collection was judged relevant to another one of it")
+            raise QueryError("no picture of the collection was judged relevant to another: judge some results first")
         relevant: dict[int, list[tuple[int, float]]] = {}
         for query, id, relevance in known[["query", "id", "relevance"]].itertuples(index=False):
             relevant.setdefault(row[query], []).append((row[id], relevance))
@@ -129,12 +225,20 @@ class Relevance:
 
 
 def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
-    """Whether each neighbour carries its query's label: (N, k) float64, 1 or 0, and NaN where that cannot be asked.
+    """Check whether each neighbour has the label of its query.
 
-    rows: the neighbours of N pictures as rows (N, k), as `ExactIndex.all_neighbours` and `fuse_all` give them; -1,
-        where there is no neighbour, counts as another label.
-    labels: the labels of the N pictures. A picture without one, or with one that no other has, is a row of NaN, which
-        the means of pandas leave out.
+    Parameters
+    ----------
+    rows : ndarray of shape (N, k), int
+        The neighbours of N pictures, as `ExactIndex.all_neighbours` and `fuse_all` return them; -1, for no neighbour,
+        counts as another label.
+    labels : sequence of N str or None
+
+    Returns
+    -------
+    ndarray of shape (N, k), float64
+        1 for the same label, 0 for another. The rows of pictures without a label, or with a label that no other
+        picture has, are NaN, which the means of pandas skip.
     """
     labels = pd.Series(list(labels), dtype=object)
     codes, rows = labels.factorize()[0], np.asarray(rows)
@@ -143,10 +247,24 @@ def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
 
 
 def neighbour_purity(rows: np.ndarray, labels: Sequence[str | None]) -> pd.Series:
-    """How far like lies beside like: purity, the part of neighbours with the label of their picture, and chance, the
-    same for neighbours drawn by lot. Both from 0 to 1, means over the pictures whose label another has.
+    """Measure how often neighbours share the label of their picture.
 
-    rows: neighbours (N, k), as `Map.neighbours` and `ExactIndex.all_neighbours` give them; labels: of the N pictures.
+    Parameters
+    ----------
+    rows : ndarray of shape (N, k), int
+        Neighbours, as `Map.neighbours` and `ExactIndex.all_neighbours` return them.
+    labels : sequence of N str or None
+
+    Returns
+    -------
+    Series
+        purity, the fraction of neighbours with the label of their picture, and chance, the same for random
+        neighbours (the chance level). Both are from 0 to 1, means over the pictures whose label another picture has.
+
+    Raises
+    ------
+    QueryError
+        If no two pictures have the same label.
     """
     same = same_label(rows, labels)
     asked = ~np.isnan(same).any(axis=1)

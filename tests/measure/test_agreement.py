@@ -50,7 +50,7 @@ def test_disagreement_is_sorted():
 def test_wrong_use_is_told():
     a = np.zeros((2, 3), dtype=int)
     for call, words in (
-        (lambda: am.measure.overlap(a, a[:, :2]), "not of the same queries and length"),
+        (lambda: am.measure.overlap(a, a[:, :2]), "give two of the same shape"),
         (lambda: am.measure.rank_biased_overlap(a, a, p=1), "between 0 and 1"),
         (lambda: am.measure.disagreement(["p"], {"a": a, "b": a}), "do not match"),
         (lambda: am.measure.disagreement(["p", "q"], {"a": a}), "at least two"),
@@ -60,7 +60,7 @@ def test_wrong_use_is_told():
         ),
         (
             lambda: am.measure.cka(am.Features(np.ones((2, 2)), ["a", "b"]), am.Features(np.eye(2), ["a", "b"])),
-            "the same",
+            "are equal",
         ),
     ):
         with pytest.raises(am.QueryError, match=words):

@@ -36,5 +36,5 @@ def test_every_edit_changes_the_picture_and_leaves_it_a_picture(cartoons, index)
 
 def test_an_index_of_another_collection_is_refused(cartoons):
     other = am.ExactIndex.build(np.eye(3), ["a", "b", "c"])
-    with pytest.raises(am.QueryError, match="not of this collection"):
+    with pytest.raises(am.QueryError, match="other pictures than the collection"):
         am.measure.known_items(cartoons, other)
