@@ -40,7 +40,9 @@ class ExactIndex(Index):
     ending = ".npy"
 
     @classmethod
-    def build(cls, features: Features | np.ndarray, ids: Sequence[str] | None = None, *, metric: str = "angular"):
+    def build(
+        cls, features: Features | np.ndarray, ids: Sequence[str] | None = None, *, metric: str = "angular"
+    ) -> ExactIndex:
         """Build an index of Features, or of any (N, D) array and its ids.
 
         Parameters
@@ -49,6 +51,7 @@ class ExactIndex(Index):
         ids : sequence of N str, optional
             Required with a plain array.
         metric : {"angular", "euclidean", "manhattan"}, default "angular"
+
         Returns
         -------
         ExactIndex

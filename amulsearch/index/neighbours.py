@@ -16,17 +16,17 @@ def neighbours(
     layer: str | None = None,
 ) -> pd.DataFrame:
     """A table of neighbours, nearest first: rank (from 1), id, distance, label, model, layer."""
-    count = len(ids)
+    rows = pd.RangeIndex(len(ids))
+    text = {"id": ids, "label": labels, "model": model, "layer": layer}
+    text = {name: pd.Series(values, rows, dtype=object) for name, values in text.items()}
+    columns = {
+        "rank": np.arange(1, len(ids) + 1),
+        "id": text.pop("id"),
+        "distance": np.array(distances, dtype=np.float64),
+    }
     return pd.DataFrame(
-        {
-            "rank": np.arange(1, count + 1),
-            "id": pd.Series(ids, dtype=object),
-            "distance": np.asarray(distances, dtype=np.float64),
-            "label": pd.Series(labels, dtype=object),
-            "model": pd.Series([model] * count, dtype=object),
-            "layer": pd.Series([layer] * count, dtype=object),
-        }
-    )
+        {**columns, **text}, rows, copy=False
+    )  # one index for all columns: nothing is aligned or copied
 
 
 def query_all(indexes: Mapping, query, k: int = 10, **options) -> dict:

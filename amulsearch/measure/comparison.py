@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from ..errors import MissingKeyError, QueryError, check_k
 from ..features import Features
 from .ensemble import fused_similarities
-from .evaluation import Evaluation, evaluate
+from .evaluation import MEASURES, Evaluation, evaluate
 from .relevance import Relevance
 
 
@@ -127,6 +127,8 @@ def compare(
     baseline = next(iter(systems)) if baseline is None else baseline
     if baseline not in systems:
         raise QueryError(f"the baseline {baseline!r} is not among the systems: use one of {', '.join(systems)}")
+    if measure not in (*MEASURES, "mAP"):
+        raise QueryError(f"unknown measure {measure!r}: use one of {', '.join(MEASURES)}, mAP")
     bar = tqdm(systems.items(), desc="compare", unit="system", delay=1, disable=not progress)
     done = {name: evaluate(system, relevance, queries=queries) for name, (_, system) in bar}
     rows = []

@@ -78,8 +78,14 @@ class Evaluation:
         -------
         Series
             Indexed by label, best first.
+
+        Raises
+        ------
+        QueryError
+            For an unknown measure.
         """
-        return self.per_query.groupby("label")[measure].mean().sort_values(ascending=False)
+        values = pd.Series(self._values(measure), name=measure)
+        return values.groupby(self.per_query["label"]).mean().sort_values(ascending=False)
 
     def compare(self, other: Evaluation, measure: str = "AP", *, samples: int = 10_000, seed: int = 0) -> dict:
         """Compare this system with another on the same queries.
@@ -253,6 +259,7 @@ def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray) -> np.
     similarity = np.array(similarity, dtype=np.float32)
     if np.isnan(similarity).any():
         raise QueryError("the similarities contain NaN: give finite numbers")
+    similarity = np.maximum(similarity, np.finfo(np.float32).min)  # so that only the query itself is at -inf
     similarity[np.arange(queries), own] = -np.inf
     order = np.argsort(-similarity, axis=1, kind="stable")[:, : count - 1]  # the query itself comes last and is cut off
     scores = np.take_along_axis(similarity, order, axis=1)
