@@ -1,4 +1,4 @@
-"""Docstrings in numpydoc form: every parameter of every public function and method is named, and the core has examples."""
+"""Docstrings in numpydoc form: every parameter of what is public is named, and the core has examples that run."""
 
 import importlib
 import inspect

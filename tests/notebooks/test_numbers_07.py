@@ -74,10 +74,10 @@ def test_table(compared, cartoons, lists, near):
     near(table["mAP"][BASELINE], r"Its mAP is 0\.\d+ against ([\d.]+)\.")
     near(table["P@1"]["combsum of 4 penultimate"], r"of the penultimate layers has a P@1 of ([\d.]+),")
     near(table["P@1"]["combsum of 4 last:gem"], r"last maps with GeM ([\d.]+)\.")
-    near(table["P@1"]["combsum of 4 logits"], r"With the logits it is at ([\d.]+)\.")
-    near(table["P@1"]["vote of 4 logits"], r"the vote of the logits, is at ([\d.]+)\*\*")
-    near(table["P@5"]["vote of 4 logits"], r"at P@5 above it: ([\d.]+) against")
-    near(table["P@5"][BASELINE], r"at P@5 above it: 0\.\d+ against ([\d.]+)\.")
+    near(table["P@1"]["combsum of 4 logits"], r"With the logits it has ([\d.]+)\.")
+    near(table["P@1"]["vote of 4 logits"], r"the vote of the logits, has ([\d.]+)\*\*")
+    near(table["P@5"]["vote of 4 logits"], r"at P@5 it is above the baseline: ([\d.]+) against")
+    near(table["P@5"][BASELINE], r"at P@5 it is above the baseline: 0\.\d+ against ([\d.]+)\.")
     votes = table["mAP"].nsmallest(3)
     assert all(name.startswith("vote") for name in votes.index)
     near(votes.min(), r"the three votes are last\*\*, from ([\d.]+) to")
@@ -99,11 +99,11 @@ def test_chance(compared, near):
     change = (compared["combsum of 4 penultimate"].per_query["P@1"] - compared[BASELINE].per_query["P@1"]).to_numpy()
     coins = np.random.default_rng(1).choice([-1, 1], (10_000, len(change)))
     chance = (np.abs(coins @ change) >= abs(change.sum()) - 1e-9).mean()
-    near(chance, r"a part of about ([\d.]+) is as far", within=0.006)
+    near(chance, r"a fraction of about ([\d.]+) is at least as far", within=0.006)
     assert row["p"] == pytest.approx(chance, abs=0.006)
     p = table["p"].dropna()
     near(len(p), r"There are (\d+) tests", within=0)
-    near((p < 0.05).sum(), r"In the bundled cartoons (\d+) of the 21 are below 0.05", within=1)
+    near((p < 0.05).sum(), r"In the bundled cartoons, (\d+) of the 21 are below 0.05", within=1)
     near(0.05 / len(p), r"and 6 below ([\d.]+)\.", within=0.00005)
     sure = table[table["p"] < 0.05 / len(p)]
     near(len(sure), r"below 0.05, and (\d+) below", within=1)
@@ -120,7 +120,7 @@ def test_held_back(compared, cartoons, near):
 
     ours, base, vote = (half(name, True) for name in (PRESET, BASELINE, "vote of 4 logits"))
     first, five, mean = ours.mean()[["P@1", "P@5", "mAP"]]
-    near(first, r"on the half held back, a P@1 of ([\d.]+),")
+    near(first, r"on the half held back, the preset has a P@1 of ([\d.]+),")
     near(five, r"a P@5 of ([\d.]+) and a mAP")
     near(mean, r"and a mAP of ([\d.]+)\. The")
     first, five, mean = base.mean()[["P@1", "P@5", "mAP"]]
@@ -134,7 +134,7 @@ def test_held_back(compared, cartoons, near):
     gain = 100 * (ours.mean() - vote.mean())
     near(gain["P@1"], r"it gains ([\d.]+) points at P@1", within=0.35)
     near(gain["P@5"], r"it gains [\d.]+ points at P@1 and ([\d.]+) at P@5", within=0.35)
-    near(gain["mAP"], r"the ([\d.]+) points in mAP are no fair", within=0.35)
+    near(gain["mAP"], r"the ([\d.]+) points in mAP are not a fair", within=0.35)
     near(100 * (ours.mean() - base.mean())["P@1"], r"over the baseline is ([\d.]+) points here", within=0.35)
     other = half(PRESET, False).mean() - half(BASELINE, False).mean()
     near(100 * other["P@1"], r"points here and ([\d.]+) on the half", within=0.35)
@@ -143,13 +143,14 @@ def test_held_back(compared, cartoons, near):
 def test_categories(compared, cartoons, features, preset, near):
     gain = (compared[PRESET].by_label("P@5") - compared[BASELINE].by_label("P@5")).sort_values()
     sizes = pd.Series(cartoons.labels).value_counts()
-    near((gain < 0).sum(), r"In the bundled cartoons (\d+) of 49 categories lose", within=1)
+    near((gain < 0).sum(), r"In the bundled cartoons, (\d+) of 49 categories lose", within=1)
     assert len(gain) == 49
     assert gain.min() > -0.035
     assert gain.idxmax() == "recreation/holiday/valentines"
     near(gain.max(), r"The valentines gain most, ([\d.]+),", within=0.02)
     assert sizes[gain.idxmax()] == 11
-    assert gain[["transportation/boating", "food/meats_and_eggs"]].tolist() == pytest.approx([0.19, 0.19], abs=0.02)
+    near(gain["food/meats_and_eggs"], r"Meat gains ([\d.]+) and boats", within=0.02)
+    near(gain["transportation/boating"], r"and boats ([\d.]+), with", within=0.02)
     assert sizes[["transportation/boating", "food/meats_and_eggs"]].tolist() == [33, 27]
     assert sizes[["people", "animals/mammals/bears"]].tolist() == [163, 8]
     ours, base = (compared[name].per_query.set_index("id")["P@5"] for name in (PRESET, BASELINE))
@@ -176,7 +177,7 @@ def test_agreement(cartoons, compared, features, lists, near):
         for name, x in centred.items()
     }
     assert cka[LITE0] == pytest.approx(cka[LITE1], abs=0.012)
-    near(cka[LITE0], r"in the same order: ([\d.]+) for the siblings", within=0.006)
+    near(cka[LITE0], r"gives the same order: ([\d.]+) for the siblings", within=0.006)
     near(cka[SQUEEZENET], r"for the siblings and ([\d.]+) for `squeezenet1_1`", within=0.006)
 
     differ = am.measure.disagreement(cartoons.ids, lists)
@@ -213,9 +214,9 @@ def test_contributions(features, relevance, near):
     table = 100 * am.measure.contributions(parts, relevance).set_index("model")[["contribution", "low"]]
     brought = table["contribution"]
     assert brought.sort_values(ascending=False).index.tolist()[:2] == [LITE2, SQUEEZENET]
-    near(brought[LITE2], r"brings most, ([\d.]+) points of mAP", within=0.03)
+    near(brought[LITE2], r"contributes most, ([\d.]+) points of mAP", within=0.03)
     near(brought[SQUEEZENET], r"comes second with ([\d.]+):", within=0.03)
-    near(brought[LITE1], r"`tf_efficientnet_lite1` brings, ([\d.]+) points", within=0.03)
+    near(brought[LITE1], r"The contribution of `tf_efficientnet_lite1`, ([\d.]+) points", within=0.03)
     assert table["low"][LITE1] < 0 < table["low"].drop(LITE1).min()
 
 
@@ -228,13 +229,13 @@ def test_whitening_and_expansion(features, relevance, near):
     near(first[0], r"P@1 rises from ([\d.]+) without whitening", SOLUTIONS)
     near(first[0.5], r"without whitening to ([\d.]+) at half", SOLUTIONS)
     near(first[1], r"full whitening has ([\d.]+)\.", SOLUTIONS)
-    near(mean[0], r"falls all the way, from ([\d.]+) to", SOLUTIONS)
-    near(mean[0.5], r"all the way, from [\d.]+ to ([\d.]+) and", SOLUTIONS)
-    near(mean[1], r"all the way, from [\d.]+ to [\d.]+ and ([\d.]+)\.", SOLUTIONS)
+    near(mean[0], r"falls throughout, from ([\d.]+) to", SOLUTIONS)
+    near(mean[0.5], r"throughout, from [\d.]+ to ([\d.]+) and", SOLUTIONS)
+    near(mean[1], r"throughout, from [\d.]+ to [\d.]+ and ([\d.]+)\.", SOLUTIONS)
     measures = ["P@1", "P@5", "mAP"]
     assert (table.loc[0, measures] > table.loc["joined", measures]).all()
-    near(mean[0.5], r"mAP rises from ([\d.]+) with none", SOLUTIONS)
-    near(mean["n 20"], r"with none to ([\d.]+) with 20", SOLUTIONS)
+    near(mean[0.5], r"mAP rises from ([\d.]+) without expansion", SOLUTIONS)
+    near(mean["n 20"], r"without expansion to ([\d.]+) with 20", SOLUTIONS)
     near(first["n 1"], r"the same with one neighbour, ([\d.]+),", SOLUTIONS)
     near(first["n 20"], r"and falls to ([\d.]+) with 20", SOLUTIONS)
     near(table["P@5"]["n 5"], r"it is highest at five, ([\d.]+)\.", SOLUTIONS)
@@ -254,5 +255,5 @@ def test_keywords(openclipart, cartoons, features, preset, compared, near):
     shared = (relevance.grades(np.arange(len(cartoons))) > 0) & apart
     codes = pd.factorize(np.array(cartoons.labels, dtype=object))[0]
     same = (codes[:, None] == codes) & apart
-    near(shared[same].mean(), r"in one folder (\d+) % share", SOLUTIONS, within=0.006)
+    near(shared[same].mean(), r"in one folder, (\d+) % share", SOLUTIONS, within=0.006)
     near(same[shared].mean(), r"while only (\d+) % of the pairs", SOLUTIONS, within=0.006)
