@@ -14,13 +14,15 @@ import pandas as pd
 from ..errors import StoreError
 
 COLUMNS = ["query", "id", "relevance", "time"]
+HEADER = ",".join(COLUMNS).encode()
 
 
 class Judgements:
     """Human judgements: relevance 1 or 0 for pairs of a query and a picture, kept in a CSV file.
 
     Each judgement is appended to the file at once. Of several judgements of a pair the last one counts; an empty
-    relevance withdraws the earlier ones. No complete line is ever deleted.
+    relevance withdraws the earlier ones. No complete line is ever deleted. Several processes can judge in one file at
+    once, and each sees the judgements of the others.
 
     Parameters
     ----------
@@ -40,22 +42,36 @@ class Judgements:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path).expanduser()
         self._of: dict[tuple[str, str], int] = {}
-        self._whole = 0
-        """The number of bytes in complete lines; a rest is an incomplete line, left by a crash."""
+        self._whole = self._rows = 0
+        """The number of bytes in complete lines, and of their rows; a rest is an incomplete line, left by a crash."""
+        self._read()
+
+    def _read(self) -> None:
+        """Read the lines that were added since the last time, by this object or by any other process."""
         try:
-            content = self.path.read_bytes() if self.path.exists() else b""
-            self._whole = content.rfind(b"\n") + 1
-            rows = list(csv.reader(io.StringIO(content[: self._whole].decode("utf-8"), newline=""), strict=True))
+            size = self.path.stat().st_size if self.path.exists() else 0
+            if size < self._whole:  # another file has taken its place
+                self._of.clear()
+                self._whole = self._rows = 0
+            if size == self._whole:
+                return
+            with self.path.open("rb") as file:
+                file.seek(self._whole)
+                content = file.read()
+            if not self._whole and not content.startswith(HEADER) and not HEADER.startswith(content):
+                raise StoreError(f"{self.path} is not a file of judgements: its first line is not {','.join(COLUMNS)}")
+            content = content[: _complete(content)]
+            rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True))
         except (OSError, ValueError, csv.Error) as error:
             raise StoreError(f"the judgements {self.path} cannot be read ({error}): give another file") from None
-        if rows and rows[0] != COLUMNS:
-            raise StoreError(f"{self.path} is not a file of judgements: its first line is not {','.join(COLUMNS)}")
-        for number, row in enumerate(rows[1:], 2):
-            if len(row) != 4 or row[2] not in ("", "0", "1"):
+        for number, row in enumerate(rows, self._rows + 1):
+            if number > 1 and (len(row) != 4 or row[2] not in ("", "0", "1")):
                 raise StoreError(
                     f"{self.path}, row {number}: relevance must be 0, 1 or empty; correct or remove the row"
                 )
-            self._note(*row[:3])
+            if number > 1:
+                self._note(*row[:3])
+        self._whole, self._rows = self._whole + len(content), self._rows + len(rows)
 
     def _note(self, query: str, id: str, relevance: str) -> None:
         self._of.pop((query, id), None)
@@ -63,13 +79,16 @@ class Judgements:
             self._of[query, id] = int(relevance)
 
     def __len__(self) -> int:
+        self._read()
         return len(self._of)
 
     def __repr__(self) -> str:
+        self._read()
         return f"Judgements({str(self.path)!r}: {len(self):,} of {len({query for query, _ in self._of}):,} queries)"
 
     def get(self, query: str, id: str) -> int | None:
         """Return the relevance of a picture to a query: 1, 0, or None if the pair was not judged."""
+        self._read()
         return self._of.get((query, id))
 
     def add(self, query: str, id: str, relevance: bool | int | None) -> None:
@@ -87,27 +106,29 @@ class Judgements:
         StoreError
             If the file cannot be written.
         """
+        from filelock import FileLock  # imported where something is written
+
         value = "" if relevance is None else str(int(bool(relevance)))
-        lines = io.StringIO()
-        writer = csv.writer(lines, lineterminator="\n")
-        if not self._whole:
-            writer.writerow(COLUMNS)
-        writer.writerow([query, id, value, datetime.now(UTC).isoformat(timespec="seconds")])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
-                file.truncate(self._whole)
-                file.write(lines.getvalue().encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
-                self._whole = file.tell()
+            with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+                self._read()
+                lines = io.StringIO()
+                rows = [[query, id, value, datetime.now(UTC).isoformat(timespec="seconds")]]
+                csv.writer(lines, lineterminator="\n").writerows(rows if self._whole else [COLUMNS, *rows])
+                with self.path.open("ab") as file:
+                    file.truncate(self._whole)  # nobody else is writing: a rest is left by a crash
+                    file.write(lines.getvalue().encode("utf-8"))
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._read()
         except OSError as error:
-            raise StoreError(f"the judgement cannot be written to {self.path}: {error.strerror}") from None
-        self._note(query, id, value)
+            raise StoreError(f"the judgement cannot be written to {self.path}: {error.strerror or error}") from None
 
     @property
     def table(self) -> pd.DataFrame:
         """A DataFrame with one row per judged pair: query, id, relevance (0 or 1)."""
+        self._read()
         rows = [(query, id, relevance) for (query, id), relevance in self._of.items()]
         return pd.DataFrame(rows, columns=COLUMNS[:3])
 
@@ -128,6 +149,7 @@ class Judgements:
         StoreError
             If the file cannot be written.
         """
+        self._read()
         path = Path(path)
         lines = (f"{_word(query)} 0 {_word(id)} {relevance}\n" for (query, id), relevance in self._of.items())
         try:
@@ -135,6 +157,14 @@ class Judgements:
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from None
         return path
+
+
+def _complete(content: bytes) -> int:
+    """Return the length of the complete lines of a CSV file; line breaks within quotes do not end a line."""
+    end = content.rfind(b"\n") + 1
+    while content.count(b'"', 0, end) % 2:
+        end = content.rfind(b"\n", 0, end - 1) + 1
+    return end
 
 
 def _word(name: str) -> str:

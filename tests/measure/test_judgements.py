@@ -1,6 +1,7 @@
 """Judgements are on disk as soon as they are made, and an evaluation reads them."""
 
 import csv
+import os
 import subprocess
 import sys
 
@@ -57,11 +58,48 @@ def test_other_files_are_refused_and_kept(tmp_path):
     with pytest.raises(am.StoreError, match="row 2: relevance must be 0, 1 or empty"):
         am.measure.Judgements(wrong)
     (tmp_path / "picture.csv").write_bytes(bytes(range(256)) + b"\n")
-    with pytest.raises(am.StoreError, match="cannot be read"):
+    with pytest.raises(am.StoreError, match="is not a file of judgements"):
         am.measure.Judgements(tmp_path / "picture.csv")
+    (tmp_path / "binary.csv").write_bytes(b"query,id,relevance,time\n\xc3\x28,b,1,now\n")
+    with pytest.raises(am.StoreError, match="cannot be read"):
+        am.measure.Judgements(tmp_path / "binary.csv")
     assert other.read_text() == "name,age\nx,3\n"
     with pytest.raises(am.StoreError, match="cannot be written"):
         am.measure.Judgements(other / "below a file.csv").add("a", "b", True)
+
+
+def test_two_judge_in_one_file_and_see_each_other(tmp_path):
+    path = tmp_path / "judgements.csv"
+    one, other = am.measure.Judgements(path), am.measure.Judgements(path)
+    one.add("a", "b", True)
+    other.add("a", "c", False)
+    one.add("a", 'quoted "and\nbroken"', True)
+    other.add("a", "b", None)
+    expected = [["a", "c", 0], ["a", 'quoted "and\nbroken"', 1]]
+    for judgements in (one, other, am.measure.Judgements(path)):
+        assert judgements.table.values.tolist() == expected and len(judgements) == 2
+        assert judgements.get("a", "b") is None and judgements.get("a", "c") == 0
+    path.unlink()
+    assert len(one) == 0 and other.table.empty
+    one.add("x", "y", True)
+    assert other.get("x", "y") == 1
+
+
+def test_four_processes_judge_at_once_and_none_is_lost(tmp_path):
+    path, each = tmp_path / "judgements.csv", int(os.environ.get("AMULSEARCH_JUDGED", 200))
+    program = (
+        "import sys, amulsearch as am\n"
+        f"judgements = am.measure.Judgements({str(path)!r})\n"
+        f"for number in range({each}):\n"
+        "    judgements.add(sys.argv[1], f'{number}.png', number % 3 > 0)\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", program, str(who)]) for who in range(4)]
+    assert [process.wait() for process in running] == [0] * 4
+    content = path.read_bytes()
+    assert b"\0" not in content and content.count(b"\n") == 4 * each + 1
+    table = am.measure.Judgements(path).table
+    assert len(table) == 4 * each and set(table["query"]) == set("0123")
+    assert (table["relevance"] == (table["id"].str.removesuffix(".png").astype(int) % 3 > 0)).all()
 
 
 def test_qrels_have_four_words_a_line(tmp_path):
