@@ -1,4 +1,4 @@
-"""Run the notebooks in order; leave their figures, and a page of each, below build/.
+"""Run the notebooks in order, and write their figures and an HTML page of each below build/.
 
 python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03] [--solutions]
 """
@@ -14,23 +14,23 @@ HERE = Path(__file__).resolve().parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 BUNDLED = HERE.parent / "data" / "openclipart"
 
-# The kernel waits for a debugger of frozen modules otherwise, and says so in every notebook.
+# Without this, the kernel prints a warning about frozen modules and the debugger in every notebook.
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run the notebooks and leave figures and pages below build/.")
-    parser.add_argument("--images", default=str(BUNDLED), help="the folder with the pictures")
-    parser.add_argument("--models", default="bundled", help="networks, by name or group, joined by commas")
+    parser = argparse.ArgumentParser(description="Run the notebooks, and write figures and pages below build/.")
+    parser.add_argument("--images", default=str(BUNDLED), help="the folder of pictures")
+    parser.add_argument("--models", default="bundled", help="names or groups of networks, separated by commas")
     parser.add_argument("--k", type=int, default=4, help="how many neighbours to show")
-    parser.add_argument("--only", help="run the notebooks whose names start so, as 03")
-    parser.add_argument("--solutions", action="store_true", help="run the solutions of the exercises instead")
-    parser.add_argument("--build", default=str(HERE.parent / "build"), help="where results go")
-    parser.add_argument("--store", help="where features are kept; by default below the results")
+    parser.add_argument("--only", help="run only the notebooks whose names start with this, such as 03")
+    parser.add_argument("--solutions", action="store_true", help="run the solutions to the exercises instead")
+    parser.add_argument("--build", default=str(HERE.parent / "build"), help="the folder for results")
+    parser.add_argument("--store", help="the folder for features; by default, below the results")
     options = parser.parse_args()
     images, build = Path(options.images).expanduser().resolve(), Path(options.build).resolve()
     if not images.is_dir():
-        print(f"{images} is not a folder: give IMAGES=FOLDER", file=sys.stderr)
+        print(f"{images} is not a folder: give one with IMAGES=FOLDER", file=sys.stderr)
         return 2
     below = "solutions" if options.solutions else "."
     notebooks = sorted((HERE / below).glob(f"{options.only or '[0-9][0-9]'}*_*.ipynb"))
@@ -52,14 +52,14 @@ def main() -> int:
 
 
 def store_name(images: Path) -> str:
-    """A store for each folder of pictures, so that one's features do not replace another's."""
+    """The name of the store: one per folder of pictures, so that none overwrites the features of another."""
     if images == BUNDLED:
         return "store"
     return f"store-{images.name}-{hashlib.sha256(str(images).encode()).hexdigest()[:8]}"
 
 
 def run(notebook: Path, output: Path, parameters: dict) -> bool:
-    """Execute one notebook with a fresh kernel and write it as a page; whether it ended well."""
+    """Execute one notebook in a fresh kernel and write it as a page; returns whether it succeeded."""
     import nbconvert
     import nbformat
     import papermill
@@ -71,11 +71,11 @@ def run(notebook: Path, output: Path, parameters: dict) -> bool:
             papermill.execute_notebook(notebook, executed, parameters, cwd=notebook.parent, log_output=False)
     except papermill.PapermillExecutionError as error:
         print(f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}", file=sys.stderr)
-        print(f"The notebook as far as it came: {executed}", file=sys.stderr)
+        print(f"The notebook up to the error: {executed}", file=sys.stderr)
         return False
     done = nbformat.read(executed, as_version=4)
     for cell in done.cells:
-        if cell.cell_type == "code":  # a page has no kernel: a progress bar in it would stand still at its first step
+        if cell.cell_type == "code":  # without a kernel, a progress bar would stay at its first step
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     page, _ = nbconvert.HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(done)
     executed.with_suffix(".html").write_text(page, encoding="utf-8")

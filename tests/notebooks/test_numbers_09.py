@@ -28,13 +28,13 @@ def test_the_bad_match(bundled_features, cartoons, lists, stated):
     above, _ = am.views.similarity_maps(*images, SQUEEZENET, against=usual)
     plain, _ = am.views.similarity_maps(*images, SQUEEZENET)
     about = {"abs": 0.004}
-    assert stated(NAME, r"the cosine is (\.\d+) above the usual") == pytest.approx(above.total, **about)
+    assert stated(NAME, r"the cosine is (\.\d+) above the mean") == pytest.approx(above.total, **about)
     assert stated(SOLUTIONS, r"add up to the cosine, (\.\d+)\.") == pytest.approx(plain.total, **about)
-    assert stated(SOLUTIONS, r"Of it (\.\d+) is what") == pytest.approx(plain.total - above.total, **about)
+    assert stated(SOLUTIONS, r"Of this, (\.\d+) is the mean") == pytest.approx(plain.total - above.total, **about)
 
 
-def test_gem_looks_at_fewer_places(bundled_features, cartoons, stated):
-    for layer, pattern in (("penultimate", r"holds (\.\d+) of the light"), ("last:gem", r"and (\.\d+) with GeM")):
+def test_gem_relies_on_fewer_places(bundled_features, cartoons, stated):
+    for layer, pattern in (("penultimate", r"tenth contributes (\.\d+) of"), ("last:gem", r"and (\.\d+) with GeM")):
         usual, share = bundled_features[SQUEEZENET, layer], []
         index = am.ExactIndex.build(usual)
         for id in cartoons.sample(12):
@@ -69,9 +69,9 @@ def test_the_missile(bundled_features):
 
 def test_near_duplicates(joined, cartoons, stated):
     tables = {threshold: am.indexes.near_duplicates(joined, threshold) for threshold in (0.90, 0.95, 0.99)}
-    assert stated(NAME, r"these are (\d+) groups") == tables[0.95]["group"].nunique()
-    assert stated(NAME, r"groups of (\d+) pictures") == len(tables[0.95])
-    assert stated(NAME, r"only (\d+) of those are files with the same bytes") == len(cartoons.duplicates())
+    assert stated(NAME, r"there are (\d+) groups with") == tables[0.95]["group"].nunique()
+    assert stated(NAME, r"groups with (\d+) pictures") == len(tables[0.95])
+    assert stated(NAME, r"only (\d+) of these pictures are files with identical bytes") == len(cartoons.duplicates())
     assert stated(SOLUTIONS, r"(\d+) groups at \.90") == tables[0.90]["group"].nunique()
     assert stated(SOLUTIONS, r"and (\d+) at \.99") == tables[0.99]["group"].nunique()
 
@@ -79,10 +79,10 @@ def test_near_duplicates(joined, cartoons, stated):
 def test_the_map(joined, bundled_features, cartoons, stated):
     folders, about = [label.split("/")[0] for label in cartoons.labels], {"abs": 0.012}
     found = am.measure.neighbour_purity(am.views.Map.fit(joined).neighbours(10), folders)
-    assert stated(NAME, r"(\.\d+) of the ten nearest on the map") == pytest.approx(found["purity"], **about)
-    assert stated(NAME, r"by lot it would be (\.\d+)\.") == pytest.approx(found["chance"], abs=0.001)
+    assert stated(NAME, r"(\.\d+) of the ten nearest pictures on the map") == pytest.approx(found["purity"], **about)
+    assert stated(NAME, r"the chance level is (\.\d+)\.") == pytest.approx(found["chance"], abs=0.001)
     rows = am.ExactIndex.build(joined).all_neighbours(10)[0]
-    assert stated(NAME, r"In the vectors themselves it is (\.\d+):") == pytest.approx(
+    assert stated(NAME, r"In the vectors themselves, the fraction is (\.\d+):") == pytest.approx(
         am.measure.neighbour_purity(rows, folders)["purity"], abs=0.003
     )
     one = bundled_features[SQUEEZENET, "penultimate"]

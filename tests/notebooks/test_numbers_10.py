@@ -48,8 +48,8 @@ def test_ahead_and_behind(indexes, bundled_features, cartoons, stated):
         stated(SOLUTIONS, r"precision is ([\d.]+), that"), abs=0.006
     )
     assert others[ahead] == pytest.approx(stated(SOLUTIONS, r"others at most ([\d.]+)\."), abs=0.006)
-    assert precision.loc[behind, SQUEEZENET] == pytest.approx(stated(SOLUTIONS, r"glasses, ([\d.]+)"), abs=0.006)
-    assert precision.loc[behind, LITE2] == pytest.approx(stated(SOLUTIONS, r"against ([\d.]+) of `tf"), abs=0.006)
-    assert (lead > 0).mean() == pytest.approx(stated(SOLUTIONS, r"For (\d+) % of the queries"), abs=0.006)
+    assert precision.loc[behind, SQUEEZENET] == pytest.approx(stated(SOLUTIONS, r"glasses: ([\d.]+)"), abs=0.006)
+    assert precision.loc[behind, LITE2] == pytest.approx(stated(SOLUTIONS, r"against ([\d.]+) for `tf"), abs=0.006)
+    assert (lead > 0).mean() == pytest.approx(stated(SOLUTIONS, r"For (\d+)% of the queries"), abs=0.006)
     assert all(label == "people/stickmen" for index in indexes.values() for label in index.query(ahead, 4)["label"])
     assert [sum(index.query(behind, 4)["label"] == "people/smilies") for index in indexes.values()] == [1, 1, 2, 3]
