@@ -1,9 +1,9 @@
-# make notebooks   set up, run every notebook, leave figures and pages under build/
+# make notebooks   set up, run every notebook, write figures and pages to build/
 # make test        set up, run the tests
 # make lab         set up, open JupyterLab
-# make lint        check the style of code and notebooks
+# make lint        check the style of the code and the notebooks
 #
-# make notebooks IMAGES=~/pictures MODELS=blog K=6   the same on your own folder, with the post's networks
+# make notebooks IMAGES=~/pictures MODELS=blog K=6   the same with your own folder and the post's networks
 
 PYTHON ?= python3
 IMAGES ?= data/openclipart

@@ -1,7 +1,7 @@
 """Find the pictures of a folder that mean the same, and see which network, layer and fusion finds them best.
 
-Importing this imports nothing else: each name is loaded when it is first used, torch when a network first runs, and
-matplotlib when a figure is first drawn.
+Importing this imports nothing else: each name is loaded when it is first used, torch with the first network, and
+matplotlib with `plot`.
 """
 
 import lazy_loader
@@ -27,6 +27,7 @@ __all__ = [
     "compare",
     "plot",
     "explore",
+    "features",
     "indexes",
     "measure",
     "learning",

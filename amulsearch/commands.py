@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import models
-from .errors import AmulsearchError, QueryError, StoreError, check_k, one_line
+from .errors import QueryError, StoreError, check_k, one_line
 from .features import PRESETS, Features, FeatureSet, extract
 from .index import AnnoyIndex, query_all
 from .index import check_store as verify
@@ -188,12 +188,9 @@ def _as_query(query: str, collection: Collection):
         return query
     if not Path(query).exists():
         raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}")
-    try:
-        return collection.id_of(query) or open_image(
-            query, background=collection.background, max_pixels=collection.max_pixels
-        )
-    except AmulsearchError as error:
-        raise QueryError(f"{query}: {error}") from None
+    return collection.id_of(query) or open_image(
+        query, background=collection.background, max_pixels=collection.max_pixels
+    )
 
 
 def check_store(options: Namespace) -> int:

@@ -1,10 +1,10 @@
-"""Extraction over a Ray cluster of two nodes on this machine, beside the local one: the same vectors, row for row.
+"""Extract on a Ray cluster of two nodes on this machine and locally, and check that the vectors are identical.
 
     python benchmarks/cluster.py [--pictures 10000] [--model squeezenet1_1]
 
 The pictures are links to the bundled cartoons. Three runs: local, on the cluster, and on the cluster with one of the
-two nodes killed once a fifth of the pictures is done. It needs Ray: pip install 'ray[data]'. On a machine that does
-other work as well, set RAY_worker_niceness=0: Ray gives its processes a low priority.
+two nodes killed once a fifth of the pictures is done. Ray must be installed: pip install 'ray[data]'. Ray gives its
+processes a low priority; on a machine that does other work as well, set RAY_worker_niceness=0.
 """
 
 import argparse
@@ -21,8 +21,8 @@ import amulsearch as am
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=10_000)
-    parser.add_argument("--model", default="squeezenet1_1")
+    parser.add_argument("--pictures", type=int, default=10_000, help="number of pictures")
+    parser.add_argument("--model", default="squeezenet1_1", help="name of the network")
     options = parser.parse_args()
     import ray
     from ray.cluster_utils import Cluster
@@ -45,10 +45,10 @@ def main() -> None:
                 watch = (store, options.pictures // 5, cluster, second, killed)
                 threading.Thread(target=kill_node, args=watch, daemon=True).start()
             made, seconds = extracted(collection, options.model, store, am.features.RayRunner())
-            told = f", a node killed after {killed[0]:,} pictures" if killed else ""
-            print(f"two nodes{told}: {seconds:.1f} s", flush=True)
+            note = f", one killed after {killed[0]:,} pictures" if killed else ""
+            print(f"two nodes{note}: {seconds:.1f} s", flush=True)
             same = np.array_equal(made.vectors, alone.vectors) and made.ids == alone.ids
-            print(f"  {len(made):,} rows, the same as local: {same}; nodes at the end: {alive(ray)}", flush=True)
+            print(f"  {len(made):,} rows, identical to local: {same}; nodes alive at the end: {alive(ray)}", flush=True)
             ray.shutdown()
             if not kill:
                 cluster.remove_node(second)
@@ -56,12 +56,12 @@ def main() -> None:
 
 
 def started(start):
-    """What `start` starts; on a busy machine a node of Ray gives up now and then."""
+    """Call `start` up to five times: on a busy machine, a Ray node sometimes fails to start."""
     for left in (4, 3, 2, 1, 0):
         try:
             return start()
         except Exception as error:
-            print(f"no node has started ({str(error)[:60]}), {left} trials left", flush=True)
+            print(f"the node did not start ({str(error)[:60]}), {left} attempts left", flush=True)
     raise SystemExit(1)
 
 
@@ -72,7 +72,7 @@ def extracted(collection, model: str, store: Path, runner=None) -> tuple[am.Feat
 
 
 def kill_node(store: Path, after: int, cluster, node, killed: list[int]) -> None:
-    """End all processes of a node at once, as a power cut would, when so many rows lie in the store."""
+    """End all processes of a node at once, as a power cut would, as soon as the store holds `after` rows."""
     while True:
         time.sleep(0.2)
         done = sum(path.read_bytes().count(b"\n") for path in store.glob("features/*/*/rows-*.jsonl"))

@@ -1,10 +1,10 @@
-"""A Danbooru folder of many pictures and far more metadata: opened in bounded memory, indexed, evaluated by tags.
+"""Open a Danbooru folder with far more metadata than pictures in bounded memory, index it, and evaluate it by tags.
 
     python benchmarks/danbooru.py [--pictures 5000] [--lines 1000000] [--model squeezenet1_1]
 
-The pictures are links to the bundled cartoons, whose keywords become tags; the metadata also names a million pictures
-that are not there, with thirty tags each (some 1.5 GB). "opening" is the most memory of a process that does nothing
-else, beside that of one which has imported the library only.
+The pictures are links to the bundled cartoons, whose keywords become tags. The metadata also names a million pictures
+that are not in the folder, with thirty tags each (some 1.5 GB). "opening" is the peak memory of a process that does
+nothing else, next to that of a process that only imports the library.
 """
 
 import argparse
@@ -25,9 +25,9 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=5000)
-    parser.add_argument("--lines", type=int, default=1_000_000)
-    parser.add_argument("--model", default="squeezenet1_1")
+    parser.add_argument("--pictures", type=int, default=5000, help="number of pictures in the folder")
+    parser.add_argument("--lines", type=int, default=1_000_000, help="lines of metadata")
+    parser.add_argument("--model", default="squeezenet1_1", help="name of the network")
     parser.add_argument("--open", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.open is not None:
@@ -44,7 +44,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in (folder / "metadata").iterdir()) / 2**20
         (imported, _), (opened, seconds) = (measured(what) for what in ("", str(folder)))
         print(f"{options.pictures:,} pictures, {options.lines:,} lines of metadata, {size:,.0f} MiB")
-        print(f"opening: {seconds:.1f} s, {opened:.0f} MiB at most; importing alone {imported:.0f} MiB")
+        print(f"opening: {seconds:.1f} s, peak memory {opened:.0f} MiB; importing alone: {imported:.0f} MiB")
         collection = am.Collection.from_danbooru(folder, progress=False)
         print(collection, dict(collection.passed_over))
         start = time.perf_counter()
@@ -53,18 +53,18 @@ def main() -> None:
         index = am.AnnoyIndex.build(features)
         print(f"extraction and index: {time.perf_counter() - start:.1f} s; {index}")
         relevance = am.Relevance.from_keywords(collection.ids, collection.keywords, most=0.1)
-        asked = collection.sample(500)
+        queries = collection.sample(500)
         chance = np.random.default_rng(0).normal(size=features.vectors.shape)
         chance = am.Features(chance, features.ids)
         rows = {
-            name: am.evaluate(system, relevance, queries=asked).mean()[["P@1", "P@5", "mAP", "nDCG@10"]]
-            for name, system in ((features.name, features), ("chance", chance))
+            name: am.evaluate(system, relevance, queries=queries).mean()[["P@1", "P@5", "mAP", "nDCG@10"]]
+            for name, system in ((features.name, features), ("chance level", chance))
         }
         print(pd.DataFrame(rows).T.to_string(float_format="%.3f"))
 
 
 def make(folder: Path, pictures: int, lines: int) -> None:
-    """Links in the layout of Danbooru2021's 512px folder, and metadata in files of 100,000 lines."""
+    """Make links in the layout of Danbooru2021's 512px folder, and metadata in files of 100,000 lines."""
     table = pd.read_csv(DATA / "openclipart.csv", keep_default_na=False)
     rng = np.random.default_rng(0)
     there = set(np.sort(rng.permutation(lines)[:pictures]).tolist())
@@ -91,12 +91,13 @@ def tagged(words: list[str]) -> str:
 
 
 def peak() -> float:
-    """MiB that this process has held at most; what `getrusage` says starts with the memory of its parent."""
+    """Peak memory of this process in MiB; the value of `getrusage` starts at the memory of its parent."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def measured(folder: str) -> list[float]:
+    """Peak memory (MiB) and seconds of a new process that opens the folder; "" only imports the library."""
     command = [sys.executable, __file__, "--open", folder]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 

@@ -1,4 +1,4 @@
-"""Made-up collections of any size, for benchmarks of indexes."""
+"""Synthetic collections of any size, for benchmarks of indexes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,32 @@ from amulsearch.store import starts
 
 
 def enlarge(vectors: np.ndarray, count: int, *, seed: int = 0, out: np.ndarray | None = None) -> np.ndarray:
-    """(count, D) float32: points between two of the vectors (N, D), one of which is among the 100 nearest of the other.
+    """Make points that lie between a vector and one of its 100 nearest neighbours.
 
-    A collection of any size that is as crowded and as empty, in the same places, as the real one. With more than some
-    ten thousand vectors finding the neighbours takes long.
-    out: the array to fill, as a memory map for what is larger than memory.
+    The result is dense and sparse in the same regions as the original collection. With more than some ten thousand
+    vectors, finding the neighbours takes long.
 
-    Raises QueryError for fewer than three vectors.
+    Parameters
+    ----------
+    vectors : ndarray of shape (N, D)
+        At least three vectors.
+    count : int
+        The number of points to make.
+    seed : int, default 0
+    out : ndarray of shape (count, D), float32, optional
+        The array to fill; a memory map if the result is larger than memory.
+
+    Returns
+    -------
+    ndarray of shape (count, D), float32
+
+    Raises
+    ------
+    QueryError
+        For fewer than three vectors.
     """
     if len(vectors) < 3:
-        raise am.QueryError(f"{len(vectors)} vectors are too few to make others between them")
+        raise am.QueryError(f"{len(vectors)} vectors are too few to make points between them: give at least three")
     rng, vectors = np.random.default_rng(seed), l2_normalize(vectors, norm_dtype=np.float64)
     near = nearest([(0, vectors)], vectors, min(100, len(vectors) - 1), "angular", own=np.arange(len(vectors)))[0]
     made = np.empty((count, vectors.shape[1]), dtype=np.float32) if out is None else out

@@ -1,12 +1,12 @@
-"""Whole picture files to vectors: amulsearch beside the loop that everybody writes and two packages, on the same files.
+"""Extraction from picture files to vectors: amulsearch, the usual loop over pictures, and two other packages.
 
     pip install --no-deps img2vec_pytorch imagededup && pip install PyWavelets     (the two packages; optional)
     python benchmarks/extract.py [--models resnet18,densenet121] [--images FOLDER] [--n 240] [--rounds 5]
 
-Each round runs every side once, one after the other; a figure is the median over the rounds, a ratio the median of the
-ratios within a round. Both sides run the same architecture, with random weights where its own are not on this machine.
-Then the four bundled networks: in one pass, beside the sum of what their forward passes take alone, and beside four
-loops of a picture at a time.
+All candidates read the same files. Each round runs every candidate once, in turn; a time is the median over the rounds,
+and a ratio the median of the ratios within each round. All candidates run the same architecture, with random weights if
+the trained ones are not on this machine. Then follow the four bundled networks in one pass, compared with the sum of
+their forward passes alone, and with four loops over one picture at a time.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from amulsearch.models.architectures import import_torchvision
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", default="resnet18,densenet121", help="networks that torchvision and img2vec have")
+    parser.add_argument("--models", default="resnet18,densenet121", help="networks of both torchvision and img2vec")
     parser.add_argument("--images", default="data/openclipart", help="a folder of pictures")
-    parser.add_argument("--n", type=int, default=240, help="how many of them")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--n", type=int, default=240, help="number of pictures")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
     options = parser.parse_args()
     whole = am.Collection.from_folder(options.images, progress=False)
     with tempfile.TemporaryDirectory() as folder:
-        for place, id in enumerate(whole.sample(options.n)):  # imagededup takes a folder
+        for place, id in enumerate(whole.sample(options.n)):  # imagededup reads a whole folder
             (Path(folder) / f"{place:05}{Path(id).suffix}").symlink_to(whole.path(id))
         collection = am.Collection.from_folder(folder, labels=None, progress=False)
         for name in options.models.split(","):
@@ -46,13 +46,13 @@ def main() -> None:
 def compare_one(name: str, collection: am.Collection, rounds: int) -> None:
     model = record_of(name)
     sides = {f"amulsearch {precision}": partial(ours, [model], precision, collection) for precision in precisions()}
-    sides["a picture at a time, torch"] = loop(model, collection)
+    sides["one picture at a time, torch"] = loop(model, collection)
     sides |= peers(name, model, collection)
     print(f"\n{name}: {len(collection)} pictures, {rounds} rounds")
     seconds = measured(sides, rounds)
     table = pd.DataFrame({"pictures/s": len(collection) / seconds.median()})
     for precision in precisions():
-        table[f"{precision} is faster by"] = seconds.div(seconds[f"amulsearch {precision}"], axis=0).median()
+        table[f"speed-up of {precision}"] = seconds.div(seconds[f"amulsearch {precision}"], axis=0).median()
     print(table.to_string(float_format="%.2f"))
 
 
@@ -67,16 +67,16 @@ def compare_bundled(collection: am.Collection, rounds: int) -> None:
         }
         if precision == "float32":
             loops = [loop(model, collection) for model in records]
-            sides["four loops of a picture at a time"] = lambda loops=loops: [side() for side in loops]
+            sides["four loops, one picture at a time"] = lambda loops=loops: [side() for side in loops]
         seconds = measured(sides, rounds)
         ratios = seconds.div(seconds["in one pass"], axis=0).median()
-        table = pd.DataFrame({"seconds": seconds.median(), "in terms of one pass": ratios})
-        print(f"{precision}: one pass takes {1 / ratios['sum of forward passes']:.2f} times the forward passes")
+        table = pd.DataFrame({"seconds": seconds.median(), "relative to one pass": ratios})
+        print(f"{precision}: one pass takes {1 / ratios['sum of forward passes']:.2f} times as long as forward passes")
         print(table.to_string(float_format="%.2f"))
 
 
 def measured(sides: dict, rounds: int) -> pd.DataFrame:
-    """Seconds of each side (columns) in each round (rows), the sides taking turns; a first round is not counted."""
+    """Seconds of each candidate (columns) in each round (rows), in turn; a first round warms up and is not counted."""
     rows = []
     for _ in range(rounds + 1):
         row = {}
@@ -97,7 +97,7 @@ def ours(models: list, precision: str, collection: am.Collection) -> None:
 
 
 def loop(model, collection: am.Collection):
-    """Open, resize, normalise, run: a picture at a time, as most tutorials do."""
+    """Open, resize, normalise and run one picture at a time, as most tutorials do."""
     torchvision = import_torchvision()
     size = model.preprocess.size
     transform = torchvision.transforms.Compose(
@@ -118,10 +118,10 @@ def loop(model, collection: am.Collection):
 
 
 def peers(name: str, model, collection: am.Collection) -> dict:
-    """The packages that are installed, with the same network."""
+    """Those of the other packages that are installed, with the same network."""
     sides = {}
     if importlib.util.find_spec("img2vec_pytorch"):
-        with tempfile.TemporaryDirectory() as home:  # the package would download its weights: give it these
+        with tempfile.TemporaryDirectory() as home:  # otherwise the package downloads weights of its own
             weights = am.models.get(name).weights
             path = Path(home) / "hub" / "checkpoints" / weights.file
             path.parent.mkdir(parents=True)
@@ -130,7 +130,7 @@ def peers(name: str, model, collection: am.Collection) -> dict:
             from img2vec_pytorch import Img2Vec
 
             img2vec = Img2Vec(model=name, layer_output_size=model.penultimate or 512)
-        sides["img2vec_pytorch, a picture at a time"] = lambda: [
+        sides["img2vec_pytorch, one picture at a time"] = lambda: [
             img2vec.get_vec(Image.open(collection.path(id)).convert("RGB")) for id in collection.ids
         ]
     if importlib.util.find_spec("imagededup"):

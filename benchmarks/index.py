@@ -1,11 +1,11 @@
-"""Recall against queries a second, build time, disk and memory of every index, and what the library's verbs cost.
+"""Recall, queries per second, build time, disk and memory of every index, and the overhead of the library's methods.
 
     python benchmarks/index.py [--sizes 10000x128,100000x128] [--systems annoy,hnswlib] [--store DIR] [--csv FILE]
 
-The vectors are real features of the bundled cartoons, enlarged: each lies between a cartoon and one of its 100 nearest.
-The queries are made in the same way and are in no index. One thread, one search at a time, without the table that
-`Index.query` makes of its answer; each index in a process of its own. Five minutes; `--sizes 100000x1280` a quarter of
-an hour and `1000000x128` half an hour, most of it for building graphs.
+The vectors are features of the bundled cartoons, enlarged to each size: each lies between a cartoon and one of its 100
+nearest neighbours. The queries are made in the same way and are in no index. Searches run one at a time in one thread,
+and exclude the table that `Index.query` returns; each index runs in a process of its own. The default takes five
+minutes, `--sizes 100000x1280` a quarter of an hour, and `1000000x128` half an hour, most of it for building graphs.
 """
 
 import argparse
@@ -29,14 +29,13 @@ from amulsearch.store import blocks
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 K, QUERIES, ROUNDS, SECONDS = 10, 500, 10, 10
-"""At each point up to 500 queries are asked in ten rounds, for at most ten seconds; their median time counts."""
+"""Each point is measured with up to 500 queries in ten rounds, for at most ten seconds; the median time counts."""
 
 SYSTEMS = {
     "exact": (am.ExactIndex, {}),
     "annoy 10 trees": (am.AnnoyIndex, {"n_trees": 10}),
     "annoy 50 trees": (am.AnnoyIndex, {"n_trees": 50}),
     "annoy 50 trees on disk": (am.AnnoyIndex, {"n_trees": 50}),
-    "faiss flat": ({}),
     "faiss ivf": (am.indexes.FaissIVFIndex, {}),
     "faiss hnsw": (am.indexes.FaissHNSWIndex, {}),
     "faiss lsh": (am.indexes.FaissLSHIndex, {"n_bits": 256}),
@@ -52,14 +51,14 @@ EFFORTS = {
 
 
 def enlarge(features: np.ndarray, count: int, path: Path, seed: int = 0) -> None:
-    """Write (count, D) vectors between near pairs of these (N, D)."""
+    """Write (count, D) points between near pairs of these vectors (N, D) to a file."""
     made = np.lib.format.open_memmap(path, "w+", np.float32, (count, features.shape[1]))
     made_up.enlarge(features, count, seed=seed, out=made)
     made.flush()
 
 
 def make(features: np.ndarray, count: int, width: int, folder: Path) -> None:
-    """Vectors, queries, and the distances of the queries' k-th true neighbours."""
+    """Write the vectors, the queries, and the distance from each query to its true k-th neighbour."""
     features = am.transforms.PCA.fit(features, width)(features) if width < features.shape[1] else features
     enlarge(features, count, folder / "vectors.npy")
     enlarge(features, QUERIES, folder / "queries.npy", seed=1)
@@ -72,13 +71,13 @@ def names(count: int) -> list[str]:
 
 
 def resident(which: str) -> float:
-    """MB of memory that the process has (VmRSS), or had at most (VmHWM); mapped files count where they were read."""
+    """Current (VmRSS) or peak (VmHWM) memory of the process in MiB; includes pages of mapped files that were read."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
 
 
 def measure(system: str, folder: Path) -> list[dict]:
-    """A row for each effort."""
+    """Build one index and measure it: one row per search effort."""
     kind, parameters = SYSTEMS[system]
     vectors, queries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("vectors", "queries"))
     limits, ids = np.load(folder / "limits.npy"), names(len(vectors))
@@ -86,15 +85,13 @@ def measure(system: str, folder: Path) -> list[dict]:
         parameters = {**parameters, "on_disk": folder / "on_disk"}
     before, start = resident("VmRSS"), time.perf_counter()
     index = kind.build(vectors, ids, **parameters)
-    cost = {"build s": time.perf_counter() - start, "memory MB": resident("VmHWM") - before}
+    cost = {"build, s": time.perf_counter() - start, "memory, MiB": resident("VmHWM") - before}
     path = index.save(folder / "index")
-    cost["disk MB"] = path.stat().st_size / 1e6
+    cost["disk, MB"] = path.stat().st_size / 1e6
     path.unlink()
     efforts = EFFORTS.get(kind.effort, (None,))
     found, seconds = {effort: [] for effort in efforts}, {effort: [] for effort in efforts}
-    for part in np.array_split(
-        np.arange(len(queries)), ROUNDS
-    ):  # a slow moment of the machine is shared by all efforts
+    for part in np.array_split(np.arange(len(queries)), ROUNDS):  # so that a slow phase affects all efforts equally
         for effort in efforts:
             if sum(seconds[effort]) > SECONDS:
                 continue
@@ -114,7 +111,7 @@ def measure(system: str, folder: Path) -> list[dict]:
 
 
 def best_at(table: pd.DataFrame, recall: float = 0.95) -> pd.DataFrame:
-    """For each system its fastest setting with this recall, and how many times faster than exact search it is."""
+    """The fastest setting of each system that reaches this recall, and its speed relative to exact search."""
     exact = table.loc[table["system"] == "exact", "queries/s"]
     reached = table[table["recall@10"] >= recall].sort_values("queries/s", ascending=False)
     best = reached.groupby("system", sort=False).first().reset_index()
@@ -122,7 +119,7 @@ def best_at(table: pd.DataFrame, recall: float = 0.95) -> pd.DataFrame:
 
 
 def overhead(features: np.ndarray, width: int, folder: Path, rounds: int = 9) -> None:
-    """Query by id through the library beside the bare Annoy call with the same n and search_k; opening an index."""
+    """Compare a query by id with the bare Annoy call for the same n and search_k, and time opening an index."""
     features = am.transforms.PCA.fit(features, width)(features) if width < features.shape[1] else features
     enlarge(features, 50_000, folder / "vectors.npy")
     index = am.AnnoyIndex.build(np.load(folder / "vectors.npy", mmap_mode="r"), names(50_000), n_trees=50)
@@ -146,20 +143,21 @@ def overhead(features: np.ndarray, width: int, folder: Path, rounds: int = 9) ->
     )
     opened = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(rounds)]
     print(
-        f"50,000 x {width}, 50 trees, by id, k=10: bare Annoy {1e6 * np.median(seconds['bare']):.0f} us, "
-        f"query {1e6 * np.median(seconds['query']):.0f} us, ratio {np.median(ratios):.3f} (median of {rounds} "
-        f"alternated rounds, {ratios.min():.3f} to {ratios.max():.3f}); opening {1e3 * np.median(opened):.0f} ms"
+        f"50,000 x {width}, 50 trees, query by id, k=10: bare Annoy {1e6 * np.median(seconds['bare']):.0f} us, "
+        f"Index.query {1e6 * np.median(seconds['query']):.0f} us, ratio {np.median(ratios):.3f} (median of {rounds} "
+        f"alternating rounds, {ratios.min():.3f} to {ratios.max():.3f}); opening {1e3 * np.median(opened):.0f} ms"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default="10000x128,100000x128", help="N x D, with commas between; D up to 1280")
-    parser.add_argument("--systems", default="", help=f"the beginnings of some of: {', '.join(SYSTEMS)}")
-    parser.add_argument("--store", help="keep the features here; by default they are computed anew")
-    parser.add_argument("--csv", help="write all points to this file")
+    parser.add_argument("--sizes", default="10000x128,100000x128", help="NxD, separated by commas; D up to 1280")
+    parser.add_argument("--systems", default="", help=f"prefixes, separated by commas, of: {', '.join(SYSTEMS)}")
+    parser.add_argument("--store", help="folder to keep the features in; by default, each run extracts them again")
+    parser.add_argument("--csv", help="file to write all measured points to")
     options = parser.parse_args()
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # of the processes
+    # For the processes that are started below.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     systems = [system for system in SYSTEMS if system.startswith(tuple(options.systems.split(",")))]
     with tempfile.TemporaryDirectory() as temporary:
         cartoons = am.Collection.from_folder(DATA)
@@ -176,7 +174,7 @@ def main() -> None:
                 rows = [row for system in systems for row in pool.submit(measure, system, Path(temporary)).result()]
             table = pd.DataFrame(rows)
             parts.append(table.assign(size=size))
-            for title, part in (("", table), ("the fastest at recall@10 of .95: ", best_at(table))):
+            for title, part in (("", table), ("fastest setting at a recall@10 of at least .95: ", best_at(table))):
                 print(f"\n{title}{size}\n{part.to_string(index=False, float_format='{:,.3f}'.format)}", flush=True)
     if options.csv and parts:
         pd.concat(parts).to_csv(options.csv, index=False)

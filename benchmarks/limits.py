@@ -1,12 +1,12 @@
-"""How close extraction comes to what this machine can do: its decoding alone, its networks alone, and both together.
+"""How close extraction comes to the limit of this machine: decoding alone, networks alone, and both together.
 
     python benchmarks/limits.py [--models A,B] [--images FOLDER] [--n 800] [--rounds 5]
 
-Decoding and networks share the processors, so no order of the work is faster than 1 / (1 / decoding + 1 / networks)
-pictures a second. `reached` is the part of this bound that `am.extract` comes to, from files to vectors, starting the
-engine included. Every round measures all three, one after the other; the figures are medians over the rounds.
+Decoding and networks share the processors, so no schedule is faster than 1 / (1 / decoding + 1 / networks) pictures per
+second. `reached` is the fraction of this bound that `am.extract` attains from files to vectors, including the start of
+the engine. Every round measures all three in turn; the values are medians over the rounds.
 
-Networks whose weights are not on this machine get random ones: their speed is the same.
+Networks whose weights are not on this machine get random weights; their speed is the same.
 """
 
 import argparse
@@ -27,10 +27,10 @@ LAYERS = ["logits", "penultimate"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", default="squeezenet1_1,tf_efficientnet_lite0,resnet18,resnet152")
+    parser.add_argument("--models", default="squeezenet1_1,tf_efficientnet_lite0,resnet18,resnet152", help="networks")
     parser.add_argument("--images", default="data/openclipart", help="a folder of pictures")
-    parser.add_argument("--n", type=int, default=800, help="pictures; a sixth for networks under 20 pictures a second")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--n", type=int, default=800, help="pictures; a sixth for networks under 20 per second")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
     options = parser.parse_args()
     whole = am.Collection.from_folder(options.images, progress=False)
     rows = []
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def measured(sides: dict, rounds: int) -> dict[str, float]:
-    """The median of what each side returns, the sides taking turns."""
+    """The median of the values that each side returns; the sides run in turn."""
     seen: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
@@ -65,7 +65,7 @@ def measured(sides: dict, rounds: int) -> dict[str, float]:
 
 
 def record_of(name: str):
-    """The record of a network, with random weights of a fixed seed where its own are not on this machine."""
+    """The record of a network; with random weights, from a fixed seed, if its own are not on this machine."""
     model = am.models.get(name)
     if model.ready:
         return model
@@ -76,7 +76,7 @@ def record_of(name: str):
 
 
 def batches(model, collection: am.Collection) -> Iterator[np.ndarray]:
-    """The collection as batches of pixels for a network, decoded as `am.extract` does it."""
+    """The collection as batches of pixels for a network, decoded as in `am.extract`."""
     waiting = []
     for _, found in prepared(collection, [model], "pad"):
         waiting += [pixels[model.name] for pixels in found]
@@ -88,14 +88,14 @@ def batches(model, collection: am.Collection) -> Iterator[np.ndarray]:
 
 
 def decoding(model, collection: am.Collection) -> float:
-    """Pictures a second from files to the network's input."""
+    """Pictures per second from files to the network's input."""
     start = time.perf_counter()
     count = sum(len(batch) for batch in batches(model, collection))
     return count / (time.perf_counter() - start)
 
 
 def forward(model, precision: str, collection: am.Collection):
-    """A side that runs the network alone over pictures that lie in memory: pictures a second."""
+    """A function that runs the network alone on pictures in memory, and returns pictures per second."""
     engine = engine_for(model, LAYERS, precision, len(collection), lambda text: None)
     inputs = list(batches(model, collection))
 
@@ -112,7 +112,7 @@ def forward(model, precision: str, collection: am.Collection):
 
 
 def both(models: list, precision: str, collection: am.Collection) -> float:
-    """Pictures a second from files to vectors."""
+    """Pictures per second from files to vectors."""
     start = time.perf_counter()
     am.extract(collection, models, LAYERS, precision=precision, progress=False)
     return len(collection) / (time.perf_counter() - start)

@@ -1,9 +1,9 @@
-"""Draw a second collection to test on: the emoji of Debian's Noto font, with the groups of Unicode as folders.
+"""Draw a second test collection: the emoji of Debian's Noto font, with the groups of Unicode as folders.
 
     python benchmarks/make_emoji.py FOLDER
 
-Downloads fonts-noto-color-emoji and unicode-data with apt-get (Debian or Ubuntu), 18 MB. Each emoji is drawn at
-136 x 136 pixels on a transparent ground, once: those with a skin tone are left out. The folder is group/subgroup.
+Downloads fonts-noto-color-emoji and unicode-data with apt-get (Debian or Ubuntu), 18 MB. Each emoji is drawn once, at
+136 x 136 pixels on a transparent background; variants with a skin tone are omitted. The folder is group/subgroup.
 """
 
 import argparse
@@ -29,12 +29,14 @@ def unpack(folder: Path) -> None:
         for package in folder.glob("*.deb"):
             subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True)
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        sys.exit(f"the packages {', '.join(PACKAGES)} cannot be fetched ({error}): use a Debian system that is online")
+        sys.exit(
+            f"the packages {', '.join(PACKAGES)} cannot be downloaded ({error}): use a Debian system that is online"
+        )
 
 
 def draw(unpacked: Path, folder: Path) -> int:
-    """Draw all emoji; how many."""
-    font = ImageFont.truetype(str(unpacked / FONT), 109)  # the one size that the font's bitmaps have
+    """Draw all emoji and return their number."""
+    font = ImageFont.truetype(str(unpacked / FONT), 109)  # the only size of the font's bitmaps
     group = subgroup = ""
     count = 0
     for line in (unpacked / LIST).read_text(encoding="utf-8").splitlines():
@@ -57,12 +59,12 @@ def draw(unpacked: Path, folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a new folder")
+    parser.add_argument("folder", type=Path, help="folder to create")
     folder = parser.parse_args().folder
     if folder.exists():
-        sys.exit(f"{folder} exists: give a new folder")
+        sys.exit(f"{folder} already exists: give a new folder")
     if not features.check("raqm"):
-        sys.exit("this Pillow cannot join characters to one emoji: install one with libraqm, as its wheels have")
+        sys.exit("this Pillow cannot combine characters into one emoji: install one with libraqm, such as its wheels")
     with tempfile.TemporaryDirectory() as unpacked:
         unpack(Path(unpacked))
         print(f"{draw(Path(unpacked), folder)} emoji in {folder}")

@@ -1,10 +1,10 @@
-"""What a precision and an engine change: neighbours and quality, on the bundled cartoons or any labelled folder.
+"""The effect of precision and engine on neighbours and quality, on the bundled cartoons or any labelled folder.
 
     python benchmarks/precision.py [--images FOLDER] [--models A,B] [--layer penultimate]
 
-For each network the reference is torch in float32, a batch after the other. For the engine that `am.extract` takes, in
+For each network, the reference is torch in float32, batch by batch. For the engine that `am.extract` chooses, in
 float32 and in the fastest precision of this machine, the table has the mean overlap of the ten nearest neighbours with
-the reference's, and the mAP less the reference's. Some minutes on two cores.
+those of the reference, and the difference in mAP from the reference. Takes some minutes on two cores.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from amulsearch.features.engine import BATCH, resolve_precision
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", default="data/openclipart", help="a folder of pictures, its folders the labels")
-    parser.add_argument("--models", default="bundled")
-    parser.add_argument("--layer", default="penultimate")
+    parser.add_argument("--images", default="data/openclipart", help="a folder whose subfolders are the labels")
+    parser.add_argument("--models", default="bundled", help="networks, or a group of networks")
+    parser.add_argument("--layer", default="penultimate", help="layer to compare")
     options = parser.parse_args()
     collection = am.Collection.from_folder(options.images)
     relevance = am.Relevance.from_labels(collection.ids, collection.labels)
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def by_torch(name: str, layer: str, collection: am.Collection) -> np.ndarray:
-    """The vectors (N, D) of the collection by torch in float32."""
+    """The vectors (N, D) of the collection, computed by torch in float32."""
     network, parts = am.models.load(am.models.get(name)), []
     for batch in tqdm(batches(network.model, collection), total=-(-len(collection) // BATCH), desc=f"torch {name}"):
         parts.append(network(batch, [layer])[layer])

@@ -1,11 +1,11 @@
-"""The preset best beside what it is meant to beat, on any folder whose folders are its labels.
+"""The preset best compared with simpler systems, on any folder whose subfolders are its labels.
 
     python benchmarks/preset.py [FOLDER] [--store DIR]
 
 Prints P@1, P@5 and mAP of the 2019 post's recipe and its vote, of each bundled network's penultimate layer, of fused
-lists, of re-ranking and of the preset, on all queries, on the half of the categories on which the preset's parameters
-were chosen (of the bundled cartoons only) and on the other half; then how sure the preset's gain over the best single
-network is, and how long a query takes.
+lists, of re-ranking and of the preset: on all queries, on the half of the categories on which the preset's parameters
+were chosen (for the bundled cartoons only), and on the other half. Then follow the statistical significance of the
+preset's gain over the best single network, and the time of a query.
 """
 
 import argparse
@@ -42,14 +42,14 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
     plain = [ours[name, "penultimate"] for name in am.models.BUNDLED]
     joined = am.transforms.concatenate([ours[name, "last:gem"] for name in am.models.BUNDLED])
     reduced = am.transforms.PCA.fit(joined, min(256, len(joined) - 1), whiten=0.5)(joined)
-    lots = np.random.default_rng(0).random((len(collection), len(collection)))
+    noise = np.random.default_rng(0).random((len(collection), len(collection)))
     votes = fused_similarities(parts, "vote", depth=4)
     return {
         **{f"post's recipe: {name}": post[name, "logits"] for name in am.models.BUNDLED},
-        "post's vote of 4 (ties by lot)": lambda rows: np.ceil(votes(rows) - 1e-9) + lots[rows] / 2,
+        "post's vote of 4, ties at random": lambda rows: np.ceil(votes(rows) - 1e-9) + noise[rows] / 2,
         **{f"{name} penultimate": ours[name, "penultimate"] for name in am.models.BUNDLED},
         "combsum of 4 penultimate": fused_similarities(plain, "combsum"),
-        "4 x last:gem joined": joined,
+        "4 x last:gem concatenated": joined,
         "... PCA 256 whitened .5": reduced,
         "... and query expansion": am.indexes.QueryExpansion.build(reduced, 10, alpha=3),
         "... and k-reciprocal": am.indexes.KReciprocal.build(reduced, 10, 3, weight=0.5),
@@ -59,30 +59,31 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default=str(DATA), help="by default the bundled cartoons")
-    parser.add_argument("--store", help="keep the features here; by default they are computed anew")
+    what = "a folder whose subfolders are the labels; by default the bundled cartoons"
+    parser.add_argument("folder", nargs="?", default=str(DATA), help=what)
+    parser.add_argument("--store", help="folder to keep the features in; by default, each run extracts them again")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         collection = am.Collection.from_folder(options.folder)
         relevance = am.Relevance.from_labels(collection.ids, collection.labels)
         found = systems(collection, options.folder, options.store or temporary)
-        asked = halves(collection)
+        queries = halves(collection)
         done = {
             (name, half): am.evaluate(system, relevance, queries=ids)
             for name, system in found.items()
-            for half, ids in asked.items()
+            for half, ids in queries.items()
         }
     rows = {key: result.mean()[["P@1", "P@5", "mAP"]] for key, result in done.items()}
-    table = pd.DataFrame(rows).T.unstack().swaplevel(axis=1)[list(asked)].loc[list(found)]
+    table = pd.DataFrame(rows).T.unstack().swaplevel(axis=1)[list(queries)].loc[list(found)]
     print(table.to_string(float_format="%.3f"))
     single = max((f"{name} penultimate" for name in am.models.BUNDLED), key=lambda name: rows[name, "chosen on"]["mAP"])
-    print(f"\npreset best against {single}, held-back half:")
-    for metric in ("P@1", "P@5", "mAP"):
-        change = done["preset best", "held back"].compare(done[single, "held back"], metric)
-        print(metric, {key: round(value, 4) for key, value in change.items()})
+    print(f"\npreset best compared with {single}, on the held-back half:")
+    for measure in ("P@1", "P@5", "mAP"):
+        change = done["preset best", "held back"].compare(done[single, "held back"], measure)
+        print(measure, {key: round(value, 4) for key, value in change.items()})
     index = am.AnnoyIndex.build(found["preset best"])
     image = collection.open(collection.ids[0])
-    index.query(image, 4)  # the networks are loaded
+    index.query(image, 4)  # so that the networks are loaded
     for what, query in (("a picture of the collection", collection.ids[0]), ("a new picture", image)):
         times = []
         for _ in range(9):

@@ -1,9 +1,9 @@
-"""Time, memory and disk of an extraction as the collection grows: a picture should cost the same among any number.
+"""Time, memory and disk space of extraction as the collection grows; the cost per picture should stay constant.
 
     python benchmarks/scale.py [--sizes 1000,10000,100000] [--model squeezenet1_1] [--precision auto]
 
-Each size is a folder of links to the bundled cartoons, scanned and extracted into an empty store by a process of its
-own. "MiB" is the most memory that this process and its decoders held at once; it counts no pages of files. 100,000
+For each size, a separate process scans a folder of links to the bundled cartoons and extracts it into an empty store.
+"peak memory" is the most memory that this process and its decoders held at once, without pages of files. 100,000
 pictures take some ten minutes on two cores.
 """
 
@@ -26,9 +26,9 @@ DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default="1000,10000,100000")
-    parser.add_argument("--model", default="squeezenet1_1")
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--sizes", default="1000,10000,100000", help="numbers of pictures, separated by commas")
+    parser.add_argument("--model", default="squeezenet1_1", help="name of the network")
+    parser.add_argument("--precision", default="auto", help="precision of the network")
     parser.add_argument("--run", nargs=2, metavar=("FOLDER", "STORE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
@@ -44,7 +44,7 @@ def main() -> None:
         rows.append({"pictures": size, **json.loads(done.stdout.splitlines()[-1])})
         print(pd.DataFrame(rows).to_string(index=False, float_format="%.2f"), flush=True)
     table = pd.DataFrame(rows).set_index("pictures")
-    print("each over the one before:")
+    print("each size relative to the one before:")
     print((table / table.shift()).dropna().to_string(float_format="%.2f"))
 
 
@@ -66,15 +66,15 @@ def extract(folder: str, store: str, model: str, precision: str) -> dict:
     end = time.perf_counter()
     assert len(features.collection) == len(collection)
     return {
-        "ms a picture, scan": 1000 * (scanned - start) / len(collection),
-        "ms a picture, extraction": 1000 * (end - scanned) / len(collection),
-        "MiB": memory.most(),
-        "KB of disk a picture": sum(path.stat().st_size for path in Path(store).rglob("*.*")) / 1000 / len(collection),
+        "scan, ms per picture": 1000 * (scanned - start) / len(collection),
+        "extraction, ms per picture": 1000 * (end - scanned) / len(collection),
+        "peak memory, MiB": memory.most(),
+        "disk, KB per picture": sum(path.stat().st_size for path in Path(store).rglob("*.*")) / 1000 / len(collection),
     }
 
 
 class Memory:
-    """The most memory that this process and its children hold together, looked at ten times a second."""
+    """Peak memory of this process and its children together, sampled ten times per second."""
 
     def __init__(self) -> None:
         self._most, self._done = 0, threading.Event()
@@ -94,10 +94,10 @@ class Memory:
 
 
 def _anonymous(pid: int) -> int:
-    """KiB of memory of a process that no file stands behind."""
+    """Anonymous memory of a process in KiB: memory that is not backed by a file."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
 

@@ -1,10 +1,10 @@
-"""Whether what `tune` promises holds for pictures that had no part in it.
+"""Whether the recall that `tune_index` reports holds for pictures that were not used in tuning.
 
     python benchmarks/tune.py [FOLDER] [--store DIR] [--count 50000] [--width 128] [--recall .95] [--kinds Annoy]
 
-A fifth of the pictures, at most 1000, is held back; an index of each kind is tuned on the others and asked with those
-held back, and by 1000 ids drawn anew. With --count the features are first enlarged as in `index.py`. A second
-collection comes from `make_emoji.py`. A minute or two; ten for 50,000 x 1280.
+A fifth of the pictures, at most 1000, is held back. An index of each kind is tuned on the others, and queried with the
+pictures held back and with a new random sample of 1000 ids. With --count, the features are first enlarged as in
+`index.py`. `make_emoji.py` makes a second collection. Takes a minute or two, ten minutes for 50,000 x 1280.
 """
 
 import argparse
@@ -33,7 +33,7 @@ KINDS = {
 
 
 def held_back(index: am.AnnoyIndex, base: np.ndarray, new: np.ndarray) -> tuple[float, float]:
-    """Recall for vectors that are not in the index, and its standard error."""
+    """Mean recall for vectors that are not in the index, and its standard error."""
     limits = nearest(blocks(base), new, K, index.metric)[1][:, -1]
     found = [as_near(index.query(one, K)["distance"], limit).mean() for one, limit in zip(new, limits, strict=True)]
     return float(np.mean(found)), float(np.std(found) / len(found) ** 0.5)
@@ -41,12 +41,12 @@ def held_back(index: am.AnnoyIndex, base: np.ndarray, new: np.ndarray) -> tuple[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", default=str(DATA), help="by default the bundled cartoons")
-    parser.add_argument("--store", help="keep the features here; by default they are computed anew")
-    parser.add_argument("--count", type=int, help="enlarge the features to so many vectors")
-    parser.add_argument("--width", type=int, default=1280, help="reduce them to this width (PCA) before")
-    parser.add_argument("--recall", type=float, default=0.95)
-    parser.add_argument("--kinds", default="", help=f"the beginnings of some of: {', '.join(KINDS)}")
+    parser.add_argument("folder", nargs="?", default=str(DATA), help="pictures; by default the bundled cartoons")
+    parser.add_argument("--store", help="folder to keep the features in; by default, each run extracts them again")
+    parser.add_argument("--count", type=int, help="number of vectors to enlarge the features to")
+    parser.add_argument("--width", type=int, default=1280, help="width to reduce the features to first, with PCA")
+    parser.add_argument("--recall", type=float, default=0.95, help="target recall")
+    parser.add_argument("--kinds", default="", help=f"prefixes, separated by commas, of: {', '.join(KINDS)}")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -68,7 +68,8 @@ def main() -> None:
                 print(tuned, flush=True)
                 mean, error = held_back(tuned.index, base, new)
                 by_id = tuned.index.recall(K, sample=1000, seed=99)
-                rows.append({"kind": name, "wanted": options.recall, "held back": mean, "+-": error, "by id": by_id})
+                row = {"kind": name, "target": options.recall, "held back": mean, "std. error": error, "by id": by_id}
+                rows.append(row)
     print(f"\n{len(base):,} x {base.shape[1]}, {held} held back")
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
 

@@ -28,8 +28,8 @@ PACKAGES = ("openclipart-png", "openclipart-svg")
 PACKAGE_VERSION = "0.18+dfsg-19"
 PILLOW_VERSION = "13.0.0"
 TOP_FOLDERS = re.compile("animals|people|food|transportation|plants|buildings|recreation|tools|education|electronics")
-LEFT_OUT_FOLDER = "recreation/games/cards"  # hundreds of nearly equal playing cards
-MIN_MEMBERS = 8  # pictures directly in a folder; it stays a category if pictures left out make it fewer
+EXCLUDED_FOLDER = "recreation/games/cards"  # hundreds of almost identical playing cards
+MIN_MEMBERS = 8  # pictures directly in a folder before the exclusions, after which a category may be smaller
 MAX_PIXELS = 50_000_000  # eleven pictures have 168 to 623 million pixels and would need gigabytes
 LONGER_SIDE = 320
 QUALITY = 82
@@ -43,7 +43,7 @@ UNFIT = {  # pictures unfit for a classroom, each with the reason
 COLUMNS = ("id", "category", "title", "creator", "keywords", "licence")
 Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is checked instead, before a picture is decoded
 RDF_RESOURCE = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}resource"
-# Keywords that say nothing: traces of a Perl script, the licence, addresses, the name of an inbox folder.
+# Keywords without meaning: artefacts of a Perl script, licences, web addresses, the name of an inbox folder.
 NOISE = re.compile(r"hash|(hash\()?0x[0-9a-f]+\)?|public ?domain|.*licen[cs]e.*|https?:.*|unsorted|\W*")
 EMAIL = re.compile(r"[(<\[]?[\w.+-]+@[\w.-]+[)>\]]?")
 
@@ -62,7 +62,7 @@ def run(command: list[str], folder: Path) -> None:
 
 
 def download(folder: Path) -> Path:
-    """Download and unpack the two packages; the folder that holds `png` and `svg`."""
+    """Download and unpack the two packages; return the folder that contains `png` and `svg`."""
     run(["apt-get", "download", *PACKAGES], folder)
     for package in sorted(folder.glob("*.deb")):
         if PACKAGE_VERSION not in package.name:
@@ -76,13 +76,13 @@ def warn(message: str) -> None:
 
 
 def wanted(category: str) -> bool:
-    """True for the top folders and all below them, without the playing cards."""
-    cards = f"{category}/".startswith(f"{LEFT_OUT_FOLDER}/")
+    """Whether a category is one of the top folders or lies in one, and is not in the playing cards."""
+    cards = f"{category}/".startswith(f"{EXCLUDED_FOLDER}/")
     return bool(TOP_FOLDERS.fullmatch(category.split("/")[0])) and not cards
 
 
 def select(source: Path) -> list[str]:
-    """Paths without suffix of the pictures in the wanted categories; symbolic links are duplicates."""
+    """Paths without suffix of the pictures in the wanted categories; symbolic links are duplicates and are skipped."""
     folders = defaultdict(list)
     for path in (source / "png").rglob("*.png"):
         if path.is_file() and not path.is_symlink():
@@ -93,7 +93,7 @@ def select(source: Path) -> list[str]:
 
 
 def clean(text: str | None) -> str:
-    """Text without surplus white space, with UTF-8 that was once read as Latin-1 repaired."""
+    """Text without superfluous white space; UTF-8 that was decoded as Latin-1 is repaired."""
     text = " ".join(html.unescape(text or "").split())
     try:
         return text.encode("latin-1").decode("utf-8")
@@ -102,7 +102,7 @@ def clean(text: str | None) -> str:
 
 
 def clean_name(text: str | None) -> str:
-    """A title or creator without e-mail address; an address alone keeps the part before the @."""
+    """A title or creator without its e-mail address; of a bare address, the part before the @."""
     name = clean(text)
     name = EMAIL.sub("", name).strip(" -") or name.partition("@")[0]
     return "" if re.fullmatch(r"unknown|anonymous|hash\(.*", name, re.IGNORECASE) else name
@@ -114,7 +114,7 @@ def clean_keywords(texts: list[str | None]) -> str:
 
 
 def describe(svg: Path) -> dict[str, str]:
-    """Title, creator, keywords and licence from the first record in a drawing; no external file is read."""
+    """Title, creator, keywords and licence from the first metadata record of a drawing; no external file is read."""
     work = ET.parse(svg).getroot().find(".//{*}metadata//{*}Work")
     if work is None:
         return dict.fromkeys(COLUMNS[2:], "")
@@ -129,7 +129,7 @@ def describe(svg: Path) -> dict[str, str]:
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
     """The picture as RGBA, or as RGB if nothing in it is transparent."""
-    if image.mode.startswith("I"):  # 16-bit grey: scale 0..65535 to 0..255, where convert() would clip
+    if image.mode.startswith("I"):  # 16-bit grey: scale 0..65535 to 0..255; convert() alone would clip
         image = image.convert("I").point(lambda value: value * (1 / 257) + 0.5).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -139,7 +139,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """At most LONGER_SIDE pixels; colours are weighted by alpha so that edges get no halo."""
+    """Resize to at most LONGER_SIDE pixels; colours are weighted by alpha, which avoids halos at edges."""
     scale = LONGER_SIDE / max(image.size)
     if scale >= 1:
         return image
@@ -150,7 +150,7 @@ def shrink(image: Image.Image) -> Image.Image:
 
 
 def build_one(task: tuple[Path, Path, str]) -> dict[str, str] | str:
-    """Write one picture and return its row of the table, or the reason why it is left out."""
+    """Write one picture and return its row of the table, or the reason for its exclusion."""
     source, target, name = task
     if name in UNFIT:
         return f"{name}: {UNFIT[name]}"
@@ -173,11 +173,11 @@ def build_one(task: tuple[Path, Path, str]) -> dict[str, str] | str:
 def build(source: Path, target: Path, table: Path) -> None:
     names = select(source)
     if not names:
-        raise BuildError(f"{source} holds no pictures: it must be the folder with `png` and `svg` in it.")
+        raise BuildError(f"{source} contains no pictures: give the folder that contains `png` and `svg`.")
     rows, tasks = [], [(source, target, name) for name in names]
     with Pool(min(4, os.cpu_count() or 1)) as pool:
         for result in tqdm(pool.imap(build_one, tasks, chunksize=4), total=len(tasks), unit="picture"):
-            rows.append(result) if isinstance(result, dict) else tqdm.write(f"left out {result}")
+            rows.append(result) if isinstance(result, dict) else tqdm.write(f"excluded {result}")
     with open(table, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -186,7 +186,7 @@ def build(source: Path, target: Path, table: Path) -> None:
 
 
 def move_into_place(built: Path, output: Path) -> None:
-    """Replace the old pictures and table; the old pictures go only when the new ones are there."""
+    """Replace the old pictures and table; the old pictures are deleted only when the new ones are in place."""
     pictures, old = output / "openclipart", output / "openclipart.old"
     if pictures.exists():
         shutil.rmtree(old, ignore_errors=True)
@@ -198,8 +198,10 @@ def move_into_place(built: Path, output: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Rebuild the bundled cartoons and their table.")
-    parser.add_argument("--source", type=Path, help="unpacked `openclipart` folder, with `png` and `svg` in it")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="default: beside the script")
+    parser.add_argument("--source", type=Path, help="unpacked `openclipart` folder that contains `png` and `svg`")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent, help="by default, the folder of this script"
+    )
     options = parser.parse_args()
     if PIL.__version__ != PILLOW_VERSION:
         warn(f"this is Pillow {PIL.__version__}, not {PILLOW_VERSION}, so the bytes may differ.")

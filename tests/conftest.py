@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items):
-    """The longest test first, so that no worker is left alone with it at the end."""
+    """Run the longest test first, so that no worker is left with it at the end."""
     items.sort(key=lambda item: item.path.name != "test_run.py")
 
 
@@ -47,7 +47,7 @@ def bundled_features(cartoons, store) -> am.features.FeatureSet:
 
 @pytest.fixture(scope="module")
 def vectors() -> np.ndarray:
-    """600 vectors of 24 numbers drawn at random."""
+    """600 random vectors of 24 dimensions."""
     return np.random.default_rng(1).standard_normal((600, 24)).astype(np.float32)
 
 
@@ -59,7 +59,7 @@ def ids(vectors) -> list[str]:
 
 @pytest.fixture(scope="session")
 def photographs() -> dict[str, Path]:
-    """Three photographs that scikit-image carries."""
+    """Three photographs that come with scikit-image."""
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
@@ -79,7 +79,7 @@ def small_folder(openclipart, tmp_path) -> Path:
 
 @pytest.fixture
 def open_folder():
-    """A new folder that other users can enter, unlike pytest's own."""
+    """A new folder that other users can access, unlike those of pytest."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -88,7 +88,7 @@ def open_folder():
 
 @pytest.fixture
 def without_root():
-    """A context in which this process has no rights over the files of root; nothing where it never had them."""
+    """A context in which this process does not act as root; no change if it does not run as root."""
 
     @contextmanager
     def context():

@@ -1,4 +1,4 @@
-"""The command line as a script sees it: its output, its errors in one line, its exit status."""
+"""The command line as a script sees it: output, errors in one line, and exit status."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
 
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory, openclipart):
-    """A folder of cartoons and the store that `amulsearch index` makes of it."""
+    """A folder of cartoons, and the store that `amulsearch index` makes from it."""
     base = tmp_path_factory.mktemp("cli")
     folder, store = base / "my pictures", base / "store"
     for category in ("animals/birds", "food/fruit"):
@@ -199,7 +199,7 @@ def test_an_error_is_one_line_and_status_2(arguments, words, indexed, tmp_path, 
 
 
 def test_a_model_without_weights_and_network_says_what_to_do(indexed, tmp_path):
-    """In a process of its own, whose proxy answers nothing: the download fails as it does without a network."""
+    """In a process with an unreachable proxy, the download fails as it does without a network."""
     import os
 
     environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}

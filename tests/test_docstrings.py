@@ -1,19 +1,22 @@
-"""Docstrings in numpydoc form: every parameter of what is public is named, and the core has examples that run."""
+"""Docstrings in numpydoc form: public names document every parameter, and the core has examples that run."""
 
+import doctest
 import importlib
 import inspect
 import re
 from functools import cached_property
+from pathlib import Path
 
 import pytest
 
 import amulsearch as am
 
+ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ["intake", "models", "store", "features", "index", "measure", "learning", "views"]
 
 
 def section(docstring: str, title: str) -> str:
-    """The text of a section; "" where there is none."""
+    """The text of a section; "" if there is none."""
     found = re.search(rf"^{title}\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", docstring, re.S | re.M)
     return found[1] if found else ""
 
@@ -25,7 +28,7 @@ def named(docstring: str) -> set[str]:
 
 
 def public() -> dict:
-    """Functions and methods that a person can call, by their full names; inherited ones once."""
+    """Public functions and methods by their full names; inherited ones once."""
     found = {}
     modules = [importlib.import_module(f"amulsearch.{room}") for room in ROOMS]
     modules += [am.transforms, am.plot]
@@ -56,17 +59,31 @@ def test_what_is_public_is_documented(name):
     assert first.endswith(".")
     if len(docstring.splitlines()) > 1:
         assert not docstring.splitlines()[1], "the summary is one line"
-    if inspect.isfunction(thing) and ("\n" in docstring or "." not in thing.__qualname__):  # a line may do for a method
+    if inspect.isfunction(thing) and ("\n" in docstring or "." not in thing.__qualname__):  # a method may have one line
         own = ("self", "cls") if "." in thing.__qualname__ else ()
         parameters = [one for one in inspect.signature(thing).parameters if one not in own]
         assert set(parameters) <= named(docstring), f"not named: {set(parameters) - named(docstring)}"
         assert named(docstring) <= set(parameters), f"named but not there: {named(docstring) - set(parameters)}"
 
 
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "amulsearch").rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_examples_run(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    failed, tried = doctest.testmod(importlib.import_module(name))
+    assert tried and not failed
+
+
 @pytest.mark.parametrize("name", [name for name in am.__all__ if not name.endswith("Error")])
 def test_the_core_has_examples(name):
     thing = getattr(am, name)
-    if name in ("models", "indexes", "measure", "learning", "views"):
+    if name in ("models", "features", "indexes", "measure", "learning", "views"):
         pytest.skip("a room: its names have docstrings of their own")
     module = inspect.getmodule(thing if name != "BEST" else type(thing))
     methods = [getattr(value, "__func__", value) for value in vars(thing).values()] if inspect.isclass(thing) else []

@@ -1,4 +1,4 @@
-"""Damaged pictures, full disks, interrupts, two processes at once, and files that are out to run code."""
+"""Damaged pictures, full disks, interrupts, two processes at once, and files that try to run code."""
 
 import collections
 import io
@@ -39,7 +39,7 @@ def command(folder: Path, store: Path) -> list[str]:
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
-    """The files of a store by their names, without the numbers of generations."""
+    """The contents of the files of a store by name, without generation numbers."""
     return {
         re.sub(r"-\d+\.(f32|jsonl)$", r".\1", path.relative_to(folder).as_posix()): path.read_bytes()
         for path in folder.rglob("*")
@@ -51,7 +51,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 def encoded(image: Image.Image) -> dict[str, bytes]:
-    """The picture in every format that can be written here, by the file's ending."""
+    """The picture in every format that can be written here, by file name."""
     rgb, found = image.convert("RGB"), {}
     for format, ending, options in [
         *(("PNG", "png", {}), ("JPEG", "jpg", {}), ("JPEG", "jpeg", {"progressive": True}), ("WEBP", "webp", {})),
@@ -69,14 +69,14 @@ def encoded(image: Image.Image) -> dict[str, bytes]:
         file = io.BytesIO()
         try:
             rgb.save(file, format, **options)
-        except (KeyError, OSError):  # a Pillow without that format
+        except (KeyError, OSError):  # this Pillow cannot write the format
             continue
         found[f"{len(found)}.{ending}"] = file.getvalue()
     return found
 
 
 def huge(ending: str, data: bytes) -> bytes:
-    """The file with a header that claims billions of pixels."""
+    """The file with a header that declares billions of pixels."""
     size = 60_000
     if ending == "png":
         header = b"IHDR" + struct.pack(">II", size, size) + data[24:29]
@@ -96,7 +96,7 @@ def huge(ending: str, data: bytes) -> bytes:
 def damaged(chance: np.random.Generator, ending: str, data: bytes, other: bytes) -> bytes:
     way, changed = int(chance.integers(7)), bytearray(data)
     early = min(len(data), 200)
-    if way <= 1:  # bits of the header, of anything
+    if way <= 1:  # bits of the header, or of the whole file
         for _ in range(int(chance.integers(1, 12))):
             changed[int(chance.integers(len(data) if way else early))] ^= 1 << int(chance.integers(8))
     elif way == 2:
@@ -106,7 +106,7 @@ def damaged(chance: np.random.Generator, ending: str, data: bytes, other: bytes)
     elif way == 4:  # a block of another file
         start = int(chance.integers(len(data)))
         changed[start : start + 64] = other[start % len(other) :][:64]
-    elif way == 5:  # a number that is as large as it can be
+    elif way == 5:  # the largest possible number
         start = int(chance.integers(early))
         changed[start : start + 4] = b"\xff" * 4
     else:
@@ -136,14 +136,14 @@ def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, tmp_pa
     features = am.extract(collection, MODEL, "penultimate", store=tmp_path / "store", progress=False)
     made = features[MODEL, "penultimate"]
     told = features.rejected
-    assert sorted([*made.ids, *told["id"]]) == names  # each is in or out, once
+    assert sorted([*made.ids, *told["id"]]) == names  # each exactly once, extracted or rejected
     assert intact <= set(made.ids)
     assert all(reason and "\n" not in reason for reason in told["reason"])
     clean = am.extract(am.Collection.from_folder(whole, progress=False), MODEL, "penultimate", progress=False)
     expected = clean[MODEL, "penultimate"]
     rows = [made.ids.index(id) for id in expected.ids]
     np.testing.assert_allclose(made.vectors[rows], expected.vectors, rtol=1e-3, atol=1e-3)
-    for id in chance.permutation(sorted(set(made.ids) - intact))[:9]:  # damaged, and still a picture
+    for id in chance.permutation(sorted(set(made.ids) - intact))[:9]:  # damaged, but still readable
         alone = am.embed(am.open_image(fuzzed / id), MODEL, "penultimate")["penultimate"][0]
         np.testing.assert_allclose(made.vector(id), alone, rtol=1e-3, atol=1e-3)
     assert am.indexes.check_store(tmp_path / "store", progress=False).empty
@@ -161,7 +161,7 @@ def test_pictures_that_change_vanish_or_turn_into_something_else(small_folder, t
     (small_folder / ids[3]).mkdir()
     os.mkfifo(small_folder / ids[4])
     (small_folder / ids[5]).symlink_to(ids[5].rpartition("/")[2])
-    (small_folder / ids[6]).symlink_to("/proc/self/mem")  # which gives an input/output error, as a failing disk does
+    (small_folder / ids[6]).symlink_to("/proc/self/mem")  # reading it fails with an I/O error, like a failing disk
     shutil.rmtree(small_folder / "transportation")
     (small_folder / "transportation").symlink_to(small_folder / "food")
     features = am.extract(collection, MODEL, "logits", progress=False)
@@ -179,13 +179,13 @@ def test_pictures_that_change_vanish_or_turn_into_something_else(small_folder, t
 
 
 def test_a_header_that_takes_for_ever_is_rejected(small_folder, monkeypatch):
-    """A GIF of a million frames, which are counted one by one."""
+    """A GIF with a million frames, which are counted one by one."""
     file = io.BytesIO()
     Image.new("P", (1, 1)).save(file, "GIF")
     data = file.getvalue()
     start = data.index(b",", 13)
     (small_folder / "slow.gif").write_bytes(data[:start] + data[start:-1] * 1_000_000 + data[-1:])
-    am.Collection.from_folder(small_folder, progress=False)  # the processes have started
+    am.Collection.from_folder(small_folder, progress=False)  # starts the processes
     monkeypatch.setattr(decoding, "PATIENCE", 0.5)
     collection = am.Collection.from_folder(small_folder, progress=False)
     assert dict(collection.rejected.itertuples(index=False)) == {"slow.gif": "decoding took more than 0.5 seconds"}
@@ -222,7 +222,7 @@ def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, t
 
 
 def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, capsys):
-    """A file may have so many bytes that the run ends at the vectors or at an index."""
+    """A limit on file size, as on a full disk: the run fails while writing the vectors or an index."""
     (first := tmp_path / "first").mkdir()
     for name in ("animals", "food"):
         shutil.copytree(small_folder / name, first / name)
@@ -283,7 +283,7 @@ def test_names_that_the_terminal_does_not_know_are_shown_all_the_same(small_fold
 
 
 def decoders_of(session: int) -> list[int]:
-    """The decoders that processes of a session have started and that still run."""
+    """The running decoders of a process session."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -321,15 +321,15 @@ def test_an_interrupt_while_a_picture_is_slow_ends_everything_at_once(small_fold
 
 
 UNFINISHED = ("no features yet", "have no vector", "have no index", "other pictures or features")
-"""What `check` says of a run that did not end, where nothing is damaged."""
+"""Findings of `check_store` after a run that did not finish and damaged nothing."""
 
 
 SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
 
 
 def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
-    """AMULSEARCH_KILLS says how often (by default three times) the run is cut off; above, it is of more pictures."""
-    pytest.importorskip("openvino")  # one engine for all runs
+    """AMULSEARCH_KILLS: how often the run is interrupted, by default 3; from 10 on, it has more pictures."""
+    pytest.importorskip("openvino")  # so that all runs use the same engine
     folder, store, undisturbed = tmp_path / "cartoons", tmp_path / "store", tmp_path / "undisturbed"
     numbers = [SIGNALS[place % 3] for place in range(int(os.environ.get("AMULSEARCH_KILLS", "3")))]
     for id in cartoons.ids[: 150 if len(numbers) < 10 else 1500]:
@@ -344,7 +344,7 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
         with subprocess.Popen(
             command(folder, store), stdout=-1, stderr=subprocess.PIPE, text=True, start_new_session=True
         ) as run:
-            while not (store / "lock").exists() and run.poll() is None:  # the pictures are scanned
+            while not (store / "lock").exists() and run.poll() is None:  # while the pictures are scanned
                 time.sleep(0.02)
             time.sleep(moment)
             run.send_signal(number)
@@ -364,8 +364,8 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
                 any(words in finding for words in UNFINISHED) for finding in am.indexes.check_store(store)["finding"]
             )
             if state == "done":
-                shutil.rmtree(store)  # begin again
-        # SIGKILL alone ends it at once, others where all was done and Python itself was ending.
+                shutil.rmtree(store)  # start again
+        # Only SIGKILL ends it at once; other signals do if all is done and Python itself is shutting down.
         assert run.returncode >= 0 or number == signal.SIGKILL or state == "done"
         found[f"{run.returncode:4} {state}"] += 1
     print("\n".join(f"{count:4} times: {state}" for state, count in sorted(found.items())))
@@ -375,7 +375,7 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
 
 
 def test_killed_while_it_writes_nothing_is_lost(small_folder, tmp_path):
-    """A process that does nothing but bring rows into another order, write the table and save indexes."""
+    """A process that only reorders rows, writes the table and saves indexes is killed."""
     store = tmp_path / "store"
     assert main(command(small_folder, store)[3:]) == 0
     before = content_of(store)
@@ -425,12 +425,12 @@ def test_two_processes_make_one_store(small_folder, tmp_path):
         assert np.array_equal(made.vectors, alone[key].vectors)
 
 
-# Files that are out to run code
+# Files that try to run code
 
 
 @pytest.fixture
 def trap(tmp_path):
-    """Bytes of a pickle that leaves a mark where it is loaded, and the mark."""
+    """An object whose pickle makes a folder when loaded, and the path of the folder."""
     mark = tmp_path / "it ran"
 
     class Payload:
@@ -438,12 +438,12 @@ def trap(tmp_path):
             return os.mkdir, (str(mark),)
 
     pickle.loads(pickle.dumps(Payload()))
-    mark.rmdir()  # the trap works
+    mark.rmdir()  # the payload works
     return Payload(), mark
 
 
 def as_array(payload, ending: str) -> bytes:
-    """An array of numpy that holds the payload: numpy loads it where it is allowed to."""
+    """A numpy array that contains the payload, which numpy loads only if pickles are allowed."""
     file = io.BytesIO()
     array = np.array([payload], dtype=object)
     np.save(file, array, allow_pickle=True) if ending == ".npy" else np.savez(file, about=array)
@@ -464,7 +464,7 @@ def test_no_index_can_run_code(kind, trap, tmp_path):
     for suffix in good:
         for content in (pickle.dumps(payload), as_array(payload, ".npy"), as_array(payload, ".npz")):
             path.with_suffix(suffix).write_bytes(content)
-            if suffix == path.suffix:  # by somebody who knows how a sidecar is made
+            if suffix == path.suffix:  # as an attacker would who knows the format of the sidecar
                 about = {"file_bytes": len(content), "file_digest": files.file_digest(path)}
                 files.write_json(path.with_suffix(".json"), {**json.loads(good[".json"]), **about})
             with pytest.raises(am.StoreError):

@@ -1,4 +1,4 @@
-"""Vectors of new pictures, computed exactly as those of a collection: a fingerprint is a tree that says how."""
+"""Vectors of new pictures, computed as those of a collection were: a fingerprint is a tree that says how."""
 
 from __future__ import annotations
 

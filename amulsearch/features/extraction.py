@@ -96,6 +96,10 @@ def extract(
     >>> features["squeezenet1_1", "penultimate"].vectors.shape
     (10, 512)
     """
+    if not isinstance(collection, Collection):
+        raise QueryError(
+            f"extract takes a Collection, not {type(collection).__name__}: make one with Collection.from_folder(folder)"
+        )
     if framing not in FRAMINGS:
         raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
     if store is not None and not isinstance(store, Store):

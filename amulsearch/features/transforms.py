@@ -33,6 +33,13 @@ from ..errors import QueryError, check_integer, check_k
 from .features import Features
 from .vectors import l2_normalize
 
+__all__ = ["PCA", "Expansion", "Linear", "Transform", "average", "concatenate"]
+
+
+def __dir__() -> list[str]:
+    return __all__.copy()
+
+
 BLOCK = 1024
 
 
@@ -107,6 +114,10 @@ class Transform:
     def width(self) -> int:
         """The width D of the vectors that the transform accepts (int)."""
         raise NotImplementedError
+
+    def __str__(self) -> str:
+        """The name of the transform in the layer of what it makes."""
+        return self.kind
 
     def _apply(self, vectors: np.ndarray) -> np.ndarray:
         raise NotImplementedError

@@ -272,12 +272,12 @@ class Index:
             query = open_image(Path(query).expanduser(), background=background_of(self.fingerprint))
         if isinstance(query, Image.Image):
             query = self.encode([query])[0]
+        given = f"a {type(query).__name__}"
+        if isinstance(query, np.ndarray):
+            given = f"an array of {query.dtype} of shape {query.shape}"
         query = np.asarray(query)
         if query.dtype.kind not in "fiu" or query.shape != (self.width,):
-            raise QueryError(
-                f"a query must be an id, a file, a picture or a vector of shape ({self.width},), "
-                f"not an array of {query.dtype} of shape {query.shape}"
-            )
+            raise QueryError(f"a query must be one id, file, picture or vector of shape ({self.width},), not {given}")
         query = query.astype(np.float32)
         if not np.isfinite(query).all():
             raise QueryError("the query vector contains NaN or infinite values: give finite numbers")
@@ -396,6 +396,8 @@ def as_features(features, ids) -> Features:
         if ids is not None:
             raise QueryError("Features already have ids: give ids only with a plain array")
         return features
+    if isinstance(features, Mapping):
+        raise QueryError("an index is built from the features of one model and layer: choose features[model, layer]")
     if ids is None:
         raise QueryError("a plain array of vectors needs ids: give one id for each row")
     return Features(features, list(ids))

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ..errors import QueryError
+
 
 def neighbours(
     ids: Sequence[str],
@@ -56,4 +58,6 @@ def query_all(indexes: Mapping, query, k: int = 10, **options) -> dict:
     >>> {name: table["id"].tolist() for name, table in lists.items()}
     {'one': ['b', 'd'], 'two': ['b', 'c']}
     """
+    if not isinstance(indexes, Mapping):
+        raise QueryError('query_all takes indexes by name, such as {"squeezenet1_1": index}; for one, use index.query')
     return {name: index.query(query, k, **options) for name, index in indexes.items()}

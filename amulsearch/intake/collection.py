@@ -15,7 +15,7 @@ from PIL import Image
 from ..errors import AmulsearchError, MissingKeyError, PictureError, QueryError
 from .danbooru import SAFE, read_danbooru
 from .decoding import Request
-from .pictures import MAX_PIXELS, open_image
+from .pictures import MAX_PIXELS, open_for
 from .scan import Listing, existing_folder, labeller, scan_all, walk
 from .tables import read_table
 
@@ -392,9 +392,9 @@ class Collection:
         """
         path, how = self.path(id), {"background": self.background, "max_pixels": self.max_pixels}
         try:
-            return open_image(path, frame=self._frame(id), **how)
+            return open_for(None, path, frame=self._frame(id), **how)[0]
         except PictureError as error:
-            raise PictureError(f"{path} cannot be opened: {error}; if it has changed, index the folder again") from None
+            raise PictureError(f"{path} cannot be opened: {error}; if it has changed, scan the folder again") from None
 
     def request(self, id: str, side: int | None = None) -> Request:
         """Return the `Request` with which `decode` opens a picture as `open` does.

@@ -99,7 +99,12 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
     """
     if isinstance(source, Image.Image):
         return _guarded(lambda: _to_rgb(source, frame, colour_of(background), math.inf))
-    return open_for(None, source, frame=frame, background=background, max_pixels=max_pixels)[0]
+    try:
+        return open_for(None, source, frame=frame, background=background, max_pixels=max_pixels)[0]
+    except PictureError as error:
+        if isinstance(source, (str, os.PathLike)):
+            raise PictureError(f"{os.fspath(source)}: {error}") from None
+        raise
 
 
 def open_for(

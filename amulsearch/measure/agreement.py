@@ -139,6 +139,8 @@ def disagreement(ids: Sequence[str], lists: Mapping[str, Rows]) -> pd.DataFrame:
 
 def _checked(a: Rows, b: Rows) -> tuple[Rows, Rows]:
     a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+        raise QueryError("lists are rows (N, k) of integers, as ExactIndex.all_neighbours returns them, not tables")
     if a.ndim != 2 or a.shape != b.shape or not a.size:
         raise QueryError(
             f"the lists have the shapes {a.shape} and {b.shape}: give two of the same shape (N, k), not empty"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..errors import MissingKeyError, QueryError, check_k
+from ..errors import MissingKeyError, QueryError, check_integer
 from ..features import Features
 from .ensemble import fused_similarities
 from .evaluation import MEASURES, Evaluation, evaluate
@@ -101,6 +101,8 @@ def compare(
     0       net logits  1.00        0.43
     1  net penultimate  0.57         NaN
     """
+    if not isinstance(features, Mapping):
+        raise QueryError("compare takes features by (model, layer), as extract returns them")
     if not features and not others:
         raise QueryError("there is nothing to compare: give features or others")
     if relevance is None:
@@ -186,5 +188,5 @@ def contributions(
 
 
 def _fused(parts: Sequence[Features], method: str, vote_depth: int) -> Callable:
-    depth = min(check_k(vote_depth, vote_depth), len(parts[0]) - 1) if method == "vote" else None
+    depth = min(check_integer("vote_depth", vote_depth), len(parts[0]) - 1) if method == "vote" else None
     return fused_similarities(parts, method, depth=depth)

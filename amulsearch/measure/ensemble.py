@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..errors import QueryError, check_k
+from ..errors import QueryError, check_integer, check_k
 from ..features import Features, l2_normalize
 
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
@@ -75,6 +75,8 @@ def fuse(
     2     3  d  0.0161      1
     """
     tables = list(lists.values() if isinstance(lists, Mapping) else lists)
+    if not all(isinstance(table, pd.DataFrame) for table in tables):
+        raise QueryError("fuse takes several tables of neighbours, by name or in a list, as query_all returns them")
     depth = _check(tables, method, depth, [len(table) for table in tables])
     tables = [table.sort_values("rank").head(depth) for table in tables]
     ids = sorted(set().union(*(table["id"] for table in tables)))
@@ -197,7 +199,7 @@ def _check(lists: list, method: str, depth: int | None, lengths: list[int]) -> i
         raise QueryError(f"unknown method {method!r}: use one of {', '.join(METHODS)}")
     if not lists:
         raise QueryError("there is nothing to fuse: give at least one list of neighbours")
-    return check_k(depth, depth) if depth is not None else 10 if method == "vote" else max(lengths)
+    return check_integer("depth", depth) if depth is not None else 10 if method == "vote" else max(lengths)
 
 
 def _fused(rows: list, likeness: list, method: str, depth: int, rrf_k: int, k: int) -> tuple[np.ndarray, ...]:

@@ -194,6 +194,9 @@ def evaluate(
     >>> result.excluded
     1
     """
+    if not isinstance(relevance, Relevance):
+        found = type(relevance).__name__
+        raise QueryError(f"evaluate needs a Relevance, not {found}: make one with Relevance.from_labels(ids, labels)")
     similar = _similarities(system, relevance)
     rows = np.arange(len(relevance.ids))
     if queries is not None:

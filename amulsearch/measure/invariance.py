@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm.auto import tqdm
 
-from ..errors import QueryError, check_k
+from ..errors import QueryError, check_integer
 from ..index import Index
 from ..intake import Collection
 
@@ -110,7 +110,7 @@ def known_items(
         raise QueryError(
             "the index holds other pictures than the collection: build it from features of this collection"
         )
-    ids = np.random.default_rng(seed).permutation(index.ids)[: check_k(sample, sample)]
+    ids = np.random.default_rng(seed).permutation(index.ids)[: check_integer("sample", sample)]
     rows = []
     for id in tqdm(ids, desc="known items", unit="picture", delay=1, disable=not progress):
         image = collection.open(str(id))

@@ -15,7 +15,7 @@ from ..errors import QueryError
 class Relevance:
     """The ground truth of an evaluation: which of N pictures are relevant to which.
 
-    Make one with `from_labels`, `from_keywords`, `from_neighbours` or `from_judgements`.
+    Make one with `from_labels`, `from_keywords`, `from_distance` or `from_judgements`.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class Relevance:
         return cls(list(ids), [None] * len(ids), grades)
 
     @classmethod
-    def from_neighbours(cls, ids: Sequence[str], values: np.ndarray, within: float) -> Relevance:
+    def from_distance(cls, ids: Sequence[str], values: np.ndarray, within: float) -> Relevance:
         """Pictures near each other in place, time or other numbers are relevant to each other, with grade 1.
 
         Loc2Vec trains a network with map tiles that are near each other in this sense.

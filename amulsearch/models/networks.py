@@ -37,15 +37,15 @@ def categories() -> tuple[str, ...]:
     return tuple(import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-def load(model: Model, precision: str = "float32") -> Network:
+def load(model: str | Model, precision: str = "float32") -> Network:
     """Load the network of a record with its weights, in evaluation mode.
 
     The last 12 networks are cached; a checkpoint file that has changed is read again.
 
     Parameters
     ----------
-    model : Model
-        See `get` and `own`.
+    model : str or Model
+        A name, see `get`, or a record, see `own`.
     precision : {"float32", "bfloat16", "float16"}
         The type of weights and activations.
 
@@ -60,6 +60,7 @@ def load(model: Model, precision: str = "float32") -> Network:
     QueryError
         If the precision is unknown.
     """
+    model = registry.get(model)
     if precision not in PRECISIONS:
         raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
     path = model.weights.find() if isinstance(model.weights, OwnFile) else None

@@ -325,6 +325,8 @@ def _other(name: str) -> Model:
     """Return the record of a descriptor, or of a torchvision or timm classifier that is not in the table."""
     if not isinstance(name, str):
         raise ModelError(f"a model must be a name (a string) or a Model, not {type(name).__name__}")
+    if name in GROUPS:
+        raise ModelError(f"{name} is a group of models: use one of {', '.join(GROUPS[name])}")
     if name in descriptors.TABLE:
         return descriptors.TABLE[name]
     if name == "sift":

@@ -124,6 +124,8 @@ class Exploration:
     """
 
     def __init__(self, features: Mapping[tuple[str, str], Features], presets: Mapping[str, Features] | None = None):
+        if not isinstance(features, Mapping):
+            raise QueryError("explore takes features by (model, layer), as extract returns them")
         self.features, self.presets = dict(features), dict(presets or {})
         every = [*self.features.values(), *self.presets.values()]
         if not every:

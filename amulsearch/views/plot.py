@@ -46,6 +46,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__.copy()
+
+
 def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title: str | None = None) -> Figure:
     """Draw a query and its neighbours in a row, nearest first.
 
@@ -103,8 +107,7 @@ def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame],
     PictureError
         If a picture cannot be read.
     """
-    if not lists:
-        raise QueryError("there is nothing to draw: give at least one list of neighbours")
+    _check_tables(lists)
     return _grid(collection, [query] * len(lists), list(lists.items()), title=title)
 
 
@@ -133,8 +136,7 @@ def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, 
     PictureError
         If a picture cannot be read.
     """
-    if not lists:
-        raise QueryError("there is nothing to draw: give at least one query with its neighbours")
+    _check_tables(lists)
     return _grid(collection, list(lists), [("", table) for table in lists.values()], title=title)
 
 
@@ -283,6 +285,13 @@ def pictures(images: Mapping[str, Image.Image], *, title: str | None = None) -> 
     for axis, (caption, image) in zip(axes[0], images.items(), strict=True):
         tile(axis, image.copy(), caption, OTHER)  # tile() shrinks its picture in place
     return figure
+
+
+def _check_tables(lists) -> None:
+    if not isinstance(lists, Mapping) or not all(isinstance(table, pd.DataFrame) for table in lists.values()):
+        raise QueryError('lists= takes tables of neighbours by name, such as {"squeezenet1_1": index.query(id, k=4)}')
+    if not lists:
+        raise QueryError("there is nothing to draw: give at least one table of neighbours")
 
 
 def _grid(collection, queries, columns, *, rows: bool = True, title: str | None = None) -> Figure:

@@ -7,12 +7,13 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..errors import PictureError, QueryError
+from ..errors import MissingKeyError, PictureError, QueryError
 from ..intake import Collection, decode, open_image, processors
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
     if isinstance(query, Image.Image):
         return open_image(query), "", None
     if isinstance(query, (str, os.PathLike)):
-        return open_image(query), os.fspath(query), None
+        if not Path(query).expanduser().is_file():
+            raise MissingKeyError(f"{os.fspath(query)!r} is neither an id of the collection nor a file")
+        return open_image(Path(query).expanduser()), os.fspath(query), None
     raise QueryError(f"a query must be an id, a path or a PIL image, not {type(query).__name__}")
 
 

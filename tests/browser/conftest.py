@@ -1,4 +1,4 @@
-"""A headless Chromium, and servers that show a notebook. Skipped with a word where either is missing."""
+"""A headless Chromium, and servers that show a notebook. If either is missing, the tests are skipped with a reason."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "notebook-extension/tracker": {"windowingMode": "none"},  # or a cell off the screen is not in the page
+    "notebook-extension/tracker": {"windowingMode": "none"},  # or cells outside the viewport are not in the page
 }
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 
@@ -37,7 +37,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def shots() -> Path:
-    """Where screenshots are kept, to be looked at."""
+    """The folder that keeps the screenshots for inspection."""
     folder = ROOT / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -45,7 +45,7 @@ def shots() -> Path:
 
 @pytest.fixture(scope="session")
 def serve():
-    """`with serve("lab", folder) as address`: a Jupyter program that shows a folder."""
+    """`with serve("lab", folder) as address`: run a Jupyter program that serves a folder."""
 
     @contextmanager
     def start(program: str, folder: Path, *more: str):

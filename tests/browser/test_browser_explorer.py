@@ -1,4 +1,4 @@
-"""Notebook 10 in a real browser: what a person clicks, draws, uploads and presses, and what comes of it."""
+"""Notebook 10 in a real browser: clicks, drawing, uploads and keys, and their results."""
 
 import json
 import re
@@ -17,7 +17,7 @@ FIRST = "animals/bugs/damselfly_leigh_purdie_r.webp"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, openclipart, store, bundled_features):
-    """A folder with notebook 10, which looks at the bundled cartoons through two networks."""
+    """A folder with notebook 10, set to the bundled cartoons and two networks."""
     folder = tmp_path_factory.mktemp("lab")
     notebook = json.loads((ROOT / "notebooks" / "10_explore.ipynb").read_text())
     values = {"IMAGES": openclipart, "MODELS": ",".join(MODELS), "STORE": store, "JUDGEMENTS": folder / "judged.csv"}
@@ -30,10 +30,10 @@ def folder(tmp_path_factory, openclipart, store, bundled_features):
 
 @pytest.fixture
 def lab(browser, serve, folder):
-    """JupyterLab with the notebook run."""
+    """JupyterLab, after all cells of the notebook have run."""
     with serve("jupyterlab", folder, *JUPYTER) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(120_000)  # a first new picture takes long where other tests use the processors
+        page.set_default_timeout(120_000)  # the first new picture is slow if other tests use the processors
         page.goto(f"{address}/lab/tree/10_explore.ipynb")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
         run_all(page)
@@ -47,7 +47,7 @@ def indexes(bundled_features):
 
 
 def run_all(page):
-    """Run all cells, once the page knows its kernel; the menu before that asks for one, or does nothing."""
+    """Run all cells once the kernel is connected; before that, the menu prompts for a kernel or does nothing."""
     page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext", timeout=120_000)
     page.evaluate(
         """async () => {
@@ -61,7 +61,7 @@ def run_all(page):
 
 
 def settled(page):
-    """Wait until an answer with its pictures is shown; other tests may write to the store for minutes meanwhile."""
+    """Wait until a result and its pictures are shown; meanwhile, other tests may write to the store for minutes."""
     page.wait_for_function(
         """() => / ms$/.test(document.querySelector(".am-said")?.textContent)
             && [...document.querySelectorAll(".am-columns img, .am-frame img")].every((image) => image.naturalWidth)""",
@@ -98,7 +98,7 @@ def a_click_on_a_picture_makes_it_the_query(lab, indexes):
     for model, index in indexes.items():
         assert shown(lab, model) == index.query(clicked, 4)["id"].tolist()
     milliseconds = int(re.search(r"(\d+) ms$", lab.locator(".am-said").inner_text())[1])
-    assert milliseconds < 1000  # the goal is 150; this says only that nothing is computed anew
+    assert milliseconds < 1000  # the goal is 150; this only checks that nothing is computed again
     lab.get_by_role("button", name="Back").click()
     lab.wait_for_selector(f'.am-frame img[alt="The query, {Path(FIRST).stem}"]')
 
@@ -195,7 +195,7 @@ def the_keyboard_alone(lab, indexes):
     lab.wait_for_selector(f'.am-frame img[alt="The query, {Path(focused).stem}"]')
     settled(lab)
     assert shown(lab, MODELS[1]) == indexes[MODELS[1]].query(focused, 4)["id"].tolist()
-    assert lab.locator(".jp-Notebook .jp-Cell").count() > 5  # letters are not the notebook's shortcuts
+    assert lab.locator(".jp-Notebook .jp-Cell").count() > 5  # letters do not act as shortcuts of the notebook
     lab.locator(".am-columns .am-picture").first.focus()
     lab.keyboard.press("+")
     lab.wait_for_selector(".am-example")
@@ -233,7 +233,7 @@ def nothing_overlaps_and_nothing_is_cut(lab, shots, width):
 
 
 def test_in_jupyterlab(lab, indexes, cartoons, folder, shots, tmp_path, subtests):
-    """All in one server, one after the other: starting it takes longest."""
+    """All checks in turn on one server, because starting it takes longest."""
     with subtests.test("a click on a picture makes it the query"):
         a_click_on_a_picture_makes_it_the_query(lab, indexes)
     with subtests.test("the sheet is searched by name"):
@@ -258,7 +258,7 @@ def test_in_jupyterlab(lab, indexes, cartoons, folder, shots, tmp_path, subtests
     [("notebook", JUPYTER, "/notebooks/10_explore.ipynb"), ("voila", ("10_explore.ipynb",), "/")],
 )
 def test_elsewhere(browser, serve, folder, shots, indexes, program, arguments, path):
-    """Notebook 7 and Voila show the explorer, and a click is answered."""
+    """Notebook 7 and Voila show the explorer, and it responds to a click."""
     with serve(program, folder, *arguments) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         page.set_default_timeout(120_000)

@@ -12,7 +12,7 @@ EVIL = "<script>document.title = 'run'<_script>"
 
 @pytest.fixture(scope="module")
 def saved(cartoons, bundled_features, tmp_path_factory):
-    """A page of cartoons with every kind of part; one picture and its folder are named like scripts."""
+    """A page of cartoons with every kind of part; the names of one picture and its folder look like scripts."""
     folder = tmp_path_factory.mktemp("page")
     rows = np.sort(np.random.default_rng(1).permutation(len(cartoons))[:120])
     kept = [cartoons.ids[row] for row in rows]
@@ -120,7 +120,7 @@ def test_the_map_zooms_and_moves(look, shots):
     assert scale(page) == 1
     page.mouse.move(x, y)
     page.mouse.wheel(0, -50)
-    assert scale(page) == 1  # the wheel alone scrolls the page
+    assert scale(page) == 1  # the wheel without Ctrl scrolls the page
     page.evaluate("scrollTo(0, document.querySelector('.am-view').offsetTop - 20)")
     box = view.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -164,7 +164,7 @@ def test_two_fingers_zoom_the_map(look):
     touch("touchEnd", None)
     assert scale(page) == pytest.approx(2, abs=0.1)
     left, _ = corner(page)
-    assert left == pytest.approx(-box["width"] / 2, abs=10)  # what lay between the fingers stays there
+    assert left == pytest.approx(-box["width"] / 2, abs=10)  # the point between the fingers stays in place
 
 
 def test_the_map_tells_the_name_under_the_pointer(look):

@@ -1,4 +1,4 @@
-"""The extraction engine: batches and precisions. Runs that are cut off are in test_faults.py."""
+"""The extraction engine: batches and precisions. Interrupted runs are tested in test_faults.py."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,12 @@ LAYERS = ["logits", "penultimate", "last:gem"]
 
 @pytest.fixture(scope="module")
 def pixels(cartoons) -> np.ndarray:
-    """A batch of cartoons as the network takes them."""
+    """A batch of cartoons in the form that the network takes."""
     images = am.intake.decode([cartoons.request(id) for id in cartoons.sample(engine.BATCH)])
     return np.stack([models.get(MODEL).preprocess.pixels(image, "pad", "white") for image in images])
 
 
-@pytest.mark.parametrize("pictures", [8, 800])  # torch for few, OpenVINO for many
+@pytest.mark.parametrize("pictures", [8, 800])  # torch for few pictures, OpenVINO for many
 @pytest.mark.parametrize("precision", engine.PRECISIONS[:2])
 def test_the_vectors_of_a_picture_do_not_depend_on_its_batch(pixels, pictures, precision):
     if pictures > 8:

@@ -1,4 +1,4 @@
-"""The preset best: on the half of the categories it was not chosen on, on a tiny folder, and on the command line."""
+"""The preset best: on the half of the categories held back from its choice, on a tiny folder, on the command line."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, bundled_feat
 def test_few_pictures(small_folder, tmp_path):
     few = am.Collection.from_folder(small_folder / "food", progress=False)
     features = am.BEST.features(few, progress=False)
-    assert features.vectors.shape == (8, 7)  # no neighbours are added among so few
+    assert features.vectors.shape == (8, 7)  # with so few pictures, no neighbours are added
     assert np.isfinite(features.vectors).all()
     for path in sorted((small_folder / "food").rglob("*.webp"))[2:]:
         path.unlink()

@@ -1,5 +1,4 @@
-"""Two nodes of a Ray cluster on this machine. benchmarks/cluster.py does the same with ten thousand pictures, and kills
-a node."""
+"""Two nodes of a Ray cluster on this machine; benchmarks/cluster.py also kills one, with ten thousand pictures."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Transforms against scikit-learn and sums by hand; a new picture takes the same way as the collection."""
+"""Transforms compared with scikit-learn and hand calculation; a new picture is transformed like the collection."""
 
 import json
 
@@ -19,7 +19,7 @@ def vectors():
     return (rng.standard_normal((60, 12)) * np.arange(1, 13) + 2).astype(np.float32)
 
 
-@pytest.mark.parametrize("rows", [60, 9])  # more vectors than dimensions, and fewer
+@pytest.mark.parametrize("rows", [60, 9])  # more vectors than dimensions, and fewer vectors
 def test_pca_and_whitening_are_those_of_scikit_learn(vectors, rows):
     vectors = vectors[:rows]
     reference = Reference(5).fit(unit(vectors))
@@ -41,9 +41,9 @@ def test_components_without_variance_are_left_out():
 def test_expansion_by_hand():
     base = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
     made = am.transforms.Expansion.fit(am.Features(base, ["a", "b", "c"]), 1, alpha=2)
-    new = made(np.array([[2, 0]], dtype=np.float32))  # its nearest is a, at a cosine of 1
+    new = made(np.array([[2, 0]], dtype=np.float32))  # its nearest neighbour is a, with a cosine of 1
     np.testing.assert_allclose(new, [[1, 0]], atol=1e-6)
-    own = made(am.Features(base, ["a", "b", "c"])).vectors  # a's nearest other is b, at a cosine of .8
+    own = made(am.Features(base, ["a", "b", "c"])).vectors  # the nearest neighbour of a is b, with a cosine of .8
     expected = unit(np.array([[1 + 0.64 * 0.8, 0.64 * 0.6]]))
     np.testing.assert_allclose(own[:1], expected, atol=1e-6)
 

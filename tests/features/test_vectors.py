@@ -1,4 +1,4 @@
-"""Work by blocks against the same done at once."""
+"""Computation block by block gives the same as all at once."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What Annoy does silently, checked; and forests that grow on disk."""
+"""Checks for errors that Annoy ignores silently, and forests built on disk."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ N, D = 600, 24
 
 
 def test_short_answers_are_asked_again(vectors, ids):
-    """Looking at one node, Annoy alone gives fewer than it was asked for."""
+    """If it searches one node, Annoy itself returns fewer neighbours than requested."""
     bare = annoy.AnnoyIndex(D, "angular")
     for row, vector in enumerate(vectors):
         bare.add_item(row, vector)
@@ -44,7 +44,7 @@ def test_a_forest_grown_on_disk_is_the_same(metric, vectors, ids, tmp_path):
 
 
 def test_a_disk_too_small_for_a_forest_is_told(vectors, ids, tmp_path, monkeypatch):
-    """Annoy maps its file: on a full disk the process would end."""
+    """Annoy maps its file into memory: on a full disk, the process would be killed."""
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(StoreError, match=r"0\.0 GB free, but the forest takes"):
@@ -58,7 +58,7 @@ def test_a_disk_too_small_for_a_forest_is_told(vectors, ids, tmp_path, monkeypat
 
 
 def test_on_disk_the_vectors_are_never_all_in_memory(tmp_path):
-    """49 MB from a memory map; what counts is the memory of the process's own, without the files mapped into it."""
+    """Build from a memory map of 49 MB; memory means the process's own memory, without mapped files."""
     if sys.platform != "linux":
         pytest.skip("the system does not say how much memory is whose")
     code = f"""

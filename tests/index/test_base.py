@@ -1,4 +1,4 @@
-"""Every index against brute force in numpy, and what libraries take or lose silently against a refusal."""
+"""Every index compared with brute force in numpy; errors raised where the libraries accept or lose data silently."""
 
 import importlib
 import io
@@ -36,16 +36,16 @@ WEAK = {
     am.indexes.HnswlibIndex: ({"M": 2, "ef_construction": 5}, 6),
     am.indexes.NmslibIndex: ({"M": 2, "ef_construction": 5}, 6),
 }
-"""Parameters of `build` and an effort with which much is missed."""
+"""Parameters of `build` and an effort that give a low recall."""
 
 
 def most(kind):
-    """The option with which nothing is missed."""
+    """The search option that gives a recall of 1."""
     return {kind.effort: MOST[kind.effort]} if kind.effort else {}
 
 
 def brute_force(vectors, query, metric):
-    """Distances of a query to all, in float64."""
+    """Distances from a query to all vectors, in float64."""
     vectors, query = vectors.astype(np.float64), query.astype(np.float64)
     if metric == "angular":
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -103,7 +103,7 @@ def test_few_pictures_and_many_equal_ones(kind, vectors):
         assert index.query(vectors[0], k=count)["id"].iloc[0] == "0"
         assert count == 1 or sorted(index.query("0", k=count - 1)["id"], key=int) == [str(i) for i in range(1, count)]
     same = kind.build(np.repeat(vectors[:3], 100, axis=0), [str(row) for row in range(300)])
-    for k in (1, 10, 150, 299):  # hnswlib stops where its graph leads to fewer (nmslib/hnswlib#244)
+    for k in (1, 10, 150, 299):  # hnswlib fails if its graph leads to fewer than k (nmslib/hnswlib#244)
         found = same.query("5", k=k)
         assert len(found) == k and found["id"].is_unique and found["distance"].is_monotonic_increasing
 
@@ -119,7 +119,7 @@ def test_recall_counts_what_brute_force_finds(kind, vectors, ids):
     measured = index.recall(5, sample=N, **{kind.effort: effort})
     assert measured == pytest.approx(found / (5 * N), abs=1e-3)
     assert measured < 0.9
-    setattr(index, kind.effort, effort)  # as its default
+    setattr(index, kind.effort, effort)  # as the default of the index
     assert index.recall(5, sample=N) == measured
     assert kind.build(vectors, ids).recall(5, sample=50, **most(kind)) == 1
 
@@ -191,7 +191,8 @@ def test_wrong_queries_are_told_in_a_sentence(kind, vectors, ids):
         (np.zeros(D), "zero"),
         (np.full(D, np.nan), "NaN"),
         (np.zeros((1, D)), "shape"),
-        (None, "an id, a file, a picture or a vector"),
+        (None, "one id, file, picture or vector .* not a NoneType"),
+        ([ids[0]], "not a list"),
     ]:
         with pytest.raises(QueryError, match=words):
             index.query(query, k=1)
@@ -276,7 +277,7 @@ def test_damaged_and_missing_files_are_refused(kind, vectors, ids, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_other_vectors_is_refused(kind, vectors, ids, tmp_path):
-    """Annoy opens 64-d vectors as 131-d without a word, hnswlib 24-d as 25-d, and then they answer or crash."""
+    """Annoy opens 64-d vectors as 131-d, and hnswlib 24-d as 25-d, without an error; queries then succeed or crash."""
     path = kind.build(vectors, ids).save(tmp_path / "index")
     good = path.with_suffix(".json").read_text()
     for number, other in enumerate((vectors[:, :12], vectors[:40])):
@@ -285,7 +286,7 @@ def test_a_file_of_other_vectors_is_refused(kind, vectors, ids, tmp_path):
         path.with_suffix(".json").write_text(good)
         with pytest.raises(StoreError, match="bytes instead of"):
             kind.open(path)
-        if kind is not AnnoyIndex:  # whose file does not say how wide the vectors are
+        if kind is not AnnoyIndex:  # the file of Annoy does not record the width of the vectors
             about = {"file_bytes": path.stat().st_size, "file_digest": files.file_digest(path)}
             files.write_json(path.with_suffix(".json"), {**json.loads(good), **about})
             with pytest.raises(StoreError, match="do not belong together"):
@@ -304,7 +305,7 @@ def test_a_flipped_bit_is_refused(kind, vectors, ids, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_disk_that_takes_no_more_is_told(kind, vectors, ids, tmp_path):
-    """hnswlib and FAISS themselves say nothing."""
+    """hnswlib and FAISS themselves report no error."""
     index = kind.build(vectors, ids)
     before = index.query(ids[5], k=8)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -345,5 +346,5 @@ def test_a_library_that_is_not_installed_is_told(kind, module, package, vectors,
 
 
 def test_adding_after_building_is_not_offered(vectors, ids):
-    """Annoy takes the call and ignores it; our indexes have no such verb."""
+    """Annoy accepts the call and ignores it; our indexes have no such method."""
     assert not any(hasattr(kind, "add_item") or hasattr(kind, "add") for kind in KINDS)

@@ -1,4 +1,4 @@
-"""What `check` finds in a store that somebody or something has changed, and what `--repair` leaves of it."""
+"""What `check_store` finds in a store that was changed or damaged, and what a repair keeps."""
 
 import json
 import re
@@ -107,7 +107,7 @@ def test_every_row_swapped_dropped_or_doubled_is_found_and_repaired(place, chang
     place(store, change)
     findings = am.indexes.check_store(store)
     assert findings["part"].str.startswith(PLACES[place]).any()
-    assert am.indexes.check_store(store).equals(findings)  # looking changes nothing
+    assert am.indexes.check_store(store).equals(findings)  # checking changes nothing
     assert main(["check", "--store", str(store)]) == 1
     assert "run `amulsearch check --store" in capsys.readouterr().out
     assert len(am.indexes.check_store(store, repair=True)) >= len(findings)
@@ -171,9 +171,9 @@ def test_an_index_of_other_vectors_is_found_and_built_again(indexed, store):
 
 
 def test_an_index_that_misses_much_is_found(indexed, store):
-    """Its vectors and digests are right, and its trees lead to eleven pictures only."""
+    """The vectors and digests are correct, but the trees lead to eleven pictures only."""
     path = store / "indexes" / MODEL / "logits.ann"
-    nodes = np.fromfile(path, np.int32).reshape(-1, 1003)  # descendants, children; of a picture the 1,000 numbers
+    nodes = np.fromfile(path, np.int32).reshape(-1, 1003)  # descendants, children; for a picture, 1,000 values
     assert (nodes[24:, 0] == 24).all()
     nodes[24:, 1:25] = np.arange(24) % 11
     nodes.tofile(path)

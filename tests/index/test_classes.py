@@ -1,4 +1,4 @@
-"""Classes found by typing, collections ranked by one, and what two pictures are taken for alike."""
+"""Classes found by part of their name, collections ranked by a class, and the classes that two pictures share."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_a_class_by_name_part_or_number():
     assert find_class("Missile") == (657, "missile")
     assert find_class("projecti") == (744, "projectile")
     assert find_class("croquet") == find_class("croquet ball")
-    assert find_class("crane") == (517, "crane")  # a name in full, though others hold it too
+    assert find_class("crane") == (517, "crane")  # a full name wins over names that contain it
     assert find_class(744) == (744, "projectile")
     assert find_class(2, 6) == (2, "class 2")
     assert find_class("dog", 2, ["cat", "dog"]) == (1, "dog")

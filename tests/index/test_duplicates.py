@@ -1,4 +1,4 @@
-"""Near-duplicates against groups made by hand, and copies of real cartoons."""
+"""Near-duplicates compared with groups made by hand, and copies of real cartoons."""
 
 import shutil
 

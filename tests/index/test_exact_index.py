@@ -1,4 +1,4 @@
-"""Exact search of all pictures at once against asking for each. (Single queries: test_index.py.)"""
+"""Exact search for all pictures at once gives the same as single queries (which test_base.py tests)."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ N, D = 600, 24
 @pytest.mark.parametrize("k", [1, 10, N - 1])
 def test_all_neighbours_are_what_query_says_of_each(metric, k, vectors, ids):
     vectors = vectors.copy()
-    vectors[300] = vectors[20]  # a pair at distance 0, and two at the same distance of all others
+    vectors[300] = vectors[20]  # a pair at distance 0, and two at the same distance from all others
     index = ExactIndex.build(vectors, ids, metric=metric)
     rows, distances = index.all_neighbours(k)
     assert rows.shape == distances.shape == (N, k)

@@ -1,4 +1,4 @@
-"""What is FAISS's own: cells, threads, and exact distances behind bits. (The verbs: test_index.py.)"""
+"""Features of FAISS only: cells, threads, and exact distances after a search by bits. (Methods: test_base.py.)"""
 
 import faiss
 import numpy as np
@@ -23,7 +23,7 @@ def test_a_centre_is_learned_from_enough_vectors(vectors, ids, capfd):
     assert nlist == {1: 1, 38: 1, 80: 2, 2000: 51}  # 2000 / 39; 4 sqrt(N) is less from 24,336 vectors on
     every = am.indexes.FaissIVFIndex.build(vectors[:50], ids[:50], nlist=50, nprobe=1)
     assert every.query("7", 1, include_self=True)["id"].tolist() == ["7"]
-    assert len(every.query("7", 20)) == 20  # one cell holds one vector: more are looked into
+    assert len(every.query("7", 20)) == 20  # a cell holds one vector: further cells are searched
     with pytest.raises(am.QueryError, match="nlist=51 is more than the 50 vectors"):
         am.indexes.FaissIVFIndex.build(vectors[:50], ids[:50], nlist=51)
     assert capfd.readouterr().err == ""
@@ -49,7 +49,7 @@ def test_threads_are_put_back(vectors, ids):
 
 
 def test_bits_choose_and_distances_are_exact(vectors, ids):
-    """Vectors on one side of the origin, as after a ReLU: the planes stand in their midst."""
+    """For vectors on one side of the origin, as after a ReLU, the planes still pass through their centre."""
     vectors = np.abs(vectors)
     index = am.indexes.FaissLSHIndex.build(vectors, ids, metric="euclidean", n_bits=64, n_candidates=200)
     table = index.query("5", 10)

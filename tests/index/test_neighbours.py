@@ -1,4 +1,4 @@
-"""Tables of neighbours, and neighbours with their query's label, on cases worked out by hand."""
+"""Tables of neighbours, and neighbours with the label of their query, on cases worked out by hand."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def test_the_table_is_a_plain_one():
         "layer": pd.Series(["logits", "logits"], dtype=object),
     }
     pd.testing.assert_frame_equal(table, pd.DataFrame(plain))
-    table.loc[0, "distance"] = table.loc[1, "rank"] = 7  # and can be changed like any
+    table.loc[0, "distance"] = table.loc[1, "rank"] = 7  # and can be changed like any DataFrame
     table["new"] = table.pop("model")
     assert distances[0] == 0.5 and table["rank"].tolist() == [1, 7] and table["new"].tolist() == ["m", "m"]
     assert neighbours(["a", "b"], distances, [None, None])["rank"].tolist() == [1, 2]
@@ -29,7 +29,7 @@ def test_the_table_is_a_plain_one():
 def test_same_label():
     labels = ["a", "a", "b", None, "b", "c"]
     rows = np.array([[1, 2], [2, 0], [4, -1], [0, 1], [3, 5], [2, 3]])
-    expected = [[1, 0], [0, 1], [1, 0], [np.nan] * 2, [0, 0], [np.nan] * 2]  # no label; a label that no other has
+    expected = [[1, 0], [0, 1], [1, 0], [np.nan] * 2, [0, 0], [np.nan] * 2]  # no label; a label of no other picture
     np.testing.assert_array_equal(same_label(rows, labels), expected)
 
 

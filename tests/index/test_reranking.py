@@ -1,4 +1,4 @@
-"""Re-ranking against the same written with sets and loops, for pictures of the collection and for new ones."""
+"""Re-ranking compared with a version in sets and loops, for pictures of the collection and for new ones."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def features():
 
 
 def k_reciprocal(vectors, k1, k2, weight):
-    """The distances of Zhong et al. 2017 for a whole collection, as their text says it."""
+    """The distances of Zhong et al. 2017 for a whole collection, as the paper defines them."""
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     squared = np.maximum(2 - 2 * vectors @ vectors.T, 0)
     np.fill_diagonal(squared, 0)
@@ -55,7 +55,7 @@ def test_neighbours_are_those_of_the_scores(features, build):
     for row in (0, 17, 59):
         expected = np.argsort(-scores[row], kind="stable")[:6]
         assert index.query(str(row), 6)["id"].tolist() == [str(other) for other in expected]
-    # A new picture, near the middle of a group, finds the group.
+    # A new picture near the centre of a group finds the group.
     assert set(index.query(features.vectors[20:30].mean(axis=0), 7)["label"]) == {"2"}
 
 
@@ -69,7 +69,7 @@ def test_re_ranking_helps_groups(features):
 def test_query_expansion_by_hand():
     base = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
     index = am.indexes.QueryExpansion.build(am.Features(base, ["a", "b", "c"]), 1, alpha=1)
-    moved = np.array([1 + 0.8 * 0.8, 0.8 * 0.6])  # a, and b by its cosine
+    moved = np.array([1 + 0.8 * 0.8, 0.8 * 0.6])  # a, plus b weighted by its cosine
     expected = base @ moved / np.linalg.norm(moved)
     np.testing.assert_allclose(index.similarities(np.array([0]))[0], expected, atol=1e-6)
 

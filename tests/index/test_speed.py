@@ -1,4 +1,4 @@
-"""Recall against speed, and collections made larger."""
+"""Recall and speed, and enlarged collections."""
 
 import numpy as np
 import pytest
@@ -19,9 +19,9 @@ def test_an_enlarged_collection_lies_between_near_vectors(vectors):
     assert made.shape == (300, 16) and made.dtype == np.float32
     assert np.array_equal(made, enlarge(vectors[:200], 300, seed=1))
     distance = np.linalg.norm(small[:, None] - small[None], axis=2)
-    reach = np.sort(distance, axis=1)[:, 100]  # of the 100 nearest others
+    reach = np.sort(distance, axis=1)[:, 100]  # distance to the 100th nearest neighbour
     for one in made[:20]:
-        # A point between a and b is as far from both together as they are from each other.
+        # The distances from a point between a and b to both add up to the distance from a to b.
         apart = np.linalg.norm(small - one, axis=1)
         between = np.abs(apart[:, None] + apart[None] - distance) < 1e-4
         assert any(distance[a, b] <= reach[a] + 1e-6 for a, b in np.argwhere(between))

@@ -1,4 +1,4 @@
-"""What tune promises, on pictures that had no part in it."""
+"""The recall that `tune_index` reports, on pictures that were not used in tuning."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from amulsearch.features.vectors import as_near, blocks, nearest
 
 
 def held_back(vectors, index, k=10):
-    """Recall of an index over all rows but the last fifth, asked with those."""
+    """Recall of an index of all rows but the last fifth, with the last fifth as queries."""
     base, new = np.split(vectors, [len(index)])
     limits = nearest(blocks(base), new, k, "angular")[1][:, -1]
     return np.mean([as_near(index.query(v, k)["distance"], far).mean() for v, far in zip(new, limits, strict=True)])
@@ -18,7 +18,7 @@ def held_back(vectors, index, k=10):
 
 @pytest.fixture(scope="module")
 def digits():
-    """1,797 small pictures of digits, their pixels as vectors."""
+    """The pixels of 1,797 small pictures of digits as vectors."""
     return load_digits().data.astype(np.float32)
 
 
@@ -38,7 +38,7 @@ def test_the_recall_is_reached_by_what_was_held_back(name, collections):
     assert held_back(vectors, tuned.index) >= 0.95
     assert tuned.index.recall(10, sample=1000, seed=11) >= 0.95
     assert tuned.exact_is_enough == (name != "many" or len(base) * base.shape[1] <= 2**22)
-    if name == "many":  # and not by looking at everything
+    if name == "many":  # and not by an exhaustive search
         assert tuned.index.search_k < 3000
         loose = am.indexes.tune_index(base, ids, recall=0.8, builds=[{"n_trees": 10}], sample=300, progress=False)
         assert loose.index.search_k < tuned.index.search_k and held_back(vectors, loose.index) >= 0.8

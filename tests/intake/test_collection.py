@@ -1,4 +1,4 @@
-"""Scanning folders: what gets in, what is left out and why."""
+"""Scanning folders: what is accepted, and what is rejected and why."""
 
 import csv
 import hashlib
@@ -32,7 +32,7 @@ def reasons(collection) -> dict[str, str]:
     return dict(collection.rejected.itertuples(index=False))
 
 
-# What is in
+# Accepted files
 
 
 def test_all_folders_below_are_scanned_in_order(tmp_path):
@@ -141,7 +141,7 @@ def test_unusable_labels_are_refused(small_folder, labels, message):
         scan(small_folder, labels=labels)
 
 
-# What is out
+# Rejected files
 
 
 def test_what_is_no_picture_is_counted(tmp_path):
@@ -207,7 +207,7 @@ def test_a_hostile_folder(open_folder, openclipart, without_root):
     for name, (data, _) in files.items():
         (folder / name).write_bytes(data)
     expected = {name: reason for name, (_, reason) in files.items()}
-    if os.geteuid() != 0:  # the processes that read headers have the rights of root
+    if os.geteuid() != 0:  # the processes that read headers run as root
         picture(folder / "secret.png").chmod(0)
         expected["secret.png"] = "no permission to read it"
     (folder / "broken.png").symlink_to("nowhere.png")
@@ -261,7 +261,7 @@ def test_a_missing_or_empty_folder_is_told_in_one_sentence(tmp_path):
     assert "1 other file" in str(told.value) and "\n" not in str(told.value)
 
 
-# Asking the collection
+# Methods of a collection
 
 
 def test_the_id_of_a_file(small_folder, tmp_path, monkeypatch):
@@ -318,7 +318,7 @@ def test_duplicates_are_found_by_their_bytes(small_folder):
 
 def test_duplicates_of_the_bundled_cartoons(cartoons):
     found = cartoons.duplicates()
-    assert found.groupby("group").size().tolist() == [2] * 19  # as data/README.md says
+    assert found.groupby("group").size().tolist() == [2] * 19  # as stated in data/README.md
     for _, pair in found.groupby("group"):
         first, second = (cartoons.path(id).read_bytes() for id in pair["id"])
         assert first == second

@@ -9,7 +9,7 @@ PARTS = {"general": "0", "artist": "1", "copyright": "3", "character": "4", "met
 
 
 def record(number: int, rating: str | None = "s", **tags: str) -> dict:
-    """A line of metadata as the releases of 2018 to 2021 have it."""
+    """A line of metadata in the format of the releases of 2018 to 2021."""
     listed = [
         {"id": str(7000 + place), "name": name, "category": PARTS[part]}
         for part, names in tags.items()
@@ -51,7 +51,7 @@ def test_safe_pictures_with_their_tags(danbooru):
 
 def test_other_ratings_and_categories_are_asked_for(danbooru):
     made = am.Collection.from_danbooru(danbooru, ratings=["q", "e"], keywords=["artist"], label=None, progress=False)
-    assert made.ids == ["0003/3.webp"]  # of two lines for a picture the first counts
+    assert made.ids == ["0003/3.webp"]  # if a picture has two lines, the first counts
     assert made.labels == [None] and made.keywords == {"0003/3.webp": []}
 
 
@@ -59,7 +59,7 @@ def test_tags_are_graded_relevance(danbooru):
     made = am.Collection.from_danbooru(danbooru, progress=False)
     grades = am.Relevance.from_keywords(made.ids, made.keywords).grades
     assert grades(np.array([0])).tolist() == [[3, 1, 2]]
-    rarer = am.Relevance.from_keywords(made.ids, made.keywords, most=0.7)  # all three carry touhou
+    rarer = am.Relevance.from_keywords(made.ids, made.keywords, most=0.7)  # all three have the tag touhou
     assert rarer.grades(np.array([0])).tolist() == [[2, 0, 1]]
     stricter = am.Relevance.from_keywords(made.ids, made.keywords, at_least=2)
     assert stricter.grades(np.array([0, 1])).tolist() == [[3, 0, 2], [0, 3, 2]]

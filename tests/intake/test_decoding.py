@@ -1,4 +1,4 @@
-"""Decoding in processes of their own: what they give, and what is left when one of them is lost."""
+"""Decoding in worker processes: the results, and recovery from the loss of a worker."""
 
 import hashlib
 import os
@@ -31,7 +31,7 @@ def slow(tmp_path) -> Path:
 
 
 def workers() -> list[int]:
-    """The processes that this one has started, by their numbers."""
+    """The ids of the decoding processes that this process has started."""
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     threads = [path.read_text().split() for path in Path(f"/proc/{os.getpid()}/task").glob("*/children")]
     found = {int(child) for child in sum(threads, children)}
@@ -64,7 +64,7 @@ def test_a_picture_that_cannot_be_had_is_an_error_among_the_others(small_folder,
 
 def test_a_decoder_that_hangs_is_ended(slow, small_folder, monkeypatch):
     good = sorted(small_folder.rglob("*.webp"))
-    decode([request(good[0])])  # its process has started
+    decode([request(good[0])])  # starts the process
     monkeypatch.setattr(decoding, "PATIENCE", 0.1)
     before, error, after = decode([request(good[0]), request(slow), request(good[1])])
     assert str(error) == "decoding took more than 0.1 seconds"

@@ -1,4 +1,4 @@
-"""Opening one picture and framing it, against pixels worked out by hand or by numpy."""
+"""Opening and framing a picture, compared with pixels computed by hand or with numpy."""
 
 import hashlib
 import io
@@ -33,7 +33,7 @@ def saved(image, format, **options) -> bytes:
 
 
 def png(width, height, bits, colour_type, rows, *chunks) -> bytes:
-    """A PNG file by hand: the kinds that Pillow does not write."""
+    """Write a PNG file of a kind that Pillow does not write."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -52,7 +52,7 @@ def pixels(source, **options) -> np.ndarray:
 
 @contextmanager
 def at_most(seconds):
-    """Stop what hangs, and fail."""
+    """Fail if the block takes longer."""
 
     def stop(*_):
         raise TimeoutError(f"still busy after {seconds} s")
@@ -212,7 +212,7 @@ def test_every_format_that_pillow_writes_here_comes_back():
         mode = "1" if format == "XBM" else "RGB"
         try:
             data = saved(source.convert(mode), format)
-        except (KeyError, OSError):  # Pillow only reads it
+        except (KeyError, OSError):  # Pillow only reads this format
             continue
         expected = np.asarray(source.convert(mode).convert("RGB")).astype(int)
         seen = np.asarray(am.open_image(data).resize((64, 64))).astype(int)
@@ -305,12 +305,12 @@ def test_a_large_jpeg_is_decoded_smaller(tmp_path):
     small = am.open_image(path, max_pixels=6_000_000)
     assert small.size == (2100, 2250)
     corners = np.asarray(small.resize((2, 1), Image.Resampling.BOX))[0, :, 0]
-    assert np.abs(corners.astype(int) - [191, 64]).max() <= 2  # a quarter turn: light left, dark right
+    assert np.abs(corners.astype(int) - [191, 64]).max() <= 2  # rotated by a quarter turn: light left, dark right
     with pytest.raises(am.PictureError, match="9000 x 8400 is 76 megapixels, over the limit of 1"):
         am.open_image(path, max_pixels=1_000_000)
 
 
-# Files that are no good picture
+# Files that are not valid pictures
 
 
 def test_a_truncated_file_is_told(photographs):
@@ -347,7 +347,7 @@ def test_postscript_is_refused_and_not_run(tmp_path, monkeypatch):
     interpreter.write_text(f"#!/bin/sh\ntouch {ran}\nexit 1\n")
     interpreter.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # it remembers what it found
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # Pillow caches what it found
     path = tmp_path / "picture.png"
     Image.new("RGB", (4, 4)).save(path, "EPS")
     with pytest.raises(am.PictureError, match="not a picture"):
@@ -355,7 +355,7 @@ def test_postscript_is_refused_and_not_run(tmp_path, monkeypatch):
     assert not ran.exists()
     with pytest.raises((OSError, subprocess.CalledProcessError)), Image.open(path) as image:
         image.load()
-    assert ran.exists()  # Pillow itself falls into the trap
+    assert ran.exists()  # Pillow itself runs the interpreter
 
 
 def test_what_is_no_file(tmp_path):
@@ -422,7 +422,7 @@ def test_damage_anywhere_gives_a_picture_or_a_picture_error(data):
 
 def test_every_kind_of_source_gives_the_same_picture(photographs):
     class Stream:
-        """A file object that cannot go back, as one from the network."""
+        """A file object that is not seekable, such as one from the network."""
 
         def __init__(self, data):
             self.read = io.BytesIO(data).read
@@ -447,7 +447,7 @@ def test_the_result_is_a_picture_of_its_own():
     assert source.getpixel((0, 0)) == RED
 
 
-@pytest.mark.parametrize("size", [(1500, 1000), (1000, 1477)])  # the second is rounded when it is reduced
+@pytest.mark.parametrize("size", [(1500, 1000), (1000, 1477)])  # the second is rounded when reduced
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_large_jpeg_may_come_smaller(photographs, tmp_path, size, orientation):
     image = am.open_image(photographs["coffee"]).resize(size, Image.Resampling.BICUBIC)
@@ -480,7 +480,7 @@ def random_picture(width: int, height: int) -> Image.Image:
 
 
 def alike(image: Image.Image, other: Image.Image) -> bool:
-    """The same but for rounding, which strikes up to a quarter of the values of noise."""
+    """Equal except for rounding, which affects up to a quarter of the values of noise."""
     difference = np.abs(np.asarray(image, int) - np.asarray(other, int))
     return image.size == other.size and difference.max() <= 12 and difference.mean() < 0.3
 

@@ -17,7 +17,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture
 def named(small_folder, table) -> pd.DataFrame:
-    """The table with the names of real files."""
+    """The table with the names of existing files."""
     files = {part: sorted((small_folder / part).iterdir()) for part in ("food/fruit", "animals/mammals")}
     real = lambda path: f"{path.rpartition('/')[0]}/{files[path.rpartition('/')[0]][int(path[-1])].name}"  # noqa: E731
     return table.assign(path=table["path"].map(real))

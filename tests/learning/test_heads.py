@@ -10,7 +10,7 @@ QUICK = am.learning.TrainingConfig(epochs=15, learning_rate=1e-3, batch_size=64,
 
 @pytest.fixture(scope="module")
 def noisy():
-    """Twelve kinds in 300 vectors: a kind is a place in the first 6 numbers, and the other 26 are louder noise."""
+    """300 vectors in twelve clusters: the first 6 dimensions hold the cluster, the other 26 stronger noise."""
     rng = np.random.default_rng(0)
     kinds = np.repeat(np.arange(12), 25)
     places = rng.normal(size=(12, 6))
@@ -42,7 +42,7 @@ def test_it_helps_kinds_that_taught_nothing(noisy, relevance, loss):
 def test_views_teach_what_stays_the_same(noisy, relevance):
     rng = np.random.default_rng(1)
     views = []
-    for _ in range(2):  # the first six numbers stay, the others are others
+    for _ in range(2):  # the first six dimensions stay, the others change
         vectors = np.concatenate([noisy.vectors[:, :6], 2 * rng.normal(size=(300, 26))], axis=1).astype(np.float32)
         views.append(am.Features(vectors, noisy.ids, noisy.labels))
     config = am.learning.TrainingConfig(epochs=30, learning_rate=3e-3, batch_size=128, patience=30)
@@ -74,7 +74,7 @@ def test_what_is_held_back_are_whole_labels_and_the_best_epoch_is_kept(noisy, re
     assert not set(labels[learn]) & set(labels[held]) and len(learn) + len(held) == 300
     head = am.learning.Head.fit(
         noisy, relevance, width=8, config=am.learning.TrainingConfig(learning_rate=0.5, patience=3), progress=False
-    )  # it diverges
+    )  # the training diverges
     measured = [row["validation mAP"] for row in head.history]
     assert head.settings["stopped"] == int(np.argmax(measured)) and len(measured) <= head.settings["stopped"] + 4
     back = am.Relevance.from_labels([noisy.ids[row] for row in held], labels[held].tolist())
@@ -89,7 +89,7 @@ def test_without_patience_the_last_epoch_is_kept(noisy, relevance):
 
 
 def test_it_starts_where_alike_pictures_differ_least(noisy, relevance):
-    """Of two numbers that spread alike, of which one differs among those that are alike, the other weighs more."""
+    """Of two dimensions of equal variance, the one that varies less among relevant pictures has more weight."""
     rng = np.random.default_rng(2)
     kinds = np.repeat(np.arange(40), 5)
     vectors = np.stack([np.ones(200) * 9, rng.normal(size=40)[kinds], rng.normal(size=200)], axis=1)
@@ -97,7 +97,7 @@ def test_it_starts_where_alike_pictures_differ_least(noisy, relevance):
     alike = am.Relevance.from_labels(features.ids, [str(kind) for kind in kinds])
     config = am.learning.TrainingConfig(epochs=1, learning_rate=1e-12)
     head = am.learning.Head.fit(features, alike, width=3, whiten=1, shrink=1e-3, config=config, progress=False)
-    weights = np.linalg.norm(head.arrays["axes"], axis=0)  # of each number
+    weights = np.linalg.norm(head.arrays["axes"], axis=0)  # of each dimension
     assert weights[1] > 5 * weights[2]
 
 
@@ -117,8 +117,8 @@ def test_the_losses_by_hand():
     vectors = torch.tensor([[1.0, 0], [0, 1], [0.8, 0.6], [0.6, 0.8]])
     alike = np.array([[0, 0, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0]], dtype=bool)
     triplet = loss_of(vectors, alike, am.learning.TrainingConfig(loss="triplet", margin=0.3)).item()
-    assert triplet == pytest.approx(0.1)  # alike .8, the hardest of the others .6: .6 - .8 + .3
-    cosines = np.array([[0, 0.8, 0.6], [0, 0.8, 0.6], [0.8, 0.6, 0.96], [0.8, 0.6, 0.96]])  # with the others of each
+    assert triplet == pytest.approx(0.1)  # relevant .8, hardest negative .6: .6 - .8 + .3
+    cosines = np.array([[0, 0.8, 0.6], [0, 0.8, 0.6], [0.8, 0.6, 0.96], [0.8, 0.6, 0.96]])  # of each with the others
     logits = cosines / 0.5
     expected = -np.mean(np.log(np.exp([1.6, 1.6, 1.6, 1.6]) / np.exp(logits).sum(axis=1)))
     contrast = loss_of(vectors, alike, am.learning.TrainingConfig(temperature=0.5)).item()
@@ -127,7 +127,7 @@ def test_the_losses_by_hand():
 
 def test_neighbours_in_time_teach(noisy):
     seconds = np.array([int(label.split()[1]) * 100.0 for label in noisy.labels])
-    near = am.Relevance.from_neighbours(noisy.ids, seconds, within=1)
+    near = am.Relevance.from_distance(noisy.ids, seconds, within=1)
     head = am.learning.Head.fit(
         noisy, near, width=8, config=am.learning.TrainingConfig(loss="triplet", epochs=3), progress=False
     )

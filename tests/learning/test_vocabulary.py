@@ -94,7 +94,7 @@ def test_a_vocabulary_is_the_same_for_the_same_seed_and_kept(animals, sift, tmp_
 def test_words_stand_for_the_patches_nearest_to_them(animals, sift):
     from skimage.metrics import normalized_root_mse
 
-    assert normalized_root_mse(np.linalg.norm(sift.words, axis=1), np.ones(40)) < 0.3  # means of vectors of length 1
+    assert normalized_root_mse(np.linalg.norm(sift.words, axis=1), np.ones(40)) < 0.3  # they are means of unit vectors
     vector = am.embed(animals.open(animals.ids[0]), sift, "descriptor")["descriptor"][0]
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5) and (vector >= 0).all()
 

@@ -1,4 +1,4 @@
-"""Agreement without labels against the definitions written out."""
+"""Agreement without labels, compared with direct implementations of the definitions."""
 
 import numpy as np
 import pytest

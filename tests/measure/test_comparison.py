@@ -1,4 +1,4 @@
-"""The table of many systems against the single calls it is made of, and the trends it is there to show."""
+"""The table of many systems compared with single calls, and the trends that it shows."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_rows_are_what_the_single_calls_say(compared, bundled_features, relevanc
 
 
 def test_the_trends(compared):
-    """Penultimate above logits, GeM above mean, a vote by counting below, scores and ranks above the best network."""
+    """Penultimate beats logits, GeM beats mean; fusion by scores or ranks beats the best network and the vote."""
     table = compared.table.set_index("system")
     for name in am.models.BUNDLED:
         for measure in ("P@1", "P@5"):

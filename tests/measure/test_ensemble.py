@@ -1,4 +1,4 @@
-"""Each fusion against scores worked out by hand on three small lists."""
+"""Each fusion method compared with scores worked out by hand for three small lists."""
 
 import numpy as np
 import pandas as pd
@@ -35,12 +35,12 @@ def test_vote_counts_lists_among_their_first_n(lists):
 
 
 def test_equal_votes_are_ordered_by_better_ranks_then_by_id(lists):
-    # a: ranks 1, 2, 4 = 7; b: 2, 1, 2 = 5. f: 1 of one list and beyond the others; d and e tie in everything.
+    # a: ranks 1, 2, 4 = 7; b: 2, 1, 2 = 5. f: 1 in one list, absent from the others; d and e tie in everything.
     assert fuse(lists, "vote", depth=4)["id"].tolist() == ["b", "a", "c", "f", "g", "d", "e"]
 
 
 def test_borda_shares_the_points_left_among_unnamed_ids():
-    # lists of 3 of which the second names only 2: the unnamed id gets the mean of the points left, (3 - 2 + 1) / 2 = 1
+    # depth 3, but the second list has only 2 ids: the missing id gets the mean of the points left, (3 - 2 + 1) / 2 = 1
     table = fuse([ranked("abc"), ranked("ca")], "borda", depth=3)
     assert scores(table) == {"a": 3 + 2, "c": 1 + 3, "b": 2 + 1}
 

@@ -1,4 +1,4 @@
-"""Measures against rankings worked out by hand, against all orders of ties by brute force, and against scikit-learn."""
+"""Measures compared with hand calculation, with brute force over all orders of ties, and with scikit-learn."""
 
 from itertools import pairwise, permutations
 
@@ -69,11 +69,11 @@ def test_ties_count_as_the_mean_over_all_their_orders(seed):
 
 
 def test_equals_scikit_learn_on_the_bundled_cartoons(bundled_features):
-    """Byte-identical cartoons are tied; scikit-learn's nDCG means over them as ours does, its average precision not."""
+    """Byte-identical cartoons are tied; scikit-learn averages over ties for nDCG as we do, but not for AP."""
     features = bundled_features["squeezenet1_1", "logits"]
     relevance = Relevance.from_labels(features.ids, features.labels)
     tied = cosine(features.vectors)
-    untied = tied.argsort(axis=1).argsort(axis=1).astype(np.float32)  # the place in the ranking, from the last
+    untied = tied.argsort(axis=1).argsort(axis=1).astype(np.float32)  # the rank, counted from the last
     ndcg = evaluate(tied, relevance).per_query["nDCG@10"]
     precision = evaluate(untied, relevance).per_query["AP"]
     labels = np.array(features.labels)
@@ -108,7 +108,7 @@ def test_two_systems_are_compared_query_by_query():
 
 
 def test_the_randomisation_test_equals_the_exact_one():
-    """With few queries all signs can be tried: the share of sign patterns at least as extreme is p."""
+    """With few queries, all sign patterns can be enumerated: p is the fraction that is at least as extreme."""
     rng = np.random.default_rng(3)
     ids, labels = [str(row) for row in range(10)], list("aabbccddee")
     relevance = Relevance.from_labels(ids, labels)
@@ -151,7 +151,7 @@ def test_an_index_is_measured_by_what_it_answers(metric):
     distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
     system = Features(vectors, ids) if metric == "angular" else -distance
     expected = evaluate(system, relevance).per_query
-    for kind in (ExactIndex, AnnoyIndex):  # Annoy looks at every vector where all of them are wanted
+    for kind in (ExactIndex, AnnoyIndex):  # Annoy searches all vectors if all are requested
         found = evaluate(kind.build(vectors, ids, metric=metric), relevance).per_query
         pd.testing.assert_frame_equal(found, expected)
     with pytest.raises(QueryError, match="do not hold the same pictures"):

@@ -1,4 +1,4 @@
-"""Judgements are on disk as soon as they are made, and an evaluation reads them."""
+"""Judgements are written to disk at once, and an evaluation reads them."""
 
 import csv
 import os
@@ -45,7 +45,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path):
         assert len(judgements) == 1
         judgements.add("a", "e", False)
         assert am.measure.Judgements(path).table["id"].tolist() == ["b", "e"]
-    path.write_bytes(b"query,i")  # the very first line
+    path.write_bytes(b"query,i")  # only a part of the header
     am.measure.Judgements(path).add("a", "b", True)
     assert len(am.measure.Judgements(path)) == 1
 

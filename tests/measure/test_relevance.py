@@ -20,18 +20,18 @@ def test_keywords_are_counted_as_by_hand():
 
 def test_neighbours_in_time_and_place():
     seconds = np.array([0.0, 10, 11, 30])
-    near = am.Relevance.from_neighbours(list("abcd"), seconds, within=10)
+    near = am.Relevance.from_distance(list("abcd"), seconds, within=10)
     assert near.grades(np.array([1, 3])).tolist() == [[1, 1, 1, 0], [0, 0, 0, 1]]
     places = np.array([[0.0, 0], [3, 4], [30, 40]])
-    assert am.Relevance.from_neighbours(list("abc"), places, within=5).grades(np.array([0])).tolist() == [[1, 1, 0]]
+    assert am.Relevance.from_distance(list("abc"), places, within=5).grades(np.array([0])).tolist() == [[1, 1, 0]]
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: am.Relevance.from_neighbours(["a", "b"], np.array([1.0]), within=1),
-        lambda: am.Relevance.from_neighbours(["a"], np.array([np.nan]), within=1),
-        lambda: am.Relevance.from_neighbours(["a"], np.array([1.0]), within=-1),
+        lambda: am.Relevance.from_distance(["a", "b"], np.array([1.0]), within=1),
+        lambda: am.Relevance.from_distance(["a"], np.array([np.nan]), within=1),
+        lambda: am.Relevance.from_distance(["a"], np.array([1.0]), within=-1),
         lambda: am.Relevance.from_keywords(["a"], {"a": "x"}, at_least=0),
         lambda: am.Relevance.from_keywords(["a"], {"a": "x"}, most=1.5),
     ],

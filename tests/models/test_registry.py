@@ -1,4 +1,4 @@
-"""The table of networks, and what each network gives, against numpy, torch's own parts and known photographs."""
+"""The table of networks, and the output of each network compared with numpy, torch modules and known photographs."""
 
 import pickle
 import subprocess
@@ -162,7 +162,7 @@ def test_preprocessing_is_torchvision_s(photographs):
     model = models.get("resnet152")
     image = am.open_image(photographs["coffee"])
     difference = np.abs(normalised(model, prepared(model, [photographs["coffee"]]))[0] - transform(image).numpy())
-    # torchvision resizes, rounds to a whole pixel, then crops; here it is one step.
+    # torchvision resizes, rounds to whole pixels, then crops; our preprocessing is a single step.
     assert difference.mean() < 0.1
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     ours = normalised(model, pixels(model, image, "squash")[None])[0]
@@ -209,7 +209,7 @@ def test_a_layer_is_what_its_module_gives(squeezenet, photographs):
     batch = normalised(squeezenet.model, batch)
     features = squeezenet.module.features
     with torch.inference_mode():
-        # Each part alone, so that the rectifiers that write in place do not touch what was read.
+        # Each part separately, so that in-place ReLUs do not overwrite the values that were read.
         first = features[0](torch.from_numpy(batch)).numpy().copy()
         squeeze = features[3].squeeze(features[:3](torch.from_numpy(batch))).numpy().copy()
         fourth = features[:5](torch.from_numpy(batch)).numpy().copy()
@@ -246,7 +246,7 @@ def test_an_unknown_layer_or_pooling_is_refused(squeezenet, layer, message):
         squeezenet(squeezenet.blank(), [layer])
 
 
-# Networks and checkpoints of one's own
+# The user's own networks and checkpoints
 
 
 def small_module(classes=6) -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""Weights: downloaded from a server of our own, put in place by hand, damaged, or out to run code."""
+"""Weights: downloaded from a local server, put in place by hand, damaged, or malicious."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ from amulsearch.models.weights import Downloaded, HuggingFace, OwnFile, Packaged
 
 
 class Server:
-    """Files on 127.0.0.1: path -> bytes. A path in `cut` is sent by half, one in `spoiled` is damaged once."""
+    """Files on 127.0.0.1: path -> bytes. Half of a path in `cut` is sent; one in `spoiled` is damaged once."""
 
     def __init__(self):
         self.files: dict[str, bytes] = {}
@@ -42,7 +42,7 @@ class Server:
                 data = server.files[path]
                 sha = hashlib.sha256(data).hexdigest()
                 self.send_response(200)
-                # Besides the length, what the Hugging Face hub tells.
+                # The length, and the headers of the Hugging Face hub.
                 headers = {"Content-Length": len(data), "X-Linked-Size": len(data), "X-Repo-Commit": "0123456789" * 4}
                 for name, value in {**headers, "ETag": f'"{sha}"', "X-Linked-ETag": f'"{sha}"'}.items():
                     self.send_header(name, str(value))
@@ -77,7 +77,7 @@ def server():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache folder of torch."""
+    """An empty cache folder for torch."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return tmp_path / "torch" / "hub" / "checkpoints"
@@ -209,12 +209,12 @@ def test_a_checkpoint_without_permission(open_folder, without_root, checkpoint):
             source.read()
 
 
-# Files that are out to run code
+# Files that try to run code
 
 
 @pytest.fixture
 def malicious(tmp_path):
-    """A pickle that leaves a mark when it is loaded carelessly, and a function that says whether it did."""
+    """An object whose pickle makes a folder when loaded unsafely, and a function that tells whether it did."""
     mark = tmp_path / "it ran"
 
     class Payload:
@@ -228,7 +228,7 @@ def malicious(tmp_path):
         return there
 
     pickle.loads(pickle.dumps(Payload()))
-    assert ran()  # the trap works
+    assert ran()  # the payload works
     return Payload(), ran
 
 
@@ -271,13 +271,13 @@ def test_no_pickle_of_arrays_can_run_code(tmp_path, malicious, protocol):
         with pytest.raises(am.ModelError, match=r"was not opened: it refers to (posix|nt|os)\.mkdir"):
             weights.read_pickled_arrays(path)
         assert not ran()
-    # A way round a list of names: an attribute of one that is allowed.
+    # A way around the list of allowed names: an attribute of one that is allowed.
     path.write_bytes(b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.")
     with pytest.raises(am.ModelError, match=r"it refers to numpy\.ndarray\.tofile"):
         weights.read_pickled_arrays(path)
 
 
-# Networks of timm, from a hub of our own
+# Networks of timm, from a local hub
 
 HUB_PROGRAM = """
 import json
@@ -306,7 +306,7 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def timm_files() -> dict[str, bytes]:
-    """name -> a file as the hub has it, with random weights."""
+    """name -> a file in the format of the hub, with random weights."""
     from safetensors.torch import save
 
     files = {}
@@ -325,8 +325,8 @@ def total(file: bytes) -> float:
 
 @pytest.fixture(scope="module")
 def hub(server, timm_files, tmp_path_factory):
-    """What a process says that loads a good file, one damaged on its way, one put in place by hand, and one that is
-    absent; then the damaged one again, once it was deleted."""
+    """Output of a process that loads four files: an intact one, one damaged in transit, one put in place by hand, and
+    one that does not exist; then the damaged one again, after it was deleted."""
     home = tmp_path_factory.mktemp("hub")
     by_hand = home / "torch" / "hub" / "checkpoints"
     by_hand.mkdir(parents=True)

@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def stated() -> Callable[[str, str], float]:
     """`stated(notebook_stem, pattern)`: the number in a notebook's prose.
 
-    notebook_stem: the notebook's name without its ending, as "03_nearest_neighbours".
-    pattern: a regular expression for the sentence; its first group is the number. Any white space in the prose
-        stands for one blank. It must be found exactly once. A comma between digits is left out, and a number
-        followed by % is divided by 100.
+    notebook_stem: the notebook's file name without its extension, such as "03_nearest_neighbours".
+    pattern: a regular expression for the sentence; its first group is the number. White space in the
+        prose is reduced to single spaces. The pattern must match exactly once. Commas in the number are removed, and
+        a number followed by % is divided by 100.
     """
 
     def find(notebook_stem: str, pattern: str) -> float:

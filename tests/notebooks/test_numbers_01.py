@@ -1,4 +1,4 @@
-"""The numbers that notebook 01 and its solutions state of the bundled cartoons."""
+"""The numbers that notebook 01 and its solutions state about the bundled cartoons."""
 
 NOTEBOOK = "01_your_collection"
 

@@ -1,4 +1,4 @@
-"""The numbers that notebook 02 and its solutions state of the bundled cartoons."""
+"""The numbers that notebook 02 and its solutions state about the bundled cartoons."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The numbers that notebook 03 and its solutions state of the bundled cartoons."""
+"""The numbers that notebook 03 and its solutions state about the bundled cartoons."""
 
 import annoy
 import numpy as np
@@ -53,13 +53,13 @@ def test_recall(vectors, tmp_path, stated):
     recall = five.recall(10, sample=50, search_k=1000)
     assert stated(NOTEBOOK, r"`search_k` reach a lower recall, (\.\d+),") == pytest.approx(recall, abs=0.015)
 
-    # A tree that cuts once is a root, its two leaves, and a copy of the root at the end; a node has three whole
-    # numbers and a vector.
+    # A tree with one split has a root, two leaves, and a copy of the root at the end; a node has three integers and a
+    # vector.
     width = vectors.vectors.shape[1]
     nodes = index.save(tmp_path / "index.ann").stat().st_size / (4 * (3 + width)) - len(vectors)
     assert nodes / 50 == pytest.approx(4, abs=0.2)
     assert stated(NOTEBOOK, r"vectors have numbers, here (\d+)\.") == width
-    deep = len(vectors) / (32 + 2) * (width + 2)  # pictures in a forest of as many leaves, with the full vectors
+    deep = len(vectors) / (32 + 2) * (width + 2)  # pictures for as many leaves, with full vectors
     assert stated(NOTEBOOK, r"as one over ([\d,]+) pictures") == pytest.approx(deep, rel=0.1)
 
 

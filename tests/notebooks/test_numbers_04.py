@@ -18,7 +18,7 @@ SIGN = "transportation/roadsigns/roundabout.webp"
 
 @pytest.fixture(scope="module")
 def found(bundled_features):
-    """Rows (N, 4) of the neighbours, by model and layer."""
+    """The rows (N, 4) of the neighbours, by model and layer."""
     return {
         (name, layer): am.ExactIndex.build(bundled_features[name, layer]).all_neighbours(4)[0]
         for name in am.models.BUNDLED
@@ -33,7 +33,7 @@ def same(found, cartoons):
 
 @pytest.fixture(scope="module")
 def lists(found, cartoons):
-    """The ids of the four neighbours by logits, by model, of a query."""
+    """The ids of the four neighbours of a query by logits, for each model."""
 
     def of(id):
         row = cartoons.ids.index(id)
@@ -102,7 +102,7 @@ def test_precision(same, stated):
     points = stated(NAME, r"`lite2` gains ([\d.]+) points at P@1")
     assert 100 * (penultimate - logits)[LITE2] == pytest.approx(points, abs=0.3)
     assert logits.idxmin() == penultimate.idxmin() == SQUEEZENET
-    assert (penultimate > logits - 0.003).all()  # of squeezenet1_1 by two pictures: "next to nothing"
+    assert (penultimate > logits - 0.003).all()  # squeezenet1_1 differs by two pictures: "next to nothing"
     assert (four["penultimate"] > four["logits"]).all()
 
 

@@ -15,7 +15,7 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def features(cartoons, bundled_features, store):
-    """The layers that the notebook reads; those of the solutions as well."""
+    """The layers that the notebook and its solutions use."""
     found = {key: made for key, made in bundled_features.items() if key[1] in ("logits", "penultimate", "last:gem")}
     for name, stages in STAGES.items():
         layers = [f"{stage}:{pooling}" for stage in stages for pooling in ("mean", "gem")]
@@ -85,7 +85,7 @@ def test_shallow_against_deep(done, stated):
 
 
 def points(changes):
-    """The smallest and the greatest of some differences, in points as the prose has them."""
+    """The smallest and the largest of some differences, in percentage points as in the prose."""
     found = [100 * change["difference"] for change in changes]
     return [round(min(found), 1), round(max(found), 1)]
 

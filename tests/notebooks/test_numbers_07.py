@@ -42,7 +42,7 @@ def lists(features):
 
 @pytest.fixture
 def near(stated):
-    """Whether a value is what the notebook says, by default to the third digit."""
+    """Check that a value is what the notebook states, by default within .003."""
 
     def check(value, pattern, notebook=NAME, within=0.003):
         assert value == pytest.approx(stated(notebook, pattern), abs=within), pattern

@@ -1,4 +1,4 @@
-"""The numbers that notebook 08 and its solutions state; of speeds they state none."""
+"""The numbers that notebook 08 and its solutions state; they state no speeds."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def short(features) -> am.Features:
 
 @pytest.fixture(scope="module")
 def enlarged(features):
-    """The 20,000 points of the notebook, made with the same lines, and the 300 that are its queries."""
+    """The 20,000 points of the notebook, made in the same way, and its 300 queries."""
     real = am.transforms.PCA.fit(features, 128)(features)
     near = am.ExactIndex.build(real).all_neighbours(100)[0]
     rng = np.random.default_rng(0)

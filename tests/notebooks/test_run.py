@@ -1,4 +1,4 @@
-"""Every notebook runs from a fresh kernel on a folder of one's own; `make notebooks` runs them on all cartoons."""
+"""Every notebook runs in a fresh kernel on a user's folder; `make notebooks` runs them on all cartoons."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ def run(*arguments):
 
 
 def assert_results(build):
-    """A page for each notebook, and figures that hold more than one colour."""
+    """There is a page for each notebook, and figures have more than one colour."""
     assert sorted(path.stem for path in (build / "notebooks").glob("*.html")) == NOTEBOOKS
     for path in (build / "figures").glob("*.png"):
         pixels = np.asarray(Image.open(path).convert("L"))

@@ -1,4 +1,4 @@
-"""Features on disk: nothing is computed twice, nothing is lost when a run is cut off, nothing is mixed up."""
+"""Features on disk: nothing is computed twice, lost by an interruption, or mixed up."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_only_what_is_new_or_changed_is_computed(small_folder, tmp_path):
     image = first.collection.open(ids[3])
     image.transpose(0).save(small_folder / ids[3])  # changed
     (small_folder / ids[5]).unlink()  # deleted
-    shutil.copy(small_folder / ids[8], small_folder / "aaa.webp")  # added, first in order
+    shutil.copy(small_folder / ids[8], small_folder / "aaa.webp")  # added, and sorts first
     changed = Collection.from_folder(small_folder)
     again = extract(changed, MODEL, LAYERS, store=store)
     assert again.extracted == 2
@@ -73,10 +73,10 @@ def test_only_what_is_new_or_changed_is_computed(small_folder, tmp_path):
 
 def test_pictures_that_cannot_be_decoded_are_listed_and_rows_stay_right(small_folder, tmp_path):
     good = Collection.from_folder(small_folder)
-    victim = "animals/mammals/cut.png"  # sorted between the others
+    victim = "animals/mammals/cut.png"  # sorts between the others
     good.open(good.ids[4]).save(small_folder / victim)
     whole = (small_folder / victim).read_bytes()
-    (small_folder / victim).write_bytes(whole[: len(whole) // 2])  # its header is whole
+    (small_folder / victim).write_bytes(whole[: len(whole) // 2])  # its header is intact
     cut = Collection.from_folder(small_folder)
     assert 0 < cut.ids.index(victim) < len(cut) - 1
     features = extract(cut, MODEL, "penultimate", store=tmp_path / "store")
@@ -102,7 +102,7 @@ def test_nothing_but_bad_pictures_is_an_error(tmp_path, small_folder):
 
 
 def test_killed_in_the_middle_the_next_run_goes_on(small_folder, tmp_path):
-    """The process is killed between two batches; what it had written is neither lost nor trusted too far."""
+    """The process is killed between two batches, with a row half written; the next run completes the store."""
     store = tmp_path / "store"
     program = (
         "import sys, os, signal, amulsearch as am, amulsearch.store as s\n"

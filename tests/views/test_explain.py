@@ -1,4 +1,4 @@
-"""Heat maps against answers by hand: what is pasted where, class activation maps in numpy, and sums."""
+"""Heat maps of pictures pasted at known places, class activation maps compared with numpy, and sums."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
 
 @pytest.fixture(scope="module")
 def pairs(cartoons):
-    """Six pairs of cartoons drawn by lot."""
+    """Six random pairs of cartoons."""
     rng = np.random.default_rng(0)
     return [[str(id) for id in rng.choice(cartoons.ids, 2, replace=False)] for _ in range(6)]
 
 
 def beside(left, right):
-    """Two pictures on one white sheet, each in its half."""
+    """Two pictures side by side on a white sheet."""
     sheet = Image.new("RGB", (640, 320), "white")
     for start, picture in ((0, left), (320, right)):
         picture = picture.copy()
@@ -29,7 +29,7 @@ def beside(left, right):
 
 
 def right_part(values):
-    """How much of the light lies in the right half; a middle column counts half."""
+    """The fraction of the positive values in the right half; a middle column counts half."""
     light = np.maximum(values, 0).sum(axis=0)
     place = (np.arange(len(light)) + 0.5) / len(light)
     return float((light * ((place > 0.5) + 0.5 * (place == 0.5))).sum() / light.sum())
@@ -49,7 +49,7 @@ def test_of_two_pasted_pictures_the_one_that_matches_lights_up(name, cartoons, p
         by_match.append(parts[1] - parts[0])
     assert np.mean(lit) > 0.75
     assert sum(part > 0.5 for part in lit) >= len(lit) - 1
-    assert min(by_match) > 0  # with nothing taken off, the light still moves to the half that matches
+    assert min(by_match) > 0  # without `against`, the values still shift to the matching half
 
 
 @pytest.mark.parametrize("name", am.models.BUNDLED)
@@ -60,7 +60,7 @@ def test_the_maps_add_up_to_the_cosine_that_search_compares(name, cartoons, bund
         cosine = 1 - am.ExactIndex.build(features).query(query, 1643 - 1).set_index("id")["distance"][match] ** 2 / 2
         for heat in similarity_maps(cartoons.open(query), cartoons.open(match), name, layer):
             assert heat.total == pytest.approx(cosine, abs=2e-3)
-            # Only the biases of the EfficientNets' classifiers bring what no place brings.
+            # Only the biases of the EfficientNet classifiers add to the cosine without belonging to a place.
             exact = layer != "logits" or name == SQUEEZENET
             assert heat.values.sum() + heat.rest == pytest.approx(heat.total, abs=1e-5)
             assert abs(heat.rest) < (1e-5 if exact else 0.02)
@@ -80,7 +80,7 @@ def test_against_a_collection_a_map_adds_up_to_the_cosine_above_the_mean(cartoon
 
 
 def test_a_class_activation_map_is_the_one_of_the_paper(cartoons):
-    """Zhou et al. 2016: the weights of the class times the feature map; here divided by the places of the mean."""
+    """Zhou et al. 2016: the weights of the class times the feature map; here divided by the number of places."""
     id = cartoons.sample(1, seed=7)[0]
     network = am.models.load(am.models.get(LITE0))
     pixels = am.models.resize_image(cartoons.open(id), 224, interpolation="bicubic")
@@ -104,7 +104,7 @@ def test_squeezenets_class_map_needs_no_rest(cartoons, bundled_features):
 
 
 class Biased(torch.nn.Module):
-    """A map, its mean, and a layer with a bias before the classifier."""
+    """A feature map, its mean, and a layer with a bias before the classifier."""
 
     def __init__(self):
         super().__init__()
@@ -116,7 +116,7 @@ class Biased(torch.nn.Module):
 
 
 def test_networks_of_ones_own(cartoons):
-    """A bias between map and vector leaves a rest; a transformer has no map; a class is given by number."""
+    """A bias between map and vector leaves a rest; a transformer has no map; a class can be given by number."""
     torch.manual_seed(0)
     images = [cartoons.open(id) for id in cartoons.sample(2)]
     biased = am.models.own("biased", Biased(), head="head", feature_map="features")

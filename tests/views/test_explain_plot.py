@@ -1,4 +1,4 @@
-"""Heat maps are coloured where and as their values say; votes stand in the right row and column."""
+"""Heat maps have colours that match their values; votes are in the right row and column."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def pixels_of(figure):
 
 
 def colour_at(figure, axis, x, y):
-    """The colour at a part of an axis' width and height, y downwards."""
+    """The colour at a fraction of an axis' width and height; y points downwards."""
     pixels = pixels_of(figure)
     column, row = axis.transAxes.transform((x, 1 - y))
     return pixels[int(pixels.shape[0] - row), int(column)]

@@ -1,4 +1,4 @@
-"""What the explorer answers, beside the indexes themselves and numpy."""
+"""The results of the explorer compared with the indexes and numpy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The explorer's messages: what a page asks, and what it gets back."""
+"""The messages of the explorer: requests from a page, and the replies."""
 
 import io
 
@@ -15,7 +15,7 @@ SQUEEZENET, LITE0 = "squeezenet1_1", "tf_efficientnet_lite0"
 
 @pytest.fixture
 def explorer(bundled_features, cartoons, tmp_path, monkeypatch):
-    """An explorer of two networks, and `ask(do, **message)` that gives what it says."""
+    """An explorer of two networks, and `ask(do, **message)`, which returns its reply."""
     keys = [(model, layer) for model in (SQUEEZENET, LITE0) for layer in ("logits", "penultimate")]
     features = {key: bundled_features[key] for key in keys}
     said = []
@@ -50,7 +50,7 @@ def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_feature
     for row in view["columns"][0]["rows"]:
         assert row["same"] == (labels[row["id"]] == labels[clicked])
     assert view["back"] == 1
-    assert ask("query", id=clicked)["back"] == 1  # the same again is no step
+    assert ask("query", id=clicked)["back"] == 1  # the same query again is not a step
     view = ask("back")
     assert view["back"] == 0 and view["examples"][0]["id"] == cartoons.ids[7]
 
@@ -99,7 +99,7 @@ def test_uploads_good_and_bad(explorer, cartoons, tmp_path):
     ):
         error = ask("upload", content, name=name)
         assert error["say"] == "error" and error["text"].startswith(reason)
-    again = ask("query", id=view["examples"][0]["id"])  # what was uploaded can be asked for again
+    again = ask("query", id=view["examples"][0]["id"])  # an uploaded picture can be the query again
     assert ids_of(again, LITE0) == ids_of(view, LITE0)
 
 

@@ -1,4 +1,4 @@
-"""Figures of a collection: each thumbnail in its cell with the colour of its group, each group of duplicates a row."""
+"""Figures of a collection: thumbnails in their cells, in the colours of their groups; a row per group of duplicates."""
 
 import io
 
@@ -39,7 +39,7 @@ def test_thumbnails_lie_in_their_cells(colours):
     figure.savefig(file)
     saved = np.asarray(Image.open(file).convert("RGB")).astype(int)
     reds = np.argwhere((np.abs(saved - ImageColor.getrgb("red")) < 12).all(axis=2))
-    assert np.ptp(reds, axis=0).tolist() == [49, 49]  # a pixel is a pixel
+    assert np.ptp(reds, axis=0).tolist() == [49, 49]  # one pixel of the thumbnail is one pixel of the figure
     with pytest.raises(QueryError, match="each of the 4 pictures of a map, not 1"):
         plot.thumbnail_map(colours, made, groups=["a"])
 

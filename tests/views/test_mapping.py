@@ -1,4 +1,4 @@
-"""Maps: everyone has a place of their own, near those like them."""
+"""Maps: each picture has a place of its own, near similar pictures."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from amulsearch.views.palette import COLOURS, colours
 
 
 def clouds(count, kinds=3, seed=0):
-    """Vectors around `kinds` directions, and the kind of each."""
+    """Vectors in clusters around `kinds` directions, and the cluster of each."""
     rng = np.random.default_rng(seed)
     kind = np.arange(count) % kinds
     vectors = rng.normal(size=(kinds, 40))[kind] + 0.3 * rng.normal(size=(count, 40))
@@ -102,7 +102,7 @@ def test_the_bundled_cartoons_part_into_animals_food_and_vehicles(cartoons, bund
     made = am.views.Map.fit(joined)
     purity = am.measure.neighbour_purity(made.neighbours(10), groups)
     assert purity["purity"] > 2 * purity["chance"]
-    # Of animals, food and vehicles alone, a neighbour on the map is mostly of the same kind.
+    # Among animals, food and vehicles only, most neighbours on the map are of the same kind.
     kept = [row for row, group in enumerate(groups) if group in ("animals", "food", "transportation")]
     rows = am.ExactIndex.build(made.positions[kept], [str(row) for row in kept], metric="euclidean").all_neighbours(10)
     apart = am.measure.neighbour_purity(rows[0], [groups[row] for row in kept])

@@ -54,7 +54,7 @@ def opened(uri):
 
 @pytest.fixture
 def colours(tmp_path):
-    """Pictures of one colour each; one file and its folder are named like a script."""
+    """Pictures of one colour each; the names of one file and its folder look like a script."""
     names = {"warm/red": "red", "warm/gold": "gold", "cold/green": "green", f"{EVIL}/{EVIL}": "blue"}
     for name, colour in names.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

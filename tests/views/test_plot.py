@@ -32,7 +32,7 @@ def table(collection, *names):
 
 
 def drawn(figure):
-    """The middle colour of each tile, and the figure's pixels."""
+    """The colour at the centre of each tile, and the pixels of the figure."""
     FigureCanvasAgg(figure).draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
     middles = []
@@ -44,7 +44,7 @@ def drawn(figure):
 
 
 def assert_readable(figure):
-    """No caption leaves the figure or lies upon another."""
+    """No caption extends beyond the figure or overlaps another."""
     renderer = figure.canvas.get_renderer()
     texts = [text for axis in figure.axes for text in (*axis.texts, axis.title)] + figure.texts
     if figure._suptitle:

@@ -1,4 +1,4 @@
-"""Thumbnails against the pictures themselves, and captions that fit."""
+"""Thumbnails compared with the pictures themselves, and captions that fit."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ def test_thumbnails_are_the_pictures_in_order(cartoons):
 def test_a_picture_that_has_gone_is_none(small_folder):
     collection = Collection.from_folder(small_folder)
     (small_folder / collection.ids[1]).unlink()
-    shutil.copy(small_folder / collection.ids[0], small_folder / collection.ids[2])  # another picture than was scanned
+    shutil.copy(small_folder / collection.ids[0], small_folder / collection.ids[2])  # not the picture that was scanned
     found = list(thumbnails(collection, collection.ids[:4], 32, progress=False))
     assert [image is None for image in found] == [False, True, True, False]
 

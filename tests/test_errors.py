@@ -1,0 +1,72 @@
+"""Plausible mistakes are answered in a sentence that says what to do; none by a traceback of another library."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import amulsearch as am
+
+VECTORS = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+FEATURES = am.Features(VECTORS, list("abcdef"), list("xxyyzz"))
+INDEX = am.ExactIndex.build(FEATURES)
+RELEVANCE = am.Relevance.from_labels(FEATURES.ids, FEATURES.labels)
+TABLE = INDEX.query("a", 3)
+ROWS = INDEX.all_neighbours(3)[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: am.extract("folder"), r"takes a Collection, not str: .*from_folder"),
+        (lambda: am.AnnoyIndex.build({("model", "layer"): FEATURES}), r"choose features\[model, layer\]"),
+        (lambda: am.query_all([INDEX], "a"), "takes indexes by name"),
+        (lambda: am.fuse(TABLE), "takes several tables"),
+        (lambda: am.fuse([TABLE], depth=0), "depth must be an integer of at least 1"),
+        (lambda: am.evaluate(FEATURES, FEATURES.labels), "needs a Relevance, not list"),
+        (lambda: am.compare(FEATURES), r"by \(model, layer\)"),
+        (lambda: am.compare({("m", "l"): FEATURES}, measure="F1", progress=False), "unknown measure 'F1'"),
+        (lambda: am.evaluate(FEATURES, RELEVANCE).by_label("F1"), "unknown measure 'F1'"),
+        (lambda: am.measure.overlap(TABLE, TABLE), "rows .* of integers"),
+        (lambda: am.embed([], "squeezenet1_1"), "at least one picture"),
+        (lambda: am.models.load("squeezenet1_1", "float8"), "unknown precision 'float8'"),
+        (lambda: am.transforms.PCA.fit(FEATURES, "x"), "width must be an integer"),
+        (lambda: am.plot.pictures({}), "at least one picture"),
+        (lambda: am.explore(None, FEATURES), r"by \(model, layer\)"),
+    ],
+)
+def test_a_mistake_is_answered_in_a_sentence(call, words):
+    with pytest.raises(am.QueryError, match=words) as caught:
+        call()
+    assert isinstance(caught.value, ValueError) and "\n" not in str(caught.value)
+
+
+def test_figures_take_tables_by_name(cartoons):
+    for lists in (TABLE, [TABLE], {}, {"one": TABLE["id"]}):
+        with pytest.raises(am.QueryError, match=r"tables? of neighbours"):
+            am.plot.model_grid(cartoons, cartoons.ids[0], lists)
+    with pytest.raises(KeyError, match="neither an id of the collection nor a file"):
+        am.plot.model_grid(cartoons, "none.png", {"one": TABLE})
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(am.PictureError, match=r"text\.png: not a picture"):
+        am.open_image(tmp_path / "text.png")
+    with pytest.raises(am.ModelError, match="bundled is a group of models: use one of squeezenet1_1"):
+        am.models.get("bundled")
+
+
+def test_a_missing_key_is_a_key_error_with_a_plain_message():
+    for call in (lambda: INDEX.vector("z"), lambda: FEATURES.vector("z"), lambda: INDEX.query("z")):
+        with pytest.raises(KeyError) as caught:
+            call()
+        assert isinstance(caught.value, am.QueryError) and not str(caught.value).startswith(("'no", '"'))
+
+
+def test_what_an_index_does_not_find_is_ranked_last_and_the_query_never():
+    """A system may give -inf to several pictures: the query itself is still the one that is left out."""
+    similarity = np.full((6, 6), -np.inf)
+    similarity[:, 5] = 1.0
+    found = am.evaluate(similarity, RELEVANCE).per_query.set_index("id")
+    lowest = am.evaluate(np.where(np.isinf(similarity), -1.0, similarity), RELEVANCE).per_query.set_index("id")
+    pd.testing.assert_frame_equal(found, lowest)
