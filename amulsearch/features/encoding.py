@@ -132,7 +132,7 @@ def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model |
     known = {}
     for (name, framing, background), leaves in passes.items():
         model = records.get(name) or models.get(name)
-        if any({key: leaf[key] for key in model.describe()} != model.describe() for leaf in leaves):
+        if any({key: leaf.get(key) for key in model.describe()} != model.describe() for leaf in leaves):
             raise QueryError(f"the index was made with other weights or preprocessing of {name}: build it again")
         layers = list(dict.fromkeys(leaf["layer"] for leaf in leaves))
         for layer, vectors in embed(images, model, layers, framing=framing, background=background).items():

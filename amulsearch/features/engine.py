@@ -198,7 +198,7 @@ def _converted_path(model: Model, layers: list[str]) -> Path:
 
     name = model.name.partition("@")[0]  # a mirrored view has the same graph
     preprocess = {**model.preprocess.describe(), "mirror": None}
-    made_of = {"model": name, "weights": model.weights.identity, "preprocess": preprocess, "layers": layers}
+    made_of = {**model.describe(), "model": name, "preprocess": preprocess, "layers": layers}
     made_of |= {"batch": BATCH, "openvino": version("openvino")}
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()

@@ -234,5 +234,5 @@ class FeatureSet(dict):
 
 def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:
     """Return everything that determines the vector of a picture file, as plain values."""
-    opening = {"frame": collection.frame, "background": collection.background}
+    opening = {name: getattr(collection, name) for name in ("frame", "background", "max_pixels")}
     return {**model.describe(), "layer": layer, "framing": framing, **opening, "precision": precision}

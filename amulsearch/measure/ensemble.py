@@ -205,22 +205,22 @@ def _check(lists: list, method: str, depth: int | None, lengths: list[int]) -> i
 def _fused(rows: list, likeness: list, method: str, depth: int, rrf_k: int, k: int) -> tuple[np.ndarray, ...]:
     """Rows, scores and votes, each (Q, k), from lists (Q, m) of rows, best first, and their similarities."""
     points = [_points(similarity, method, depth, rrf_k) for similarity in likeness]
-    unnamed = [
-        (depth - part.shape[1] + 1) / 2 if method == "borda" and part.shape[1] < depth else 0.0 for part in points
-    ]
+    named = [(part >= 0).sum(axis=1, keepdims=True) for part in rows]  # a row of -1 pads a short list
+    unnamed = [np.where(count < depth, (depth - count + 1) / 2, 0.0) * (method == "borda") for count in named]
     points = np.concatenate([part - share for part, share in zip(points, unnamed, strict=True)], axis=1)  # (Q, L)
     ranks = np.concatenate([np.broadcast_to(np.arange(1, part.shape[1] + 1), part.shape) for part in rows], axis=1)
     lists, rows = len(rows), np.concatenate(rows, axis=1)
-    queries, base = len(rows), rows.max() + 1
+    queries, base = len(rows), rows.max(initial=0) + 1
     # Number each pair of a query and a row in its lists, and sum the points by that number.
-    found, pair = np.unique(np.arange(queries)[:, None] * base + rows, return_inverse=True)
-    pair = pair.ravel()
+    listed = rows >= 0
+    found, pair = np.unique((np.arange(queries)[:, None] * base + rows)[listed], return_inverse=True)
+    points, ranks = points[listed], ranks[listed]
     query, row = np.divmod(found, base)
     votes = np.bincount(pair)
-    score = (np.bincount(pair, points.ravel()) + sum(unnamed)) * (votes if method == "combmnz" else 1)
-    rank_sum = np.bincount(pair, ranks.ravel()) + (lists - votes) * (depth + 1)
+    score = (np.bincount(pair, points) + sum(unnamed)[query, 0]) * (votes if method == "combmnz" else 1)
+    rank_sum = np.bincount(pair, ranks) + (lists - votes) * (depth + 1)
     best = np.full(len(found), depth + 1)
-    np.minimum.at(best, pair, ranks.ravel())
+    np.minimum.at(best, pair, ranks)
     order = np.lexsort((row, best, rank_sum, -score.round(12), query))
     place = np.arange(len(order)) - np.searchsorted(query, query)  # `query` is sorted, so this order leaves it as it is
     order, query, place = order[place < k], query[place < k], place[place < k]
@@ -241,7 +241,8 @@ def _points(similarity: np.ndarray, method: str, depth: int, rrf_k: int) -> np.n
 
 def _scaled(similarity: np.ndarray) -> np.ndarray:
     """Similarities scaled from 0 (the least of the list) to 1 (the greatest); 1 for all if they are equal."""
-    low, high = similarity.min(axis=1, keepdims=True), similarity.max(axis=1, keepdims=True)
+    low = np.nanmin(similarity, axis=1, keepdims=True, initial=np.inf)
+    high = np.nanmax(similarity, axis=1, keepdims=True, initial=-np.inf)
     return np.where(high > low, (similarity - low) / np.where(high > low, high - low, 1), 1.0)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,7 @@ def keras_squeezenet(state: dict, own: dict) -> dict:
     return renamed
 
 
+@cache
 def torchvision_record(name: str) -> Model | None:
     """Make the record of a torchvision classifier, `NAME` or `NAME.WEIGHTS`; None for an unknown name."""
     models = import_torchvision().models
@@ -126,6 +127,7 @@ def torchvision_record(name: str) -> Model | None:
     )
 
 
+@cache
 def timm_record(name: str) -> Model | None:
     """Make the record of a timm classifier, `NAME` or `NAME.WEIGHTS` without "timm/"; None for an unknown name."""
     timm = import_timm()

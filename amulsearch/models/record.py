@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .preprocess import OwnTransform, Preprocess
 from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
+
+NOT_DECIDING = ("build", "rename", "penultimate", "licence", "source", "words", "weights_of_words", "learned")
+"""Fields of a record that do not decide a vector, or only what the identity of the weights says as well."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,13 @@ class Model:
         return self.weights.find() is not None
 
     def describe(self) -> dict:
-        """Return everything but the picture and the layer that determines a vector, for the fingerprint of features."""
-        return {
-            "model": self.name,
-            "weights": self.weights.identity,
-            "preprocess": self.preprocess.describe(),
-        }
+        """Return everything but the picture and the layer that determines a vector, for the fingerprint of features.
+
+        Every field counts unless `NOT_DECIDING` names it, so that a new one cannot be forgotten.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NOT_DECIDING}
+        described = {"weights": self.weights.identity, "preprocess": self.preprocess.describe()}
+        return {"model": values.pop("name"), **values, **described}
 
 
 def canonical_layer(layer: str) -> str:

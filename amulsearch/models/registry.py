@@ -259,7 +259,7 @@ def own(
     if name in TABLE:
         raise ModelError(f"{name} is the name of a network in the table: choose another name")
     module = copy.deepcopy(module)
-    sha = hashlib.sha256()
+    sha = hashlib.sha256(repr(module).encode())  # its layers and their settings
     for key, value in sorted(module.state_dict().items()):
         sha.update(key.encode())
         sha.update(np.ascontiguousarray(value.detach().cpu().float().numpy()))

@@ -146,3 +146,29 @@ def test_votes_say_which_list_has_a_result_at_which_rank(lists):
     assert table["three"].tolist() == [2, pd.NA, 1]
     assert table[list(lists)].notna().sum(axis=1).tolist() == fused["votes"].tolist()
     assert vote_table(lists, fused)["three"].tolist() == [2, 4, 1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lists_that_were_padded_are_fused_as_the_short_lists_they_are(method):
+    """`fuse_all` pads with rows of -1: they are neither a picture nor a vote for one of another query."""
+    padded = (
+        np.array([[2, 1, -1], [0, 2, 1], [-1, -1, -1]]),
+        np.array([[0.1, 0.4, np.nan], [0.2, 0.3, 0.5], [np.nan] * 3]),
+    )
+    whole = np.array([[1, 2, 0], [2, 0, 1], [0, 1, 2]]), np.array([[0.2, 0.3, 0.9], [0.1, 0.6, 0.7], [0.3, 0.4, 0.5]])
+    rows, scores = fuse_all([padded, whole], method, depth=3, k=3)
+    for query in range(3):
+        tables = []
+        for found, distances in (padded, whole):
+            named = found[query] >= 0
+            ids = [str(row) for row in found[query][named]]
+            tables.append(neighbours(ids, distances[query][named], [None] * len(ids)))
+        expected = fuse(tables, method, depth=3)
+        assert [str(row) for row in rows[query] if row >= 0] == expected["id"].tolist()
+        np.testing.assert_allclose(scores[query][rows[query] >= 0], expected["score"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_but_empty_lists_is_an_empty_table(method):
+    fused = fuse([neighbours([], [], [])] * 2, method)
+    assert fused.empty and fused.columns.tolist() == fuse([ranked("ab")], method).columns.tolist()

@@ -1,5 +1,6 @@
 """The table of networks, and the output of each network compared with numpy, torch modules and known photographs."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -373,3 +374,70 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path, random_squeezenet):
             networks.load(models.get("squeezenet1_1", weights=tmp_path / "no.pth"))
     with pytest.raises(am.ModelError, match=r"there is no checkpoint .*missing.pth"):
         networks.load(models.get("squeezenet1_1", weights=tmp_path / "missing.pth"))
+
+
+# What a fingerprint knows of a model
+
+
+def test_every_field_of_a_record_counts_but_those_that_decide_nothing():
+    model = models.get("squeezenet1_1")
+
+    @dataclasses.dataclass(frozen=True)
+    class Newer(type(model)):
+        added: int = 0
+
+    values = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    before = Newer(**values).describe()
+    assert Newer(**values, added=1).describe() != before
+    for name, value in (("head", "classifier.2"), ("feature_map", "features.9"), ("name", "other")):
+        assert Newer(**{**values, name: value}).describe() != before
+    for name, value in (("licence", "other"), ("source", "other"), ("penultimate", 3)):
+        assert Newer(**{**values, name: value}).describe() == before
+
+
+def test_one_s_own_network_with_another_head_has_other_features(small_folder, tmp_path):
+    torch.manual_seed(0)
+    collection = am.Collection.from_folder(small_folder, progress=False)[:4]
+    layers = [torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 32), torch.nn.Linear(32, 24), torch.nn.Linear(24, 10)]
+    net = torch.nn.Sequential(*layers)
+    widths = []
+    for head in ("2", "3", "2"):
+        model = models.own("mine", net, Preprocess(64), head=head)
+        made = am.extract(collection, model, "penultimate", store=tmp_path / "store", progress=False)
+        widths.append(made["mine", "penultimate"].vectors.shape[1])
+    assert widths == [32, 24, 32]
+    other = torch.nn.Sequential(*layers[:2], torch.nn.ReLU(), *layers[2:])
+    assert (
+        models.own("mine", torch.nn.Sequential(torch.nn.ReLU())).weights
+        != models.own("mine", torch.nn.Sequential(torch.nn.GELU())).weights
+    )
+    assert models.own("mine", other).weights != models.own("mine", net).weights
+
+
+def test_a_transform_is_known_by_what_it_does_in_every_process(tmp_path):
+    program = """if True:
+        from amulsearch.models.preprocess import OwnTransform
+        def made(code, part):
+            exec(compile(code, f"/tmp/cell_{part}.py", "exec"), space := {"part": part})
+            return space["transform"]
+        import sys
+        for code in (
+            "def transform(image): return image.size[0] * part",
+            "def transform(image): return image.size[1] * part",
+            "transform = lambda image: [one + 1 for one in image]",
+            "transform = lambda image: [one + 2 for one in image]",
+            *(
+                f"class T:\\n def __init__(self): self.n = {n}\\n def __call__(self, _): pass\\ntransform = T()"
+                for n in "12"
+            ),
+        ):
+            print(OwnTransform(made(code, sys.argv[1])).describe()["transform"])
+    """
+    run = [subprocess.check_output([sys.executable, "-c", program, part], text=True).split("\n") for part in "12"]
+    assert run[0] == run[1]
+    assert len(set(run[0][:-1])) == 6 and not any(" at 0x" in line for line in run[0])
+
+
+def test_a_record_of_torchvision_or_timm_is_made_once():
+    for name in ("resnet18", "timm/mobilenetv3_small_100"):
+        assert models.get(name) is models.get(name) and models.get(f"{name}@mirror") == models.get(f"{name}@mirror")
