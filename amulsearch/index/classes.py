@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..errors import QueryError, check_k
 from ..features import Features
+from .neighbours import neighbours
 
 IMAGENET = 1000
 """The number of classes of the networks in the model table."""
@@ -122,17 +123,9 @@ def query_class(
     k = check_k(k, len(features))
     score = probabilities(features.vectors)[:, number]
     order = np.argsort(-score, kind="stable")[:k]
-    made_by = [features.fingerprint.get("model"), features.fingerprint.get("layer")]
-    return pd.DataFrame(
-        {
-            "rank": np.arange(1, k + 1),
-            "id": pd.Series([features.ids[row] for row in order], dtype=object),
-            "score": score[order].astype(np.float64),
-            "label": pd.Series([features.labels[row] for row in order], dtype=object),
-            "model": pd.Series([made_by[0]] * k, dtype=object),
-            "layer": pd.Series([made_by[1]] * k, dtype=object),
-        }
-    )
+    ids, labels = [features.ids[row] for row in order], [features.labels[row] for row in order]
+    made_by = features.fingerprint
+    return neighbours(ids, score[order], labels, made_by.get("model"), made_by.get("layer"), measure="score")
 
 
 def shared_classes(

@@ -12,23 +12,23 @@ from ..errors import QueryError
 
 def neighbours(
     ids: Sequence[str],
-    distances: Sequence[float],
+    values: Sequence[float],
     labels: Sequence[str | None],
     model: str | None = None,
     layer: str | None = None,
+    measure: str = "distance",
 ) -> pd.DataFrame:
-    """A table of neighbours, nearest first: rank (from 1), id, distance, label, model, layer."""
-    rows = pd.RangeIndex(len(ids))
-    text = {"id": ids, "label": labels, "model": model, "layer": layer}
-    text = {name: pd.Series(values, rows, dtype=object) for name, values in text.items()}
+    """A table of neighbours, best first: rank (from 1), id, distance (or score: `measure`), label, model, layer."""
+    rows = pd.RangeIndex(len(ids))  # one index for all columns, so that nothing is aligned
     columns = {
         "rank": np.arange(1, len(ids) + 1),
-        "id": text.pop("id"),
-        "distance": np.array(distances, dtype=np.float64),
+        "id": pd.Series(ids, rows, dtype=object),
+        measure: np.array(values, dtype=np.float64),
+        "label": pd.Series(labels, rows, dtype=object),
+        "model": pd.Series(model, rows, dtype=object),
+        "layer": pd.Series(layer, rows, dtype=object),
     }
-    return pd.DataFrame(
-        {**columns, **text}, rows, copy=False
-    )  # one index for all columns: nothing is aligned or copied
+    return pd.DataFrame(columns, rows, copy=False)
 
 
 def query_all(indexes: Mapping, query, k: int = 10, **options) -> dict:

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from ..errors import MissingKeyError, QueryError, check_integer
 from ..features import Features
 from .ensemble import fused_similarities
-from .evaluation import MEASURES, Evaluation, evaluate
+from .evaluation import Evaluation, column_of, evaluate
 from .relevance import Relevance
 
 
@@ -129,8 +129,7 @@ def compare(
     baseline = next(iter(systems)) if baseline is None else baseline
     if baseline not in systems:
         raise QueryError(f"the baseline {baseline!r} is not among the systems: use one of {', '.join(systems)}")
-    if measure not in (*MEASURES, "mAP"):
-        raise QueryError(f"unknown measure {measure!r}: use one of {', '.join(MEASURES)}, mAP")
+    column_of(measure)  # an unknown measure is told before anything is computed
     bar = tqdm(systems.items(), desc="compare", unit="system", delay=1, disable=not progress)
     done = {name: evaluate(system, relevance, queries=queries) for name, (_, system) in bar}
     rows = []

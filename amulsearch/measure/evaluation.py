@@ -137,10 +137,14 @@ class Evaluation:
         }
 
     def _values(self, measure: str) -> np.ndarray:
-        measure = "AP" if measure == "mAP" else measure
-        if measure not in MEASURES:
-            raise QueryError(f"unknown measure {measure!r}: use one of {', '.join(MEASURES)}")
-        return self.per_query[measure].to_numpy(dtype=np.float64)
+        return self.per_query[column_of(measure)].to_numpy(dtype=np.float64)
+
+
+def column_of(measure: str) -> str:
+    """The column of `Evaluation.per_query` with a measure, one of MEASURES or "mAP"; QueryError for another."""
+    if measure not in (*MEASURES, "mAP"):
+        raise QueryError(f"unknown measure {measure!r}: use one of {', '.join(MEASURES)}, mAP")
+    return "AP" if measure == "mAP" else measure
 
 
 def evaluate(
@@ -262,7 +266,7 @@ def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray) -> np.
     similarity = np.array(similarity, dtype=np.float32)
     if np.isnan(similarity).any():
         raise QueryError("the similarities contain NaN: give finite numbers")
-    similarity = np.maximum(similarity, np.finfo(np.float32).min)  # so that only the query itself is at -inf
+    np.maximum(similarity, np.finfo(np.float32).min, out=similarity)  # so that only the query itself is at -inf
     similarity[np.arange(queries), own] = -np.inf
     order = np.argsort(-similarity, axis=1, kind="stable")[:, : count - 1]  # the query itself comes last and is cut off
     scores = np.take_along_axis(similarity, order, axis=1)

@@ -58,12 +58,12 @@ class Judgements:
             with self.path.open("rb") as file:
                 file.seek(self._whole)
                 content = file.read()
-            if not self._whole and not content.startswith(HEADER) and not HEADER.startswith(content):
-                raise StoreError(f"{self.path} is not a file of judgements: its first line is not {','.join(COLUMNS)}")
-            content = content[: _complete(content)]
-            rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True))
+            complete = content[: _complete(content)]
+            rows = list(csv.reader(io.StringIO(complete.decode("utf-8"), newline=""), strict=True))
         except (OSError, ValueError, csv.Error) as error:
             raise StoreError(f"the judgements {self.path} cannot be read ({error}): give another file") from None
+        if not self._whole and (rows[0] != COLUMNS if rows else not HEADER.startswith(content)):
+            raise StoreError(f"{self.path} is not a file of judgements: its first line is not {','.join(COLUMNS)}")
         for number, row in enumerate(rows, self._rows + 1):
             if number > 1 and (len(row) != 4 or row[2] not in ("", "0", "1")):
                 raise StoreError(
@@ -71,7 +71,7 @@ class Judgements:
                 )
             if number > 1:
                 self._note(*row[:3])
-        self._whole, self._rows = self._whole + len(content), self._rows + len(rows)
+        self._whole, self._rows = self._whole + len(complete), self._rows + len(rows)
 
     def _note(self, query: str, id: str, relevance: str) -> None:
         self._of.pop((query, id), None)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .. import models
 from ..errors import ModelError, QueryError
 from ..features import Features, l2_normalize, pixels_of
 from ..index import find_class
@@ -178,7 +177,7 @@ def class_map(
 def _network(model: str | Model) -> Network:
     from ..models import load
 
-    return load(models.get(model))
+    return load(model)
 
 
 def _shown(network: Network, pixels: np.ndarray) -> np.ndarray:

@@ -54,6 +54,12 @@ def test_other_files_are_refused_and_kept(tmp_path):
     (other := tmp_path / "table.csv").write_text("name,age\nx,3\n")
     with pytest.raises(am.StoreError, match="is not a file of judgements"):
         am.measure.Judgements(other)
+    for content in ("query,id,relevance,time_of_day\na,b,1,now\n", "hello", "query,id\n"):
+        other.write_text(content)
+        with pytest.raises(am.StoreError, match="is not a file of judgements"):
+            am.measure.Judgements(other)
+        assert other.read_text() == content
+    other.write_text("name,age\nx,3\n")
     (wrong := tmp_path / "wrong.csv").write_text("query,id,relevance,time\na,b,5,now\n")
     with pytest.raises(am.StoreError, match="row 2: relevance must be 0, 1 or empty"):
         am.measure.Judgements(wrong)
