@@ -201,7 +201,7 @@ def _converted_path(model: Model, layers: list[str]) -> Path:
     made_of = {**model.describe(), "model": name, "preprocess": preprocess, "layers": layers}
     made_of |= {"batch": BATCH, "openvino": version("openvino")}
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return cache / "amulsearch" / f"{name.replace('/', '-')}-{key}.xml"
 
 

@@ -217,7 +217,7 @@ class InMemory:
 
 def cache_folder() -> Path:
     """Return the folder of torch's downloaded checkpoints: $TORCH_HOME/hub/checkpoints, by default below ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME", os.path.join(base, "torch"))
     return Path(home).expanduser() / "hub" / "checkpoints"
 

@@ -6,6 +6,7 @@ import pytest
 import amulsearch as am
 from amulsearch import models
 from amulsearch.features import engine
+from amulsearch.models import weights
 
 MODEL = "squeezenet1_1"
 LAYERS = ["logits", "penultimate", "last:gem"]
@@ -88,3 +89,14 @@ def test_the_first_run_gives_the_vectors_of_every_later_one(pixels, tmp_path, mo
     assert list(tmp_path.rglob("*.xml"))
     for layer in LAYERS:
         assert np.array_equal(found[0][layer], found[1][layer])
+
+
+def test_an_empty_xdg_cache_home_counts_as_unset(tmp_path, monkeypatch):
+    """The XDG base directory specification asks so; else the cache would lie in the current folder, as `amulsearch`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TORCH_HOME", raising=False)
+    places = []
+    for value in ("", str(tmp_path / ".cache")):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        places.append((engine._converted_path(models.get(MODEL), LAYERS), weights.cache_folder()))
+    assert places[0] == places[1] and all(tmp_path in place.parents for place in places[0])
