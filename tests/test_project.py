@@ -46,6 +46,13 @@ def test_every_minimum_allows_the_tested_version():
             assert tested >= least, item
 
 
+def test_the_packages_that_carry_weights_have_the_tested_version():
+    carried = {model.weights.distribution for model in am.models.TABLE.values() if hasattr(model.weights, "package")}
+    assert len(carried) == 4
+    for name in carried:
+        assert requirements()[1][name] == f"{name}=={constraints()[name]}"
+
+
 def test_what_the_readme_names_is_there():
     readme = (ROOT / "README.md").read_text()
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))

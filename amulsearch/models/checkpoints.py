@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import ModelError, first_line
@@ -16,6 +17,20 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def identity_of(path: Path) -> str:
+    """Return the SHA-256 of a file as "sha256:..."; a file that nobody has touched since is not read again."""
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+    return _identity_of(path, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+
+
+@lru_cache(maxsize=256)
+def _identity_of(path: Path, *about: int) -> str:
+    return f"sha256:{digest(path)}"
 
 
 def check_digest(path: Path, expected: str, remedy: str = "delete it, and it will be downloaded again") -> None:

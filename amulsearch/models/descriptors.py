@@ -19,6 +19,10 @@ from .weights import InMemory
 LAYER = "descriptor"
 BINS = 8
 
+VERSION = 1
+"""Part of every descriptor's fingerprint: raise it when the code here, or that of `learning.learn_sift`, changes what a
+descriptor returns."""
+
 
 @dataclass(frozen=True, eq=False)
 class Descriptor(Model):
@@ -35,6 +39,8 @@ class Descriptor(Model):
         The weight of each word.
     learned : str
         What the vocabulary was learned from, in words.
+    library : tuple of 2 str, or None
+        The module that computes the descriptor, and the package that holds it; None if numpy does.
 
     See Also
     --------
@@ -44,6 +50,14 @@ class Descriptor(Model):
     words: np.ndarray | None = field(default=None, repr=False)
     weights_of_words: np.ndarray | None = field(default=None, repr=False)
     learned: str = ""
+    library: tuple[str, str] | None = None
+
+    def describe(self) -> dict:
+        """Return what determines a vector, as `Model.describe` does; the version of the library is a part of it."""
+        described = super().describe()
+        del described["pooling"]  # there is none
+        library = self.library and f"{self.library[0]} {import_optional(*self.library).__version__}"
+        return {**described, "library": library, "version": VERSION}
 
     def __call__(self, batch: np.ndarray, layers: Sequence[str]) -> dict[str, np.ndarray]:
         """Compute the vectors of a batch of pictures, in the form in which `Network` returns them.
@@ -114,6 +128,7 @@ HOG = Descriptor(
     InMemory("scikit-image hog, 9 orientations, cells of 16 pixels, blocks of 2 x 2 by L2-Hys"),
     Preprocess(128, (0.0,) * 3, (1.0,) * 3),
     source="Dalal & Triggs 2005, Histograms of oriented gradients for human detection",
+    library=("skimage", "scikit-image"),
 )
 """Histograms of the edge directions in each part of the picture, (1765,) float32."""
 

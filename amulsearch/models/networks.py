@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +18,6 @@ from ..intake import Decoded
 from . import registry
 from .architectures import import_torchvision
 from .record import Model
-from .weights import OwnFile
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 POOLINGS = ("mean", "gem")
@@ -40,7 +41,7 @@ def categories() -> tuple[str, ...]:
 def load(model: str | Model, precision: str = "float32") -> Network:
     """Load the network of a record with its weights, in evaluation mode.
 
-    The last 12 networks are cached; a checkpoint file that has changed is read again.
+    The last 12 networks are cached; a weights file that has changed is read again.
 
     Parameters
     ----------
@@ -63,22 +64,30 @@ def load(model: str | Model, precision: str = "float32") -> Network:
     model = registry.get(model)
     if precision not in PRECISIONS:
         raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
-    path = model.weights.find() if isinstance(model.weights, OwnFile) else None
-    return _load(model, precision, path.stat().st_mtime_ns if path else 0)  # a changed file is read again
+    with _told(model):
+        identity = model.weights.identity
+    return _load(model, precision, identity)
 
 
 @lru_cache(maxsize=12)
-def _load(model: Model, precision: str, saved_at: int) -> Network:
-    try:
+def _load(model: Model, precision: str, identity: str) -> Network:
+    with _told(model):
         state = model.weights.read()  # before building, so that a missing file is reported at once
-    except ModelError as error:
-        # Without this model: the damaged file may be its own.
-        ready = [name for name in registry.ready() if registry.TABLE[name] != model]
-        raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(ready)}") from None
     module = model.build()
     if state is not None:
         _fill(module, state, model)
     return Network(model, module, getattr(torch, precision))
+
+
+@contextmanager
+def _told(model: Model) -> Iterator[None]:
+    """Name the model in an error about its weights, and the networks that can be used instead."""
+    try:
+        yield
+    except ModelError as error:
+        # Without this model: the damaged file may be its own.
+        ready = [name for name in registry.ready() if registry.TABLE[name] != model]
+        raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(ready)}") from None
 
 
 def device() -> torch.device:

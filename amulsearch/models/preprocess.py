@@ -111,7 +111,7 @@ class OwnTransform:
         return batch
 
     def describe(self) -> dict:
-        return {"transform": _identity(self.transform)}
+        return {**vars(self), "transform": _identity(self.transform)}
 
 
 def _identity(function: Callable) -> str:

@@ -12,6 +12,10 @@ from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
 NOT_DECIDING = ("build", "rename", "penultimate", "licence", "source", "words", "weights_of_words", "learned")
 """Fields of a record that do not decide a vector, or only what the identity of the weights says as well."""
 
+POOLING_VERSION = 1
+"""Part of every network's fingerprint: raise it when `networks.pool`, or the place where a layer is read (`Tap`),
+changes what a network returns."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -57,11 +61,12 @@ class Model:
     def describe(self) -> dict:
         """Return everything but the picture and the layer that determines a vector, for the fingerprint of features.
 
-        Every field counts unless `NOT_DECIDING` names it, so that a new one cannot be forgotten.
+        Every field counts unless `NOT_DECIDING` names it, so that a new one cannot be forgotten. Weights count by what
+        the file holds, wherever it lies; a missing file is downloaded.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NOT_DECIDING}
         described = {"weights": self.weights.identity, "preprocess": self.preprocess.describe()}
-        return {"model": values.pop("name"), **values, **described}
+        return {"model": values.pop("name"), **values, **described, "pooling": POOLING_VERSION}
 
 
 def canonical_layer(layer: str) -> str:

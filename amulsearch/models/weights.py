@@ -3,7 +3,8 @@
 `Packaged` is a file inside an installed Python package; `Downloaded` and `HuggingFace` are files in a cache folder,
 downloaded if missing; `OwnFile` is a checkpoint of the user; `InMemory` stands for weights that a module already has.
 `find` returns the path of the file or None; `fetch` downloads a missing file, or raises ModelError; `read` returns the
-checked state dict; `identity` says in a fingerprint which weights these are.
+checked state dict; `identity` says in a fingerprint which weights these are. It goes by what the file holds: by its
+SHA-256 where that is known before the file is there, else by that of the file itself, which is then fetched.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from ..errors import ModelError, first_line
-from .checkpoints import check_digest, digest, read_checkpoint, read_pickled_arrays
+from .checkpoints import check_digest, identity_of, read_checkpoint, read_pickled_arrays
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Packaged:
 class Downloaded:
     """A file that is downloaded once into `cache_folder()`; its name ends with the start of its SHA-256.
 
-    The names follow torch's convention `NAME-<first 8 or more digits>.pth` (torch.hub.load_state_dict_from_url).
+    The names follow torch's convention `NAME-<first 8 or more digits>.pth` (torch.hub.load_state_dict_from_url). A few
+    names have no digits: such a file is known by its own SHA-256.
     """
 
     url: str
@@ -71,7 +73,7 @@ class Downloaded:
 
     @property
     def identity(self) -> str:
-        return self.file
+        return self.file if self.sha256 else identity_of(self.fetch())
 
     @property
     def sha256(self) -> str:
@@ -114,7 +116,9 @@ class Downloaded:
 class HuggingFace:
     """The file `model.safetensors` of a repository on the Hugging Face hub, in the hub's own cache.
 
-    A file `NAME.safetensors` that was saved by hand in `cache_folder()` takes precedence.
+    A file `NAME.safetensors` that was saved by hand in `cache_folder()` takes precedence. The hub may replace a file
+    under the same name, and nothing says what a file saved by hand should hold, so the SHA-256 of the file on this
+    machine says which weights these are.
     """
 
     repository: str
@@ -125,7 +129,7 @@ class HuggingFace:
 
     @property
     def identity(self) -> str:
-        return f"hf:{self.repository}"
+        return identity_of(self.fetch())
 
     def find(self) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
@@ -175,7 +179,7 @@ class OwnFile:
     @property
     def identity(self) -> str:
         """The SHA-256 of the file, as "sha256:..."; ModelError if it cannot be read."""
-        return f"sha256:{digest(self.fetch())}"
+        return identity_of(self.fetch())
 
     def find(self) -> Path | None:
         """Return the path of the file, or None if there is no such file."""

@@ -13,8 +13,8 @@ from PIL import Image
 import amulsearch as am
 from amulsearch import models
 from amulsearch.intake.decoding import Decoded
-from amulsearch.models import networks
-from amulsearch.models.preprocess import Preprocess
+from amulsearch.models import descriptors, networks, record
+from amulsearch.models.preprocess import OwnTransform, Preprocess
 
 
 def prepared(model, paths, framing="crop") -> np.ndarray:
@@ -393,6 +393,35 @@ def test_every_field_of_a_record_counts_but_those_that_decide_nothing():
         assert Newer(**{**values, name: value}).describe() != before
     for name, value in (("licence", "other"), ("source", "other"), ("penultimate", 3)):
         assert Newer(**{**values, name: value}).describe() == before
+
+
+def test_every_field_of_a_preprocessing_counts(photographs):
+    for before, changed in (
+        (Preprocess(), {field.name: "other" for field in dataclasses.fields(Preprocess)}),
+        (OwnTransform(np.asarray), {"transform": np.array}),
+    ):
+        newer = dataclasses.make_dataclass("Newer", [("added", int, 0)], bases=(type(before),), frozen=True)
+        same = newer(**vars(before))
+        for name, value in {**changed, "added": 1}.items():
+            assert dataclasses.replace(same, **{name: value}).describe() != same.describe()
+
+
+def test_the_version_of_the_code_counts(monkeypatch):
+    records = [*models.TABLE.values(), models.own("mine", small_module()), *descriptors.TABLE.values()]
+    before = [model.describe() for model in records]
+    monkeypatch.setattr(record, "POOLING_VERSION", 0)
+    pooled = [model.describe() != old for model, old in zip(records, before, strict=True)]
+    assert pooled == [not isinstance(model, models.Descriptor) for model in records]
+    monkeypatch.setattr(descriptors, "VERSION", 0)
+    assert all(model.describe() != old for model, old in zip(records, before, strict=True))
+
+
+def test_the_library_that_computes_a_descriptor_counts(monkeypatch):
+    import skimage
+
+    colour, hog = (models.get(name).describe() for name in ("colour", "hog"))
+    monkeypatch.setattr(skimage, "__version__", "0.0")
+    assert models.get("colour").describe() == colour and models.get("hog").describe() != hog
 
 
 def test_one_s_own_network_with_another_head_has_other_features(small_folder, tmp_path):

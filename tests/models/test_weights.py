@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -277,6 +278,52 @@ def test_no_pickle_of_arrays_can_run_code(tmp_path, malicious, protocol):
         weights.read_pickled_arrays(path)
 
 
+# What a fingerprint says of weights
+
+
+def test_a_name_with_digits_needs_no_file_to_say_which_weights(cache):
+    first, second = (Downloaded(f"http://127.0.0.1:9/net-{digits}.pth").identity for digits in ("01234567", "89abcdef"))
+    assert first != second and not cache.exists()
+
+
+@pytest.mark.parametrize("source", [Downloaded("http://127.0.0.1:9/net.pth"), HuggingFace("someone/net")])
+def test_other_weights_under_the_same_name_are_told_apart(cache, checkpoint, source):
+    cache.mkdir(parents=True)
+    path, seen = cache / source.file, []
+    for data in (checkpoint, checkpoint + b" ", checkpoint):
+        path.write_bytes(data)
+        seen.append(source.identity)
+    shas = [hashlib.sha256(data).hexdigest() for data in (checkpoint, checkpoint + b" ")]
+    assert seen == [f"sha256:{sha}" for sha in (*shas, shas[0])]
+
+
+def test_features_and_indexes_know_the_weights_of_timm(cache, timm_files, small_folder, tmp_path):
+    name = "test_resnet.r160_in1k"
+    collection = am.Collection.from_folder(small_folder, progress=False)[:4]
+    cache.mkdir(parents=True)
+    path, made = cache / f"{name}.safetensors", []
+    for factor in (1, 2):
+        path.write_bytes(scaled(timm_files[name], factor))
+        for expected in (4, 0):
+            features = am.extract(collection, f"timm/{name}", "logits", store=tmp_path / "store", progress=False)
+            assert features.extracted == expected
+        made.append(features[f"timm/{name}", "logits"])
+    assert made[0].fingerprint["weights"] != made[1].fingerprint["weights"]
+    assert np.abs(made[0].vectors - made[1].vectors).max() > 1e-3
+    old, new = (am.ExactIndex.build(one) for one in made)
+    picture = collection.open(collection.ids[0])
+    assert new.query(picture, k=1)["id"][0] == collection.ids[0]
+    with pytest.raises(am.QueryError, match="made with other weights or preprocessing of timm/test_resnet"):
+        old.query(picture, k=1)
+
+
+def scaled(file: bytes, factor: float) -> bytes:
+    """The file with all its weights multiplied."""
+    from safetensors.torch import load, save
+
+    return save({name: value * factor for name, value in load(file).items()})
+
+
 # Networks of timm, from a local hub
 
 HUB_PROGRAM = """
@@ -287,10 +334,11 @@ from amulsearch.models import networks
 
 def load(name):
     model = am.models.get("timm/" + name)
-    said = {"ready before": model.ready}
+    said = {"ready before": model.ready, "identity": None}
     try:
         module = networks.load(model).module
         said["sum"] = sum(value.double().sum().item() for value in module.state_dict().values())
+        said["identity"] = model.describe()["weights"]
     except am.AmulsearchError as error:
         said["error"] = str(error)
     return said | {"ready after": model.ready}
@@ -342,37 +390,43 @@ def hub(server, timm_files, tmp_path_factory):
     command = [sys.executable, "-c", HUB_PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    return by_hand, json.loads(done.stdout.splitlines()[-1])
+    return by_hand, json.loads(done.stdout.splitlines()[-1]), environment
 
 
 def loaded(file: bytes, ready_before: bool) -> dict:
     from safetensors.torch import load
 
     total = sum(value.double().sum().item() for value in load(file).values())
-    return {"ready before": ready_before, "sum": pytest.approx(total), "ready after": True}
+    identity = f"sha256:{hashlib.sha256(file).hexdigest()}"
+    return {"ready before": ready_before, "identity": identity, "sum": pytest.approx(total), "ready after": True}
 
 
 def test_timm_s_weights_come_from_the_hub(hub, timm_files):
-    _, said = hub
+    _, said, environment = hub
     name = "test_resnet.r160_in1k"
     assert said[name] == loaded(timm_files[name], False)
+    # Once the file is here, the fingerprint needs no network.
+    program = f"import amulsearch as am; print(am.models.get('timm/{name}').describe()['weights'])"
+    environment = {**environment, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == said[name]["identity"]
 
 
 def test_a_file_of_the_hub_that_was_damaged_is_refused_until_it_is_deleted(hub, timm_files):
-    _, said = hub
+    _, said, _ = hub
     error = said["test_vit.r160_in1k"]["error"]
     assert "is damaged or not the expected file" in error and "delete it, and it will be downloaded again" in error
     assert said["after deletion"] == loaded(timm_files["test_vit.r160_in1k"], False)
 
 
 def test_a_file_of_timm_put_in_place_by_hand(hub, timm_files):
-    _, said = hub
+    _, said, _ = hub
     name = "test_efficientnet.r160_in1k"
     assert said[name] == loaded(timm_files[name], True)
 
 
 def test_a_file_that_the_hub_cannot_give(hub, server):
-    folder, said = hub
+    folder, said, _ = hub
     name = "test_convnext.r160_in1k"
     error = said[name]["error"]
     assert f"the weights timm/{name} are not on this machine and could not be downloaded (" in error
