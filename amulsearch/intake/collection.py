@@ -14,8 +14,8 @@ from PIL import Image
 
 from ..errors import AmulsearchError, MissingKeyError, PictureError, QueryError
 from .danbooru import SAFE, read_danbooru
-from .decoding import Request
-from .pictures import MAX_PIXELS, open_for
+from .decoding import Request, decode
+from .pictures import MAX_PIXELS
 from .scan import Listing, existing_folder, labeller, scan_all, walk
 from .tables import read_table
 
@@ -51,6 +51,9 @@ class Collection:
         Colour on which transparent pictures are laid: a name or "#rrggbb".
     max_pixels : int
         Size limit of a decoded picture in pixels, see `open_image`.
+    part : bool
+        Whether these are only some pictures of a scanned collection, as `subset` returns them. A store that knows the
+        others keeps them.
 
     Examples
     --------
@@ -73,6 +76,7 @@ class Collection:
     frame: int = 0
     background: str = "white"
     max_pixels: int = MAX_PIXELS
+    part: bool = False
 
     @classmethod
     def from_folder(
@@ -247,7 +251,7 @@ class Collection:
 
     @classmethod
     def _scanned(cls, listing: Listing, progress: bool, **opening) -> Collection:
-        """The collection of the pictures of a listing, in its order; opening: the last three fields of `Collection`."""
+        """The collection of the pictures of a listing, in its order; opening: frame, background and max_pixels."""
         columns: dict[str, list] = {name: [] for name in dict.fromkeys([*COLUMNS, *listing.columns])}
         known: dict[str | None, str | None] = {}  # keeps one copy of a string that many rows share
         rejected = list(listing.rejected)
@@ -371,6 +375,8 @@ class Collection:
     def open(self, id: str) -> Image.Image:
         """Open a picture as RGB, with the collection's frame, background and pixel limit.
 
+        A separate process decodes it: a file that crashes or hangs the decoder is a PictureError.
+
         Parameters
         ----------
         id : str
@@ -388,13 +394,45 @@ class Collection:
         QueryError
             If a folder on the path is a link that leads out of the collection's folder.
         PictureError
-            If the file is missing or damaged.
+            If the file is missing or damaged, or has changed since the folder was scanned.
+
+        See Also
+        --------
+        open_all : Open several pictures at once.
         """
-        path, how = self.path(id), {"background": self.background, "max_pixels": self.max_pixels}
-        try:
-            return open_for(None, path, frame=self._frame(id), **how)[0]
-        except PictureError as error:
-            raise PictureError(f"{path} cannot be opened: {error}; if it has changed, scan the folder again") from None
+        (picture,) = self.open_all([id])
+        if isinstance(picture, PictureError):
+            raise picture
+        return picture
+
+    def open_all(self, ids: Sequence[str], side: int | None = None) -> list[Image.Image | PictureError]:
+        """Open several pictures at once, as `open` does.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Ids of the collection.
+        side : int, optional
+            Pixels that the shorter side must keep: a large JPEG may then be decoded at a reduced size.
+
+        Returns
+        -------
+        list of PIL.Image.Image or PictureError
+            In the order of the ids, all in memory at once; an error in place of each picture that cannot be opened.
+
+        Raises
+        ------
+        MissingKeyError
+            If the collection has no such picture.
+        QueryError
+            If a folder on a path is a link that leads out of the collection's folder.
+        """
+        requests = [self.request(id, side) for id in ids]
+        found = zip(requests, decode(requests), strict=True)
+        return [
+            _told(request.path, one) if isinstance(one, PictureError) else Image.fromarray(one.rgb)
+            for request, one in found
+        ]
 
     def request(self, id: str, side: int | None = None) -> Request:
         """Return the `Request` with which `decode` opens a picture as `open` does.
@@ -409,8 +447,15 @@ class Collection:
         Returns
         -------
         Request
+
+        Raises
+        ------
+        MissingKeyError
+            If the collection has no such picture.
+        QueryError
+            If a folder on the path is a link that leads out of the collection's folder.
         """
-        path, digest = str(self.folder / id), self.table["digest"].iat[self._row(id)]
+        path, digest = str(self.path(id)), self.table["digest"].iat[self._rows[id]]
         return Request(path, digest, self._frame(id), self.background, self.max_pixels, side)
 
     def _frame(self, id: str) -> int:
@@ -428,16 +473,28 @@ class Collection:
         -------
         str or None
         """
-        path = Path(path)
-        # The file may be a link: look it up by its own location first, then by its target.
+        return next((id for id in self.ids_of(path) if id in self), None)
+
+    def ids_of(self, path: str | os.PathLike) -> list[str]:
+        """Return the ids that a file would have, whether or not the collection holds it.
+
+        Parameters
+        ----------
+        path : path
+            A file, relative to the working directory or absolute.
+
+        Returns
+        -------
+        list of str
+            None, one or two: a link has a place of its own and that of its target.
+        """
+        path, found = Path(path), []
         for place in (lambda: path.parent.resolve() / path.name, path.resolve):
             try:
-                id = place().relative_to(self.folder).as_posix()
+                found.append(place().relative_to(self.folder).as_posix())
             except (ValueError, OSError, RuntimeError):  # RuntimeError: a loop of links
                 continue
-            if id in self:
-                return id
-        return None
+        return list(dict.fromkeys(found))
 
     def subset(self, ids) -> Collection:
         """Return the collection of these pictures only.
@@ -461,7 +518,8 @@ class Collection:
         unknown = wanted - set(self.table["id"])
         if unknown:
             raise MissingKeyError(f"no picture {min(unknown, key=str)!r} in {self.folder}: see Collection.ids")
-        return replace(self, table=self.table[self.table["id"].isin(wanted)].reset_index(drop=True))
+        table = self.table[self.table["id"].isin(wanted)].reset_index(drop=True)
+        return replace(self, table=table, part=self.part or len(table) < len(self))
 
     def sample(self, n: int, seed: int = 0) -> list[str]:
         """Return the ids of a random sample of pictures.
@@ -492,6 +550,12 @@ class Collection:
         same = self.table[self.table["digest"].duplicated(keep=False)].sort_values(["digest", "id"])
         group = same["digest"].factorize()[0] + 1
         return same.assign(group=group)[["group", "id", "label", "digest"]].reset_index(drop=True)
+
+
+def _told(path: str, error: PictureError) -> PictureError:
+    """The error with the path of the file, and with what to do."""
+    advice = "" if str(error).endswith("again") else "; if it has changed, scan the folder again"
+    return PictureError(f"{path} cannot be opened: {error}{advice}")
 
 
 def plain_text(columns: Mapping[str, list] | pd.DataFrame, texts=("id", "reason")) -> pd.DataFrame:

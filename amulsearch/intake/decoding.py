@@ -305,6 +305,6 @@ def _decoded(request: Request) -> tuple[Image.Image, tuple[int, int]]:
     """The picture; its file is read once, so that the digest is that of the decoded bytes."""
     content = _content(request)
     if hashlib.sha256(content).hexdigest() != request.digest:
-        raise PictureError("the file has changed since the folder was scanned: scan it again")
+        raise PictureError("it has changed since it was scanned: scan the folder again")
     how = {"frame": request.frame, "background": request.background, "max_pixels": request.max_pixels}
     return open_for(request.side, content, **how)

@@ -17,7 +17,8 @@ from ..intake import Collection
 from .captions import number, short_name, wrapped
 from .explain import HeatMap
 from .palette import OTHER
-from .tiles import TILE, tile
+from .thumbnails import thumbnails
+from .tiles import PIXELS, TILE, tile
 
 _AGAINST, _FOR = (0.13, 0.40, 0.67), (0.84, 0.12, 0.05)
 HEAT = LinearSegmentedColormap.from_list(
@@ -98,6 +99,8 @@ def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None 
     ------
     QueryError
         If the table is empty or has no column for a model.
+    PictureError
+        If a picture cannot be read.
     """
     models = list(table.columns[table.columns.get_loc("label") + 1 :])
     if not models or table.empty:
@@ -123,11 +126,12 @@ def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None 
     cells.grid(which="minor", color="white", linewidth=2)
     cells.tick_params(which="minor", length=0)
     cells.spines[:].set_visible(False)
-    for place, row in enumerate(table.itertuples(index=False)):
+    images = thumbnails(collection, table["id"], PIXELS, strict=True)
+    for place, (row, image) in enumerate(zip(table.itertuples(index=False), images, strict=True)):
         bottom = (0.1 + side * (len(table) - 1 - place)) / height
         axis = figure.add_axes((0.1 / width, bottom + 0.04 / height, 0.72 / width, 0.72 / height))
         axis.set_axis_off()
-        tile(axis, collection.open(row.id), "", OTHER)
+        tile(axis, image, "", OTHER)
         count = int(table[models].iloc[place].notna().sum())
         text = f"{row.rank}  {short_name(row.id)}\n{number(row.score)}, in {count} of {len(models)} lists"
         axis.text(1.15, 0.5, text, transform=axis.transAxes, va="center", fontsize=7.5, parse_math=False)

@@ -15,8 +15,8 @@ from ..intake import Collection
 from .captions import duplicate_caption
 from .mapping import Map
 from .palette import OTHER, group_frames
-from .thumbnails import map_sheet
-from .tiles import tile, tile_axes
+from .thumbnails import map_sheet, thumbnails
+from .tiles import PIXELS, tile, tile_axes
 
 DPI, WIDTH = 150, 2100
 """Resolution of the figure of a map in dots per inch, and its approximate width in dots; a cell has 40 to 120."""
@@ -96,16 +96,20 @@ def duplicate_groups(
     ------
     QueryError
         If the table has no group.
+    PictureError
+        If a picture cannot be read.
     """
     groups = [group for _, group in table.groupby("group", sort=False)][:most]
     if not groups:
         raise QueryError("there is nothing to draw: the table has no group of duplicates")
     columns = max(2, min(columns, max(len(group) for group in groups)))
+    shown = [id for group in groups for id in group["id"].head(columns)]
+    images = thumbnails(collection, shown, PIXELS, strict=True)
     figure, axes = tile_axes(len(groups), columns, title)
     for row, group in zip(axes, groups, strict=True):
         for place, (axis, one) in enumerate(zip(row, group.itertuples(), strict=False)):
             caption = duplicate_caption(one)
             if place == columns - 1 and len(group) > columns:
                 caption += f"\nand {len(group) - columns} more"
-            tile(axis, collection.open(one.id), caption, OTHER)
+            tile(axis, next(images), caption, OTHER)
     return figure

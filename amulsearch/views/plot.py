@@ -26,8 +26,8 @@ from .charts import chart, tradeoff_chart
 from .explain_plot import heat_maps, vote_grid
 from .map_plot import duplicate_groups, thumbnail_map
 from .palette import MISSED, OTHER, QUERY, SAME
-from .thumbnails import query_picture
-from .tiles import tile, tile_axes
+from .thumbnails import query_picture, thumbnails
+from .tiles import PIXELS, tile, tile_axes
 
 __all__ = [
     "chart",
@@ -181,8 +181,9 @@ def missed_grid(
     figure, axes = tile_axes(-(-(len(true) + 1) // columns), columns, title)
     cells = iter(axes.flat)
     tile(next(cells), image, _query_caption(name), QUERY)
-    for cell, row in zip(cells, true.itertuples(), strict=False):
-        image, missed = collection.open(row.id), row.id not in set(found["id"])
+    images = thumbnails(collection, true["id"], PIXELS, strict=True)
+    for cell, row, image in zip(cells, true.itertuples(), images, strict=False):
+        missed = row.id not in set(found["id"])
         if missed:
             image = Image.blend(image, Image.new("RGB", image.size, "white"), 0.6)
         caption = f"{row.rank}  {short_name(row.id)}\n{'missed' if missed else number(row.distance)}"
@@ -221,6 +222,8 @@ def contact_sheet(
     ------
     QueryError
         If there is no picture to draw.
+    PictureError
+        If a picture cannot be read.
     """
     ids = collection.ids if ids is None else list(ids)
     if not ids:
@@ -228,8 +231,8 @@ def contact_sheet(
     captions = captions or {}
     columns = min(columns, len(ids))
     figure, axes = tile_axes(-(-len(ids) // columns), columns, title)
-    for place, id in enumerate(ids):
-        tile(axes[place // columns][place % columns], collection.open(id), captions.get(id, short_name(id)), OTHER)
+    for axis, id, image in zip(axes.flat, ids, thumbnails(collection, ids, PIXELS, strict=True), strict=False):
+        tile(axis, image, captions.get(id, short_name(id)), OTHER)
     return figure
 
 
@@ -255,6 +258,8 @@ def ranked(collection: Collection, neighbours: pd.DataFrame, *, columns: int = 6
     ------
     QueryError
         If the table is empty.
+    PictureError
+        If a picture cannot be read.
     """
     captions = {row.id: neighbour_caption(row) for row in neighbours.itertuples()}
     return contact_sheet(collection, neighbours["id"], columns=columns, captions=captions, title=title)
@@ -298,10 +303,13 @@ def _grid(collection, queries, columns, *, rows: bool = True, title: str | None 
     """Draw lists of neighbours with their queries, downwards (`rows`) or, for a single list, to the right."""
     longest = max(len(table) for _, table in columns)
     shape = (longest + 1, len(columns)) if rows else (1, longest + 1)
+    asked = {id(query): query_picture(collection, query) for query in queries}  # often one query for all columns
+    ids = list(dict.fromkeys(name for _, table in columns for name in table["id"]))
+    image_of = dict(zip(ids, thumbnails(collection, ids, PIXELS, strict=True), strict=True))
     figure, axes = tile_axes(*shape, title, named=any(name for name, _ in columns))
     labelled = False
     for column, (query, (name, table)) in enumerate(zip(queries, columns, strict=True)):
-        image, name_of_query, label = query_picture(collection, query)
+        image, name_of_query, label = asked[id(query)]
         cells = [axes[row][column] for row in range(longest + 1)] if rows else axes[0]
         tile(cells[0], image, _query_caption(name_of_query), QUERY)
         if name:
@@ -309,7 +317,7 @@ def _grid(collection, queries, columns, *, rows: bool = True, title: str | None 
         labelled |= label is not None
         for cell, row in zip(cells[1:], table.itertuples(), strict=False):
             frame = SAME if label is not None and row.label == label else OTHER
-            tile(cell, collection.open(row.id), neighbour_caption(row), frame)
+            tile(cell, image_of[row.id], neighbour_caption(row), frame)
     if labelled:
         figure.text(
             0.995, 0.003, "blue frame: same label as the query", ha="right", va="bottom", fontsize=6.5, color=SAME

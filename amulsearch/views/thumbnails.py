@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, PictureError, QueryError
-from ..intake import Collection, decode, open_image, processors
+from ..intake import Collection, open_image, processors
 
 if TYPE_CHECKING:
     from .mapping import Map
@@ -23,16 +23,15 @@ CHUNK = 16
 
 
 def thumbnails(
-    collection: Collection, ids: Sequence[str], side: int, *, progress: bool = True
+    collection: Collection, ids: Sequence[str], side: int, *, strict: bool = False, progress: bool = True
 ) -> Iterator[Image.Image | None]:
-    """Yield pictures of the collection reduced to a square of `side` pixels, in the order of the ids; None for a
-    picture that can no longer be read."""
+    """Yield pictures of the collection reduced to a square of `side` pixels, in the order of the ids; for a picture
+    that can no longer be read, yield None or, if `strict`, raise its PictureError."""
     ids = list(ids)
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
     def small(chunk: list[str]) -> list[Image.Image | None]:
-        found = decode([collection.request(id, 2 * side) for id in chunk])
-        return [None if isinstance(one, PictureError) else _shrunk(Image.fromarray(one.rgb), side) for one in found]
+        return [_shrunk(one, side, strict) for one in collection.open_all(chunk, 2 * side)]
 
     pool = ThreadPoolExecutor(processors())
     try:
@@ -82,6 +81,10 @@ def map_sheet(collection: Collection, map: Map, frames: Sequence[str], side: int
     return sheet
 
 
-def _shrunk(image: Image.Image, side: int) -> Image.Image:
+def _shrunk(image: Image.Image | PictureError, side: int, strict: bool) -> Image.Image | None:
+    if isinstance(image, PictureError):
+        if strict:
+            raise image
+        return None
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image

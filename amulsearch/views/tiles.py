@@ -8,8 +8,8 @@ from PIL import Image
 
 from .palette import OTHER
 
-TILE = 1.7
-"""Side of a tile in inches."""
+TILE, PIXELS = 1.7, 320
+"""Side of a tile in inches, and the longest side of the picture in it in pixels."""
 
 
 def tile_axes(rows: int, columns: int, title: str | None, named: bool = False):
@@ -30,7 +30,7 @@ def tile_axes(rows: int, columns: int, title: str | None, named: bool = False):
 
 def tile(axis, image: Image.Image, caption: str, frame: str) -> None:
     """Draw a picture, in its own proportions, in the middle of a framed square with a caption below."""
-    image.thumbnail((320, 320))
+    image.thumbnail((PIXELS, PIXELS))
     width, height = image.size
     side = max(width, height)
     axis.imshow(image, extent=(-width / 2, width / 2, -height / 2, height / 2), interpolation="antialiased")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 import amulsearch as am
 
@@ -96,6 +96,44 @@ def test_pictures_are_opened_as_the_collection_says(tmp_path):
     assert colours == {"clear.png": (1, 2, 3), "three.gif": (0, 0, 255), "two.gif": (0, 255, 0)}
     with pytest.raises(am.QueryError, match=r"no picture 'four.gif' in .*: ids are paths relative to that folder"):
         collection.open("four.gif")
+
+
+def test_pictures_of_a_collection_are_decoded_in_other_processes(small_folder, monkeypatch):
+    collection = scan(small_folder)
+    ids, opened = collection.ids[:3], []
+    expected = [np.asarray(am.open_image(collection.path(id))) for id in ids]
+    monkeypatch.setattr(ImageFile.ImageFile, "__init__", lambda *_, **__: opened.append("here"))
+    for id, pixels in zip(ids, expected, strict=True):
+        picture = collection.open(id)
+        assert picture.mode == "RGB" and np.array_equal(np.asarray(picture), pixels)
+    assert not opened
+
+
+def test_several_pictures_are_opened_at_once(small_folder):
+    collection = scan(small_folder)
+    (small_folder / collection.ids[1]).unlink()
+    shutil.copy(collection.path(collection.ids[0]), collection.path(collection.ids[2]))
+    first, gone, changed, last = collection.open_all(collection.ids[:4])
+    for picture, id in ((first, collection.ids[0]), (last, collection.ids[3])):
+        assert np.array_equal(np.asarray(picture), np.asarray(collection.open(id)))
+    for error, id, reason in (
+        (gone, collection.ids[1], "no such file; if it has changed, scan the folder again"),
+        (changed, collection.ids[2], "it has changed since it was scanned: scan the folder again"),
+    ):
+        assert isinstance(error, am.PictureError)
+        assert str(error) == f"{collection.path(id)} cannot be opened: {reason}"
+        with pytest.raises(am.PictureError, match=reason):
+            collection.open(id)
+
+
+def test_a_picture_behind_a_link_that_leads_out_is_not_decoded(small_folder, tmp_path):
+    collection = scan(small_folder)
+    id = collection.ids[0]
+    (small_folder / id).parent.rename(tmp_path / "elsewhere")
+    (small_folder / id).parent.symlink_to(tmp_path / "elsewhere")
+    for use in (collection.open, collection.request, lambda id: collection.open_all([id])):
+        with pytest.raises(am.QueryError, match=r"leads out of .* through a link: replace the link with the folder"):
+            use(id)
 
 
 def test_the_pixel_limit_of_the_collection_holds(tmp_path):

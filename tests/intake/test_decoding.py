@@ -55,7 +55,7 @@ def test_a_picture_that_cannot_be_had_is_an_error_among_the_others(small_folder,
     first, *errors, last = decode(requests)
     assert [type(error) for error in errors] == [am.PictureError] * 3
     assert [str(error) for error in errors[1:]] == [
-        "the file has changed since the folder was scanned: scan it again",
+        "it has changed since it was scanned: scan the folder again",
         "no such file",
     ]
     for picture, path in ((first, good[0]), (last, good[1])):
@@ -90,6 +90,26 @@ def test_a_decoder_that_crashes_is_replaced(slow, small_folder, number):
     assert np.array_equal(first.rgb, np.asarray(am.open_image(good[0])))
     assert np.array_equal(last.rgb, np.asarray(am.open_image(good[1])))
     assert not before & set(workers())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in /proc")
+@pytest.mark.parametrize("draw", [am.plot.contact_sheet, lambda collection: collection.open("slow.webp")])
+def test_a_picture_that_crashes_its_decoder_cannot_be_drawn_and_this_process_lives(slow, small_folder, draw):
+    collection = am.Collection.from_folder(slow.parent, progress=False)
+    decode([request(sorted(small_folder.rglob("*.webp"))[0])])  # starts the process
+
+    def crash() -> None:
+        time.sleep(0.3)
+        for pid in workers():
+            os.kill(pid, signal.SIGSEGV)
+
+    (killer := threading.Thread(target=crash)).start()
+    with pytest.raises(am.PictureError) as told:
+        draw(collection.subset(["slow.webp"]))
+    killer.join()
+    assert str(told.value) == (
+        f"{slow} cannot be opened: damaged: its decoder crashed (SIGSEGV); if it has changed, scan the folder again"
+    )
 
 
 def test_a_script_without_a_main_guard_can_extract(small_folder, tmp_path):

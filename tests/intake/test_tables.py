@@ -61,7 +61,7 @@ def test_what_is_wrong_with_a_path_is_told(small_folder, named):
 
 def test_a_collection_with_keywords_goes_through_a_store(small_folder, named, tmp_path):
     made = am.Collection.from_table(named, small_folder, progress=False)
-    am.Store(tmp_path / "store").save_collection(made)
+    am.Store(tmp_path / "store").register(made)
     assert am.Store.open(tmp_path / "store").collection().keywords == made.keywords
     assert made.subset(made.ids[1:]).keywords == dict(list(made.keywords.items())[1:])
 

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from PIL import Image
+from PIL import Image, ImageFile
 
-from amulsearch import Collection, QueryError, plot
+import amulsearch as am
+from amulsearch import Collection, PictureError, QueryError, plot
 from amulsearch.index.neighbours import neighbours
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 255), "gold": (255, 215, 0)}
@@ -97,6 +98,49 @@ def test_lists_of_different_lengths_leave_empty_tiles(colours):
         colours, id_of(colours, "red"), {"a": table(colours, "green"), "b": table(colours, "blue", "gold")}
     )
     assert drawn(figure)[0] == [COLOURS[name] for name in ("red", "red", "green", "blue", "gold")]
+
+
+def test_figures_decode_nothing_in_this_process(colours, monkeypatch):
+    red, near = id_of(colours, "red"), table(colours, "green", "gold", "blue")
+    opened = []
+    start = ImageFile.ImageFile.__init__
+
+    def note(image, *args, **options):
+        opened.append(image)
+        start(image, *args, **options)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "__init__", note)
+    groups = near.assign(group=1, cosine=1.0)
+    votes = near[["rank", "id", "label"]].assign(net=near["rank"], other=near["rank"], score=1.0)
+    votes = votes[["rank", "id", "score", "label", "net", "other"]]
+    figures = [
+        plot.model_grid(colours, red, {"one": near, "two": near.head(1)}),
+        plot.query_grid(colours, red, near),
+        plot.ensemble_grid(colours, {red: near}),
+        plot.missed_grid(colours, red, near, near.head(1)),
+        plot.contact_sheet(colours),
+        plot.ranked(colours, near),
+        plot.duplicate_groups(colours, groups),
+        plot.vote_grid(colours, votes),
+    ]
+    counts = [sum(len(axis.images) for axis in figure.axes) for figure in figures]
+    assert counts == [2 + 3 + 1, 1 + 3, 1 + 3, 1 + 3, 4, 3, 3, 1 + 3]
+    assert not opened
+    am.open_image(colours.path(red))
+    assert opened
+
+
+def test_a_picture_that_has_changed_is_not_drawn(colours):
+    red, near = id_of(colours, "red"), table(colours, "green", "gold")
+    Image.new("RGB", (9, 9)).save(colours.path(id_of(colours, "gold")))
+    for draw in (
+        lambda: plot.model_grid(colours, red, {"one": near}),
+        lambda: plot.missed_grid(colours, red, near, near),
+        lambda: plot.contact_sheet(colours),
+        lambda: plot.duplicate_groups(colours, near.assign(group=1, cosine=1.0)),
+    ):
+        with pytest.raises(PictureError, match=r"(?s)gold.* opened: it has changed since .*: scan the folder"):
+            draw()
 
 
 def test_contact_sheet_keeps_shapes(colours):
