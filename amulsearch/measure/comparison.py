@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
@@ -13,6 +14,9 @@ from ..features import Features
 from .ensemble import fused_similarities
 from .evaluation import Evaluation, column_of, evaluate
 from .relevance import Relevance
+
+QUERIES = 5000
+"""How many pictures query in `compare`, unless it is told otherwise: the time grows with their number times N."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,18 +28,27 @@ class Comparison:
     table : DataFrame
         One row per system, best first; see `compare`.
     evaluations : dict of name to Evaluation
+    asked : int
+        How many pictures queried.
+    note : str
+        Whether these are only a sample, in a sentence; else empty.
     """
 
     table: pd.DataFrame
     evaluations: dict[str, Evaluation]
+    asked: int
+    note: str = ""
 
     def __getitem__(self, name: str) -> Evaluation:
         if name not in self.evaluations:
             raise MissingKeyError(f"there is no system {name!r}: use one of {', '.join(self.evaluations)}")
         return self.evaluations[name]
 
+    def __repr__(self) -> str:
+        return "\n".join(filter(None, (self.table.to_string(float_format="%.3f"), self.note)))
+
     def _repr_html_(self) -> str:
-        return self.table.to_html(float_format="%.3f")
+        return self.table.to_html(float_format="%.3f") + (self.note and f"<p>{self.note}</p>")
 
 
 def compare(
@@ -49,9 +62,13 @@ def compare(
     baseline: str | None = None,
     measure: str = "mAP",
     queries: Sequence[str] | None = None,
+    sample: int = QUERIES,
+    seed: int = 0,
     progress: bool = True,
 ) -> Comparison:
     """Evaluate every network and layer, with every transform, alone and fused, on the same queries.
+
+    In a large collection a random sample of the pictures queries, each for all others, and the result says so.
 
     Parameters
     ----------
@@ -72,7 +89,11 @@ def compare(
     measure : str, default "mAP"
         The measure to compare and sort by, one of `MEASURES` or "mAP".
     queries : sequence of str, optional
-        Ids, see `evaluate`.
+        The ids to query with; by default, all that have a relevant picture, or a sample of them.
+    sample : int, default 5,000
+        The size of the sample. All query if they are no more than that, or if `queries` is given.
+    seed : int, default 0
+        Of the sample.
     progress : bool, default True
 
     Returns
@@ -110,19 +131,10 @@ def compare(
         if one is None:
             raise QueryError("there is no relevance: give relevance=, or features whose pictures have labels")
         relevance = Relevance.from_labels(one.ids, one.labels)
-    systems: dict[str, tuple[dict, object]] = {}
-    for transform, change in {"": None, **(transforms or {})}.items():
-        by_layer: dict[str, list[Features]] = {}
-        for (model, layer), made in features.items():
-            made = change(made) if change else made
-            by_layer.setdefault(layer, []).append(made)
-            about = {"model": model, "layer": layer, "transform": transform, "width": made.vectors.shape[1]}
-            systems[" ".join(filter(None, (model, layer, transform)))] = (about, made)
-        for layer, parts in by_layer.items():
-            for method in fusions if len(parts) > 1 else ():
-                about = {"model": f"{len(parts)} models", "layer": layer, "transform": transform, "fusion": method}
-                name = " ".join(filter(None, (f"{method} of {len(parts)}", layer, transform)))
-                systems[name] = (about, _fused(parts, method, vote_depth))
+    note = ""
+    if queries is None:
+        queries, note = _sampled(relevance, check_integer("sample", sample), seed)
+    systems = _systems(features, {"": None, **(transforms or {})}, fusions, vote_depth)
     for name, system in (others or {}).items():
         width = system.vectors.shape[1] if isinstance(system, Features) else None
         systems[name] = ({"model": name, "width": width}, system)
@@ -144,15 +156,36 @@ def compare(
     table[names] = table[names].astype(object).where(table[names].notna(), "")
     counts = ["width", "wins", "losses"]
     table[counts] = table[counts].astype("Int64")
-    return Comparison(
-        table.sort_values("mAP" if measure == "AP" else measure, ascending=False, ignore_index=True), done
-    )
+    table = table.sort_values("mAP" if measure == "AP" else measure, ascending=False, ignore_index=True)
+    return Comparison(table, done, len(done[baseline].per_query), note)
+
+
+def _systems(
+    features: Mapping[tuple[str, str], Features], transforms: Mapping, fusions: Sequence[str], vote_depth: int
+) -> dict[str, tuple[dict, object]]:
+    """The systems of `compare` by name, each with what the table says about it."""
+    systems: dict[str, tuple[dict, object]] = {}
+    for transform, change in transforms.items():
+        by_layer: dict[str, list[Features]] = {}
+        for (model, layer), made in features.items():
+            made = change(made) if change else made
+            by_layer.setdefault(layer, []).append(made)
+            about = {"model": model, "layer": layer, "transform": transform, "width": made.vectors.shape[1]}
+            systems[" ".join(filter(None, (model, layer, transform)))] = (about, made)
+        for layer, parts in by_layer.items():
+            for method in fusions if len(parts) > 1 else ():
+                about = {"model": f"{len(parts)} models", "layer": layer, "transform": transform, "fusion": method}
+                name = " ".join(filter(None, (f"{method} of {len(parts)}", layer, transform)))
+                systems[name] = (about, _fused(parts, method, vote_depth))
+    return systems
 
 
 def contributions(
     features: Mapping[str, Features], relevance: Relevance, *, method: str = "combsum", measure: str = "mAP"
 ) -> pd.DataFrame:
     """Measure what each model contributes to an ensemble, by leaving it out.
+
+    If more than 5,000 pictures have a relevant one, a random sample of 5,000 queries.
 
     Parameters
     ----------
@@ -168,7 +201,8 @@ def contributions(
     -------
     DataFrame
         Columns model, contribution (the measure with the model minus without it), low and high (its 95% bootstrap
-        interval), p (paired randomisation test), wins and losses (numbers of queries).
+        interval), p (paired randomisation test), wins and losses (numbers of queries). `attrs["asked"]` is the number
+        of pictures that queried.
 
     Raises
     ------
@@ -177,13 +211,26 @@ def contributions(
     """
     if len(features) < 2:
         raise QueryError("an ensemble needs at least two models")
-    whole = evaluate(_fused(list(features.values()), method, 10), relevance)
+    queries, _ = _sampled(relevance, QUERIES, 0)
+    whole = evaluate(_fused(list(features.values()), method, 10), relevance, queries=queries)
     rows = []
     for name in features:
         rest = [made for other, made in features.items() if other != name]
-        change = whole.compare(evaluate(_fused(rest, method, 10), relevance), measure)
+        change = whole.compare(evaluate(_fused(rest, method, 10), relevance, queries=queries), measure)
         rows.append({"model": name, "contribution": change.pop("difference"), **change})
-    return pd.DataFrame(rows).drop(columns="ties")
+    table = pd.DataFrame(rows).drop(columns="ties")
+    table.attrs["asked"] = len(whole.per_query)
+    return table
+
+
+def _sampled(relevance: Relevance, sample: int, seed: int) -> tuple[list[str] | None, str]:
+    """The ids of a sample of the pictures that can query, and a sentence that says so; None and "" if all query."""
+    rows = np.arange(len(relevance.ids)) if relevance.queries is None else relevance.queries
+    if len(rows) <= sample:
+        return None, ""
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:sample])
+    note = f"A random sample of {sample:,} of {len(rows):,} pictures queried."
+    return [relevance.ids[row] for row in chosen], note
 
 
 def _fused(parts: Sequence[Features], method: str, vote_depth: int) -> Callable:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import QueryError, check_integer, check_k
-from ..features import Features, l2_normalize
+from ..features import Features
+from .evaluation import cosines
 
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
 """The methods of `fuse`."""
@@ -171,13 +172,13 @@ def fused_similarities(
         )
     count = len(parts[0]) - 1
     depth = _check(list(parts), method, depth, [count])
-    vectors = [l2_normalize(part.vectors) for part in parts]
+    cosines_of = [cosines(part.vectors) for part in parts]
 
     def scores(rows: np.ndarray) -> np.ndarray:
         own = np.arange(len(rows)), rows
         total, votes, ranks = 0.0, 0, 0
-        for of in vectors:
-            similarity = -np.sqrt(np.maximum(2 - 2 * (of[rows] @ of.T).astype(np.float64), 0))
+        for similar in cosines_of:
+            similarity = -np.sqrt(np.maximum(2 - 2 * similar(rows).astype(np.float64), 0))
             similarity[own] = -np.inf
             order = np.argsort(-similarity, axis=1, kind="stable")[:, :depth]
             points = np.zeros(similarity.shape)

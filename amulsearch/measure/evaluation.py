@@ -16,11 +16,14 @@ import pandas as pd
 from ..errors import QueryError
 from ..features import Features, l2_normalize
 from ..index import Index
+from ..store import blocks
 from .relevance import Relevance
 
 MEASURES = ("P@1", "P@5", "R-precision", "MAP@R", "AP", "nDCG@10")
 """The measures of each query, from 0 to 1, as described in `evaluate`; the mean of AP is called mAP."""
-BLOCK = 256
+BLOCK, MEMORY, PER_PAIR = 256, 300 << 20, 140
+"""How many queries are measured at once at most, the bytes that their temporary arrays may take together, and the bytes
+that they take for each pair of a query and a picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +166,8 @@ def evaluate(
     relevance : Relevance
         Of the same N pictures in the same order.
     queries : sequence of str, optional
-        The ids to query with, by default all.
+        The ids to query with, by default all. The time grows with their number times that of the pictures; the memory
+        does not.
 
     Returns
     -------
@@ -201,17 +205,11 @@ def evaluate(
     if not isinstance(relevance, Relevance):
         found = type(relevance).__name__
         raise QueryError(f"evaluate needs a Relevance, not {found}: make one with Relevance.from_labels(ids, labels)")
-    similar = _similarities(system, relevance)
-    rows = np.arange(len(relevance.ids))
-    if queries is not None:
-        place = {id: row for row, id in enumerate(relevance.ids)}
-        unknown = [id for id in queries if id not in place]
-        if unknown:
-            raise QueryError(f"there is no picture {unknown[0]!r} to query with: give ids of the relevance")
-        rows = np.array([place[id] for id in queries], dtype=np.int64)
+    similar, rows, count = _similarities(system, relevance), _rows(relevance, queries), len(relevance.ids)
     parts, asked = [], []
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
+    step = max(1, min(BLOCK, MEMORY // (PER_PAIR * max(count, 1))))
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
         grades = relevance.grades(block).copy()
         grades[np.arange(len(block)), block] = 0
         some = (grades > 0).any(axis=1)
@@ -224,13 +222,34 @@ def evaluate(
     table = pd.DataFrame(np.concatenate(parts), columns=list(MEASURES))
     table.insert(0, "id", pd.Series([relevance.ids[row] for row in asked], dtype=object))
     table.insert(1, "label", pd.Series([relevance.labels[row] for row in asked], dtype=object))
-    return Evaluation(table, len(rows) - len(asked))
+    return Evaluation(table, (count if queries is None else len(rows)) - len(asked))
 
 
-def cosine(vectors: np.ndarray) -> np.ndarray:
-    """Cosine similarities (N, N) float32 of vectors (N, D)."""
-    vectors = l2_normalize(vectors)
-    return vectors @ vectors.T
+def _rows(relevance: Relevance, queries: Sequence[str] | None) -> np.ndarray:
+    """The rows (Q,) of the pictures to query with: by default, all that can have a relevant one."""
+    if queries is None:
+        return np.arange(len(relevance.ids)) if relevance.queries is None else relevance.queries
+    place = {id: row for row, id in enumerate(relevance.ids)}
+    unknown = [id for id in queries if id not in place]
+    if unknown:
+        raise QueryError(f"there is no picture {unknown[0]!r} to query with: give ids of the relevance")
+    return np.array([place[id] for id in queries], dtype=np.int64)
+
+
+def cosines(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from rows (B,) to the cosines (B, N) float32 of these vectors with all vectors (N, D), which it reads
+    in blocks and does not copy."""
+    lengths = [np.linalg.norm(block, axis=1) for _, block in blocks(vectors)]
+    lengths = np.maximum(np.concatenate(lengths), 1e-12)
+
+    def similar(rows: np.ndarray) -> np.ndarray:
+        queries, found = l2_normalize(vectors[rows]), np.empty((len(rows), len(lengths)), dtype=np.float32)
+        for start, block in blocks(vectors):
+            np.matmul(queries, block.T, out=found[:, start : start + len(block)])
+        found /= lengths
+        return found
+
+    return similar
 
 
 def _similarities(system, relevance: Relevance) -> Callable[[np.ndarray], np.ndarray]:
@@ -239,8 +258,7 @@ def _similarities(system, relevance: Relevance) -> Callable[[np.ndarray], np.nda
             raise QueryError(
                 "features and relevance do not hold the same pictures in the same order: use the ids of the features"
             )
-        vectors = l2_normalize(system.vectors)
-        return lambda rows: vectors[rows] @ vectors.T
+        return cosines(system.vectors)
     if isinstance(system, Index):
         if system.ids != relevance.ids:
             raise QueryError(

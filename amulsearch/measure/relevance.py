@@ -23,6 +23,9 @@ class Relevance:
     labels : list of N str or None
     grades : function
         From rows (B,) int to grades (B, N) float32: 0 for not relevant, greater for more relevant.
+    queries : ndarray of shape (Q,), int, or None
+        The rows of the pictures that can have a relevant one, in rising order; None if every picture can. The others
+        need not be asked.
 
     Examples
     --------
@@ -41,6 +44,7 @@ class Relevance:
     ids: list[str]
     labels: list[str | None]
     grades: Callable[[np.ndarray], np.ndarray]
+    queries: np.ndarray | None = None
 
     def __repr__(self) -> str:
         labelled = sum(label is not None for label in self.labels)
@@ -50,7 +54,8 @@ class Relevance:
         """Return the relevance among the pictures at these rows (R,) int only."""
         rows = np.asarray(rows, dtype=np.int64)
         ids, labels = [self.ids[row] for row in rows], [self.labels[row] for row in rows]
-        return Relevance(ids, labels, lambda asked: self.grades(rows[asked])[:, rows])
+        queries = None if self.queries is None else np.flatnonzero(np.isin(rows, self.queries))
+        return Relevance(ids, labels, lambda asked: self.grades(rows[asked])[:, rows], queries)
 
     @classmethod
     def from_labels(cls, ids: Sequence[str], labels: Sequence[str | None]) -> Relevance:
@@ -84,7 +89,8 @@ class Relevance:
         def grades(rows: np.ndarray) -> np.ndarray:
             return ((codes[rows, None] == codes) & (codes[rows, None] >= 0)).astype(np.float32)
 
-        return cls(list(ids), list(labels), grades)
+        shared = (codes >= 0) & pd.Series(codes).duplicated(keep=False).to_numpy()
+        return cls(list(ids), list(labels), grades, np.flatnonzero(shared))
 
     @classmethod
     def from_keywords(
@@ -140,7 +146,8 @@ class Relevance:
                 values[place] = np.bincount(np.concatenate([nothing, *sharing]), minlength=len(ids))
             return values if at_least == 1 else np.where(values >= at_least, values, 0).astype(np.float32)
 
-        return cls(list(ids), [None] * len(ids), grades)
+        shared = np.concatenate([nothing, *(rows for rows in counted.values() if len(rows) > 1)])
+        return cls(list(ids), [None] * len(ids), grades, np.unique(shared))
 
     @classmethod
     def from_distance(cls, ids: Sequence[str], values: np.ndarray, within: float) -> Relevance:
@@ -221,7 +228,7 @@ class Relevance:
                     values[place, other] = relevance
             return values
 
-        return cls(list(ids), [None] * len(ids), grades)
+        return cls(list(ids), [None] * len(ids), grades, np.array(sorted(relevant), dtype=np.int64))
 
 
 def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import QueryError, check_k
+from ..errors import QueryError, check_integer, check_k
 from ..features import Features, l2_normalize, nearest
-from ..store import blocks
 
 SPARE = 1.3
 """Cells of the grid per picture: the empty cells keep groups apart."""
+SAMPLE = 20_000
+"""Up to this many pictures are laid out, which takes minutes."""
 EXACT = 2500
 """Up to this many cells, the assignment is optimal; a larger grid is first halved."""
 
@@ -32,6 +33,8 @@ class Map:
         The column and the row of each picture in a grid; no two pictures share a cell.
     columns, rows : int
         The size of the grid.
+    of : int
+        How many pictures there were to lay out: more than N if the map is that of a sample.
 
     Examples
     --------
@@ -52,9 +55,10 @@ class Map:
     cells: np.ndarray
     columns: int
     rows: int
+    of: int
 
     @classmethod
-    def fit(cls, features: Features, *, aspect: float = 4 / 3) -> Map:
+    def fit(cls, features: Features, *, aspect: float = 4 / 3, sample: int = SAMPLE, seed: int = 0) -> Map:
         """Lay out a collection.
 
         The L2-normalised vectors are reduced to 50 principal components and laid out by t-SNE (perplexity 30, lower
@@ -70,6 +74,10 @@ class Map:
             Vectors (N, D) of at least two pictures.
         aspect : float, default 4 / 3
             Width divided by height of the grid.
+        sample : int, default 20,000
+            How many pictures are laid out, at least 2: a random sample, or all if there are fewer.
+        seed : int, default 0
+            Of the sample.
 
         Returns
         -------
@@ -78,7 +86,7 @@ class Map:
         Raises
         ------
         QueryError
-            If there are fewer than two pictures.
+            If there are fewer than two pictures, or `sample` is less than 2 or not an integer.
 
         References
         ----------
@@ -86,18 +94,20 @@ class Map:
         """
         if len(features) < 2:
             raise QueryError("a map needs at least two pictures")
-        positions = _positions(l2_normalize(features.vectors))
-        columns = max(1, round((len(features) * SPARE * aspect) ** 0.5))
-        rows = -(-int(np.ceil(len(features) * SPARE)) // columns)
-        cells = np.empty((len(features), 2), dtype=np.int64)
-        _assign(positions * (columns, rows), np.arange(len(features)), (0, 0, columns, rows), cells)
-        return cls(list(features.ids), list(features.labels), positions, cells, columns, rows)
+        of, part = len(features), sampled(features, check_integer("sample", sample, least=2), seed)
+        positions = _positions(l2_normalize(part.vectors))
+        columns = max(1, round((len(part) * SPARE * aspect) ** 0.5))
+        rows = -(-int(np.ceil(len(part) * SPARE)) // columns)
+        cells = np.empty((len(part), 2), dtype=np.int64)
+        _assign(positions * (columns, rows), np.arange(len(part)), (0, 0, columns, rows), cells)
+        return cls(part.ids, part.labels, positions, cells, columns, rows, of)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return f"Map({len(self):,} pictures in a grid of {self.columns} x {self.rows})"
+        count = f"{len(self):,}" if len(self) == self.of else f"{len(self):,} of {self.of:,}"
+        return f"Map({count} pictures in a grid of {self.columns} x {self.rows})"
 
     def neighbours(self, k: int = 10) -> np.ndarray:
         """Return the nearest pictures of each picture on the map, by Euclidean distance of `positions`.
@@ -118,7 +128,30 @@ class Map:
             If `k` is too large or not a positive integer.
         """
         k = check_k(k, len(self) - 1)
-        return nearest(blocks(self.positions), self.positions, k, "euclidean", np.arange(len(self)))[0]
+        return nearest(self.positions, self.positions, k, "euclidean", np.arange(len(self)))[0]
+
+
+def sampled(features: Features, most: int, seed: int = 0) -> Features:
+    """Take a random sample of the pictures, in their order.
+
+    Parameters
+    ----------
+    features : Features
+    most : int
+        The size of the sample.
+    seed : int, default 0
+
+    Returns
+    -------
+    Features
+        Unchanged if there are no more than `most` pictures.
+    """
+    if len(features) <= most:
+        return features
+    rows = np.sort(np.random.default_rng(seed).permutation(len(features))[:most])
+    names = {name: [getattr(features, name)[row] for row in rows] for name in ("ids", "labels")}
+    digests = [features.digests[row] for row in rows] if features.digests else []
+    return replace(features, vectors=features.vectors[rows], **names, digests=digests)
 
 
 def _positions(vectors: np.ndarray) -> np.ndarray:

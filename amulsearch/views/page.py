@@ -233,11 +233,13 @@ class Page:
         ----------
         result : Evaluation or Comparison
             Result of `evaluate`: the means, the 95% confidence interval of mAP, and mAP by label. Result of `compare`:
-            one row per system.
+            one row per system, after a sentence if only a sample of the pictures queried.
         """
         if isinstance(result, Comparison):
             about = ["model", "layer", "transform", "fusion", "width"]
             table = result.table.drop(columns=about).dropna(axis="columns", how="all")
+            if result.note:
+                self.text(result.note)
             return self.table(table.rename(columns={"low": "95% low", "high": "95% high"}))
         low, high = result.interval("AP")
         self.text(f"{len(result.per_query):,} queries; {result.excluded:,} more pictures have no relevant pictures.")
@@ -274,7 +276,7 @@ class Page:
             If the file cannot be written.
         """
         path = Path(path)
-        with replacing(path) as (temporary,):
+        with replacing(path) as temporary:
             temporary.write_bytes(self.html().encode("utf-8", "backslashreplace"))
         return path
 

@@ -17,7 +17,7 @@ from ..index import THRESHOLD, ExactIndex, near_duplicates, query_all
 from ..intake import Collection
 from ..measure import compare, disagreement, fuse, neighbour_purity
 from ..store import Store
-from .mapping import Map
+from .mapping import Map, sampled
 from .page import Page
 from .palette import label_groups
 
@@ -25,6 +25,9 @@ LAYER = "penultimate"
 SHOWN, GROUPS, ON_MAP, QUERIES, LISTED = 48, 10, 3000, 6, 50
 """Maximum numbers of pictures on the contact sheet, groups of near-duplicates, pictures on the map, queries in grids
 and rejected files listed by name."""
+JOINED, ASKED = 50_000, 2000
+"""Maximum numbers of pictures among which near-duplicates are searched, and of pictures that query all others, for the
+differences of the networks and for the evaluation. In a larger folder each is a random sample, and the page says so."""
 
 
 def write_report(
@@ -40,7 +43,9 @@ def write_report(
 
     The page shows the files that were read, skipped and rejected, a contact sheet, near-duplicates, a map and the
     queries on which the networks differ most. If subfolders serve as labels, it also evaluates each network and their
-    fusions.
+    fusions. In a large folder, some parts are made of a random sample, and say so.
+
+    The page is written after each part: if the run is interrupted, it holds the parts that were done.
 
     Parameters
     ----------
@@ -83,13 +88,22 @@ def write_report(
         raise QueryError(
             f"a report needs at least two pictures, but only {len(collection)} of those in {folder} can be used"
         )
-    joined = concatenate(list(features.values()))
-    page = Page(f"{len(collection):,} pictures in {collection.folder.name or collection.folder}")
+    joined = concatenate([sampled(made, JOINED) for made in features.values()])
+    title = f"{len(collection):,} pictures in {collection.folder.name or collection.folder}"
+    page = Page(f"{title} (unfinished)")
     bar = tqdm(_PARTS.items(), unit="part", delay=1, disable=not progress)
     for name, part in bar:
         bar.set_description(f"report: {name}")
         part(page, features, joined, min(k, len(collection) - 1))
+        page.save(output)
+    page.title = title
     return page.save(output)
+
+
+def _say_sample(page: Page, part: int, whole: int) -> None:
+    """Say that what follows is about a sample of the pictures, if it is."""
+    if part < whole:
+        page.text(f"A random sample of {part:,} of the {whole:,} pictures.")
 
 
 def _writable(output: str | os.PathLike) -> Path:
@@ -131,13 +145,14 @@ def _intake(page: Page, features: FeatureSet, joined: Features, k: int) -> None:
 def _near_duplicates(page: Page, features: FeatureSet, joined: Features, k: int) -> None:
     table, same = near_duplicates(joined), len(features.collection.duplicates())
     page.heading("Near-duplicates")
+    _say_sample(page, len(joined), len(features.collection))
     if table.empty:
         page.text(f"No two pictures have a cosine similarity of {THRESHOLD} or more.")
         return
     groups = table["group"].nunique()
     page.text(
         f"{groups:,} groups with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
-        f"or more to another in its group. {same:,} files are byte-for-byte identical to another file."
+        f"or more to another in its group. In the whole folder, {same:,} files are byte-for-byte identical to another."
     )
     page.duplicates(features.collection, table, most=GROUPS)
     if groups > GROUPS:
@@ -146,11 +161,8 @@ def _near_duplicates(page: Page, features: FeatureSet, joined: Features, k: int)
 
 def _map(page: Page, features: FeatureSet, joined: Features, k: int) -> None:
     page.heading("Map")
-    if len(joined) > ON_MAP:
-        rows = np.sort(np.random.default_rng(0).permutation(len(joined))[:ON_MAP])
-        page.text(f"A random sample of {ON_MAP:,} pictures.")
-        joined = Features(joined.vectors[rows], *([of[row] for row in rows] for of in (joined.ids, joined.labels)))
-    drawn = Map.fit(joined)
+    drawn = Map.fit(joined, sample=ON_MAP)
+    _say_sample(page, len(drawn), len(features.collection))
     groups = label_groups(drawn.labels)
     page.text("Similar pictures lie near each other. Distances between dissimilar pictures mean little.")
     if pd.Series(groups, dtype=object).dropna().duplicated().any():
@@ -170,8 +182,13 @@ def _networks(page: Page, features: FeatureSet, joined: Features, k: int) -> Non
     page.heading("Neighbours by network")
     if len(indexes) > 1:
         compared = min(10, depth)
-        rows = {name: index.all_neighbours(compared)[0] for name, index in indexes.items()}
-        table = disagreement(collection.ids, rows)
+        asked = np.sort(np.random.default_rng(0).permutation(len(collection))[:ASKED])
+        _say_sample(page, len(asked), len(collection))
+        rows = {
+            model: indexes[model].search(made.vectors[asked], compared, own=asked)[0]
+            for (model, _), made in features.items()
+        }
+        table = disagreement(collection.table["id"].iloc[asked], rows)
         label = table["id"].map(dict(zip(collection.ids, collection.labels, strict=True)))
         ids = table["id"][~label.duplicated() | label.isna()].head(QUERIES)
         page.text(
@@ -190,11 +207,12 @@ def _evaluation(page: Page, features: FeatureSet, joined: Features, k: int) -> N
     if not features.collection.table["label"].dropna().duplicated().any():
         page.text("No two pictures share a label, so there is no ground truth to evaluate against.")
         return
-    found = compare(features, fusions=("vote", "rrf", "combsum"), progress=False)
+    found = compare(features, fusions=("vote", "rrf", "combsum"), sample=ASKED, progress=False)
     best = found.table["system"].iloc[0]
     page.text(
-        "Each picture queries all others; pictures with the same label are relevant. Systems are sorted by mAP, shown "
-        f"with its 95% confidence interval; difference and p are relative to {next(iter(found.evaluations))}."
+        f"{found.asked:,} pictures query all others; those with the same label are relevant. Systems are sorted by "
+        "mAP, shown with its 95% confidence interval; difference and p are relative to "
+        f"{next(iter(found.evaluations))}."
     )
     page.evaluation(found)
     page.text(f"Results by label of the best system, {best}:")

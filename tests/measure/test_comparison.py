@@ -1,6 +1,7 @@
 """The table of many systems compared with single calls, and the trends that it shows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import amulsearch as am
@@ -72,12 +73,59 @@ def test_transforms_and_other_systems(cartoons, bundled_features, relevance):
     assert "<table" in found._repr_html_()
 
 
+@pytest.fixture
+def flat():
+    """300 pictures of which 200 share a label with another, and their features."""
+    ids = [f"{row:03}" for row in range(300)]
+    labels = [f"kind {row % 20}" if row % 3 else None for row in range(300)]
+    vectors = np.random.default_rng(0).standard_normal((300, 8))
+    return {("net", "logits"): am.Features(vectors, ids, labels)}
+
+
+def test_a_sample_queries_in_a_large_collection_and_the_result_says_so(flat):
+    everything, first, again, other = (
+        am.compare(flat, progress=False, **how)
+        for how in ({}, {"sample": 60}, {"sample": 60}, {"sample": 60, "seed": 1})
+    )
+    assert everything.asked == 200 and everything.note == ""
+    assert everything["net logits"].excluded == 100
+    assert first.asked == 60 and first.note == "A random sample of 60 of 200 pictures queried."
+    assert first.note in repr(first) and f"<p>{first.note}</p>" in first._repr_html_()
+    assert "<p>" not in everything._repr_html_() and "random" not in repr(everything)
+    asked = [made["net logits"].per_query for made in (first, again, other)]
+    assert asked[0].equals(asked[1]) and not asked[0]["id"].equals(asked[2]["id"])
+    whole = everything["net logits"].per_query
+    assert asked[0].equals(whole[whole["id"].isin(asked[0]["id"])].reset_index(drop=True))
+
+
+def test_given_queries_are_never_sampled(flat):
+    ids = flat["net", "logits"].ids[1:200]
+    found = am.compare(flat, queries=ids, sample=10, progress=False)
+    assert found.note == "" and found.asked == sum(int(id) % 3 > 0 for id in ids)
+
+
+def test_only_pictures_with_a_relevant_one_are_sampled(flat):
+    ids = flat["net", "logits"].ids
+    judged = pd.DataFrame({"query": ids[7:12], "id": ids[20:25], "relevance": 1})
+    keywords = {id: ["rare" if row in (3, 200) else f"own {row}"] for row, id in enumerate(ids)}
+    for relevance, asked in (
+        (am.Relevance.from_judgements(ids, judged), ids[7:12]),
+        (am.Relevance.from_keywords(ids, keywords), [ids[3], ids[200]]),
+    ):
+        found = am.compare(flat, relevance, sample=len(asked), progress=False)
+        assert found["net logits"].per_query["id"].tolist() == asked and found.note == ""
+        assert am.compare(flat, relevance, sample=1, progress=False).note == (
+            f"A random sample of 1 of {len(asked)} pictures queried."
+        )
+
+
 def test_leaving_a_model_out(bundled_features, relevance):
     features = {name: bundled_features[name, "penultimate"] for name in am.models.BUNDLED[:2]}
     found = am.measure.contributions(features, relevance).set_index("model")
     both = am.evaluate(fused_similarities(list(features.values()), "combsum"), relevance).mean()["mAP"]
     alone = am.evaluate(fused_similarities([features[SQUEEZENET]], "combsum"), relevance).mean()["mAP"]
     assert found.loc[am.models.BUNDLED[1], "contribution"] == pytest.approx(both - alone, abs=1e-9)
+    assert found.attrs["asked"] == len(relevance.ids)
 
 
 def test_wrong_use_is_told(bundled_features, relevance):

@@ -1,5 +1,7 @@
 """Measures compared with hand calculation, with brute force over all orders of ties, and with scikit-learn."""
 
+import subprocess
+import sys
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -8,7 +10,13 @@ import pytest
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, Relevance, evaluate
-from amulsearch.measure.evaluation import MEASURES, cosine
+from amulsearch.measure import evaluation
+from amulsearch.measure.evaluation import MEASURES, cosines
+
+
+def cosine(vectors: np.ndarray) -> np.ndarray:
+    """All cosines (N, N) of vectors (N, D)."""
+    return cosines(vectors)(np.arange(len(vectors)))
 
 
 def by_hand(relevant, gains):
@@ -141,6 +149,58 @@ def test_wrong_use_is_told():
         evaluate(np.eye(3), relevance).compare(evaluate(np.eye(3), other))
     with pytest.raises(QueryError, match="P@1, P@5"):
         evaluate(np.eye(3), relevance).interval("F1")
+
+
+def test_cosines_are_numpy_s_without_a_copy_of_the_vectors(tmp_path):
+    vectors = np.random.default_rng(5).standard_normal((9000, 16)).astype(np.float32)  # more than one block
+    vectors[7] = 0
+    vectors[8000] = 3 * vectors[20]
+    file = np.memmap(tmp_path / "vectors", np.float32, "w+", shape=vectors.shape)
+    file[:] = vectors
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    units = vectors / np.where(lengths, lengths, 1)[:, None]
+    rows = np.array([0, 7, 20, 8999])
+    for given in (vectors, file, np.asfortranarray(vectors)):
+        np.testing.assert_allclose(cosines(given)(rows), units[rows] @ units.T, atol=2e-6)
+
+
+def test_the_size_of_a_block_does_not_change_the_measures(monkeypatch):
+    rng = np.random.default_rng(6)
+    ids, labels = [str(row) for row in range(500)], [str(row % 9) for row in range(500)]
+    features, relevance = Features(rng.standard_normal((500, 12)), ids), Relevance.from_labels(ids, labels)
+    expected = evaluate(features, relevance).per_query
+    for memory in (1, 500 * evaluation.PER_PAIR * 7):
+        monkeypatch.setattr(evaluation, "MEMORY", memory)
+        pd.testing.assert_frame_equal(evaluate(features, relevance).per_query, expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is in kilobytes on Linux only")
+def test_queries_of_a_million_pictures_take_little_memory(tmp_path):
+    program = """if True:
+        import resource, sys
+        import numpy as np
+        from amulsearch import Features, Relevance, evaluate
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        count = 1_000_000
+        file = np.memmap(sys.argv[1], np.float32, "w+", shape=(count, 128))
+        block = np.random.default_rng(0).standard_normal((1000, 128), dtype=np.float32)
+        for start in range(0, count, 1000):
+            file[start : start + 1000] = block + np.float32(start)
+        file.flush()
+        del file
+        ids = [str(row) for row in range(count)]
+        evaluate(np.eye(2), Relevance.from_labels(ids[:2], ["x", "x"]))
+        relevance = Relevance.from_labels(ids, [str(row // 1000) for row in range(count)])
+        features = Features(np.memmap(sys.argv[1], np.float32, "r", shape=(count, 128)), ids)
+        before = peak()
+        result = evaluate(features, relevance, queries=ids[:: count // 16])
+        print(peak() - before, len(result.per_query), result.mean()["P@5"])
+    """
+    command = [sys.executable, "-c", program, str(tmp_path / "vectors")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    more, queries, precision = map(float, done.stdout.split())
+    assert more < 1024 and queries == 16 and 0 <= precision <= 1
 
 
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])

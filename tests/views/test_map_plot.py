@@ -24,7 +24,7 @@ def colours(tmp_path):
 
 def test_thumbnails_lie_in_their_cells(colours):
     cells = np.array([[0, 0], [2, 0], [1, 1], [0, 1]])
-    made = Map(colours.ids, [None] * 4, np.zeros((4, 2), np.float32), cells, 3, 2)
+    made = Map(colours.ids, [None] * 4, np.zeros((4, 2), np.float32), cells, 3, 2, 4)
     figure = plot.thumbnail_map(colours, made, groups=["a", "a", "b", None], title="A map")
     (sheet,) = [image.get_array() for axis in figure.axes for image in axis.images]
     side = sheet.shape[1] // 3

@@ -37,6 +37,19 @@ def test_the_same_vectors_give_the_same_map():
     assert np.array_equal(first.positions, again.positions) and np.array_equal(first.cells, again.cells)
 
 
+def test_a_sample_of_many_pictures_is_laid_out_and_the_map_says_so():
+    features = clouds(1200)
+    made, again, other = (am.views.Map.fit(features, sample=50, seed=seed) for seed in (0, 0, 1))
+    assert repr(made).startswith("Map(50 of 1,200 pictures in a grid of ") and made.of == 1200
+    assert len({tuple(cell) for cell in made.cells}) == len(set(made.ids)) == 50
+    assert made.ids == again.ids != other.ids and made.ids == sorted(made.ids, key=int)
+    assert made.labels == [features.labels[int(id)] for id in made.ids]
+    assert am.measure.neighbour_purity(made.neighbours(5), made.labels)["purity"] > 0.9
+    assert repr(am.views.Map.fit(clouds(50), sample=50)).startswith("Map(50 pictures in")
+    with pytest.raises(am.QueryError, match="sample must be an integer of at least 2"):
+        am.views.Map.fit(features, sample=1)
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 7])
 def test_a_few_pictures_have_a_map(count):
     made = am.views.Map.fit(clouds(count))

@@ -10,6 +10,7 @@ from test_page import Seen
 
 import amulsearch as am
 from amulsearch.cli import main
+from amulsearch.views import report
 
 KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roadsigns")
 
@@ -44,6 +45,7 @@ def test_the_intake_is_that_of_the_scan(folder, page):
     assert "not a picture: .txt: 1" in text
     assert [one["alt"] for one in page[1].of("img")[:33]] == collection.ids
     assert page[0].stat().st_size < 3_000_000
+    assert "unfinished" not in text and "A random sample" not in text
 
 
 def test_a_copy_and_its_original_are_a_group(folder, page):
@@ -88,6 +90,37 @@ def test_the_evaluation_is_that_of_evaluate(folder, page):
     assert f"{mean['mAP']:.3f}" in page[1].text.split("Retrieval quality")[1]
     for kind in KINDS:
         assert kind in page[1].text.split("Results by label")[1]
+
+
+def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, monkeypatch):
+    for name, value in (("JOINED", 30), ("ON_MAP", 20), ("ASKED", 10)):
+        monkeypatch.setattr(report, name, value)
+    path = am.views.write_report(folder, tmp_path / "page.html", models="squeezenet1_1,tf_efficientnet_lite0")
+    page = Seen(path.read_text(encoding="utf-8"))
+    parts = page.text.split("Near-duplicates")[1]
+    for number, heading in ((30, "Map"), (20, "Neighbours by network"), (10, "Retrieval quality")):
+        part, _, parts = parts.partition(heading)
+        assert f"A random sample of {number} of the 33 pictures." in part
+    assert "10 pictures query all others" in parts and "A random sample of 10 of 33 pictures queried." in parts
+    (drawn,) = [one for one in page.of("figure") if one["class"] == "am-map"]
+    assert len(list(filter(None, json.loads(drawn["data-names"])))) == 20
+
+
+def test_an_interrupted_report_leaves_what_was_done(folder, tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+
+    def interrupt(*_):
+        assert "(unfinished)" in path.read_text(encoding="utf-8")
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(report._PARTS, "networks", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        am.views.write_report(folder, path, models="squeezenet1_1", progress=False)
+    text = Seen(path.read_text(encoding="utf-8")).text
+    assert "33 pictures in my pictures (unfinished)" in text
+    assert "Contents of the folder" in text and "Near-duplicates" in text and "Map" in text
+    assert "Retrieval quality" not in text
+    assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
