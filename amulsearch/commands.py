@@ -13,7 +13,7 @@ import pandas as pd
 from . import models
 from .errors import QueryError, StoreError, check_k, one_line
 from .features import PRESETS, Features, FeatureSet, extract
-from .index import AnnoyIndex, query_all
+from .index import AnnoyIndex, is_current, query_all
 from .index import check_store as verify
 from .intake import Collection, open_image
 from .measure import Judgements, Relevance, evaluate, fuse
@@ -46,12 +46,12 @@ def _index(collection: Collection, store: Store, options: Namespace) -> None:
     how = {"framing": options.framing, "precision": options.precision, "store": store}
     if options.preset:
         features = PRESETS[options.preset].features(collection, **how)
-        _build(store.index_path("preset", options.preset), features)
-        _report_rejected(store.collection().rejected)
+        _build(store, f"preset {options.preset}", features)
+        _report_rejected(store.collection([]).rejected)
         print(f"{len(features)} pictures indexed with the preset {options.preset}, in {store.folder}")
         return
     features = extract(collection, options.models, options.layers.split(","), **how)
-    built = sum(_build(store.index_path(*key), made) for key, made in features.items())
+    built = sum(_build(store, " ".join(key), made) for key, made in features.items())
     _report_rejected(features.rejected)
     print(
         f"{len(features.collection)} pictures, {len(features.rejected)} rejected, {features.extracted} extracted, "
@@ -59,14 +59,14 @@ def _index(collection: Collection, store: Store, options: Namespace) -> None:
     )
 
 
-def _build(path: Path, features: Features) -> bool:
+def _build(store: Store, name: str, features: Features) -> bool:
     """Build and save an index, unless the stored one is of the same features."""
     try:
-        if AnnoyIndex.open(path).content == features.content:
+        if AnnoyIndex.open_in(store, name).fingerprint == features.fingerprint and is_current(store, name):
             return False
     except StoreError:
         pass  # missing, damaged or outdated: build it again
-    AnnoyIndex.build(features).save(path)
+    AnnoyIndex.build(features).save_in(store, name)
     return True
 
 
@@ -80,17 +80,18 @@ def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
 def query_store(options: Namespace) -> None:
     """Print or draw the nearest neighbours of a picture."""
     store = Store.open(options.store)
-    collection = store.collection()
     indexes = _open_indexes(store, options)
-    query = _as_query(options.query, collection)
-    k = check_k(options.k, len(collection) - isinstance(query, str), "pictures to choose from")
+    query, most = _as_query(options.query, store), min(map(len, indexes.values()))
+    k = check_k(options.k, most - isinstance(query, str), "pictures to choose from")
     if options.fuse is None:
         lists = query_all(indexes, query, k)
         tables = list(lists.values())
     else:
-        depth = min(max(k, 10 if options.fuse == "vote" else DEPTH), len(collection) - isinstance(query, str))
+        depth = min(max(k, 10 if options.fuse == "vote" else DEPTH), most - isinstance(query, str))
         fused = fuse(query_all(indexes, query, depth), options.fuse, k=k)
         lists, tables = {f"{options.fuse} of {len(indexes)}": fused}, [fused]
+    shown = {id for table in tables for id in table["id"]} | ({query} if isinstance(query, str) else set())
+    collection = store.collection(sorted(shown))
     if options.grid:
         from .views import plot
 
@@ -124,6 +125,10 @@ def evaluate_store(options: Namespace) -> None:
         found = {(options.preset, index.fingerprint["layer"]): Features(vectors, index.ids)}
     else:
         found = FeatureSet.open(store)
+        for model, layer in store.current().keys() - found.keys():
+            print(
+                f"{model} {layer} is left out: it does not cover all pictures; index the folder again", file=sys.stderr
+            )
     for (model, layer), features in found.items():
         result = evaluate(features, relevance)
         low, high = result.interval("AP")
@@ -149,48 +154,42 @@ def _open_indexes(store: Store, options: Namespace) -> dict[str, AnnoyIndex]:
         if names or layer or options.fuse:
             raise QueryError("leave out --models, --layer and --fuse: the preset determines them")
         return {options.preset: _open_preset(store, options.preset)}
-    paths = store.index_paths()
-    layers = list(dict.fromkeys(key[1] for key in paths))
-    if not paths:
+    stored = [key for key in store.current() if " ".join(key) in store.indexes]
+    layers = list(dict.fromkeys(key[1] for key in stored))
+    if not stored:
         raise StoreError(f"{store.folder} holds no index: run `amulsearch index FOLDER --store {store.folder}`")
     layer = layer or ("penultimate" if "penultimate" in layers else layers[0])
-    stored = [model for model, of in paths if of == layer]
-    wanted = [str(name) for name in models.names_of(names)] if names else stored
-    missing = [name for name in wanted if name not in stored]
+    having = [model for model, of in stored if of == layer]
+    wanted = [str(name) for name in models.names_of(names)] if names else having
+    missing = [name for name in wanted if name not in having]
     if missing or not wanted:
-        has = "; ".join(f"{model} {of}" for model, of in paths)
+        has = "; ".join(" ".join(key) for key in stored)
         raise StoreError(f"{store.folder} has no index of {', '.join(missing) or 'any model'} {layer}; it has {has}")
-    indexes = {name: AnnoyIndex.open(paths[name, layer]) for name in wanted}
-    old = [name for name, index in indexes.items() if index.content != store.content(name, layer)]
+    old = [name for name in wanted if not is_current(store, f"{name} {layer}")]
     if old:
         raise StoreError(f"the collection has changed since {', '.join(old)} was indexed: run `amulsearch index` again")
-    return indexes
+    return {name: AnnoyIndex.open_in(store, f"{name} {layer}") for name in wanted}
 
 
 def _open_preset(store: Store, name: str) -> AnnoyIndex:
-    path = store.index_path("preset", name)
-    if not path.exists():
-        folder = store.collection().folder
-        raise StoreError(
-            f"the preset {name} is not indexed: run `amulsearch index {folder} --store {store.folder} --preset {name}`"
-        )
-    index = AnnoyIndex.open(path)
-    if index.ids != store.collection().ids:
-        raise StoreError(
-            f"the collection has changed since {name} was indexed: run `amulsearch index` with --preset {name} again"
-        )
-    return index
+    folder = store.collection([]).folder
+    command = f"run `amulsearch index {folder} --store {store.folder} --preset {name}`"
+    if f"preset {name}" not in store.indexes:
+        raise StoreError(f"the preset {name} is not indexed: {command}")
+    if not is_current(store, f"preset {name}"):
+        raise StoreError(f"the collection has changed since {name} was indexed: {command}")
+    return AnnoyIndex.open_in(store, f"preset {name}")
 
 
-def _as_query(query: str, collection: Collection):
+def _as_query(query: str, store: Store):
     """The id if the argument names a picture of the collection, by id or by path; else the opened picture."""
+    collection = store.collection([query])
     if query in collection:
         return query
     if not Path(query).exists():
         raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}")
-    return collection.id_of(query) or open_image(
-        query, background=collection.background, max_pixels=collection.max_pixels
-    )
+    ids = store.collection(collection.ids_of(query)).ids
+    return ids[0] if ids else open_image(query, background=collection.background, max_pixels=collection.max_pixels)
 
 
 def check_store(options: Namespace) -> int:
@@ -201,8 +200,8 @@ def check_store(options: Namespace) -> int:
     if findings.empty:
         store = Store.open(options.store)
         print(
-            f"no problem found in {store.folder}: {len(store.collection())} pictures, {len(store.current())} "
-            f"features, {len(store.index_paths())} indexes"
+            f"no problem found in {store.folder}: {len(store.rows())} pictures, {len(store.current())} "
+            f"features, {len(store.indexes.names())} indexes"
         )
     return 0 if findings.empty else 1
 

@@ -37,7 +37,7 @@ def enlarge(vectors: np.ndarray, count: int, *, seed: int = 0, out: np.ndarray |
     if len(vectors) < 3:
         raise am.QueryError(f"{len(vectors)} vectors are too few to make points between them: give at least three")
     rng, vectors = np.random.default_rng(seed), l2_normalize(vectors, norm_dtype=np.float64)
-    near = nearest([(0, vectors)], vectors, min(100, len(vectors) - 1), "angular", own=np.arange(len(vectors)))[0]
+    near = nearest(vectors, vectors, min(100, len(vectors) - 1), "angular", np.arange(len(vectors)))[0]
     made = np.empty((count, vectors.shape[1]), dtype=np.float32) if out is None else out
     steps = starts(count, vectors.shape[1])
     for start in steps:

@@ -11,6 +11,7 @@ minutes, `--sizes 100000x1280` a quarter of an hour, and `1000000x128` half an h
 import argparse
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,6 @@ import pandas as pd
 import amulsearch as am
 from amulsearch.features import nearest
 from amulsearch.index.speed import ask
-from amulsearch.store import blocks
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 K, QUERIES, ROUNDS, SECONDS = 10, 500, 10, 10
@@ -63,7 +63,7 @@ def make(features: np.ndarray, count: int, width: int, folder: Path) -> None:
     enlarge(features, count, folder / "vectors.npy")
     enlarge(features, QUERIES, folder / "queries.npy", seed=1)
     vectors, queries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("vectors", "queries"))
-    np.save(folder / "limits.npy", nearest(blocks(vectors), queries, K, "angular")[1][:, -1])
+    np.save(folder / "limits.npy", nearest(vectors, queries, K, "angular")[1][:, -1])
 
 
 def names(count: int) -> list[str]:
@@ -87,8 +87,8 @@ def measure(system: str, folder: Path) -> list[dict]:
     index = kind.build(vectors, ids, **parameters)
     cost = {"build, s": time.perf_counter() - start, "memory, MiB": resident("VmHWM") - before}
     path = index.save(folder / "index")
-    cost["disk, MB"] = path.stat().st_size / 1e6
-    path.unlink()
+    cost["disk, MB"] = next(path.rglob(f"*{kind.ending}")).stat().st_size / 1e6
+    shutil.rmtree(path)
     efforts = EFFORTS.get(kind.effort, (None,))
     found, seconds = {effort: [] for effort in efforts}, {effort: [] for effort in efforts}
     for part in np.array_split(np.arange(len(queries)), ROUNDS):  # so that a slow phase affects all efforts equally

@@ -16,8 +16,8 @@ from enlarge import enlarge
 from index import DATA, K
 
 import amulsearch as am
-from amulsearch.features import as_near, nearest
-from amulsearch.store import blocks
+from amulsearch.features import nearest
+from amulsearch.index.speed import ask
 
 KINDS = {
     kind.__name__: kind
@@ -34,8 +34,8 @@ KINDS = {
 
 def held_back(index: am.AnnoyIndex, base: np.ndarray, new: np.ndarray) -> tuple[float, float]:
     """Mean recall for vectors that are not in the index, and its standard error."""
-    limits = nearest(blocks(base), new, K, index.metric)[1][:, -1]
-    found = [as_near(index.query(one, K)["distance"], limit).mean() for one, limit in zip(new, limits, strict=True)]
+    limits = nearest(base, new, K, index.metric)[1][:, -1]
+    found, _ = ask(index, new, limits, K, None)
     return float(np.mean(found)), float(np.std(found) / len(found) ** 0.5)
 
 

@@ -77,6 +77,25 @@ def small_folder(openclipart, tmp_path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def contents():
+    """A function from the folder of a store to all that it holds: the table, vectors by id, indexes by name."""
+
+    def read(folder: Path) -> dict:
+        store = am.Store.open(folder)
+        collection = store.collection()
+        found = {"table": collection.table.to_dict("list"), "rejected": collection.rejected.to_dict("list")}
+        for made_by, vectors in store.features():
+            found[made_by["model"], made_by["layer"]] = made_by, np.array(vectors).tobytes()
+        for name in store.indexes.names():
+            saved = store.indexes.open(name)
+            ids = am.AnnoyIndex.open_in(store, name).ids
+            found[name] = ids, {path.name: path.read_bytes() for path in sorted(saved.folder.iterdir())}
+        return found
+
+    return read
+
+
 @pytest.fixture
 def open_folder():
     """A new folder that other users can access, unlike those of pytest."""

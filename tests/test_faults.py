@@ -23,7 +23,7 @@ from PIL import Image
 import amulsearch as am
 from amulsearch.cli import main
 from amulsearch.intake import decoding
-from amulsearch.store import files
+from amulsearch.store.files import file_digest
 
 MODEL = "squeezenet1_1"
 FUZZED = int(os.environ.get("AMULSEARCH_FUZZED", "99"))
@@ -36,15 +36,6 @@ KINDS = [
 
 def command(folder: Path, store: Path) -> list[str]:
     return [sys.executable, "-m", "amulsearch", "index", str(folder), "--store", str(store), "--models", MODEL]
-
-
-def content_of(folder: Path) -> dict[str, bytes]:
-    """The contents of the files of a store by name, without generation numbers."""
-    return {
-        re.sub(r"-\d+\.(f32|jsonl)$", r".\1", path.relative_to(folder).as_posix()): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("lock", "meta.json")
-    }
 
 
 # Pictures
@@ -170,7 +161,14 @@ def test_pictures_that_change_vanish_or_turn_into_something_else(small_folder, t
     assert sorted(told) == sorted([ids[0], *ids[2:7], *gone])
     for id, reason in zip(
         [ids[0], *ids[2:7]],
-        ["the file has changed", "no such file", "it is a folder", "not a regular file", "symbolic", "Input/output"],
+        [
+            "has changed since it was scanned",
+            "no such file",
+            "it is a folder",
+            "not a regular file",
+            "symbolic",
+            "Input/output",
+        ],
         strict=True,
     ):
         assert reason in told[id]
@@ -221,20 +219,18 @@ def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, t
 # Disks
 
 
-def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, capsys):
-    """A limit on file size, as on a full disk: the run fails while writing the vectors or an index."""
+def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, capsys, contents):
+    """A limit on file size, as on a full disk: the run fails while writing the database, the vectors or an index."""
     (first := tmp_path / "first").mkdir()
     for name in ("animals", "food"):
         shutil.copytree(small_folder / name, first / name)
     assert main(command(first, tmp_path / "before")[3:]) == 0
+    before = contents(tmp_path / "before")
     shutil.copytree(small_folder, first, dirs_exist_ok=True)
     assert main(command(first, tmp_path / "after")[3:]) == 0
     limits, told = resource.getrlimit(resource.RLIMIT_FSIZE), set()
-    for limit in (0, 3_000, 30_000, 100_000, 150_000):
+    for limit in (0, 3_000, 60_000, 100_000, 150_000, 200_000):
         store = Path(shutil.copytree(tmp_path / "before", tmp_path / f"store {limit}"))
-        indexes = {path: path.read_bytes() for path in store.glob("indexes/*/*")}
-        index = am.AnnoyIndex.open(store / "indexes" / MODEL / "logits.ann")
-        answer = index.query(index.ids[0], 5)
         capsys.readouterr()
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
         try:
@@ -243,14 +239,18 @@ def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, ca
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         said = capsys.readouterr().err.strip().splitlines()
         assert status == 2 and len(said) == 1
-        told_of = re.fullmatch(rf"amulsearch: {store}/?(.*) cannot be written: File too large", said[0])
+        told_of = re.fullmatch(
+            rf"amulsearch: {store}/?(.*) cannot be written: (File too large|.*free some disk .*)", said[0]
+        )
         told.add(told_of[1].partition("/")[0])
-        assert {path: path.read_bytes() for path in store.glob("indexes/*/*")} == indexes
-        assert am.AnnoyIndex.open(store / "indexes" / MODEL / "logits.ann").query(index.ids[0], 5).equals(answer)
-        assert all("other pictures or features" in finding for finding in am.indexes.check_store(store)["finding"])
+        if contents(store)["table"] == before["table"]:
+            assert contents(store) == before
+        findings = am.indexes.check_store(store)["finding"]
+        assert all(any(words in finding for words in UNFINISHED) for finding in findings)
         assert main(command(first, store)[3:]) == 0
-        assert am.indexes.check_store(store).empty and content_of(store) == content_of(tmp_path / "after")
-    assert told == {"features", "indexes"}
+        am.indexes.check_store(store, repair=True)  # deletes what the failed run left
+        assert am.indexes.check_store(store).empty and contents(store) == contents(tmp_path / "after")
+    assert told == {"", "vectors", "indexes"}
 
 
 def test_output_that_cannot_be_written_is_told(tmp_path):
@@ -320,14 +320,20 @@ def test_an_interrupt_while_a_picture_is_slow_ends_everything_at_once(small_fold
     assert not decoders_of(run.pid)
 
 
-UNFINISHED = ("no features yet", "have no vector", "have no index", "other pictures or features")
+UNFINISHED = (
+    "no features yet",
+    "have no vector",
+    "have no index",
+    "other pictures or features",
+    "interrupted run left",
+)
 """Findings of `check_store` after a run that did not finish and damaged nothing."""
 
 
 SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
 
 
-def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
+def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path, contents):
     """AMULSEARCH_KILLS: how often the run is interrupted, by default 3; from 10 on, it has more pictures."""
     pytest.importorskip("openvino")  # so that all runs use the same engine
     folder, store, undisturbed = tmp_path / "cartoons", tmp_path / "store", tmp_path / "undisturbed"
@@ -357,7 +363,7 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
             time.sleep(0.05)
         assert not decoders_of(run.pid)
         state = "nothing stored yet"
-        if (store / "store.json").exists():
+        if (store / "store.sqlite").exists():
             findings = am.indexes.check_store(store, repair=True)["finding"]
             state = " + ".join(re.sub(r"\d[\d.]*|, the first.*", "", finding) for finding in findings) or "done"
             assert all(
@@ -371,28 +377,34 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path):
     print("\n".join(f"{count:4} times: {state}" for state, count in sorted(found.items())))
     assert main(command(folder, store)[3:]) == 0
     assert am.indexes.check_store(store).empty
-    assert content_of(store) == content_of(undisturbed)
+    assert contents(store) == contents(undisturbed)
 
 
-def test_killed_while_it_writes_nothing_is_lost(small_folder, tmp_path):
-    """A process that only reorders rows, writes the table and saves indexes is killed."""
+def test_killed_while_it_writes_nothing_is_lost(small_folder, tmp_path, contents):
+    """A process that only appends vectors, changes the table and saves indexes is killed."""
     store = tmp_path / "store"
     assert main(command(small_folder, store)[3:]) == 0
-    before = content_of(store)
+    before = contents(store)
     program = f"""if True:
+        import numpy as np
         import amulsearch as am
         store = am.Store({str(store)!r})
         with store.lock():
+            collection = store.collection()
             print("ready", flush=True)
+            number = 0
             while True:
                 for made_by in store.current().values():
-                    rows = store.feature_file(made_by)
-                    keys = sorted(rows.rows)
-                    for order in (keys[::-1], keys):
-                        rows.tidy(order)
-                store.save_collection(store.collection())
-                for key, features in am.features.FeatureSet.open(store).items():
-                    am.AnnoyIndex.build(features).save(store.index_path(*key))
+                    number += 1
+                    file = store.vectors({{**made_by, "framing": str(number)}})
+                    file.append(store.rows(), np.ones((32, 500), np.float32))
+                    file.flush()
+                    store.forget(file._entry[0])
+                for part in (collection[:20], collection):
+                    part = am.intake.Collection(collection.folder, part.table, collection.rejected)
+                    store.save_collection(part, store.register(part))
+                for (model, layer), features in am.features.FeatureSet.open(store).items():
+                    am.AnnoyIndex.build(features).save_in(store, f"{{model}} {{layer}}")
     """
     kills, found = int(os.environ.get("AMULSEARCH_KILLS", "4")), collections.Counter()
     for moment in np.random.default_rng(1).uniform(0, 0.6, kills):
@@ -400,13 +412,12 @@ def test_killed_while_it_writes_nothing_is_lost(small_folder, tmp_path):
             assert run.stdout.readline() == "ready\n"
             time.sleep(moment)
             run.kill()
-        found.update(
-            re.sub(r"\d[\d.]*", "N", finding) for finding in am.indexes.check_store(store, repair=True)["finding"]
-        )
+        findings = am.indexes.check_store(store, repair=True)["finding"]
+        found.update(re.sub(r"\d[\d.]*", "N", finding) for finding in findings)
         assert am.indexes.check_store(store).empty
     print("\n".join(f"{count:4} times: {finding}" for finding, count in found.most_common()))
     assert main(command(small_folder, store)[3:]) == 0
-    assert content_of(store) == before
+    assert am.indexes.check_store(store).empty and contents(store) == before
 
 
 def test_two_processes_make_one_store(small_folder, tmp_path):
@@ -459,20 +470,31 @@ def test_no_index_can_run_code(kind, trap, tmp_path):
     path = kind.build(whitened(am.Features(vectors, list(map(str, range(60))), fingerprint=made_by))).save(
         tmp_path / "index"
     )
-    good = {suffix: path.with_suffix(suffix).read_bytes() for suffix in (path.suffix, ".json", ".npz")}
     assert kind.open(path).makers
-    for suffix in good:
+    files = [file for file in path.rglob("*") if file.is_file() and file.name != "lock"]
+    assert {file.suffix for file in files} == {".sqlite", ".npy", kind.ending}
+    for file in files:
+        good = file.read_bytes()
         for content in (pickle.dumps(payload), as_array(payload, ".npy"), as_array(payload, ".npz")):
-            path.with_suffix(suffix).write_bytes(content)
-            if suffix == path.suffix:  # as an attacker would who knows the format of the sidecar
-                about = {"file_bytes": len(content), "file_digest": files.file_digest(path)}
-                files.write_json(path.with_suffix(".json"), {**json.loads(good[".json"]), **about})
+            file.write_bytes(content)
+            if file.suffix != ".sqlite":  # as an attacker would who knows the format of the database
+                seal(path, file)
             with pytest.raises(am.StoreError):
                 kind.open(path)
             assert not mark.exists()
-        for name, content in good.items():
-            path.with_suffix(name).write_bytes(content)
+        file.write_bytes(good)
+        if file.suffix != ".sqlite":
+            seal(path, file)
     assert len(kind.open(path)) == 60
+
+
+def seal(path: Path, file: Path) -> None:
+    """Enter the size and the digest of a file of a saved index into its database."""
+    store = am.Store(path)
+    name, about, rows, folder, files = next(store.database.select("indexes"))
+    files = {**json.loads(files), file.name: (file.stat().st_size, file_digest(file))}
+    with store.database.transaction():
+        store.database.insert("indexes", [(name, about, rows, folder, json.dumps(files))])
 
 
 def test_no_store_can_run_code(trap, small_folder, tmp_path):

@@ -27,6 +27,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "learned_from",
             "same_pictures",
         ],
-        "vectors": ["as_near", "check_vectors", "compared", "l2_normalize", "nearest"],
+        "vectors": ["check_vectors", "compared", "distances_to", "l2_normalize", "nearest", "within"],
     },
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -140,54 +139,69 @@ def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model |
     return _follow(made_by, known, fitted)
 
 
-def write_fitted(path: Path, fitted: list[Transform]) -> None:
-    """Write fitted transforms to one .npz file.
+def write_fitted(folder: Path, fitted: list[Transform]) -> list[dict]:
+    """Write the arrays of fitted transforms to a folder, one .npy file each.
 
     Parameters
     ----------
-    path : Path
+    folder : Path
     fitted : list of Transform
+
+    Returns
+    -------
+    list of dict
+        What `open_fitted` needs besides the files, as plain values.
     """
-    about = [[one.kind, dict(one.settings), dict(one.source), one.content] for one in fitted]
-    arrays = {f"{place}.{name}": value for place, one in enumerate(fitted) for name, value in one.arrays.items()}
-    with path.open("wb") as file:
-        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8), **arrays)
+    for place, one in enumerate(fitted):
+        for name, values in one.arrays.items():
+            np.save(folder / f"{place}.{name}.npy", values, allow_pickle=False)
+    return [
+        {
+            "kind": one.kind,
+            "settings": dict(one.settings),
+            "source": dict(one.source),
+            "content": one.content,
+            "digest": one.digest,
+            "arrays": list(one.arrays),
+        }
+        for one in fitted
+    ]
 
 
-def open_fitted(path: Path, made_by: Mapping) -> list[Transform]:
-    """Read the fitted transforms that a fingerprint refers to.
+def open_fitted(folder: Path, about: list[dict], made_by: Mapping) -> list[Transform]:
+    """Open fitted transforms; their arrays are memory maps.
 
     Parameters
     ----------
-    path : Path
-        The .npz file beside an index, written by `write_fitted`.
+    folder : Path
+        The folder of the files.
+    about : list of dict
+        What `write_fitted` returned.
     made_by : mapping
         The fingerprint of the index.
 
     Returns
     -------
     list of Transform
-        Empty if the fingerprint refers to none.
 
     Raises
     ------
     StoreError
-        If the file cannot be read or lacks one of the transforms.
+        If a file cannot be read, or one of the transforms that the fingerprint refers to is missing.
     """
-    wanted = set(_fitted_in(made_by))
-    if not wanted:
-        return []
     found = []
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for place, (kind, *about) in enumerate(json.loads(file["about"].tobytes())):
-                arrays = {name.partition(".")[2]: file[name] for name in file.files if name.startswith(f"{place}.")}
-                settings, source, content = about
-                found.append(Transform.kinds[kind](settings, arrays, source, content))
-    except Exception as error:  # a damaged archive makes numpy raise nearly every built-in error
-        raise StoreError(f"{path} cannot be read ({error}): build the index again") from None
-    if wanted - {one.digest for one in found}:
-        raise StoreError(f"{path} does not hold the transforms of the index: build the index again")
+    for place, one in enumerate(about):
+        try:
+            arrays = {
+                name: np.lib.format.open_memmap(folder / f"{place}.{name}.npy", mode="r") for name in one["arrays"]
+            }
+            transform = Transform.kinds[one["kind"]](one["settings"], arrays, one["source"], one["content"])
+        except Exception as error:  # a damaged file makes numpy raise nearly every built-in error
+            raise StoreError(f"{folder} cannot be read ({error}): build the index again") from None
+        transform.__dict__["digest"] = one["digest"]  # computing it would read all arrays; `check` verifies the files
+        found.append(transform)
+    if set(_fitted_in(made_by)) - {one.digest for one in found}:
+        raise StoreError(f"{folder} does not hold the transforms of the index: build the index again")
     return found
 
 

@@ -15,13 +15,14 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..errors import QueryError
+from ..errors import AmulsearchError, QueryError
 from ..models import PRECISIONS, Descriptor, Model, Network, device, load
 
 BATCH = 8
@@ -44,27 +45,42 @@ def resolve_precision(precision: str) -> str:
     return precision
 
 
-def engine_for(
-    model: Model, layers: list[str], precision: str, pictures: int, announce: Callable[[str], None]
-) -> TorchEngine | OpenVinoEngine | DescriptorEngine:
-    """Make the fastest engine for a network on this machine.
+def backends(model: Model, layers: list[str], precision: str) -> dict[str, tuple[float, float]]:
+    """List what can run a network on this machine: the library, its version and the device.
 
-    pictures: the size of the collection; for a small one, no graph is converted. announce: called with a message
-    before long work, and with "" after it.
+    For each, the time of a picture and the time to start, in pictures of the fastest.
     """
     if isinstance(model, Descriptor):
+        return {"cpu": (1, 0)}
+    where, found = device().type, {}
+    if where == "cpu" and precision in _openvino_precisions():
+        start = 0 if _converted_path(model, layers).exists() else WORTH_CONVERTING
+        found[f"openvino {version('openvino')} cpu"] = (1, start)
+    return {**found, f"torch {version('torch')} {where}": (2, 0)}
+
+
+def engine_for(
+    model: Model, layers: list[str], precision: str, backend: str, announce: Callable[[str], None]
+) -> TorchEngine | OpenVinoEngine | DescriptorEngine:
+    """Make the engine of a backend for a network.
+
+    announce: called with a message before long work, and with "" after it. Raises AmulsearchError if this machine does
+    not have the backend, as another machine of a cluster may.
+    """
+    if backend not in backends(model, layers, precision):
+        raise AmulsearchError(f"{backend} is not on this machine: install the same versions on all machines")
+    if isinstance(model, Descriptor):
         return DescriptorEngine(model, layers)
-    if device().type == "cpu" and precision in _openvino_precisions():
+    if backend.startswith("openvino"):
         path = _converted_path(model, layers)
         if path.exists():
             with contextlib.suppress(RuntimeError):  # a damaged file is not used
                 return OpenVinoEngine(path, layers, precision)
-        if pictures >= WORTH_CONVERTING:
-            announce(f"preparing {model.name}")
-            try:
-                return OpenVinoEngine(_convert(load(model), layers, path), layers, precision)
-            finally:
-                announce("")
+        announce(f"preparing {model.name}")
+        try:
+            return OpenVinoEngine(_convert(load(model), layers, path), layers, precision)
+        finally:
+            announce("")
     network = load(model, precision)
     for layer in layers:
         network.tap(layer)  # so that an unknown layer is reported now
@@ -194,8 +210,6 @@ def _convert(network: Network, layers: list[str], path: Path):
 
 def _converted_path(model: Model, layers: list[str]) -> Path:
     """Return where a graph is saved, in the user's cache folder: converting takes seconds, reading a tenth of one."""
-    from importlib.metadata import version
-
     name = model.name.partition("@")[0]  # a mirrored view has the same graph
     preprocess = {**model.preprocess.describe(), "mirror": None}
     made_of = {**model.describe(), "model": name, "preprocess": preprocess, "layers": layers}

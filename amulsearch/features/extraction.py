@@ -16,14 +16,15 @@ from .. import models as model_table
 from ..errors import AmulsearchError, PictureError, QueryError
 from ..intake import Collection, plain_text
 from ..models import FRAMINGS, Model, canonical_layer
-from ..store import FeatureFile, Key, MemoryRows, Store
+from ..store import MemoryRows, Store, VectorFile
 from .features import Features, FeatureSet, fingerprint
 from .inputs import Inputs, prepared
 
 if TYPE_CHECKING:
     from .engine import DescriptorEngine, OpenVinoEngine, TorchEngine
 
-Rows = dict[tuple[str, str], FeatureFile | MemoryRows]
+Held = dict[tuple[str, str], VectorFile | MemoryRows]
+"""The vectors that are there already, by model and layer."""
 
 
 def extract(
@@ -128,75 +129,102 @@ def _extract(
     progress,
 ) -> FeatureSet:
     """Do the work of `extract`, with checked arguments and the store locked."""
-    if store is not None:
-        store.claim(collection)
-    made_by = {
-        (model.name, layer): fingerprint(model, layer, framing, precision, collection)
-        for model in records
-        for layer in layers
-    }
-    rows: Rows = {name: store.feature_file(made) if store else MemoryRows() for name, made in made_by.items()}
-    keys = list(zip(collection.ids, collection.table["digest"], strict=True))
-    run = Run(rows, keys, collection, records, layers, framing, precision)
+    rows = store.register(collection) if store is not None else np.arange(len(collection))
+    held, made_by, backends = _held(collection, records, layers, framing, precision, store, rows)
+    run = Run(held, rows, collection, records, layers, framing, precision, backends)
     run.fetch_weights()
-    if run.wanted and runner is None:
+    if len(run.wanted) and runner is None:
         run(progress)
-    elif run.wanted:
+    elif len(run.wanted):
         runner(run, progress)
+    extracted = len(run.wanted) - len(run.rejected)
     if run.rejected:
+        rows = rows[~collection.table["id"].isin(list(run.rejected)).to_numpy()]
         collection = _without(collection, run.rejected)
-        keys = [key for key in keys if key[0] not in run.rejected]
     if store is not None:  # until here, the store holds its previous collection and features
-        store.save_collection(collection, current=made_by.values())
-    digests = [digest for _, digest in keys]
+        store.save_collection(collection, rows, current=made_by.values(), rejected=run.rejected)
+    ids, labels, digests = collection.ids, collection.labels, collection.table["digest"].tolist()
     record_of = {model.name: model for model in records}
-    features = {}
-    for (name, layer), made in made_by.items():
-        rows[name, layer].tidy([*keys, *_of_others(rows[name, layer], collection)])
-        vectors = rows[name, layer].arrange(keys)
-        features[name, layer] = Features(vectors, collection.ids, collection.labels, made, digests, (record_of[name],))
-    return FeatureSet(collection, features, extracted=len(run.wanted) - len(run.rejected))
+    features = {
+        (name, layer): Features(held[name, layer].take(rows), ids, labels, made, digests, (record_of[name],))
+        for (name, layer), made in made_by.items()
+    }
+    return FeatureSet(collection, features, extracted=extracted)
 
 
-def _of_others(rows: FeatureFile | MemoryRows, collection: Collection) -> list[Key]:
-    """List the rows of pictures that are in the folder but not in this collection, such as a subset: they are kept."""
-    return [key for key in rows.rows if key[0] not in collection and (collection.folder / key[0]).exists()]
+def _held(
+    collection: Collection, records: list[Model], layers, framing: str, precision: str, store: Store | None, rows
+) -> tuple[Held, dict[tuple[str, str], dict], dict[str, str]]:
+    """Find the vectors that are there already, their fingerprints, and the backend of each model, by its name.
+
+    The backend is part of the fingerprint. If the store has all vectors of one, that is taken, whether or not it could
+    run here; else the one with which the rest is done soonest.
+    """
+    held: Held = {}
+    made_by, chosen = {}, {}
+    for model in records:
+        of = {layer: fingerprint(model, layer, framing, precision, collection) for layer in layers}
+        files: dict[str, dict] = {}
+        lacking: dict[str, int] = {}
+
+        def look(backend: str, of=of, files=files, lacking=lacking) -> None:
+            files[backend] = {
+                layer: store.vectors({**made, "backend": backend}) if store else MemoryRows()
+                for layer, made in of.items()
+            }
+            lacking[backend] = int(np.any([file.places(rows) < 0 for file in files[backend].values()], axis=0).sum())
+
+        for backend in store.backends(of[layers[0]]) if store else ():
+            look(backend)
+        if 0 not in lacking.values():
+            from .engine import backends
+
+            here = backends(model, layers, precision)
+            for backend in here.keys() - files.keys():
+                look(backend)
+            lacking = {name: seconds * lacking[name] + start for name, (seconds, start) in here.items()}
+        chosen[model.name] = backend = min(lacking, key=lacking.get)
+        for layer, made in of.items():
+            held[model.name, layer] = files[backend][layer]
+            made_by[model.name, layer] = {**made, "backend": backend}
+    return held, made_by, chosen
 
 
 class Run:
     """One pass over the pictures that lack vectors: decoded once each, batched per model, written as they are done.
 
-    engines: the engines of an earlier pass over other pictures; pictures: the number of all pictures, see `engine_for`.
+    held: the vectors that are there already; rows: the row (N,) of each picture in them. engines: those of an earlier
+    pass over other pictures.
     """
 
     def __init__(
         self,
-        rows: Rows,
-        keys: list[Key],
+        held: Held,
+        rows: np.ndarray,
         collection: Collection,
         models: list[Model],
         layers: list[str],
         framing: str,
         precision: str,
+        backends: Mapping[str, str],
         engines: dict[str, TorchEngine | OpenVinoEngine | DescriptorEngine] | None = None,
-        pictures: int | None = None,
     ):
-        self.rows, self.keys, self.collection, self.models = rows, keys, collection, models
-        self.layers, self.framing, self.precision = layers, framing, precision
+        self.held, self.rows, self.collection, self.models = held, rows, collection, models
+        self.layers, self.framing, self.precision, self.backends = layers, framing, precision, backends
+        self.lacking = {key: file.places(rows) < 0 for key, file in held.items()}
+        """Which pictures (N,) have no vector, by model and layer."""
         self.missing = {
-            model.name: {key for layer in layers for key in keys if key not in rows[model.name, layer].rows}
-            for model in models
+            model.name: np.any([self.lacking[model.name, layer] for layer in layers], axis=0) for model in models
         }
-        self.wanted = [key for key in keys if any(key in self.missing[model.name] for model in models)]
+        self.wanted = np.flatnonzero(np.any(list(self.missing.values()), axis=0)).tolist()
         self.rejected: dict[str, str] = {}
-        self._waiting: dict[str, list[tuple[Key, np.ndarray]]] = {model.name: [] for model in models}
+        self._waiting: dict[str, list[tuple[int, np.ndarray]]] = {model.name: [] for model in models}
         self._engines = {} if engines is None else engines
-        self._pictures = len(keys) if pictures is None else pictures
 
     def fetch_weights(self) -> None:
         """Download missing weights, or raise ModelError, before the first picture is decoded."""
         for model in self.models:
-            if self.missing[model.name] and not model.ready:
+            if self.missing[model.name].any() and not model.ready:
                 from ..models import load
 
                 load(model)
@@ -208,24 +236,27 @@ class Run:
         chunks = prepared(self.collection, self.models, self.framing, self.wanted, self.missing)
         try:
             with closing(chunks):
-                for keys, found in chunks:
-                    self._take(keys, found)
+                for places, found in chunks:
+                    self._take(places, found)
                     self._forward(BATCH)
-                    self._bar.update(len(keys))
+                    self._bar.update(len(places))
             self._forward(1)
         finally:
             self._keep(wait=True)
-            for rows in self.rows.values():
-                rows.flush()
+            for file in self.held.values():
+                file.flush()
             self._bar.close()
 
-    def _take(self, keys: Sequence[Key], found: list[Inputs]) -> None:
-        for key, inputs in zip(keys, found, strict=True):
+    def _take(self, places: Sequence[int], found: list[Inputs]) -> None:
+        for place, inputs in zip(places, found, strict=True):
             if isinstance(inputs, PictureError):
-                self.rejected[key[0]] = str(inputs)
+                self.rejected[self._id(place)] = str(inputs)
                 continue
             for name, pixels in inputs.items():
-                self._waiting[name].append((key, pixels))
+                self._waiting[name].append((place, pixels))
+
+    def _id(self, place: int) -> str:
+        return self.collection.table["id"].iat[place]
 
     def _forward(self, least: int) -> None:
         """Start a batch for each model for which at least this many pictures wait."""
@@ -235,10 +266,10 @@ class Run:
             while len(waiting := self._waiting[model.name]) >= least:
                 batch, self._waiting[model.name] = waiting[:BATCH], waiting[BATCH:]
                 if model.name not in self._engines:
-                    self._engines[model.name] = engine_for(
-                        model, self.layers, self.precision, self._pictures, self._announce
-                    )
-                self._engines[model.name].submit([key for key, _ in batch], np.stack([pixels for _, pixels in batch]))
+                    backend = self.backends[model.name]
+                    self._engines[model.name] = engine_for(model, self.layers, self.precision, backend, self._announce)
+                places, pixels = zip(*batch, strict=True)
+                self._engines[model.name].submit(places, np.stack(pixels))
         self._keep()
 
     def _announce(self, text: str) -> None:
@@ -249,25 +280,28 @@ class Run:
     def _keep(self, wait: bool = False) -> None:
         """Store the vectors that the engines have computed."""
         for name, engine in self._engines.items():
-            for keys, vectors in engine.results(wait):
-                self.take(name, keys, vectors)
+            for places, vectors in engine.results(wait):
+                self.take(name, places, vectors)
 
-    def take(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
-        """Store the vectors of a model, layer -> (B, D), for pictures that have none yet."""
-        self._reject_unusable(name, keys, vectors)
+    def take(self, name: str, places: Sequence[int], vectors: Mapping[str, np.ndarray]) -> None:
+        """Store the vectors of a model, layer -> (B, D), for the pictures at these places that have none yet."""
+        self._reject_unusable(name, places, vectors)
+        usable = np.array([self._id(place) not in self.rejected for place in places], dtype=bool)
+        places = np.asarray(places, dtype=np.int64)
         for layer in self.layers:
-            known = self.rows[name, layer].rows
-            new = [i for i, key in enumerate(keys) if key not in known and key[0] not in self.rejected]
-            if new:
-                self.rows[name, layer].append([keys[i] for i in new], vectors[layer][new])
+            lacking = self.lacking[name, layer]
+            new = usable & lacking[places]
+            if new.any():
+                self.held[name, layer].append(self.rows[places[new]], vectors[layer][new])
+                lacking[places[new]] = False
 
-    def _reject_unusable(self, name: str, keys: list[Key], vectors: Mapping[str, np.ndarray]) -> None:
+    def _reject_unusable(self, name: str, places: Sequence[int], vectors: Mapping[str, np.ndarray]) -> None:
         """Reject pictures whose vectors are zero, NaN or infinite: no index could be built with them."""
         for layer, values in vectors.items():
             finite = np.isfinite(values).all(axis=1)
             for row in np.flatnonzero(~finite | ~values.any(axis=1)):
                 what = "only zeros" if finite[row] else "NaN or infinite values"
-                self.rejected[keys[row][0]] = f"{name} gives {what} at {layer}"
+                self.rejected[self._id(places[row])] = f"{name} gives {what} at {layer}"
 
 
 def _without(collection: Collection, rejected: dict[str, str]) -> Collection:

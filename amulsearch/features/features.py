@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pandas as pd
 from ..errors import MissingKeyError, QueryError
 from ..intake import Collection
 from ..models import Model, canonical_layer
-from ..store import Store, blocks, content_of, parquet
+from ..store import Blocks, Gathered, Store, blocks, parquet
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +61,12 @@ class Features:
     makers: tuple = ()
 
     def __post_init__(self) -> None:
-        vectors = np.asanyarray(self.vectors)
+        vectors = self.vectors if isinstance(self.vectors, Gathered) else np.asanyarray(self.vectors)
         if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
             raise QueryError(f"vectors must be an (N, D) array of numbers, not {vectors.dtype} {vectors.shape}")
-        object.__setattr__(self, "vectors", vectors.astype(np.float32, copy=False))
+        if vectors.dtype != np.float32:
+            vectors = vectors.astype(np.float32)
+        object.__setattr__(self, "vectors", vectors)
         object.__setattr__(self, "ids", [str(id) for id in self.ids])
         object.__setattr__(self, "labels", list(self.labels) or [None] * len(self.ids))
         if not len(vectors) == len(self.ids) == len(self.labels):
@@ -187,7 +190,7 @@ class FeatureSet(dict):
 
     @classmethod
     def open(cls, store: str | os.PathLike | Store) -> FeatureSet:
-        """Open the features of a store, as last extracted.
+        """Open the features of a store, as last extracted: those that cover all of its pictures.
 
         Parameters
         ----------
@@ -196,7 +199,7 @@ class FeatureSet(dict):
         Returns
         -------
         FeatureSet
-            The vectors are memory maps.
+            The vectors are read-only, and memory maps where their order in the file allows it.
 
         Raises
         ------
@@ -204,12 +207,13 @@ class FeatureSet(dict):
             If there is no store, or its features are missing or damaged.
         """
         store = store if isinstance(store, Store) else Store.open(store)
-        collection = store.collection()
-        digests = collection.table["digest"].tolist()
-        features = {
-            (made_by["model"], made_by["layer"]): Features(vectors, collection.ids, collection.labels, made_by, digests)
-            for made_by, vectors in store.features()
-        }
+        with store.snapshot():
+            collection = store.collection()
+            ids, labels, digests = collection.ids, collection.labels, collection.table["digest"].tolist()
+            features = {
+                (made_by["model"], made_by["layer"]): Features(vectors, ids, labels, made_by, digests)
+                for made_by, vectors in store.features()
+            }
         return cls(collection, features, extracted=0)
 
     def __missing__(self, key):
@@ -233,6 +237,33 @@ class FeatureSet(dict):
 
 
 def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:
-    """Return everything that determines the vector of a picture file, as plain values."""
+    """Return everything that determines the vector of a picture file but the backend, as plain values."""
     opening = {name: getattr(collection, name) for name in ("frame", "background", "max_pixels")}
     return {**model.describe(), "layer": layer, "framing": framing, **opening, "precision": precision}
+
+
+def content_of(made_by: Mapping, ids: Iterable[str], digests: Iterable[str], vectors: Blocks = ()) -> str:
+    """Return a SHA-256 that identifies the vectors of these pictures.
+
+    Parameters
+    ----------
+    made_by : mapping
+        The fingerprint: model, layer and the other settings that determine the vectors.
+    ids : iterable of N str
+        The ids of the pictures.
+    digests : iterable of N str
+        The SHA-256 of each picture's file.
+    vectors : iterable of blocks, optional
+        The vectors as `blocks` yields them, if no fingerprint determines them.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    sha = hashlib.sha256(repr(sorted(made_by.items())).encode())
+    for pair in zip(ids, digests, strict=True):
+        sha.update("\0".join(pair).encode() + b"\n")
+    for _, block in vectors:
+        sha.update(np.ascontiguousarray(block))
+    return sha.hexdigest()

@@ -11,7 +11,6 @@ import numpy as np
 from ..errors import PictureError
 from ..intake import Collection, decode, processors, stop
 from ..models import Model
-from ..store import Key
 
 CHUNK = 16
 """Number of pictures that are decoded together."""
@@ -23,9 +22,9 @@ def prepared(
     collection: Collection,
     models: Sequence[Model],
     framing: str,
-    keys: Sequence[Key] | None = None,
-    missing: Mapping[str, set[Key]] | None = None,
-) -> Iterator[tuple[Sequence[Key], list[Inputs]]]:
+    places: Sequence[int] | None = None,
+    missing: Mapping[str, np.ndarray] | None = None,
+) -> Iterator[tuple[Sequence[int], list[Inputs]]]:
     """Decode pictures once each and prepare them for models, some chunks ahead of the one that is yielded.
 
     Parameters
@@ -33,25 +32,25 @@ def prepared(
     collection : Collection
     models : sequence of Model
     framing : {"pad", "crop", "squash"}
-    keys : sequence of (id, digest), optional
-        The pictures; by default, all.
-    missing : mapping of str to set of (id, digest), optional
-        The pictures that each model needs, by the model's name; by default, all.
+    places : sequence of int, optional
+        The pictures, by their places in the collection; by default, all.
+    missing : mapping of str to ndarray of shape (N,), bool, optional
+        Which of the N pictures each model needs, by the model's name; by default, all.
 
     Yields
     ------
-    keys : sequence of (id, digest)
+    places : sequence of int
         A chunk of the pictures.
     inputs : list of dict or PictureError
         For each picture, its pixels by model name, see `Preprocess.pixels`; or the reason why it cannot be decoded.
     """
-    keys = list(zip(collection.ids, collection.table["digest"], strict=True)) if keys is None else keys
+    places = range(len(collection)) if places is None else places
     count = processors()
     pool = ThreadPoolExecutor(count)
-    futures: deque[tuple[Sequence[Key], Future]] = deque()
+    futures: deque[tuple[Sequence[int], Future]] = deque()
     try:
-        for start in range(0, len(keys), CHUNK):
-            chunk = keys[start : start + CHUNK]
+        for start in range(0, len(places), CHUNK):
+            chunk = places[start : start + CHUNK]
             futures.append((chunk, pool.submit(_prepare, collection, models, framing, chunk, missing)))
             if len(futures) >= 4 + count:
                 chunk, future = futures.popleft()
@@ -65,17 +64,18 @@ def prepared(
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare(collection: Collection, models, framing: str, keys: Sequence[Key], missing) -> list[Inputs]:
+def _prepare(collection: Collection, models, framing: str, chunk: Sequence[int], missing) -> list[Inputs]:
     """Prepare one chunk of `prepared`."""
-    found: list[Inputs] = [{} for _ in keys]
+    found: list[Inputs] = [{} for _ in chunk]
+    ids = collection.table["id"].iloc[list(chunk)].tolist()
     for side in dict.fromkeys(model.preprocess.side for model in models):
-        lacking = [  # for each key, the models that need its picture at this size
-            [m for m in models if m.preprocess.side == side and (missing is None or key in missing[m.name])]
-            for key in keys
+        lacking = [  # for each picture, the models that need it at this size
+            [m for m in models if m.preprocess.side == side and (missing is None or missing[m.name][place])]
+            for place in chunk
         ]
-        places = [i for i, of in enumerate(lacking) if of and not isinstance(found[i], PictureError)]
-        images = decode([collection.request(keys[i][0], side) for i in places])
-        for i, image in zip(places, images, strict=True):
+        wanted = [i for i, of in enumerate(lacking) if of and not isinstance(found[i], PictureError)]
+        images = decode([collection.request(ids[i], side) for i in wanted])
+        for i, image in zip(wanted, images, strict=True):
             if isinstance(image, PictureError):
                 found[i] = image
                 continue

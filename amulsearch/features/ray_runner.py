@@ -95,8 +95,8 @@ class RayRunner:
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise AmulsearchError(f"the extraction with Ray failed: {lines[-1] if lines else error}") from None
         finally:
-            for rows in run.rows.values():
-                rows.flush()
+            for file in run.held.values():
+                file.flush()
             if ours:
                 ray.shutdown()
 
@@ -106,26 +106,27 @@ class RayRunner:
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # hides Ray Data's execution plans
         blocks = list(_blocks(run, self.block))
-        work = {"models": run.models, "layers": run.layers, "framing": run.framing, "precision": run.precision}
+        work = {name: getattr(run, name) for name in ("models", "layers", "framing", "precision", "backends")}
         made = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
             _Actor,
-            fn_constructor_kwargs={**work, "pictures": len(run.keys), "collection": _empty(run.collection)},
+            fn_constructor_kwargs={**work, "collection": _empty(run.collection)},
             batch_size=1,
             num_cpus=self.cpus,
             num_gpus=self.gpus or None,
             compute=ray.data.ActorPoolStrategy(size=min(self._actors(ray), len(blocks))),
         )
+        place_of = {id: place for place, id in enumerate(run.collection.ids)}
         with tqdm(total=len(run.wanted), desc="extract", unit="picture", delay=2, disable=not progress) as bar:
             for row in made.iter_rows():
                 if row["error"]:
                     raise AmulsearchError(row["error"])
-                keys, rejected = json.loads(row["keys"]), json.loads(row["rejected"])
+                ids, rejected = json.loads(row["ids"]), json.loads(row["rejected"])
                 run.rejected |= rejected
                 with np.load(io.BytesIO(row["vectors"]), allow_pickle=False) as arrays:
                     for place, model in enumerate(run.models):
                         vectors = {layer: arrays[f"{place} {at}"] for at, layer in enumerate(run.layers)}
-                        run.take(model.name, [tuple(key) for key in keys], vectors)
-                bar.update(len(keys) + len(rejected))
+                        run.take(model.name, [place_of[id] for id in ids], vectors)
+                bar.update(len(ids) + len(rejected))
 
     def _actors(self, ray) -> int:
         """Return the number of actors, at most as many as the cluster can run."""
@@ -141,9 +142,9 @@ class RayRunner:
 class _Actor:
     """Computes blocks of pictures in its own process; the networks of the first block are used for all."""
 
-    def __init__(self, models, layers, framing: str, precision: str, pictures: int, collection: Collection):
-        self.work = (models, layers, framing, precision)
-        self.pictures, self.collection, self.engines = pictures, collection, {}
+    def __init__(self, models, layers, framing: str, precision: str, backends: dict, collection: Collection):
+        self.work = (models, layers, framing, precision, backends)
+        self.collection, self.engines = collection, {}
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
         from .extraction import Run
@@ -151,31 +152,29 @@ class _Actor:
         models, layers, *_ = self.work
         table = plain_text(json.loads(batch["table"][0]), TEXTS)
         part = replace(self.collection, table=table)
-        keys = list(zip(part.ids, table["digest"], strict=True))
-        rows = {(model.name, layer): MemoryRows() for model in models for layer in layers}
-        run = Run(rows, keys, part, *self.work, engines=self.engines, pictures=self.pictures)
+        held, rows = {(model.name, layer): MemoryRows() for model in models for layer in layers}, np.arange(len(part))
+        run = Run(held, rows, part, *self.work, engines=self.engines)
         try:
             run(progress=False)
         except AmulsearchError as error:  # any other machine would raise it too
-            return {"keys": [""], "rejected": [""], "vectors": [b""], "error": [str(error)]}
-        done = [key for key in keys if key[0] not in run.rejected]
+            return {"ids": [""], "rejected": [""], "vectors": [b""], "error": [str(error)]}
+        done = rows[[id not in run.rejected for id in part.ids]]
         arrays, file = {}, io.BytesIO()
         for place, model in enumerate(models):
             for at, layer in enumerate(layers):
-                made = rows[model.name, layer].arrange(done) if done else np.zeros((0, 1), np.float32)
+                made = held[model.name, layer].take(done) if len(done) else np.zeros((0, 1), np.float32)
                 arrays[f"{place} {at}"] = made
         np.savez(file, **arrays)
-        made = {"keys": json.dumps(done), "rejected": json.dumps(run.rejected), "vectors": file.getvalue(), "error": ""}
+        ids = json.dumps([part.ids[row] for row in done])
+        made = {"ids": ids, "rejected": json.dumps(run.rejected), "vectors": file.getvalue(), "error": ""}
         return {name: [value] for name, value in made.items()}
 
 
 def _blocks(run: Run, size: int) -> Iterator[dict[str, str]]:
     """Yield rows of the collection's table as JSON: all that an actor needs to know about its pictures."""
-    row = {id: place for place, id in enumerate(run.collection.ids)}
     table = run.collection.table[COLUMNS]
-    wanted = [row[id] for id, _ in run.wanted]
-    for start in range(0, len(wanted), size):
-        yield {"table": json.dumps(table.iloc[wanted[start : start + size]].to_dict("list"))}
+    for start in range(0, len(run.wanted), size):
+        yield {"table": json.dumps(table.iloc[run.wanted[start : start + size]].to_dict("list"))}
 
 
 def _empty(collection: Collection) -> Collection:

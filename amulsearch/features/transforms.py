@@ -31,7 +31,7 @@ import numpy as np
 
 from ..errors import QueryError, check_integer, check_k
 from .features import Features
-from .vectors import l2_normalize
+from .vectors import l2_normalize, nearest
 
 __all__ = ["PCA", "Expansion", "Linear", "Transform", "average", "concatenate"]
 
@@ -259,20 +259,34 @@ class Expansion(Transform):
         """The width D of the vectors that the transform accepts (int)."""
         return self.arrays["vectors"].shape[1]
 
-    def _apply(self, vectors: np.ndarray, own: bool = False) -> np.ndarray:
-        base, k, parts = self.arrays["vectors"], self.settings["k"], []
-        for start in range(0, len(vectors), BLOCK):
-            block = l2_normalize(vectors[start : start + BLOCK])
-            cosine = block @ base.T
-            if own:
-                cosine[np.arange(len(block)), start + np.arange(len(block))] = -np.inf
-            near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-            weights = np.maximum(np.take_along_axis(cosine, near, axis=1), 0) ** self.settings["alpha"]
-            parts.append(l2_normalize(block + np.einsum("bn,bnd->bd", weights, base[near])))
-        return np.concatenate(parts)
+    def move(self, vectors: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
+        """Move vectors towards their nearest neighbours in the collection.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (Q, D), float32
+        own : ndarray of shape (Q,), int, optional
+            For vectors of the collection: the row of each, which is not its neighbour.
+
+        Returns
+        -------
+        ndarray of shape (Q, D), float32
+            Of length 1.
+        """
+        base, moved = self.arrays["vectors"], l2_normalize(vectors)
+        near = nearest(base, moved, self.settings["k"], "euclidean", own)[0]
+        for start in range(0, len(moved), BLOCK):
+            part = slice(start, start + BLOCK)
+            block, others = moved[part], base[near[part]]
+            weights = np.maximum(np.einsum("bd,bnd->bn", block, others), 0) ** self.settings["alpha"]
+            moved[part] = l2_normalize(block + np.einsum("bn,bnd->bd", weights, others))
+        return moved
+
+    def _apply(self, vectors: np.ndarray) -> np.ndarray:
+        return self.move(vectors)
 
     def _apply_to_own(self, features: Features) -> np.ndarray:
-        return self._apply(self.arrays["vectors"], own=True)
+        return self.move(self.arrays["vectors"], np.arange(len(self.arrays["vectors"])))
 
 
 def concatenate(parts: Sequence[Features]) -> Features:

@@ -80,7 +80,7 @@ class AnnoyIndex(Index):
         n_jobs : int, default 1
             Threads; -1 uses all processors. One thread always gives the same forest for the same seed, several do not.
         on_disk : path, optional
-            Build the forest in this file instead of in memory, and leave it there as `save` would: for collections
+            Build the forest in this folder instead of in memory, and leave it there as `save` would: for collections
             larger than memory, whose vectors can be a memory map.
 
         Returns
@@ -102,8 +102,8 @@ class AnnoyIndex(Index):
         if on_disk is None:
             index._grow(vectors)
         else:
-            path = index._save(on_disk, lambda temporary: index._grow_on_disk(vectors, temporary))
-            index._read(path)
+            index._save(on_disk, lambda temporary: index._grow_on_disk(vectors, temporary))
+            index._annoy = cls.open(on_disk)._annoy
         return index
 
     def _grow(self, vectors: np.ndarray) -> None:
@@ -140,10 +140,12 @@ class AnnoyIndex(Index):
     def _most(self) -> int:
         return 4 * self.n_trees * len(self)
 
-    def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        ask = self._annoy.get_nns_by_vector if isinstance(query, np.ndarray) else self._annoy.get_nns_by_item
-        rows, distances = ask(query, n, effort, include_distances=True)
-        return np.array(rows, dtype=np.int64), np.array(distances)
+    def _search(self, queries: np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, distances = np.full((len(queries), n), -1, dtype=np.int64), np.full((len(queries), n), np.inf)
+        for place, query in enumerate(queries):
+            near, far = self._annoy.get_nns_by_vector(query.tolist(), n, effort, include_distances=True)
+            rows[place, : len(near)], distances[place, : len(near)] = near, far
+        return rows, distances
 
     def _take(self, rows: Sequence[int]) -> np.ndarray:
         return np.array([self._annoy.get_item_vector(int(row)) for row in rows], dtype=np.float32)
@@ -161,8 +163,8 @@ class AnnoyIndex(Index):
         self._annoy.load(str(path))
         return self._annoy.get_n_items(), self.width
 
-    def _sidecar(self) -> dict:
-        return {"annoy": version("annoy"), **super()._sidecar()}
+    def _about(self) -> dict:
+        return {"annoy": version("annoy"), **super()._about()}
 
 
 @lru_cache(maxsize=1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,10 +16,9 @@ from ..errors import AmulsearchError, MissingKeyError, QueryError, StoreError, c
 from ..features import (
     Features,
     Transform,
-    as_near,
     background_of,
     check_vectors,
-    compared,
+    distances_to,
     encode,
     nearest,
     open_fitted,
@@ -27,16 +26,20 @@ from ..features import (
 )
 from ..intake import open_image
 from ..models import Model
-from ..store import open_sidecar, save_with_sidecar, starts
+from ..store import AGAIN, Names, Store, StoredNames
 from .neighbours import neighbours
 
 METRICS = ("angular", "euclidean", "manhattan")
+TOGETHER = 2**24
+"""How many values of vectors `all_neighbours` takes from the index at once."""
+ALONE = "index"
+"""The name of an index that was saved by itself, in a store of names only."""
 
 
 class Index:
     """The base class of every index. Row i of the index is the picture `ids[i]`.
 
-    A subclass sets the class attributes below, provides `build`, and implements `_nearest` or `_search`.
+    A subclass sets the class attributes below, provides `build`, and implements `_search`.
 
     Attributes
     ----------
@@ -58,7 +61,7 @@ class Index:
     """The extension of the index file."""
     metrics: ClassVar[tuple[str, ...]] = METRICS
     settings: ClassVar[tuple[str, ...]] = ()
-    """The attributes that the sidecar stores."""
+    """The attributes that are saved."""
     effort: ClassVar[str | None] = None
     """The option of `query` that trades speed for recall; the attribute of the same name holds its default."""
     ladder: ClassVar[tuple[dict, ...]] = ({},)
@@ -70,7 +73,8 @@ class Index:
         check_vectors(features.vectors, features.ids, metric)
         self.metric = metric
         self.width = features.vectors.shape[1]
-        self._describe(features.ids, features.labels, dict(features.fingerprint), features.content, features.makers)
+        self._pictures = Names(features.ids, features.labels)
+        self.fingerprint, self.digests, self.makers = dict(features.fingerprint), features.digests, features.makers
 
     @classmethod
     def _start(cls, features, ids, metric: str, **settings) -> tuple[Index, np.ndarray]:
@@ -85,20 +89,29 @@ class Index:
             setattr(index, name, value)
         return index, features.vectors
 
-    def _describe(self, ids, labels, fingerprint: dict, content: str, makers: Iterable) -> None:
-        self.ids, self.labels, self.fingerprint, self.content = list(ids), list(labels), fingerprint, content
-        self.makers = tuple(makers)
+    @property
+    def ids(self) -> list[str]:
+        """The N ids; of an index opened from disk, they are read when this is first used."""
+        return self._pictures.ids
 
-    @cached_property
-    def _row(self) -> dict[str, int]:
-        """The row of each id; built on first use, so that opening an index is quick."""
-        return {id: row for row, id in enumerate(self.ids)}
+    @property
+    def labels(self) -> list[str | None]:
+        """The N labels, None for a picture without one."""
+        return self._pictures.labels
+
+    def _place(self, id: str) -> int | None:
+        """The row of an id in the index, or None."""
+        return self._pictures.place(id)
+
+    def _names(self, rows: Sequence[int]) -> tuple[list[str], list[str | None]]:
+        """The ids and the labels of these rows of the index."""
+        return self._pictures.at(rows)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._pictures)
 
     def __contains__(self, id: object) -> bool:
-        return id in self._row
+        return isinstance(id, str) and self._place(id) is not None
 
     def __repr__(self) -> str:
         of = f"{self.fingerprint['model']} {self.fingerprint['layer']}" if self.fingerprint else "own vectors"
@@ -131,19 +144,78 @@ class Index:
         PictureError
             If the file cannot be read as a picture.
         """
-        self._check_options(options)
-        own = self._row.get(query) if isinstance(query, str) else None
-        if own is None:
-            query = self._as_vector(query)
-        skip_self = own is not None and not include_self
-        k = check_k(k, len(self) - skip_self, "other pictures" if skip_self else "pictures of the index")
-        rows, distances = self._nearest(query if own is None else own, k + skip_self, **options)
-        if skip_self:
-            others = rows != own
-            rows, distances = rows[others][:k], distances[others][:k]
-        rows, made_by = rows.tolist(), self.fingerprint
-        ids, labels = [self.ids[row] for row in rows], [self.labels[row] for row in rows]
+        own = self._place(query) if isinstance(query, str) else None
+        vector = self._as_vector(query) if own is None else self._take([own])[0]
+        itself = None if own is None or include_self else np.array([own])
+        (rows,), (distances,) = self.search(vector[None], k, own=itself, **options)
+        made_by, (ids, labels) = self.fingerprint, self._names(rows.tolist())
         return neighbours(ids, distances, labels, made_by.get("model"), made_by.get("layer"))
+
+    def search(
+        self, queries: np.ndarray, k: int = 10, *, own: np.ndarray | None = None, **options
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k nearest pictures for each of many vectors.
+
+        Everything else that an index answers is made of this.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (Q, D)
+        k : int, default 10
+        own : ndarray of shape (Q,), int, optional
+            For queries that are vectors of the index: the row of each, which is left out of its own neighbours.
+        **options
+            As for `query`.
+
+        Returns
+        -------
+        rows : ndarray of shape (Q, k), int64
+            `rows[i, j]` is the position in `ids` of the neighbour of rank j + 1.
+        distances : ndarray of shape (Q, k), float64
+
+        Raises
+        ------
+        QueryError
+            For vectors of the wrong width, vectors that hold NaN or infinite values or are zero if the metric is
+            angular, an unknown option, or k over the number of (other) pictures.
+        """
+        self._check_options(options)
+        queries = self._checked(queries)
+        if own is not None:
+            own = np.asarray(own)
+            whole = own.shape == queries.shape[:1] and own.dtype.kind in "iu"
+            if not whole or ((own < 0) | (own >= len(self))).any():
+                what = f"{len(queries)} integers from 0 to {len(self) - 1}"
+                raise QueryError(f"own must hold the row in the index of each query: give {what}")
+        k = check_k(k, len(self) - (own is not None), "pictures of the index" if own is None else "other pictures")
+        return self._find(queries, k, own, options)
+
+    def all_neighbours(self, k: int = 10, **options) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k nearest other pictures of every picture.
+
+        Parameters
+        ----------
+        k : int, default 10
+        **options
+            As for `query`.
+
+        Returns
+        -------
+        rows : ndarray of shape (N, k), int64
+            `rows[i, j]` is the position in `ids` of the neighbour of rank j + 1 of `ids[i]`, as in `query(ids[i], k)`.
+        distances : ndarray of shape (N, k), float64
+
+        Raises
+        ------
+        QueryError
+            For an unknown option, or k over the number of other pictures.
+        """
+        k, step = check_k(k, len(self) - 1, "other pictures"), max(1, TOGETHER // self.width)
+        rows, distances = np.empty((len(self), k), dtype=np.int64), np.empty((len(self), k))
+        for start in range(0, len(self), step):
+            own = np.arange(start, min(start + step, len(self)))
+            rows[own], distances[own] = self.search(self._take(own), k, own=own, **options)
+        return rows, distances
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
         """Compute the similarities of some pictures to all pictures, as `evaluate` uses them.
@@ -155,12 +227,11 @@ class Index:
         Returns
         -------
         ndarray of shape (B, N), float64
-            Negative distances; -inf for pictures that the index does not find.
+            Negative distances.
         """
-        values = np.full((len(rows), len(self)), -np.inf)
-        for place, row in enumerate(np.asarray(rows).tolist()):
-            found, distances = self._nearest(row, len(self))
-            values[place, found] = -distances
+        found, distances = self.search(self._take(rows), len(self))
+        values = np.empty_like(distances)
+        np.put_along_axis(values, found, -distances, axis=1)
         return values
 
     def vector(self, id: str) -> np.ndarray:
@@ -180,14 +251,15 @@ class Index:
         QueryError
             For an unknown id.
         """
-        if id not in self:
+        row = self._place(id)
+        if row is None:
             raise MissingKeyError(f"there is no picture {id!r} in the index")
-        return self._take([self._row[id]])[0]
+        return self._take([row])[0]
 
     def recall(self, k: int = 10, *, sample: int = 200, seed: int = 0, **options) -> float:
         """Measure the fraction of the true k nearest neighbours that the index finds.
 
-        Neighbours at the distance of the k-th true neighbour count as found.
+        Pictures as near as the k-th true neighbour count as found, up to rounding in float32.
 
         Parameters
         ----------
@@ -211,12 +283,20 @@ class Index:
         self._check_options(options)
         k = check_k(k, len(self) - 1, "other pictures")
         rows = np.random.default_rng(seed).permutation(len(self))[: check_integer("sample", sample)]
-        farthest = nearest(self._blocks(), self._take(rows), k, self.metric, own=rows)[1][:, -1]
-        found = 0
-        for own, limit in zip(rows.tolist(), farthest, strict=True):
-            near, distances = self._nearest(own, k + 1, **options)
-            found += int(as_near(distances[near != own][:k], limit).sum())
-        return found / (k * len(rows))
+        vectors = self._take(rows)
+        farthest = self._exact(vectors, k, rows)[1][:, -1]
+        return float(self._found(vectors, self.search(vectors, k, own=rows, **options)[0], farthest).mean())
+
+    def _found(self, queries: np.ndarray, rows: np.ndarray, farthest: np.ndarray) -> np.ndarray:
+        """Which of the rows (Q, k) that were found for queries (Q, D) are at most this far away (Q,): (Q, k) bool.
+
+        The distances are computed as those of exact search: the libraries' own are in float32. Libraries that compute
+        a cosine in float32 cannot tell apart those that differ by 1e-6, so these count as equal.
+        """
+        distances, farthest = distances_to(_Vectors(self), queries, rows, self.metric), farthest[:, None]
+        if self.metric == "angular":
+            return distances**2 / 2 <= farthest**2 / 2 + 1e-6
+        return distances <= farthest * (1 + 1e-5) + 1e-6
 
     def _check_options(self, options: Mapping) -> None:
         for name, value in options.items():
@@ -226,23 +306,27 @@ class Index:
             if value is not None:
                 check_integer(name, value)
 
-    def _nearest(self, query: int | np.ndarray, n: int, **options) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and distances (n,) of the nearest to a row of the index or to a vector (D,), nearest first."""
+    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
+        """`search`, with everything checked."""
+        n = k + (own is not None)
         effort = self._effort(n, options.get(self.effort) or getattr(self, self.effort))
-        while True:
-            rows, distances = self._search(query, n, effort)
-            if len(rows) == n:
-                return rows, distances
-            if effort >= self._most():
-                break
+        rows, distances = self._search(queries, n, effort)
+        short = np.flatnonzero(rows[:, -1] < 0)
+        while len(short) and effort < self._most():
             effort = min(4 * effort, self._most())  # too small an effort finds fewer than n neighbours
-        # Parts of a graph can be unreachable, for example among many equal pictures: compare every vector instead.
-        rows, distances = nearest(self._blocks(), self._asked(query), n, self.metric)
-        return rows[0], distances[0]
+            rows[short], distances[short] = self._search(queries[short], n, effort)
+            short = short[rows[short, -1] < 0]
+        if len(short):
+            # Parts of a graph can be unreachable, for example among many equal pictures: compare every vector instead.
+            rows[short], distances[short] = self._exact(queries[short], n)
+        if own is None:
+            return rows, distances
+        others = np.argsort(rows == own[:, None], axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(rows, others, axis=1), np.take_along_axis(distances, others, axis=1)
 
-    def _asked(self, query: int | np.ndarray) -> np.ndarray:
-        """The vector (1, D) of a query, scaled to length 1 if the metric is angular."""
-        return compared(query[None] if isinstance(query, np.ndarray) else self._take([query]), self.metric)
+    def _exact(self, queries: np.ndarray, k: int, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """What exact search finds: as `search`."""
+        return nearest(_Vectors(self), queries, k, self.metric, own)
 
     def _effort(self, n: int, effort: int) -> int:
         """The effort to pass to the library for n neighbours."""
@@ -252,18 +336,16 @@ class Index:
         """The effort that searches everything."""
         return len(self)
 
-    def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `_nearest`, but possibly fewer than n if the effort is too small."""
+    def _search(self, queries: np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (Q, n), int64, and distances (Q, n), float64, that the library finds for queries (Q, D), float32.
+
+        Nearest first; at the end, rows of -1 if the effort is too small for n.
+        """
         raise NotImplementedError
 
     def _take(self, rows: Sequence[int]) -> np.ndarray:
         """The vectors (B, D) float32 of these rows."""
         raise NotImplementedError
-
-    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        steps = starts(len(self), self.width)
-        for start in steps:
-            yield start, self._take(np.arange(start, min(start + steps.step, len(self))))
 
     def _as_vector(self, query) -> np.ndarray:
         if isinstance(query, (str, os.PathLike)):
@@ -278,12 +360,20 @@ class Index:
         query = np.asarray(query)
         if query.dtype.kind not in "fiu" or query.shape != (self.width,):
             raise QueryError(f"a query must be one id, file, picture or vector of shape ({self.width},), not {given}")
-        query = query.astype(np.float32)
-        if not np.isfinite(query).all():
-            raise QueryError("the query vector contains NaN or infinite values: give finite numbers")
-        if self.metric == "angular" and not query.any():
-            raise QueryError("the query vector is zero and has no direction: give another vector")
         return query
+
+    def _checked(self, queries: np.ndarray) -> np.ndarray:
+        """Vectors to query with, (Q, D) float32."""
+        queries = np.asarray(queries)
+        if queries.dtype.kind not in "fiu" or queries.ndim != 2 or queries.shape[1] != self.width:
+            given = f"{queries.dtype} of shape {queries.shape}"
+            raise QueryError(f"queries must be an array of vectors, (Q, {self.width}), not {given}")
+        queries = queries.astype(np.float32, copy=False)
+        if not np.isfinite(queries).all():
+            raise QueryError("the query vector contains NaN or infinite values: give finite numbers")
+        if self.metric == "angular" and not queries.any(axis=1).all():
+            raise QueryError("the query vector is zero and has no direction: give another vector")
+        return queries
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
         """Compute the vectors of new pictures as those of the index were computed.
@@ -306,29 +396,65 @@ class Index:
         return encode(images, self.fingerprint, self.makers)
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write the index, and beside it a JSON sidecar that describes its contents.
+        """Write the index to a folder of its own, with its ids, its labels and what made it.
 
         Parameters
         ----------
         path : path
-            The extension is replaced by that of the index (`ending`).
+            The folder: a new one, or that of an index, which is replaced.
 
         Returns
         -------
         Path
-            The path of the index file.
+            The folder, for `open`.
 
         Raises
         ------
         StoreError
-            If the files cannot be written.
+            If the path is something else, or the files cannot be written; an index that was there is kept.
         """
         return self._save(path, self._write)
 
     def _save(self, path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
-        path = Path(path).with_suffix(self.ending)
-        fitted = [maker for maker in self.makers if isinstance(maker, Transform)]
-        return save_with_sidecar(path, write, self._sidecar(), partial(write_fitted, fitted=fitted) if fitted else None)
+        store = Store(path)
+        new = not store.folder.exists()
+        try:
+            with store.lock():
+                with store.database.transaction():
+                    self._save_in(store, ALONE, store.name_only(self.ids, self.labels), write)
+                store.indexes.tidy()
+        except BaseException:
+            if new:
+                shutil.rmtree(store.folder, ignore_errors=True)
+            raise
+        return store.folder
+
+    def save_in(self, store: Store, name: str) -> None:
+        """Save the index in the store of its collection, in place of an earlier one of this name.
+
+        Parameters
+        ----------
+        store : Store
+            That holds the pictures of the index.
+        name : str
+
+        Raises
+        ------
+        StoreError
+            If the store does not hold the pictures, or cannot be written to.
+        """
+        with store.lock():
+            self._save_in(store, name, store.find(self.ids, self.digests), self._write)
+            store.indexes.tidy()
+
+    def _save_in(self, store: Store, name: str, rows: np.ndarray, write: Callable[[Path], None]) -> None:
+        about = {**self._about(), "revision": store.revision}
+
+        def write_all(folder: Path) -> None:
+            write(folder / f"index{self.ending}")
+            about["fitted"] = write_fitted(folder, [maker for maker in self.makers if isinstance(maker, Transform)])
+
+        store.indexes.save(name, about, rows, write_all)
 
     @classmethod
     def open(cls, path: str | os.PathLike, model: Model | None = None) -> Index:
@@ -349,25 +475,54 @@ class Index:
         Raises
         ------
         StoreError
-            If the file is missing or damaged, or its sidecar belongs to another file.
+            If there is no index, it is damaged, or another class saved it.
         """
-        path, sidecar = open_sidecar(Path(path).with_suffix(cls.ending), cls)
+        if not Path(path).expanduser().is_dir():
+            what = "no folder of an index" if Path(path).expanduser().exists() else "nothing there"
+            raise StoreError(f"there is no index {path} ({what}): build one and save it there")
+        return cls.open_in(Store(path), ALONE, model)
+
+    @classmethod
+    def open_in(cls, store: Store, name: str, model: Model | None = None, *, whole: bool = False) -> Index:
+        """Open an index that `save_in` saved.
+
+        Parameters
+        ----------
+        store : Store
+        name : str
+        model : Model, optional
+            The record of your own network, for queries by new pictures.
+        whole : bool, default False
+            Verify the digests of all files, also of those over 16 MiB.
+
+        Returns
+        -------
+        Index
+            Of the class on which it was called.
+
+        Raises
+        ------
+        StoreError
+            If there is no index of this name, it is damaged, or another class saved it.
+        """
+        saved = store.indexes.open(name, whole=whole)
+        about, path = saved.about, saved.folder / f"index{cls.ending}"
+        if about.get("kind") != cls.__name__:
+            raise StoreError(f"{saved.folder} was saved by {about.get('kind')}: open it with that class")
         index = cls.__new__(cls)
         try:
-            for name in ("metric", "width"):
-                setattr(index, name, sidecar[name])
-            for name in cls.settings:
-                setattr(index, name, sidecar.get(name))
-            makers = [model] if model else []
-            makers += open_fitted(path.with_suffix(".npz"), sidecar["fingerprint"])
-            index._describe(sidecar["ids"], sidecar["labels"], sidecar["fingerprint"], sidecar["content"], makers)
+            for setting in ("metric", "width", "fingerprint", *cls.settings):
+                setattr(index, setting, about[setting])
+            index._pictures, index.digests = StoredNames(store.database, saved.rows), []
+            fitted = open_fitted(saved.folder, about["fitted"], index.fingerprint)
+            index.makers = (*([model] if model else []), *fitted)
             shape = index._read(path)
         except AmulsearchError:
             raise
         except Exception as error:  # each library raises its own for a damaged file
-            raise StoreError(f"{path} is damaged ({error}): build the index again") from None
-        if shape != (len(index), index.width) or len(index.labels) != len(index):
-            raise StoreError(f"{path} and its sidecar do not belong together: build the index again")
+            raise StoreError(f"{path} is damaged ({error}): {AGAIN}") from None
+        if shape != (len(index), index.width):
+            raise StoreError(f"{path} holds other vectors than its description says: {AGAIN}")
         return index
 
     def _write(self, path: Path) -> None:
@@ -377,17 +532,25 @@ class Index:
         """Read what `_write` wrote; the number of vectors and their width."""
         raise NotImplementedError
 
-    def _sidecar(self) -> dict:
+    def _about(self) -> dict:
+        """What is saved with the index, as plain values."""
         return {
             **{name: getattr(self, name) for name in self.settings},
             "kind": type(self).__name__,
             "metric": self.metric,
             "width": self.width,
             "fingerprint": self.fingerprint,
-            "content": self.content,
-            "ids": self.ids,
-            "labels": self.labels,
         }
+
+
+class _Vectors:
+    """The vectors of an index, (N, D) float32, from which rows are taken as from an array."""
+
+    def __init__(self, index: Index):
+        self.shape, self._index = (len(index), index.width), index
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self._index._take(np.arange(len(self._index))[rows] if isinstance(rows, slice) else rows)
 
 
 def as_features(features, ids) -> Features:

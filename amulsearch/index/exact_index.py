@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import check_k
-from ..features import Features, l2_normalize
+from ..features import Features, compared, nearest
 from .base import Index, as_features
 
 
@@ -65,9 +64,7 @@ class ExactIndex(Index):
 
     def __init__(self, features: Features, metric: str):
         super().__init__(features, metric)
-        self._vectors = (
-            l2_normalize(features.vectors, norm_dtype=np.float64) if metric == "angular" else features.vectors
-        )
+        self._vectors = compared(features.vectors, metric)
 
     @cached_property
     def _squares(self) -> np.ndarray:
@@ -77,59 +74,10 @@ class ExactIndex(Index):
     def _take(self, rows: Sequence[int]) -> np.ndarray:
         return np.array(self._vectors[rows])
 
-    def _nearest(self, query: int | np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        if not isinstance(query, np.ndarray):
-            query = self._vectors[query]
-        elif self.metric == "angular":
-            query = l2_normalize(query[None], norm_dtype=np.float64)[0]
-        if self.metric == "manhattan":
-            distances = np.abs(self._vectors - query).sum(axis=1, dtype=np.float64)
-            near = np.argsort(distances, kind="stable")[:n]
-            return near, distances[near]
-        # |a - b|^2 = |a|^2 - 2ab + |b|^2 in float32 finds the candidates; their distances are then computed in float64
-        squares = self._squares - 2 * (self._vectors @ query)
-        near = np.sort(np.argpartition(squares, min(n + 16, len(squares)) - 1)[: n + 16])
-        differences = self._vectors[near].astype(np.float64) - query
-        distances = np.sqrt(np.einsum("nd,nd->n", differences, differences))
-        order = np.argsort(distances, kind="stable")[:n]
-        return near[order], distances[order]
-
-    def all_neighbours(self, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Find the k nearest other pictures of every picture at once.
-
-        Parameters
-        ----------
-        k : int, default 10
-
-        Returns
-        -------
-        rows : ndarray of shape (N, k), int64
-            `rows[i, j]` is the position in `ids` of the neighbour of rank j + 1 of `ids[i]`, as in `query(ids[i], k)`.
-        distances : ndarray of shape (N, k), float64
-
-        Raises
-        ------
-        QueryError
-            If k is over the number of other pictures.
-        """
-        k = check_k(k, len(self) - 1, "other pictures")
-        rows, distances = np.empty((len(self), k), dtype=np.int64), np.empty((len(self), k))
-        vectors = self._vectors.astype(np.float64)
-        squares = np.einsum("nd,nd->n", vectors, vectors)
-        scale = squares.max() or 1.0
-        for start in range(0, len(self), 256):
-            own = np.arange(start, min(start + 256, len(self)))
-            if self.metric == "manhattan":
-                far = np.array([np.abs(self._vectors - self._vectors[row]).sum(1, dtype=np.float64) for row in own])
-            else:
-                far = np.maximum(squares[own, None] - 2 * (vectors[own] @ vectors.T) + squares, 0)  # (B, N)
-                far = np.sqrt((far / scale).round(13) * scale)  # equal pictures at equal distances, ordered by row
-            far[np.arange(len(own)), own] = np.inf
-            near = np.sort(np.argpartition(far, min(k + 15, len(self) - 2), axis=1)[:, : k + 16], axis=1)
-            order = np.argsort(np.take_along_axis(far, near, axis=1), axis=1, kind="stable")[:, :k]
-            rows[own] = np.take_along_axis(near, order, axis=1)
-            distances[own] = np.take_along_axis(far, rows[own], axis=1)
-        return rows, distances
+    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
+        queries = compared(queries, self.metric)
+        straight = "euclidean" if self.metric == "angular" else self.metric  # the vectors are scaled already
+        return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
         """Compute the similarities of some pictures to all pictures, as `evaluate` uses them.

@@ -7,7 +7,7 @@ returns their square roots.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,9 @@ from ..features import Features, compared
 from ..store import blocks
 from .base import Index
 from .hnsw import Graph
+
+FETCHED = 2**22
+"""How many neighbours are requested from FAISS at once, for all queries together."""
 
 
 def _faiss():
@@ -44,12 +47,15 @@ class _FaissIndex(Index):
         rows = np.random.default_rng(self.seed).permutation(len(vectors))[:count]
         return compared(vectors[np.sort(rows)], self.metric)
 
-    def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        fetched, parameters = self._fetched(n, effort), self._parameters(effort)
-        with _threads(1):  # for a single query, several threads are slower than one
-            distances, rows = self._faiss.search(self._asked(query), fetched, params=parameters)
-        distances, rows = distances[0][:n].astype(np.float64), rows[0][:n]
-        distances, rows = distances[rows >= 0], rows[rows >= 0]
+    def _search(self, queries: np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+        queries, fetched = compared(queries, self.metric), self._fetched(n, effort)
+        rows, distances = np.empty((len(queries), n), dtype=np.int64), np.empty((len(queries), n))
+        parameters, step = self._parameters(effort), max(1, FETCHED // fetched)
+        with _threads(1) if len(queries) == 1 else nullcontext():  # for one query, several threads are slower
+            for start in range(0, len(queries), step):
+                part = slice(start, start + step)
+                far, near = self._faiss.search(queries[part], fetched, params=parameters)
+                rows[part], distances[part] = near[:, :n], far[:, :n]
         return rows, distances if self.metric == "manhattan" else np.sqrt(distances)
 
     def _fetched(self, n: int, effort: int) -> int:
@@ -71,8 +77,8 @@ class _FaissIndex(Index):
         self._faiss = _faiss().read_index(str(path))
         return self._faiss.ntotal, self._faiss.d
 
-    def _sidecar(self) -> dict:
-        return {"faiss": _faiss().__version__, **super()._sidecar()}
+    def _about(self) -> dict:
+        return {"faiss": _faiss().__version__, **super()._about()}
 
 
 class FaissIVFIndex(_FaissIndex):

@@ -78,13 +78,17 @@ class HnswlibIndex(Graph):
             index._hnsw.add_items(compared(block, metric), rows, num_threads=index.n_jobs)
         return index
 
-    def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+    def _search(self, queries: np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
         self._hnsw.set_ef(effort)
+        queries = compared(queries, self.metric)
         try:
-            rows, distances = self._hnsw.knn_query(self._asked(query), n, num_threads=1)
-        except RuntimeError:  # fewer than n are reachable in the graph (nmslib/hnswlib#244)
-            return np.empty(0, dtype=np.int64), np.empty(0)
-        return rows[0].astype(np.int64), np.sqrt(distances[0].astype(np.float64))
+            rows, distances = self._hnsw.knn_query(queries, n, num_threads=1 if len(queries) == 1 else -1)
+        except RuntimeError:  # fewer than n are reachable in the graph for one of the queries (nmslib/hnswlib#244)
+            if len(queries) == 1:
+                return np.full((1, n), -1, dtype=np.int64), np.full((1, n), np.inf)
+            halves = [self._search(half, n, effort) for half in np.array_split(queries, 2)]
+            return tuple(np.concatenate(part) for part in zip(*halves, strict=True))
+        return rows.astype(np.int64), np.sqrt(distances.astype(np.float64))
 
     def _take(self, rows: Sequence[int]) -> np.ndarray:
         return self._hnsw.get_items(rows, return_type="numpy")
@@ -103,5 +107,5 @@ class HnswlibIndex(Graph):
             self._hnsw.load_index(str(path))
         return shape
 
-    def _sidecar(self) -> dict:
-        return {"hnswlib": version("hnswlib"), **super()._sidecar()}
+    def _about(self) -> dict:
+        return {"hnswlib": version("hnswlib"), **super()._about()}

@@ -87,11 +87,14 @@ class NmslibIndex(Graph):
         space = "l1" if self.metric == "manhattan" else "l2"
         return import_optional("nmslib", "nmslib-metabrainz").init(method="hnsw", space=space)
 
-    def _search(self, query: int | np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+    def _search(self, queries: np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
         self._nmslib.setQueryTimeParams({"efSearch": effort})
-        rows, distances = self._nmslib.knnQuery(self._asked(query)[0], n)
-        distances = distances.astype(np.float64)
-        return rows.astype(np.int64), distances if self.metric == "manhattan" else np.sqrt(distances)
+        rows, distances = np.full((len(queries), n), -1, dtype=np.int64), np.full((len(queries), n), np.inf)
+        threads = 1 if len(queries) == 1 else 0  # 0: all
+        found = self._nmslib.knnQueryBatch(compared(queries, self.metric), n, num_threads=threads)
+        for place, (near, far) in enumerate(found):
+            rows[place, : len(near)], distances[place, : len(near)] = near, far
+        return rows, distances if self.metric == "manhattan" else np.sqrt(distances)
 
     def _take(self, rows: Sequence[int]) -> np.ndarray:
         return np.array(self._vectors[rows])
@@ -119,5 +122,5 @@ class NmslibIndex(Graph):
             self._nmslib.loadIndex(str(path), load_data=False)
         return shape
 
-    def _sidecar(self) -> dict:
-        return {"nmslib": import_optional("nmslib", "nmslib-metabrainz").__version__, **super()._sidecar()}
+    def _about(self) -> dict:
+        return {"nmslib": import_optional("nmslib", "nmslib-metabrainz").__version__, **super()._about()}

@@ -5,13 +5,13 @@ Like every index, they answer queries by id and by new pictures. Their search is
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import QueryError, check_k
-from ..features import Expansion, Features
+from ..features import Expansion, Features, compared
 from .exact_index import ExactIndex
 
 MOST = 20_000
@@ -67,20 +67,10 @@ class QueryExpansion(_Reranked):
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
         """Compute the cosines (B, N) of the moved vectors of these rows (B,) with the collection."""
-        return self._moved_collection[rows] @ self._vectors.T
+        return self._moved.move(self._vectors[rows], own=np.asarray(rows)) @ self._vectors.T
 
-    @cached_property
-    def _moved_collection(self) -> np.ndarray:
-        """The vectors (N, D) of the collection as queries, each moved towards its neighbours, itself excluded."""
-        return self._moved._apply(self._vectors, own=True)
-
-    def _nearest(self, query: int | np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        if isinstance(query, np.ndarray):
-            likeness = (self._moved(query[None]) @ self._vectors.T)[0]
-        else:
-            likeness = self.similarities(np.array([query]))[0]
-            likeness[query] = np.inf  # a picture is its own nearest neighbour
-        return _least(np.sqrt(np.maximum(2 - 2 * np.minimum(likeness, 1), 0)), n)
+    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
+        return super()._find(self._moved.move(queries, own), k, own, options)
 
 
 class KReciprocal(_Reranked):
@@ -141,26 +131,28 @@ class KReciprocal(_Reranked):
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
         """Compute the negative final distances (B, N) of these rows (B,) to all pictures."""
-        return -np.stack([self._distances(int(row)) for row in rows])
+        return -np.stack([self._distances(self._vectors[row], int(row)) for row in rows])
 
-    def _nearest(self, query: int | np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        distances = self._distances(query)
-        if not isinstance(query, np.ndarray):
-            distances[query] = -1  # a picture is its own nearest neighbour
-        near, far = _least(distances, n)
-        return near, np.maximum(far, 0)
+    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
+        rows, distances = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
+        for place, query in enumerate(compared(queries, self.metric)):
+            row = None if own is None else int(own[place])
+            far = self._distances(query, row)
+            if row is not None:
+                far[row] = np.inf
+            rows[place] = np.argsort(far, kind="stable")[:k]
+            distances[place] = np.maximum(far[rows[place]], 0)
+        return rows, distances
 
-    def _distances(self, query: int | np.ndarray) -> np.ndarray:
-        """The final distance (N,) of a row, or of a vector (D,), to every picture."""
-        if isinstance(query, np.ndarray):
-            query = query / np.linalg.norm(query)
-            squared = _squared(query[None], self._vectors)[0]
+    def _distances(self, query: np.ndarray, own: int | None) -> np.ndarray:
+        """The final distance (N,) of a vector (D,) of length 1 to every picture; `own` is its row if it is of one."""
+        squared = _squared(query[None], self._vectors)[0]
+        if own is None:
             order = np.argsort(squared, kind="stable")[: self.k1]
-            own = self._encoding(order, squared, None)
-            code = np.concatenate([own[None], self._single[order[: self.k2 - 1]]]).mean(axis=0)
+            alone = self._encoding(order, squared, None)
+            code = np.concatenate([alone[None], self._single[order[: self.k2 - 1]]]).mean(axis=0)
         else:
-            squared = _squared(self._vectors[query][None], self._vectors)[0]
-            code = self._codes[query]
+            code = self._codes[own]
         places = np.flatnonzero(code)
         shared = np.minimum(self._codes[:, places], code[places]).sum(axis=1)
         jaccard = 1 - shared / (code.sum() + self._codes.sum(axis=1) - shared)
@@ -193,8 +185,3 @@ class KReciprocal(_Reranked):
 def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared distances (A, B) of unit vectors."""
     return np.maximum(2 - 2 * (a @ b.T), 0)
-
-
-def _least(distances: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    near = np.argsort(distances, kind="stable")[:n]
-    return near, distances[near].astype(np.float64)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from ..errors import check_integer, check_k
-from ..features import as_near, nearest
 from .base import Index
 
 
@@ -52,10 +51,10 @@ def tradeoff(
     k = check_k(k, len(index) - 1, "other pictures")
     if queries is None:
         own = np.random.default_rng(seed).permutation(len(index))[: check_integer("sample", sample)]
-        asked, vectors = [index.ids[row] for row in own], index._take(own)
+        queries = index._take(own)
     else:
-        own, asked, vectors = None, queries, queries
-    limits = nearest(index._blocks(), vectors, k, index.metric, own=own)[1][:, -1]
+        own = None
+    farthest = index._exact(queries, k, own)[1][:, -1]
     if index.effort is None:
         efforts = [None]
     elif efforts is None:
@@ -64,7 +63,7 @@ def tradeoff(
             efforts.append(min(2 * efforts[-1], index._most()))
     rows: list[dict] = []
     for effort in efforts:
-        found, seconds = ask(index, asked, limits, k, effort)
+        found, seconds = ask(index, queries, farthest, k, effort, own)
         row = {"effort": effort, "recall": found.mean(), "queries_per_second": 1 / np.median(seconds)}
         in_vain = len(rows) > 1 and row["recall"] <= rows[-2]["recall"]  # after two steps
         rows.append({"kind": type(index).__name__, **row})
@@ -76,22 +75,20 @@ def tradeoff(
 
 
 def ask(
-    index: Index, queries: Sequence, limits: np.ndarray, k: int, effort: int | None
+    index: Index, queries: np.ndarray, farthest: np.ndarray, k: int, effort: int | None, own: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Search the index, one query at a time; the recall (Q,) and the seconds (Q,) of each.
+    """Search the index for queries (Q, D), one at a time; the recall (Q,) and the seconds (Q,) of each.
 
-    The seconds are those of the search, without the table that `Index.query` makes of it.
+    The seconds are those of `Index.search`, without the table that `Index.query` makes of its result.
 
-    queries: Q ids or vectors (D,). limits: the distances (Q,) of their k-th true neighbours; neighbours at most as far
-    away count as found.
+    farthest: the distances (Q,) of the k-th true neighbours; pictures at most as far away count as found.
+    own: the rows (Q,) of queries that are pictures of the index.
     """
     options = {} if effort is None else {index.effort: effort}
-    found, seconds = [], []
-    for query, limit in zip(queries, limits, strict=True):
-        own = index._row[query] if isinstance(query, str) else None
-        asked, n = (index._as_vector(query), k) if own is None else (own, k + 1)
+    rows, seconds = np.empty((len(queries), k), dtype=np.int64), np.empty(len(queries))
+    for place in range(len(queries)):
+        one = slice(place, place + 1)
         start = time.perf_counter()
-        rows, distances = index._nearest(asked, n, **options)
-        seconds.append(time.perf_counter() - start)
-        found.append(as_near(distances[rows != own][:k], limit).mean())
-    return np.array(found), np.array(seconds)
+        rows[one], _ = index.search(queries[one], k, own=None if own is None else own[one], **options)
+        seconds[place] = time.perf_counter() - start
+    return index._found(queries, rows, farthest).mean(axis=1), seconds

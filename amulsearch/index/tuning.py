@@ -16,7 +16,6 @@ from tqdm.auto import tqdm
 
 from ..errors import QueryError, check_integer, check_k
 from ..features import Features, check_vectors, nearest
-from ..store import blocks
 from .annoy_index import AnnoyIndex
 from .base import Index, as_features
 from .exact_index import ExactIndex
@@ -154,8 +153,8 @@ class _Trials:
 
     def fastest(self, base: Features, queries: np.ndarray, builds: Iterable[Mapping]) -> tuple[Mapping, int]:
         """The keyword arguments and the effort with which queries (Q, D) by new pictures reach the recall fastest."""
-        limits = nearest(blocks(base.vectors), queries, self.k, self.metric)[1][:, -1]
         index, cost = self._build(ExactIndex, base, {})
+        limits = index.search(queries, self.k)[1][:, -1]
         # A graph may never reach the recall: give up when it is ten times slower than exact search.
         self.slowest = self._measure(index, cost, queries, limits)["queries_per_second"] / 10
         best, chosen = 0, None
@@ -168,10 +167,10 @@ class _Trials:
 
     def final(self, features: Features, rows: np.ndarray, build: Mapping, effort: int) -> Index:
         """The chosen index of all pictures, with an effort that suffices for queries by these rows (Q,)."""
-        limits = nearest(blocks(features.vectors), features.vectors[rows], self.k, self.metric, own=rows)[1][:, -1]
         index, cost = self._build(self.kind, features, build)
-        ids = [features.ids[row] for row in rows]
-        while (row := self._measure(index, cost, ids, limits, effort))["at_least"] < self.recall:
+        queries = features.vectors[rows]
+        limits = nearest(features.vectors, queries, self.k, self.metric, rows)[1][:, -1]
+        while (row := self._measure(index, cost, queries, limits, effort, rows))["at_least"] < self.recall:
             if effort >= index._most() or row["queries_per_second"] < self.slowest:
                 self._fail()
             effort = min(math.ceil(1.2 * effort), index._most())
@@ -198,19 +197,20 @@ class _Trials:
         start = time.perf_counter()
         index = kind.build(features, metric=self.metric, **build)
         seconds = time.perf_counter() - start
-        return index, {"build_seconds": seconds, "bytes": index.save(self.folder / "index").stat().st_size}
+        file = next(index.save(self.folder / "index").rglob(f"*{kind.ending}"))
+        return index, {"build_seconds": seconds, "bytes": file.stat().st_size}
 
-    def _measure(self, index: Index, cost: dict, queries, limits: np.ndarray, effort: int | None = None) -> dict:
-        """Query, and add a row; queries are ids or vectors, limits the distances of their k-th true neighbours."""
+    def _measure(self, index: Index, cost: dict, queries, limits: np.ndarray, effort=None, own=None) -> dict:
+        """Query, and add a row; the parameters are those of `ask`."""
         options = {index.effort: effort} if index.effort else {}
-        found, seconds = ask(index, queries, limits, self.k, effort)
+        found, seconds = ask(index, queries, limits, self.k, effort, own)
         mean, spread = np.mean(found), np.std(found) / len(found) ** 0.5
         parameters = {name: getattr(index, name) for name in index.settings if name not in ("seed", "n_jobs")}
         row = {
             "kind": type(index).__name__,
             **parameters,
             **options,
-            "asked": "held back" if isinstance(queries, np.ndarray) else "of the index",
+            "asked": "held back" if own is None else "of the index",
             "recall": mean,
             "at_least": max(mean - SURE * spread, 0),
             "queries_per_second": 1 / np.median(seconds),

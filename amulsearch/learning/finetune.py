@@ -217,13 +217,13 @@ def _maps(collection: Collection, base: Model, view: str, framing: str, stem, ne
             waiting.clear()
 
     with tqdm(total=len(collection), desc=f"prepare{view}", unit="picture", delay=2, disable=not progress) as bar:
-        for keys, inputs in prepared(collection, [seen], framing):
+        for places, inputs in prepared(collection, [seen], framing):
             waiting += [
-                (id, one[seen.name])
-                for (id, _), one in zip(keys, inputs, strict=True)
+                (collection.table["id"].iat[place], one[seen.name])
+                for place, one in zip(places, inputs, strict=True)
                 if not isinstance(one, PictureError)
             ]
-            bar.update(len(keys))
+            bar.update(len(places))
             if len(waiting) >= BATCH:
                 flush()
         flush()
@@ -238,6 +238,6 @@ def _save(module, about: dict, path: Path) -> Path:
     from safetensors.torch import save_file
 
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    with replacing(path) as (temporary,):
+    with replacing(path) as temporary:
         save_file(state, str(temporary), {"amulsearch": json.dumps(about)})
     return path

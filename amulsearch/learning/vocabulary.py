@@ -143,6 +143,7 @@ def _sift(means: np.ndarray, weights: np.ndarray, learned: str) -> Descriptor:
         words=means,
         weights_of_words=weights,
         learned=learned,
+        library=("cv2", "opencv-python-headless"),
     )
 
 
@@ -172,7 +173,7 @@ def save_vocabulary(descriptor: Descriptor, path: str | os.PathLike) -> Path:
         raise ModelError(f"{descriptor.name} has no vocabulary to save: it needs no file")
     path = Path(path).expanduser().with_suffix(".npz")
     about = np.frombuffer(json.dumps({"learned": descriptor.learned}).encode(), dtype=np.uint8)
-    with replacing(path) as (temporary,), temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, about=about, words=descriptor.words, weights=descriptor.weights_of_words)
     return path
 

@@ -110,16 +110,14 @@ def known_items(
         raise QueryError(
             "the index holds other pictures than the collection: build it from features of this collection"
         )
-    ids = np.random.default_rng(seed).permutation(index.ids)[: check_integer("sample", sample)]
-    rows = []
-    for id in tqdm(ids, desc="known items", unit="picture", delay=1, disable=not progress):
-        image = collection.open(str(id))
-        vectors = index.encode([edit(image) for edit in edits.values()])
-        for name, vector in zip(edits, vectors, strict=True):
-            found = index.query(vector, len(index))
-            own = found.loc[found["id"] == id, "distance"].iloc[0]
-            rows.append((name, str(id), 1 + int((found["distance"] < own - 1e-6).sum())))
-    return pd.DataFrame(rows, columns=["edit", "id", "rank"])
+    chosen = np.random.default_rng(seed).permutation(len(index))[: check_integer("sample", sample)]
+    ids, ranks = index.ids, []
+    for own in tqdm(chosen, desc="known items", unit="picture", delay=1, disable=not progress):
+        image = collection.open(ids[own])
+        rows, distances = index.search(index.encode([edit(image) for edit in edits.values()]), len(index))
+        nearer = distances < distances[rows == own][:, None] - 1e-6
+        ranks += zip(edits, [ids[own]] * len(edits), (1 + nearer.sum(axis=1)).tolist(), strict=True)
+    return pd.DataFrame(ranks, columns=["edit", "id", "rank"])
 
 
 def mean_reciprocal_rank(found: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""Data on disk: the table of the collection, vector files and the sidecar files of indexes.
+"""Data on disk: one database of pictures, vector files and indexes; the files beside it.
 
-Input: fingerprints, ids and vectors. Output: the same, verified, as memory maps.
+Input: collections, fingerprints and vectors. Output: the same, verified, as memory maps.
 This package does not compute or search vectors; `extract` looks up in a `Store` which vectors are missing.
 """
 
@@ -8,13 +8,14 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["feature_file", "parquet", "sidecar"],
+    submodules=["parquet"],
     submod_attrs={
-        "store": ["Store", "empty_state"],
-        "feature_file": ["FeatureFile", "Key", "MemoryRows"],
-        "blockwise": ["Blocks", "blocks", "starts"],
-        "identity": ["content_of", "features_path"],
-        "files": ["PARTIAL", "locked", "replacing", "write_json"],
-        "sidecar": ["open_sidecar", "save_with_sidecar"],
+        "store": ["Store"],
+        "database": ["REMEDY", "salvage", "unsealed"],
+        "vector_file": ["MemoryRows", "VectorFile"],
+        "names": ["Names", "StoredNames"],
+        "index_files": ["AGAIN", "SavedIndex"],
+        "blockwise": ["Blocks", "Gathered", "blocks", "starts"],
+        "files": ["PARTIAL", "locked", "replacing"],
     },
 )

@@ -39,7 +39,7 @@ def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
     Parameters
     ----------
-    vectors : ndarray of shape (N, D)
+    vectors : ndarray or Gathered of shape (N, D)
         An array or a memory map.
 
     Yields
@@ -50,9 +50,57 @@ def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         A view of the rows.
     """
     file = vectors.base if isinstance(vectors, np.memmap) and vectors.mode == "r" else None
-    vectors = np.asarray(vectors)  # slicing an np.memmap is slow
+    if not isinstance(vectors, Gathered):
+        vectors = np.asarray(vectors)  # slicing an np.memmap is slow
     steps = starts(*vectors.shape)
     for start in steps:
         yield start, vectors[start : start + steps.step]
         if isinstance(file, mmap.mmap):
             file.madvise(mmap.MADV_DONTNEED)
+
+
+class Gathered(np.lib.mixins.NDArrayOperatorsMixin):
+    """Rows of a memory map in another order, without a copy of all of them.
+
+    Indexing and slicing read the rows that are asked for. Everything else that numpy does with an array reads all.
+
+    Parameters
+    ----------
+    file : memmap of shape (M, D)
+    places : ndarray of shape (N,), int64
+        The place in the file of each row.
+
+    Attributes
+    ----------
+    shape : tuple of 2 int
+        (N, D).
+    dtype : numpy.dtype
+    ndim : int
+        2.
+    """
+
+    ndim = 2
+
+    def __init__(self, file: np.memmap, places: np.ndarray):
+        self._file, self._places = np.asarray(file), places
+        self.shape, self.dtype = (len(places), file.shape[1]), file.dtype
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, key):
+        rows, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        found = self._file[self._places[rows]]
+        return found[(..., *rest)] if rest else found
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+    def __array_ufunc__(self, function, method, *inputs, **options):
+        inputs = [np.asarray(one) if isinstance(one, Gathered) else one for one in inputs]
+        return getattr(function, method)(*inputs, **options)
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self[:], name)

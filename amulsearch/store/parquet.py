@@ -51,7 +51,7 @@ def write(
     fields = [(name, arrow.string()) for name in strings] + [("vector", arrow.list_(arrow.float32(), width))]
     about = {"amulsearch": json.dumps(dict(fingerprint))}
     with (
-        replacing(path) as (temporary,),
+        replacing(path) as temporary,
         parquet.ParquetWriter(temporary, arrow.schema(fields, metadata=about)) as file,
     ):
         for start in range(0, len(vectors), ROWS):

@@ -1,9 +1,9 @@
 """A folder on disk that keeps a collection's table, its features and its indexes.
 
-    store.json                      format version, the collection, which features are current
-    features/MODEL/LAYER-KEY/       vectors and their pictures, see feature_file.py
-    indexes/MODEL/LAYER.ann, .json  an Annoy index and its sidecar; for presets: preset/NAME, with .npz
-    lock                            held by the process that writes
+    store.sqlite    who the pictures are, what the other files hold, see database.py
+    vectors/        one append-only file per fingerprint, see vector_file.py
+    indexes/        one folder per saved index, see index_files.py
+    lock            held by the process that writes
 
 Pictures are named relative to the collection's folder, all other files relative to the store: both can be moved.
 Reading writes nothing.
@@ -11,18 +11,28 @@ Reading writes nothing.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import repeat
 from pathlib import Path
+from secrets import token_hex
 
 import numpy as np
+import pandas as pd
 
-from ..errors import StoreError
-from ..intake import TEXTS, Collection, plain_text
-from .feature_file import FORMAT, OLDER, REMEDY, FeatureFile
-from .files import PARTIAL, locked, read_json, write_json
-from .identity import content_of, features_path, file_path
+from ..errors import OtherFormatError, StoreError
+from ..intake import COLUMNS, TEXTS, Collection, plain_text
+from .database import COLUMNS as FIELDS
+from .database import NAME, Database, sealed
+from .files import PARTIAL, locked
+from .index_files import IndexFiles
+from .vector_file import VectorFile
+
+OPENING = ("passed_over", "frame", "background", "max_pixels")
+"""The attributes of a collection that are kept as facts."""
 
 
 class Store:
@@ -39,11 +49,14 @@ class Store:
     ----------
     folder : Path
         The folder of the store.
+    indexes : IndexFiles
+        The saved indexes, by name.
 
     Raises
     ------
     StoreError
-        If the folder is a file, holds something else, or its store.json is damaged or has another format.
+        If the folder is a file, holds something else, or a store of before; on first use, if the database is damaged or
+        has another format.
 
     Examples
     --------
@@ -51,19 +64,26 @@ class Store:
     >>> import amulsearch as am
     >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     am.Store(folder).claim(birds)
+    ...     rows = am.Store(folder).register(birds)
     ...     store = am.Store.open(folder)
-    >>> store.collection() == birds
+    ...     store.collection() == birds
     True
-    >>> store.current()  # `extract` has not filled it yet
-    {}
+    >>> rows[:3].tolist()
+    [1, 2, 3]
     """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder).expanduser()
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file: give a folder for the store")
-        self._state = self._read()
+        if (self.folder / "store.json").exists():
+            raise OtherFormatError(
+                f"{self.folder} is a store of an older amulsearch: delete it and index the folder of pictures again"
+            )
+        self.database = Database(self.folder)
+        if not self.database.path.exists() and self.folder.is_dir() and not self._own_only():
+            raise StoreError(f"{self.folder} is neither a store nor empty: give another folder for the store")
+        self.indexes = IndexFiles(self.database)
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Store:
@@ -84,21 +104,16 @@ class Store:
             If the folder is not a store, or the store is damaged or has another format.
         """
         store = cls(folder)
-        if "collection" not in store._state:
+        if store._fact("folder") is None:
             raise StoreError(f"{folder} is not a store: create one with `amulsearch index FOLDER --store {folder}`")
         return store
 
-    def _read(self) -> dict:
-        path = self.folder / "store.json"
-        if path.exists():
-            return read_json(path, FORMAT, REMEDY, OLDER)
-        if self.folder.is_dir() and not self._own_only():
-            raise StoreError(f"{self.folder} is neither a store nor empty: give another folder for the store")
-        return empty_state()
-
     def _own_only(self) -> bool:
         """Whether the folder holds nothing but what an interrupted first run may leave."""
-        return all(path.name == "lock" or path.name.endswith(PARTIAL) for path in self.folder.iterdir())
+        return all(
+            path.name in ("lock", "vectors", "indexes") or path.name.startswith(NAME) or path.name.endswith(PARTIAL)
+            for path in self.folder.iterdir()
+        )
 
     @contextmanager
     def lock(self, *, wait: bool = True) -> Iterator[None]:
@@ -115,58 +130,125 @@ class Store:
             If another process holds the lock and `wait` is false, or the store cannot be written to.
         """
         with locked(self.folder / "lock", wait=wait):
-            self._state = self._read()  # another process may have written
             yield
 
-    def claim(self, collection: Collection) -> None:
-        """Write the table of a collection if the store has none yet; a store belongs to one collection.
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Return a context manager in which reading sees one state, whatever other processes write."""
+        return self.database.snapshot()
+
+    def _fact(self, name: str):
+        found = next(self.database.select("facts", "WHERE name = ?", (name,)), None)
+        return json.loads(found[1]) if found else None
+
+    @property
+    def revision(self) -> str:
+        """A word that is another one whenever pictures were added to the table or taken from it; "" without a table."""
+        return self._fact("revision") or ""
+
+    def register(self, collection: Collection) -> np.ndarray:
+        """Give each picture of a collection its row number, which never changes; a changed file is another picture.
+
+        The first collection becomes the table of the store; `save_collection` changes the table afterwards.
 
         Parameters
         ----------
         collection : Collection
             Its folder may have been moved.
 
+        Returns
+        -------
+        ndarray of shape (N,), int64
+            The rows, from 1, in the order of the collection.
+
         Raises
         ------
         StoreError
-            If the store belongs to a collection in another folder that has no picture in common with this one.
+            If the store belongs to a collection in another folder that has no picture in common with this one, or it
+            cannot be written to.
         """
-        before = self._state.get("collection")
-        if before is None:
-            self.save_collection(collection)
-        elif before["folder"] != str(collection.folder):
-            known = set(zip(before["table"]["id"], before["table"]["digest"], strict=True))
-            if known.isdisjoint(zip(collection.ids, collection.table["digest"], strict=True)):
-                raise StoreError(
-                    f"{self.folder} is the store of {before['folder']}: use another store for {collection.folder}"
-                )
+        with self.database.transaction():
+            known = self._known()
+            table = collection.table
+            rows = np.fromiter(map(known.get, zip(table["id"], table["digest"], strict=True), repeat(0)), np.int64)
+            folder = self._fact("folder")
+            if folder not in (None, str(collection.folder)) and not rows.any():
+                raise StoreError(f"{self.folder} is the store of {folder}: use another store for {collection.folder}")
+            new = np.flatnonzero(rows == 0)
+            rows[new] = 1 + max(known.values(), default=0) + np.arange(len(new))
+            self.database.insert("pictures", _entries(table.iloc[new], rows[new], present=0))
+            if folder is None:
+                self.save_collection(collection, rows)
+        return rows
 
-    def save_collection(self, collection: Collection, current: Iterable[dict] = ()) -> None:
-        """Write the table of a collection in place of the previous one.
+    def _known(self) -> dict[tuple[str, str], int]:
+        """The row of each picture, by id and digest."""
+        return {(id, digest): row for row, id, digest in self.database.query("SELECT row, id, digest FROM pictures")}
+
+    def save_collection(
+        self, collection: Collection, rows: np.ndarray, current: Iterable[Mapping] = (), rejected: Iterable[str] = ()
+    ) -> None:
+        """Make a collection the table of the store; a part of one (`Collection.part`) changes only its own pictures.
 
         Parameters
         ----------
         collection : Collection
-            The collection.
-        current : iterable of dict, optional
+        rows : ndarray of shape (N,), int64
+            What `register` returned.
+        current : iterable of mapping, optional
             Fingerprints of features that become the current ones of their model and layer.
+        rejected : iterable of str, optional
+            The ids of pictures that are in `collection.rejected` since they were registered.
 
         Raises
         ------
         StoreError
             If the store cannot be written to.
         """
-        self._state["collection"] = {
-            "folder": str(collection.folder),
-            "table": collection.table,
-            "rejected": collection.rejected,
-            **{name: getattr(collection, name) for name in ("passed_over", "frame", "background", "max_pixels")},
-        }
-        self._state["current"] |= {f"{made_by['model']} {made_by['layer']}": made_by for made_by in current}
-        write_json(self.folder / "store.json", self._state)
+        facts = {"folder": str(collection.folder)}
+        if not collection.part or self._fact("folder") is None:
+            facts |= {name: getattr(collection, name) for name in OPENING}
+        with self.database.transaction() as connection:
+            before = dict(self.database.query("SELECT row, seal FROM pictures WHERE present"))
+            seals = [before.pop(row, None) for row in rows.tolist()]
+            pairs = zip(_entries(collection.table, rows, present=1), seals, strict=True)
+            entries = [entry for entry, seal in pairs if seal != sealed(*entry)]  # those that are new or have changed
+            ids = {entry[1] for entry in entries} | set(rejected)
+            gone = [row for row, id in self.names() if row in before and id in ids] if collection.part else list(before)
+            values = ", ".join("0" if name == "present" else name for name in FIELDS["pictures"])
+            leave = f"UPDATE pictures SET present = 0, seal = sealed({values}) WHERE row = ?"
+            connection.executemany(leave, ((row,) for row in gone))
+            self.database.insert("pictures", entries)
+            self._save_rejected(collection, ids)
+            if gone or None in seals or not self.revision:
+                facts["revision"] = token_hex(8)
+            self.database.insert("facts", ((name, json.dumps(value)) for name, value in facts.items()))
+            self._use(current)
 
-    def collection(self) -> Collection:
+    def _save_rejected(self, collection: Collection, ids: Iterable[str]) -> None:
+        """Replace the rejected files, or for a part of a collection those with these ids."""
+        with self.database.transaction() as connection:
+            if collection.part:
+                connection.executemany("DELETE FROM rejected WHERE id = ?", ((os.fsencode(id),) for id in ids))
+            else:
+                connection.execute("DELETE FROM rejected")
+            pairs = zip(collection.rejected["id"], collection.rejected["reason"], strict=True)
+            self.database.insert("rejected", ((os.fsencode(id), os.fsencode(reason)) for id, reason in pairs))
+
+    def _use(self, current: Iterable[Mapping]) -> None:
+        """Note that these features are the latest of their model and layer."""
+        latest = next(self.database.query("SELECT COALESCE(MAX(used), 0) FROM features"))[0]
+        for made_by in current:
+            key = json.dumps(dict(made_by), sort_keys=True)
+            entries = list(self.database.select("features", "WHERE fingerprint = ?", (key,)))
+            self.database.insert("features", ((*entry[:-1], latest + 1) for entry in entries))
+
+    def collection(self, ids: Sequence[str] | None = None) -> Collection:
         """Return the collection as it was last saved.
+
+        Parameters
+        ----------
+        ids : sequence of str, optional
+            Only these pictures; others are not read. Unknown ids are left out.
 
         Returns
         -------
@@ -175,37 +257,158 @@ class Store:
         Raises
         ------
         StoreError
-            If the table names a picture outside the collection's folder.
+            If the store is damaged, or its table names a picture outside the collection's folder.
         """
-        kept = dict(self._state["collection"])
-        table = plain_text(kept.pop("table"), TEXTS)
-        for id in table["id"]:
-            if id.startswith("/") or "\0" in id or ".." in id.split("/"):
-                raise StoreError(
-                    f"{self.folder} names {id!r}, which is outside its folder of pictures: do not use this store"
-                )
-        rejected = plain_text(kept.pop("rejected"))
-        return Collection(Path(kept.pop("folder")), table, rejected, **kept)
+        if ids is None:
+            found = self.database.select("pictures", "WHERE present ORDER BY id")
+        else:
+            asked = (self.database.select("pictures", "WHERE id = ? AND present", (id,)) for id in sorted(set(ids)))
+            found = (entry for entries in asked for entry in entries)
+        names, numbers = FIELDS["pictures"][1:], ("present", "width", "height", "frames", "bytes")
+        columns = {name: array("q") if name in numbers else [] for name in names}
+        known: dict = {}  # one copy of a string that many rows share
+        for _, *entry in found:
+            self._refuse_outside(entry[0])
+            for name, value in zip(names, entry, strict=True):
+                columns[name].append(known.setdefault(value, value) if name in ("label", "format") else value)
+        keywords = columns.pop("keywords")
+        table = {name: np.array(columns[name]) if name in numbers else columns[name] for name in COLUMNS}
+        if any(entry is not None for entry in keywords[:1]):
+            table["keywords"] = [json.loads(entry) for entry in keywords]
+        rejected = [(os.fsdecode(id), os.fsdecode(reason)) for id, reason in self.database.select("rejected")]
+        rejected = pd.DataFrame(sorted(rejected), columns=["id", "reason"])
+        opening = {name: value for name in OPENING if (value := self._fact(name)) is not None}
+        return Collection(
+            Path(self._fact("folder")), plain_text(table, TEXTS), plain_text(rejected), **opening, part=ids is not None
+        )
 
-    def feature_file(self, fingerprint: dict) -> FeatureFile:
-        """Open the rows of one fingerprint.
+    def _refuse_outside(self, id: str) -> None:
+        if id.startswith("/") or "\0" in id or ".." in id.split("/"):
+            raise StoreError(
+                f"{self.folder} names {id!r}, which is outside its folder of pictures: do not use this store"
+            )
+
+    def find(self, ids: Sequence[str], digests: Sequence[str]) -> np.ndarray:
+        """Return the rows of pictures that were registered.
 
         Parameters
         ----------
-        fingerprint : dict
-            What determines the vectors: model, layer and other settings.
+        ids, digests : sequence of N str
 
         Returns
         -------
-        FeatureFile
-            Empty if there are no rows yet.
+        ndarray of shape (N,), int64
 
         Raises
         ------
         StoreError
-            If the files are damaged.
+            If one of them was not.
         """
-        return FeatureFile(self.folder / features_path(fingerprint), fingerprint)
+        known = self._known()
+        try:
+            return np.array([known[pair] for pair in zip(ids, digests, strict=True)], dtype=np.int64)
+        except KeyError as error:
+            raise StoreError(
+                f"{self.folder} does not hold {error.args[0][0]!r}: extract the features with it"
+            ) from None
+
+    def name_only(self, ids: Sequence[str], labels: Sequence[str | None]) -> np.ndarray:
+        """Make a store of names, without a collection, for an index that is saved by itself.
+
+        Parameters
+        ----------
+        ids : sequence of N str
+        labels : sequence of N str or None
+
+        Returns
+        -------
+        ndarray of shape (N,), int64
+            The rows of the pictures, which replace those of before.
+
+        Raises
+        ------
+        StoreError
+            If the store belongs to a collection, or cannot be written to.
+        """
+        if self._fact("folder") is not None:
+            raise StoreError(f"{self.folder} is the store of a collection: give another path for the index")
+        rows = np.arange(1, len(ids) + 1)
+        nothing = repeat(None)
+        with self.database.transaction() as connection:
+            connection.execute("DELETE FROM pictures")
+            entries = zip(rows.tolist(), ids, repeat(""), repeat(1), labels, *(nothing,) * 6)
+            self.database.insert("pictures", entries)
+        return rows
+
+    def names(self) -> Iterator[tuple[int, str]]:
+        """Yield the row and the id of each picture in the table, in the order of the ids."""
+        return self.database.query("SELECT row, id FROM pictures WHERE present ORDER BY id")
+
+    def rows(self) -> np.ndarray:
+        """Return the rows (N,) int64 of the pictures in the table, in the order of their ids."""
+        return np.fromiter((row for row, _ in self.names()), np.int64)
+
+    def vectors(self, fingerprint: Mapping) -> VectorFile:
+        """Open the vectors of one fingerprint.
+
+        Parameters
+        ----------
+        fingerprint : mapping
+            What determines the vectors: model, layer and other settings.
+
+        Returns
+        -------
+        VectorFile
+            Empty if there are no vectors yet.
+
+        Raises
+        ------
+        StoreError
+            If the database is damaged.
+        """
+        return VectorFile(self.database, fingerprint)
+
+    def forget(self, feature: int) -> None:
+        """Delete the vectors of a fingerprint.
+
+        Parameters
+        ----------
+        feature : int
+            Its number in the table `features`.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written to.
+        """
+        files = [entry[5] for entry in self.database.select("features", "WHERE feature = ?", (feature,))]
+        with self.database.transaction() as connection:
+            for table in ("features", "chunks"):
+                connection.execute(f"DELETE FROM {table} WHERE feature = ?", (feature,))
+        for file in files:
+            (self.folder / file).unlink(missing_ok=True)
+
+    def unnamed_vectors(self) -> list[Path]:
+        """List the files beside the vector files that belong to no fingerprint."""
+        own = {self.folder / entry[5] for entry in self.database.select("features")}
+        return sorted(set((self.folder / "vectors").glob("*")) - own)
+
+    def backends(self, fingerprint: Mapping) -> list[str]:
+        """List the backends with which vectors of a fingerprint were computed, the one used last first.
+
+        Parameters
+        ----------
+        fingerprint : mapping
+            Without its backend.
+
+        Returns
+        -------
+        list of str
+        """
+        names = fingerprint["model"], fingerprint["layer"]
+        entries = self.database.select("features", "WHERE model = ? AND layer = ? ORDER BY used DESC", names)
+        found = (json.loads(entry[3]) for entry in entries)
+        return [made["backend"] for made in found if made == {**fingerprint, "backend": made.get("backend")}]
 
     def current(self) -> dict[tuple[str, str], dict]:
         """Return the fingerprints of the features extracted last.
@@ -214,85 +417,45 @@ class Store:
         -------
         dict of (model, layer) to dict
         """
-        return {(entry["model"], entry["layer"]): entry for entry in self._state["current"].values()}
+        entries = self.database.select("features", "WHERE used > 0 ORDER BY used, feature")
+        return {(entry[1], entry[2]): json.loads(entry[3]) for entry in entries}
 
     def features(self) -> Iterator[tuple[dict, np.ndarray]]:
-        """Iterate over the current features; row i belongs to `collection().ids[i]`.
+        """Iterate over the current features that cover every picture; row i belongs to `collection().ids[i]`.
 
         Yields
         ------
         fingerprint : dict
             What determines the vectors.
         vectors : ndarray of shape (N, D), float32
-            Read-only, usually a memory map.
+            Read-only, see `VectorFile.take`.
 
         Raises
         ------
         StoreError
-            If the store has no features, a picture has no vector, or the files are damaged.
+            If the store has no such features, or they are damaged.
 
         See Also
         --------
         amulsearch.features.FeatureSet.open : the same features, with ids and labels.
         """
-        table = self._state["collection"]["table"]
-        keys = list(zip(table["id"], table["digest"], strict=True))
-        if not self.current():
+        rows, current = self.rows(), self.current()
+        if not current:
             raise StoreError(f"{self.folder} holds no features: index the folder again")
-        for name, made_by in self.current().items():
-            file = self.feature_file(made_by)
-            if any(key not in file.rows for key in keys):
-                raise StoreError(f"{self.folder} lacks features of {' '.join(name)}: index the folder again")
-            yield made_by, file.arrange(keys)
-
-    def content(self, model: str, layer: str) -> str:
-        """Return the `Features.content` of stored features without reading them.
-
-        Parameters
-        ----------
-        model, layer : str
-            Names of the model and the layer.
-
-        Returns
-        -------
-        str
-            64 hexadecimal digits; "" if there are no such features.
-        """
-        made_by, table = self.current().get((model, layer)), self._state["collection"]["table"]
-        return content_of(made_by, table["id"], table["digest"]) if made_by else ""
-
-    def index_path(self, model: str, layer: str) -> Path:
-        """Return the path of an Annoy index.
-
-        Parameters
-        ----------
-        model, layer : str
-            Names of the model and the layer; for a preset, "preset" and its name.
-
-        Returns
-        -------
-        Path
-            The file need not exist.
-        """
-        return self.folder / "indexes" / file_path({"model": model, "layer": layer}, ".ann")
-
-    def index_paths(self) -> dict[tuple[str, str], Path]:
-        """Return the paths of the existing indexes, without those of presets.
-
-        Returns
-        -------
-        dict of (model, layer) to Path
-            In the order in which the features were extracted.
-        """
-        paths = {key: self.index_path(*key) for key in self.current()}
-        return {key: path for key, path in paths.items() if path.exists()}
+        some = False
+        for made_by in current.values():
+            file = self.vectors(made_by)
+            if (file.places(rows) >= 0).all():
+                some = True
+                yield made_by, file.take(rows)
+        if not some:
+            raise StoreError(f"{self.folder} lacks features of {', '.join(map(' '.join, current))}: index it again")
 
 
-def empty_state() -> dict:
-    """Return the content of store.json for an empty store.
-
-    Returns
-    -------
-    dict
-    """
-    return {"format": FORMAT, "current": {}}
+def _entries(table: pd.DataFrame, rows: np.ndarray, present: int) -> Iterator[tuple]:
+    """The entries of the table `pictures` for a collection's table."""
+    keywords = map(json.dumps, table["keywords"]) if "keywords" in table else repeat(None)
+    columns = (table[name].tolist() for name in ("label", "width", "height", "format", "frames", "bytes"))
+    return zip(
+        rows.tolist(), table["id"].tolist(), table["digest"].tolist(), repeat(present), *columns, keywords
+    )  # fmt: skip

@@ -19,12 +19,18 @@ def pixels(cartoons) -> np.ndarray:
     return np.stack([models.get(MODEL).preprocess.pixels(image, "pad", "white") for image in images])
 
 
-@pytest.mark.parametrize("pictures", [8, 800])  # torch for few pictures, OpenVINO for many
-@pytest.mark.parametrize("precision", engine.PRECISIONS[:2])
-def test_the_vectors_of_a_picture_do_not_depend_on_its_batch(pixels, pictures, precision):
-    if pictures > 8:
+def backend_of(library: str, precision: str = "float32") -> str:
+    """The backend that a library is on this machine."""
+    if library == "openvino":
         pytest.importorskip("openvino")
-    runs = engine.engine_for(models.get(MODEL), LAYERS, precision, pictures, print)
+    found = engine.backends(models.get(MODEL), LAYERS, precision)
+    return next(backend for backend in found if backend.startswith(library))
+
+
+@pytest.mark.parametrize("library", ["torch", "openvino"])
+@pytest.mark.parametrize("precision", engine.PRECISIONS[:2])
+def test_the_vectors_of_a_picture_do_not_depend_on_its_batch(pixels, library, precision):
+    runs = engine.engine_for(models.get(MODEL), LAYERS, precision, backend_of(library, precision), print)
     batches = [pixels, pixels[::-1].copy(), pixels[:1], pixels[5:7]]
     for tag, batch in enumerate(batches):
         runs.submit(tag, batch)
@@ -79,11 +85,10 @@ def test_a_layer_answers_by_the_name_it_was_asked_by(small_folder):
 
 
 def test_the_first_run_gives_the_vectors_of_every_later_one(pixels, tmp_path, monkeypatch):
-    pytest.importorskip("openvino")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = []
+    found, backend = [], backend_of("openvino")
     for _ in range(2):  # converted, then read from the cache
-        runs = engine.engine_for(models.get(MODEL), LAYERS, "float32", 800, print)
+        runs = engine.engine_for(models.get(MODEL), LAYERS, "float32", backend, print)
         runs.submit(0, pixels)
         found.append(dict(runs.results(wait=True))[0])
     assert list(tmp_path.rglob("*.xml"))
@@ -100,3 +105,8 @@ def test_an_empty_xdg_cache_home_counts_as_unset(tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         places.append((engine._converted_path(models.get(MODEL), LAYERS), weights.cache_folder()))
     assert places[0] == places[1] and all(tmp_path in place.parents for place in places[0])
+
+
+def test_a_backend_that_is_not_here_is_told():
+    with pytest.raises(am.AmulsearchError, match=r"torch 1.0 cuda is not on this machine: install the same versions"):
+        engine.engine_for(models.get(MODEL), LAYERS, "float32", "torch 1.0 cuda", print)

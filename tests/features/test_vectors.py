@@ -1,5 +1,8 @@
 """Computation block by block gives the same as all at once."""
 
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -19,22 +22,95 @@ def made():
     return np.random.default_rng(0).standard_normal((100, 5)).astype(np.float32)
 
 
-@pytest.mark.parametrize("metric", ["angular", "euclidean", "manhattan"])
-def test_nearest_is_what_sorting_finds(metric, few_rows, made):
-    made[60] = made[3]
-    queries = made[[3, 50, 99]]
-    a, b = (queries.astype(float), made.astype(float))
-    if metric == "angular":
-        a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
-    apart = a[:, None] - b[None]
-    far = np.abs(apart).sum(2) if metric == "manhattan" else np.linalg.norm(apart, axis=2)
-    rows, distances = vectors.nearest(blockwise.blocks(made), queries, 10, metric)
-    np.testing.assert_allclose(distances, np.sort(far, axis=1)[:, :10], atol=1e-6)
-    np.testing.assert_allclose(np.take_along_axis(far, rows, axis=1), distances, atol=1e-6)
-    others, further = vectors.nearest(blockwise.blocks(made), queries, 10, metric, own=np.array([3, 50, 99]))
-    assert others[0, 0] == 60 and further[0, 0] == pytest.approx(0, abs=1e-6)
-    np.testing.assert_array_equal(others[1:, :9], rows[1:, 1:])
-    assert vectors.nearest(blockwise.blocks(made), queries, 100, metric)[0].shape == (3, 100)
+METRICS = ["angular", "euclidean", "manhattan"]
+
+
+@pytest.fixture(params=["faiss", "numpy", "numpy in small blocks", "faiss in small blocks", "faiss is missing"])
+def way(request, monkeypatch):
+    """Each of the ways in which `nearest` finds candidates."""
+    monkeypatch.setattr(vectors, "FAISS_FROM", 0 if "faiss" in request.param else np.inf)
+    if "missing" in request.param:
+        monkeypatch.setitem(sys.modules, "faiss", None)
+    if "small" in request.param:
+        monkeypatch.setattr(vectors, "TILE", 2**12)
+        monkeypatch.setattr(vectors, "BLOCK_BYTES", 700 * 24 * 4)
+
+
+def collection(name):
+    """2,000 vectors of width 24: random ones, 100 identical ones of each of 20, nearly identical ones, and others."""
+    rng = np.random.default_rng(3)
+    made = rng.standard_normal((2000, 24))
+    if name != "random":
+        made = np.repeat(made[:20], 100, axis=0)[rng.permutation(2000)]
+    if name == "nearly the same":
+        made += 1e-5 * rng.standard_normal(made.shape)
+    if name == "far from the origin":
+        made = 100 + rng.standard_normal(made.shape)
+    return made.astype(np.float32)
+
+
+def all_distances(base, queries, metric):
+    """Distances (Q, N) in float64, of vectors as they are compared."""
+    a, b = (vectors.compared(v, metric).astype(np.float64) for v in (queries, base))
+    apart = (a[:, None] - b).reshape(-1, base.shape[1])
+    far = np.abs(apart).sum(1) if metric == "manhattan" else np.sqrt(np.einsum("pd,pd->p", apart, apart))
+    return far.reshape(len(a), len(b))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("name", ["random", "the same", "nearly the same", "far from the origin"])
+def test_nearest_is_what_sorting_in_float64_finds_in_every_way(name, metric, way):
+    base, own = collection(name), np.arange(1900, 2000)
+    far = all_distances(base, base[own], metric)
+    for k in (1, 10, 130):
+        for itself in (None, own):
+            if itself is not None:
+                far[np.arange(100), own] = np.inf
+            order = np.argsort(far, axis=1, kind="stable")[:, :k]  # ties by row
+            rows, distances = vectors.nearest(base, base[own], k, metric, itself)
+            np.testing.assert_array_equal(rows, order)
+            np.testing.assert_allclose(distances, np.take_along_axis(far, order, axis=1), rtol=1e-12)
+            assert rows.dtype == np.int64 and distances.dtype == np.float64
+        far = all_distances(base, base[own], metric)
+    assert vectors.nearest(base[:5], base[own], 5, metric)[0].shape == (100, 5)
+    assert vectors.nearest(base, base[:0], 5, metric)[0].shape == (0, 5)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_within_is_all_up_to_the_limit(metric, monkeypatch):
+    base = collection("nearly the same")
+    far = all_distances(base, base[:300], metric)
+    limits = np.sort(far, axis=1)[np.arange(300), np.arange(300) % 150]  # 1 to 150 vectors
+    for tile in (vectors.TILE, 2**15):
+        monkeypatch.setattr(vectors, "TILE", tile)
+        parts = list(vectors.within(base, base[:300], limits, metric))
+        asked, rows, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
+        found = np.zeros_like(far, dtype=bool)
+        found[asked, rows] = True
+        np.testing.assert_array_equal(found, far <= limits[:, None])
+        np.testing.assert_allclose(distances, far[asked, rows], rtol=1e-12)
+        assert len(parts) == (1 if tile > 2**15 else 3)
+        np.testing.assert_array_equal(np.lexsort((rows, distances, asked)), np.arange(len(asked)))
+
+
+def test_distances_to_are_those_of_nearest():
+    base = collection("nearly the same")
+    rows, distances = vectors.nearest(base, base[:50], 30, "angular")
+    np.testing.assert_array_equal(vectors.distances_to(base, base[:50], rows, "angular"), distances)
+
+
+def test_of_a_memory_map_only_blocks_are_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(vectors, "BLOCK_BYTES", 2**20)
+    made = np.lib.format.open_memmap(tmp_path / "made.npy", "w+", np.float32, (40_000, 256))
+    made[:] = np.random.default_rng(0).standard_normal(made.shape, dtype=np.float32)
+    made.flush()
+    mapped = np.load(tmp_path / "made.npy", mmap_mode="r")
+    tracemalloc.start()
+    rows, _ = vectors.nearest(mapped, mapped[:20], 5, "angular")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows[:, 0].tolist() == list(range(20))
+    assert peak < 2**23 < made.nbytes / 4
 
 
 def test_blocks_are_all_rows_in_order(few_rows, made, tmp_path):
@@ -56,6 +132,8 @@ def test_l2_normalize(few_rows, made):
         scaled = vectors.l2_normalize([[3, 4], [0, 0]], norm_dtype=dtype)
         assert scaled.dtype == np.float32
         np.testing.assert_allclose(scaled, [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    once = vectors.compared(np.random.default_rng(0).standard_normal((5000, 300)), "angular")
+    np.testing.assert_array_equal(vectors.compared(once, "angular"), once)
 
 
 def test_the_digest_does_not_depend_on_how_vectors_lie(few_rows, made, tmp_path):

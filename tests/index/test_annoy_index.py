@@ -34,13 +34,17 @@ def test_a_forest_grown_on_disk_is_the_same(metric, vectors, ids, tmp_path):
     options = {"metric": metric, "n_trees": 7, "seed": 3}
     plain = AnnoyIndex.build(vectors, ids, **options)
     grown = AnnoyIndex.build(vectors, ids, **options, on_disk=tmp_path / "new" / "grown")
-    assert (tmp_path / "new" / "grown.ann").read_bytes() == plain.save(tmp_path / "plain").read_bytes()
-    assert (tmp_path / "new" / "grown.ann").stat().st_mode == (tmp_path / "plain.ann").stat().st_mode
-    for index in (grown, AnnoyIndex.open(tmp_path / "new" / "grown.ann"), AnnoyIndex.open(tmp_path / "plain.ann")):
+    plain.save(tmp_path / "plain")
+    files = [
+        folder / "indexes" / "index-1" / "index.ann" for folder in (tmp_path / "new" / "grown", tmp_path / "plain")
+    ]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].stat().st_mode == files[1].stat().st_mode
+    for index in (grown, AnnoyIndex.open(tmp_path / "new" / "grown"), AnnoyIndex.open(tmp_path / "plain")):
         assert index.query(ids[3]).equals(plain.query(ids[3]))
     copy = AnnoyIndex.open(grown.save(tmp_path / "copy"))
     assert copy.query(vectors[3]).equals(plain.query(vectors[3]))
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["grown.ann", "grown.json"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["grown"]
 
 
 def test_a_disk_too_small_for_a_forest_is_told(vectors, ids, tmp_path, monkeypatch):

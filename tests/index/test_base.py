@@ -12,8 +12,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, StoreError, open_image
-from amulsearch.errors import OtherFormatError
-from amulsearch.store import files
+from amulsearch.store.files import file_digest
 
 N, D = 600, 24
 KINDS = [
@@ -44,6 +43,22 @@ def most(kind):
     return {kind.effort: MOST[kind.effort]} if kind.effort else {}
 
 
+def file_of(path):
+    """The file of the library in the folder of a saved index."""
+    return next(path.glob("indexes/*/index.*"))
+
+
+def seal(path, **changes) -> None:
+    """Change the description of a saved index as only this library could."""
+    store = am.Store(path)
+    name, about, rows, folder, files = next(store.database.select("indexes"))
+    about, files = {**json.loads(about), **changes}, json.loads(files)
+    file = file_of(path)
+    files[file.name] = file.stat().st_size, file_digest(file)
+    with store.database.transaction():
+        store.database.insert("indexes", [(name, json.dumps(about), rows, folder, json.dumps(files))])
+
+
 def brute_force(vectors, query, metric):
     """Distances from a query to all vectors, in float64."""
     vectors, query = vectors.astype(np.float64), query.astype(np.float64)
@@ -69,6 +84,53 @@ def test_query_by_id_and_by_vector_equals_brute_force(kind, metric, vectors, ids
     assert by_vector["id"].tolist() == [ids[row] for row in np.argsort(distances)[:3]]
     np.testing.assert_allclose(by_vector["distance"], np.sort(distances)[:3], rtol=1e-4, atol=1e-4)
     assert len(index.query(ids[7], k=N - 1)) == N - 1 and len(index.query(new, k=N)) == N
+
+
+@pytest.mark.parametrize(("kind", "metric"), METRICS)
+def test_many_queries_at_once_equal_brute_force(kind, metric, vectors, ids):
+    index, new = kind.build(vectors, ids, metric=metric), 3 * vectors[::5] + 0.01
+    far = np.stack([brute_force(vectors, query, metric) for query in new])
+    rows, distances = index.search(new, 10, **most(kind))
+    np.testing.assert_array_equal(rows, np.argsort(far, axis=1)[:, :10])
+    np.testing.assert_allclose(distances, np.sort(far, axis=1)[:, :10], atol=1e-3)
+    assert rows.dtype == np.int64 and distances.dtype == np.float64
+    far = np.stack([brute_force(vectors, query, metric) for query in vectors])
+    np.fill_diagonal(far, np.inf)
+    expected = np.argsort(far, axis=1)[:, :10]
+    own = np.arange(N)[::-1]
+    np.testing.assert_array_equal(index.search(vectors[own], 10, own=own, **most(kind))[0], expected[own])
+    rows, distances = index.all_neighbours(10, **most(kind))
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(distances, np.sort(far, axis=1)[:, :10], rtol=1e-4)
+    alike = index.similarities(np.array([3, 5]))
+    if kind is ExactIndex and metric == "angular":  # these are cosines
+        alike = -np.sqrt(np.maximum(2 - 2 * alike, 0))
+    np.fill_diagonal(far, 0)
+    np.testing.assert_allclose(alike, -far[[3, 5]], atol=1e-3)
+    assert [len(part) for part in index.search(new[:0], 3)] == [0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_finds_what_single_queries_find(kind, vectors, ids):
+    build, effort = WEAK.get(kind, ({}, None))
+    index = kind.build(vectors, ids, **build)
+    options = {kind.effort: effort} if kind.effort else {}
+    rows, distances = index.search(vectors, 20, own=np.arange(N), **options)
+    for row in range(0, N, 7):
+        table = index.query(ids[row], 20, **options)
+        assert table["id"].tolist() == [ids[place] for place in rows[row]]
+        np.testing.assert_allclose(distances[row], table["distance"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("noise", [0, 1e-5, 3e-4])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not am.indexes.NmslibIndex])
+def test_of_many_equal_pictures_nothing_is_missed(kind, noise, vectors, ids):
+    """Distances below 0.001 that Annoy computes from a cosine in float32 are rounding only."""
+    index = kind.build(np.repeat(vectors[:6], 100, axis=0) + noise * vectors, ids)
+    assert index.recall(10, sample=N, **most(kind)) == 1
+    assert (index.search(vectors[:6], 10, **most(kind))[0] // 100 == np.arange(6)[:, None]).all()
+    for table in (am.indexes.tradeoff(index, k=10), am.indexes.tradeoff(index, vectors[:6], k=10)):
+        assert table["recall"].iloc[-1] == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -132,7 +194,7 @@ def test_the_same_seed_gives_the_same_index(kind, vectors, ids, tmp_path):
     options = [{} if seed is None else {"seed": seed} for seed in seeds]
     build = {**WEAK.get(kind, ({},))[0], "metric": "euclidean"}
     files = [
-        kind.build(vectors, ids, **build, **option).save(tmp_path / str(number)).read_bytes()
+        file_of(kind.build(vectors, ids, **build, **option).save(tmp_path / str(number))).read_bytes()
         for number, option in enumerate(options)
     ]
     assert files[0] == files[1]
@@ -152,7 +214,7 @@ def test_saved_and_opened_it_answers_the_same(kind, vectors, ids, tmp_path):
     assert before.equals(again)
     assert index.query(ids[5], k=8).equals(before)
     assert again["label"].tolist() == [["a", "b"][int(id[-5]) % 2] for id in again["id"]]
-    assert opened.save(tmp_path / "copy").stat().st_size == path.stat().st_size
+    assert file_of(opened.save(tmp_path / "copy")).stat().st_size == file_of(path).stat().st_size
     assert kind.open(tmp_path / "copy").query(ids[5], k=8).equals(before)
     scaled = vectors[5] / np.linalg.norm(vectors[5])
     np.testing.assert_allclose(opened.vector(ids[5]), vectors[5] if kind is AnnoyIndex else scaled, rtol=1e-6)
@@ -203,6 +265,22 @@ def test_wrong_queries_are_told_in_a_sentence(kind, vectors, ids):
             index.recall(k)
     with pytest.raises(QueryError, match="has no query option 'effort'"):
         index.query(ids[0], effort=3)
+    for queries, words in [
+        (vectors[0], r"\(Q, 24\), not float32 of shape \(24,\)"),
+        (vectors[:, 1:], r"\(Q, 24\)"),
+        ([ids], r"\(Q, 24\), not <U"),
+        (np.zeros((2, D)), "zero"),
+        (np.full((2, D), np.inf), "infinite"),
+    ]:
+        with pytest.raises(QueryError, match=words):
+            index.search(queries, 1)
+    for own in ([0], [0, N], [-1, 0], [0.0, 1.0], ids[:2]):
+        with pytest.raises(QueryError, match="own must hold the row in the index of each query: give 2 integers"):
+            index.search(vectors[:2], 1, own=own)
+    with pytest.raises(QueryError, match=f"{N} pictures of the index"):
+        index.search(vectors[:2], N + 1)
+    with pytest.raises(QueryError, match=f"{N - 1} other"):
+        index.all_neighbours(N)
     if kind.effort:
         with pytest.raises(QueryError, match=f"{kind.effort} must be an integer"):
             index.query(ids[0], **{kind.effort: 0})
@@ -236,42 +314,37 @@ def test_vectors_that_libraries_take_silently_are_refused(kind, vectors, ids):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_was_saved_is_opened_by_its_name_and_shares_no_file(kind, vectors, ids, tmp_path):
+    first, second = kind.build(vectors, ids), kind.build(-vectors + 1, ids)
+    other = (ExactIndex if kind is AnnoyIndex else AnnoyIndex).build(vectors, ids)
+    names = {"cats.v1": first, "cats.v2": second, "cats": other, "cats.ann": first, "cats.v1.npy": second}
+    before = {name: index.query(ids[3], 5) for name, index in names.items()}
+    assert [index.save(tmp_path / name) for name, index in names.items()] == [tmp_path / name for name in names]
+    for name, index in names.items():
+        assert type(index).open(tmp_path / name).query(ids[3], 5).equals(before[name])
+    other.save(tmp_path / "cats.v1")  # replaces it
+    assert type(other).open(tmp_path / "cats.v1").query(ids[3], 5).equals(before["cats"])
+    with pytest.raises(StoreError, match=f"saved by {type(other).__name__}"):
+        kind.open(tmp_path / "cats.v1")
+    assert len(list((tmp_path / "cats.v1" / "indexes").iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_damaged_and_missing_files_are_refused(kind, vectors, ids, tmp_path):
     path = kind.build(vectors, ids).save(tmp_path / "index")
-    sidecar = path.with_suffix(".json")
-    good = sidecar.read_text()
-    other = ExactIndex if kind is AnnoyIndex else AnnoyIndex
     with pytest.raises(StoreError, match="no index"):
-        other.open(path)
-    for change in [
-        {"ids": ids[::-1]},
-        {"ids": ids[1:], "labels": ids[1:]},
-        {"labels": ids},
-        {"metric": kind.metrics[-1]},
-        {"width": D + 1},
-        {"kind": "Other"},
-        {"file_bytes": 3},
-        {"fingerprint": {"model": "another"}},
-        {"more": 1},
-    ]:
-        sidecar.write_text(json.dumps({**json.loads(good), **change}))
-        with pytest.raises(StoreError, match="changed or damaged"):
-            kind.open(path)
-    for format, words in [
-        (99, "format 99, but this amulsearch reads format .: update"),
-        (1, "format 1, .*: build the index"),
-    ]:
-        files.write_json(sidecar, {**json.loads(good), "format": format})
-        with pytest.raises(OtherFormatError, match=words):
-            kind.open(path)
-    files.write_json(sidecar, {**json.loads(good), "kind": "Other"})
-    with pytest.raises(StoreError, match="saved by Other"):
+        kind.open(tmp_path / "nothing")
+    seal(path, kind="Other")
+    with pytest.raises(StoreError, match="saved by Other: open it with that class"):
         kind.open(path)
-    sidecar.write_text(good[: len(good) // 2])
-    with pytest.raises(StoreError, match="cannot be read"):
+    (tmp_path / "old.ann").write_bytes(b"an index of before")
+    with pytest.raises(StoreError, match="no folder of an index"):
+        kind.open(tmp_path / "old.ann")
+    (path / "store.sqlite").write_bytes((path / "store.sqlite").read_bytes()[:5000])
+    with pytest.raises(StoreError, match="damaged"):
         kind.open(path)
-    sidecar.unlink()
-    with pytest.raises(StoreError, match="missing"):
+    (path / "store.sqlite").unlink()
+    with pytest.raises(StoreError, match="no index"):
         kind.open(path)
 
 
@@ -279,28 +352,26 @@ def test_damaged_and_missing_files_are_refused(kind, vectors, ids, tmp_path):
 def test_a_file_of_other_vectors_is_refused(kind, vectors, ids, tmp_path):
     """Annoy opens 64-d vectors as 131-d, and hnswlib 24-d as 25-d, without an error; queries then succeed or crash."""
     path = kind.build(vectors, ids).save(tmp_path / "index")
-    good = path.with_suffix(".json").read_text()
     for number, other in enumerate((vectors[:, :12], vectors[:40])):
         made = kind.build(other, ids[: len(other)]).save(tmp_path / str(number))
-        path.write_bytes(made.read_bytes())
-        path.with_suffix(".json").write_text(good)
+        file_of(path).write_bytes(file_of(made).read_bytes())
         with pytest.raises(StoreError, match="bytes instead of"):
             kind.open(path)
         if kind is not AnnoyIndex:  # the file of Annoy does not record the width of the vectors
-            about = {"file_bytes": path.stat().st_size, "file_digest": files.file_digest(path)}
-            files.write_json(path.with_suffix(".json"), {**json.loads(good), **about})
-            with pytest.raises(StoreError, match="do not belong together"):
+            seal(path)
+            with pytest.raises(StoreError, match="other vectors than its description says"):
                 kind.open(path)
+            kind.build(vectors, ids).save(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_flipped_bit_is_refused(kind, vectors, ids, tmp_path):
-    path = kind.build(vectors, ids).save(tmp_path / "index")
+    path = file_of(kind.build(vectors, ids).save(tmp_path / "index"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(StoreError, match="changed or damaged"):
-        kind.open(path)
+        kind.open(tmp_path / "index")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -309,23 +380,35 @@ def test_a_disk_that_takes_no_more_is_told(kind, vectors, ids, tmp_path):
     index = kind.build(vectors, ids)
     before = index.query(ids[5], k=8)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    try:
-        with pytest.raises(StoreError, match="cannot be written"):
-            index.save(tmp_path / "index")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not list(tmp_path.iterdir())
-    assert index.query(ids[5], k=8).equals(before)
     path = index.save(tmp_path / "index")
-    stored = {file: file.read_bytes() for file in tmp_path.iterdir()}
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    try:
-        with pytest.raises(StoreError, match="cannot be written"):
-            kind.build(-vectors, ids).save(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == stored
+    size = file_of(path).stat().st_size
+    for limit in (10_000, size - 1_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            for place in (path, tmp_path / f"new {limit}"):
+                with pytest.raises(StoreError, match="cannot be written"):
+                    kind.build(-vectors, ids).save(place)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert kind.open(path).query(ids[5], k=8).equals(before)
+        with pytest.raises(StoreError, match="no index"):
+            kind.open(tmp_path / f"new {limit}")
+
+
+def test_an_index_is_not_saved_over_something_else(vectors, ids, tmp_path, cartoons):
+    (tmp_path / "letters").mkdir()
+    (letter := tmp_path / "letters" / "letter.txt").write_text("mine")
+    index = AnnoyIndex.build(vectors, ids)
+    with pytest.raises(StoreError, match="neither a store nor empty"):
+        index.save(tmp_path / "letters")
+    with pytest.raises(StoreError, match="is a file"):
+        index.save(letter)
+    am.Store(tmp_path / "store").register(cartoons[:5])
+    with pytest.raises(StoreError, match="is the store of a collection: give another path"):
+        index.save(tmp_path / "store")
+    with pytest.raises(StoreError, match=f"does not hold '{ids[0]}'"):
+        AnnoyIndex.build(Features(vectors, ids, digests=[""] * N)).save_in(am.Store(tmp_path / "store"), "mine")
+    assert letter.read_text() == "mine" and am.Store.open(tmp_path / "store").collection() == cartoons[:5]
 
 
 @pytest.mark.parametrize(

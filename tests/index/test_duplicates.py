@@ -45,6 +45,68 @@ def test_a_threshold_of_one_finds_the_same_vectors_at_any_length():
     assert table["cosine"].tolist() == pytest.approx([1, 1], abs=1e-6)
 
 
+def groups_by_brute_force(vectors, threshold):
+    """The groups of rows that chains of pairs connect."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    close, left, groups = unit @ unit.T >= threshold, set(range(len(vectors))), set()
+    while left:
+        group, ahead = set(), {min(left)}
+        while ahead:
+            group |= ahead
+            ahead = {int(other) for row in ahead for other in np.flatnonzero(close[row])} - group
+        left -= group
+        groups.add(frozenset(group))
+    return {group for group in groups if len(group) > 1}
+
+
+@pytest.fixture
+def crowded():
+    """80 identical vectors, a dense group of 60, a loose one of 100 that chains hold together, and 260 others."""
+    rng = np.random.default_rng(4)
+    centres = rng.standard_normal((3, 20))
+    steps = np.cumsum(0.2 * rng.standard_normal((100, 20)), axis=0)
+    parts = (
+        np.repeat(centres[:1], 80, axis=0),
+        centres[1] + 0.02 * rng.standard_normal((60, 20)),
+        3 * centres[2] + steps,
+        rng.standard_normal((260, 20)),
+    )
+    return np.concatenate(parts)[rng.permutation(500)]
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.9, 0.95, 0.99, 0.999])
+def test_groups_are_those_of_the_whole_graph(crowded, threshold):
+    ids = [str(row) for row in range(500)]
+    table = am.indexes.near_duplicates(am.Features(crowded, ids), threshold)
+    groups = {frozenset(map(int, group["id"])) for _, group in table.groupby("group")}
+    assert groups == groups_by_brute_force(crowded, threshold) and max(map(len, groups)) >= 80
+    assert table.attrs["asked"] == 500
+    unit = crowded / np.linalg.norm(crowded, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -1)
+    np.testing.assert_allclose(table["cosine"], cosine.max(axis=1)[table["id"].astype(int)], atol=1e-6)
+
+
+def test_of_too_many_pictures_a_sample_asks(crowded):
+    ids = [str(row) for row in range(500)]
+    features = am.Features(crowded, ids)
+    asking = np.sort(np.random.default_rng(7).permutation(500)[:50])
+    table = am.indexes.near_duplicates(features, 0.99, sample=50, seed=7)
+    unit = crowded / np.linalg.norm(crowded, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -1)
+    expected = {row for row in asking if cosine[row].max() >= 0.99}
+    expected |= {int(other) for row in asking for other in np.flatnonzero(cosine[row] >= 0.99)}
+    assert set(table["id"].astype(int)) == expected and table.attrs["asked"] == 50
+    assert table.equals(am.indexes.near_duplicates(features, 0.99, sample=50, seed=7))
+    assert am.indexes.near_duplicates(features, 0.99, sample=500).equals(am.indexes.near_duplicates(features, 0.99))
+
+
+def test_vectors_without_a_direction_are_told():
+    with pytest.raises(am.QueryError, match="1 vectors are zero and have no angle, the first is that of 'b'"):
+        am.indexes.near_duplicates(am.Features(np.diag([1, 0, 1]), list("abc")))
+
+
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.01, float("nan")])
 def test_a_wrong_threshold_is_told(threshold):
     with pytest.raises(am.QueryError, match="a cosine above 0 and at most 1"):

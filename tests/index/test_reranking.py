@@ -59,6 +59,20 @@ def test_neighbours_are_those_of_the_scores(features, build):
     assert set(index.query(features.vectors[20:30].mean(axis=0), 7)["label"]) == {"2"}
 
 
+@pytest.mark.parametrize(
+    "build", [lambda f: am.indexes.KReciprocal.build(f, 8, 3), lambda f: am.indexes.QueryExpansion.build(f, 5, alpha=3)]
+)
+def test_many_queries_at_once_are_answered_as_single_ones(features, build):
+    index = build(features)
+    rows, distances = index.all_neighbours(5)
+    new = index.search(features.vectors + 0.1, 4)
+    for row in (0, 17, 59):
+        table = index.query(str(row), 5)
+        assert table["id"].tolist() == [str(place) for place in rows[row]]
+        np.testing.assert_allclose(distances[row], table["distance"], atol=1e-6)
+        assert index.query(features.vectors[row] + 0.1, 4)["id"].tolist() == [str(place) for place in new[0][row]]
+
+
 def test_re_ranking_helps_groups(features):
     relevance = am.Relevance.from_labels(features.ids, features.labels)
     plain = am.evaluate(features, relevance).mean()["mAP"]

@@ -37,7 +37,7 @@ def test_it_is_a_network_like_any_other(some, tuned, tmp_path):
     plain = am.extract(some, "squeezenet1_1", "penultimate", progress=False)["squeezenet1_1", "penultimate"]
     assert not np.allclose(made.vectors, plain.vectors, atol=1e-3)
     am.AnnoyIndex.build(made).save(tmp_path / "tuned")
-    index = am.AnnoyIndex.open(tmp_path / "tuned.ann", model=again)
+    index = am.AnnoyIndex.open(tmp_path / "tuned", model=again)
     assert index.query(some.open(some.ids[7]), 1)["id"][0] == some.ids[7]
 
 

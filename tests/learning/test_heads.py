@@ -142,7 +142,7 @@ def test_a_head_goes_through_an_index_and_asks_with_new_pictures(bundled_feature
         features, relevance, width=64, config=am.learning.TrainingConfig(epochs=2), progress=False
     )
     am.ExactIndex.build(head(features)).save(tmp_path / "head")
-    index = am.ExactIndex.open(tmp_path / "head.npy")
+    index = am.ExactIndex.open(tmp_path / "head")
     found = index.query(cartoons.open(cartoons.ids[40]), 1)
     assert found["distance"][0] < 0.05
 

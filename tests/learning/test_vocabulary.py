@@ -69,7 +69,7 @@ def test_they_go_through_every_station(animals, sift, tmp_path):
     for (name, _), made in features.items():
         index = am.AnnoyIndex.build(made)
         index.save(tmp_path / "kept" / name)
-        opened = am.AnnoyIndex.open(tmp_path / "kept" / f"{name}.ann", model=sift if name == "sift" else None)
+        opened = am.AnnoyIndex.open(tmp_path / "kept" / name, model=sift if name == "sift" else None)
         best = opened.query(image, 1)
         assert best["id"][0] == animals.ids[3] and best["distance"][0] < 0.05
     lists = am.query_all({name: am.ExactIndex.build(made) for (name, _), made in features.items()}, animals.ids[0], 5)
@@ -89,6 +89,14 @@ def test_a_vocabulary_is_the_same_for_the_same_seed_and_kept(animals, sift, tmp_
     assert np.array_equal(*vectors)
     assert "12 pictures" in kept.learned and "seed 0" in kept.learned
     assert not np.load(tmp_path / "words.npz", allow_pickle=False)["about"].dtype.hasobject
+
+
+def test_the_version_of_opencv_counts(sift, monkeypatch):
+    import cv2
+
+    before = sift.describe()
+    monkeypatch.setattr(cv2, "__version__", "0.0")
+    assert sift.describe() != before
 
 
 def test_words_stand_for_the_patches_nearest_to_them(animals, sift):

@@ -56,7 +56,8 @@ def test_recall(vectors, tmp_path, stated):
     # A tree with one split has a root, two leaves, and a copy of the root at the end; a node has three integers and a
     # vector.
     width = vectors.vectors.shape[1]
-    nodes = index.save(tmp_path / "index.ann").stat().st_size / (4 * (3 + width)) - len(vectors)
+    file = next(index.save(tmp_path / "index").rglob("*.ann"))
+    nodes = file.stat().st_size / (4 * (3 + width)) - len(vectors)
     assert nodes / 50 == pytest.approx(4, abs=0.2)
     assert stated(NOTEBOOK, r"vectors have numbers, here (\d+)\.") == width
     deep = len(vectors) / (32 + 2) * (width + 2)  # pictures for as many leaves, with full vectors
@@ -79,7 +80,7 @@ def test_curves(vectors, stated):
 
 def test_annoy_alone_opens_the_index_of_another_network(bundled_features, tmp_path):
     other = bundled_features[am.models.BUNDLED[-2], "penultimate"]
-    path = am.AnnoyIndex.build(other, n_trees=5).save(tmp_path / "other.ann")
+    path = next(am.AnnoyIndex.build(other, n_trees=5).save(tmp_path / "other").rglob("*.ann"))
     assert annoy.AnnoyIndex(bundled_features[NAME, "penultimate"].vectors.shape[1], "angular").load(str(path))
 
 

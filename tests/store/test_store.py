@@ -7,10 +7,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 import amulsearch as am
 from amulsearch import AmulsearchError, Collection, QueryError, Store, StoreError, extract
+from amulsearch.cli import main
+from amulsearch.store import Gathered, blocks
 
 MODEL = "squeezenet1_1"
 LAYERS = ["logits", "penultimate"]
@@ -106,13 +110,14 @@ def test_killed_in_the_middle_the_next_run_goes_on(small_folder, tmp_path):
     store = tmp_path / "store"
     program = (
         "import sys, os, signal, amulsearch as am, amulsearch.store as s\n"
-        "append = s.FeatureFile.append\n"
-        "def slow(self, keys, vectors):\n"
-        "    append(self, keys, vectors); self.flush()\n"
-        "    if len(self.rows) >= 16 and self.meta['fingerprint']['layer'] == 'logits':\n"
-        "        open(self.vectors_path, 'ab').write(b'torn'); open(self.rows_path, 'ab').write(b'[\"half a row')\n"
+        "append = s.VectorFile.append\n"
+        "def slow(self, rows, vectors):\n"
+        "    append(self, rows, vectors); self.flush()\n"
+        "    if len(self.rows) >= 16 and self.fingerprint['layer'] == 'logits':\n"
+        "        open(self.path, 'ab').write(b'torn')\n"
+        "        self._database.transaction().__enter__().execute('DELETE FROM chunks')\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "s.FeatureFile.append = slow\n"
+        "s.VectorFile.append = slow\n"
         f"am.extract(am.Collection.from_folder({str(small_folder)!r}), {MODEL!r}, {LAYERS!r}, store={str(store)!r})\n"
     )
     killed = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
@@ -150,10 +155,10 @@ def test_folders_that_are_no_store_are_refused(tmp_path):
         Store(tmp_path / "full" / "letter.txt")
     with pytest.raises(StoreError, match="amulsearch index"):
         Store.open(tmp_path / "nothing")
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "store.json").write_text(json.dumps({"format": 99, "current": {}}))
-    with pytest.raises(StoreError, match="format 99"):
-        Store.open(tmp_path / "new")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "store.json").write_text(json.dumps({"format": 3, "current": {}}))
+    with pytest.raises(StoreError, match="of an older amulsearch: delete it and index the folder of pictures again"):
+        Store(tmp_path / "old")
 
 
 def test_wrong_arguments_are_told(small_folder):
@@ -185,3 +190,134 @@ def test_a_second_run_loads_no_network(small_folder, tmp_path):
     index = am.ExactIndex.build(features[MODEL, "penultimate"])
     assert ids == str(index.query(collection.ids[0], k=3)["id"].tolist())
     assert imported == "[]"
+
+
+def test_a_subset_leaves_the_table_and_the_indexes_as_they_are(small_folder, tmp_path, capsys):
+    store = tmp_path / "store"
+    assert main(["index", str(small_folder), "--store", str(store), "--models", MODEL]) == 0
+    collection = Store.open(store).collection()
+    part = extract(collection[:10], MODEL, "last:gem", store=store)
+    assert part.extracted == len(part.collection) == len(part[MODEL, "last:gem"]) == 10
+    assert Store.open(store).collection() == collection
+    query = ["query", collection.ids[20], "--store", str(store), "--json"]
+    assert main(query) == 0
+    assert set(am.features.FeatureSet.open(store)) == {(MODEL, layer) for layer in LAYERS}
+    capsys.readouterr()
+    assert main(["evaluate", "--store", str(store)]) == 0
+    assert f"{MODEL} last:gem is left out: it does not cover all pictures" in capsys.readouterr().err
+    assert extract(collection, MODEL, "last:gem", store=store).extracted == 22
+
+
+def test_a_part_of_a_changed_folder_changes_its_own_pictures_only(small_folder, tmp_path):
+    store, cut = tmp_path / "store", "food/cut.png"
+    Image.effect_noise((90, 90), 50).save(small_folder / cut)
+    collection = extract(Collection.from_folder(small_folder), MODEL, "logits", store=store).collection
+    ids = collection.ids
+    collection.open(ids[2]).rotate(90).save(small_folder / ids[2])
+    whole = (small_folder / cut).read_bytes()
+    (small_folder / cut).write_bytes(whole[: len(whole) // 2])  # its header is intact
+    scanned = Collection.from_folder(small_folder)
+    part = extract(scanned[[ids[2], cut, ids[7]]], MODEL, "logits", store=store)
+    assert part.extracted == 1 and part.rejected["id"].tolist() == [cut]
+    kept = Store.open(store).collection()
+    assert kept.ids == [id for id in ids if id != cut]
+    digests = dict(zip(scanned.ids, scanned.table["digest"], strict=True))
+    assert all(digests[id] == digest for id, digest in zip(kept.ids, kept.table["digest"], strict=True))
+    assert kept.rejected["id"].tolist() == [cut]
+    (small_folder / cut).write_bytes(whole)
+    part = extract(Collection.from_folder(small_folder)[[cut]], MODEL, "logits", store=store)
+    assert part.extracted == 0 and Store.open(store).collection().ids == ids  # its vector is still there
+    assert Store.open(store).collection().rejected.empty
+
+
+def test_row_numbers_never_change_and_a_picture_that_comes_back_is_known(small_folder, tmp_path):
+    store = Store(tmp_path / "store")
+    collection = Collection.from_folder(small_folder)
+    first = extract(collection, MODEL, "logits", store=store)
+    rows = dict(zip(collection.ids, store.rows().tolist(), strict=True))
+    assert sorted(rows.values()) == list(range(1, 33))
+    id = collection.ids[4]
+    content = (small_folder / id).read_bytes()
+    (small_folder / id).unlink()
+    shutil.copy(small_folder / collection.ids[9], small_folder / "aaa.webp")
+    changed = extract(Collection.from_folder(small_folder), MODEL, "logits", store=store)
+    assert changed.extracted == 1
+    assert dict(zip(changed.collection.ids, store.rows().tolist(), strict=True)) == {
+        **{name: row for name, row in rows.items() if name != id},
+        "aaa.webp": 33,
+    }
+    assert not isinstance(changed[MODEL, "logits"].vectors, np.memmap)  # another order than that of the file
+    (small_folder / id).write_bytes(content)
+    (small_folder / "aaa.webp").unlink()
+    again = extract(Collection.from_folder(small_folder), MODEL, "logits", store=store)
+    assert again.extracted == 0 and store.rows().tolist() == list(rows.values())
+    assert np.array_equal(again[MODEL, "logits"].vectors, first[MODEL, "logits"].vectors)
+
+
+def test_vectors_of_different_backends_never_mix(small_folder, tmp_path, monkeypatch):
+    """Half of the pictures by torch, then all by OpenVINO: no row of the first is taken for one of the second."""
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    collection, store = Collection.from_folder(small_folder), tmp_path / "store"
+    few = extract(collection[:8], MODEL, "logits", store=store)[MODEL, "logits"]
+    assert few.fingerprint["backend"].startswith("torch 2")
+    monkeypatch.setattr("amulsearch.features.engine.WORTH_CONVERTING", 1)
+    every = extract(collection, MODEL, "logits", store=store)
+    assert every.extracted == 32
+    assert every[MODEL, "logits"].fingerprint["backend"].startswith("openvino 20")
+    alone = extract(collection, MODEL, "logits")[MODEL, "logits"]
+    assert alone.fingerprint == every[MODEL, "logits"].fingerprint
+    assert np.array_equal(every[MODEL, "logits"].vectors, alone.vectors)
+    again = extract(collection[:8], MODEL, "logits", store=store)  # the store has them by both
+    assert again.extracted == 0
+
+
+def test_readers_see_the_state_before_or_after_a_change(small_folder, tmp_path):
+    store, collection = Store(tmp_path / "store"), Collection.from_folder(small_folder)
+    store.register(collection)
+    reader = Store.open(store.folder)
+    with store.database.transaction():
+        store.database.insert("facts", [("folder", '"/elsewhere"')])
+        assert reader.collection().folder == collection.folder
+    with reader.snapshot():
+        assert str(reader.collection().folder) == "/elsewhere"
+        store.save_collection(collection, store.register(collection))
+        assert str(reader.collection().folder) == "/elsewhere"
+    assert reader.collection() == collection
+    with pytest.raises(ZeroDivisionError), store.database.transaction():
+        store.database.insert("facts", [("folder", '"/elsewhere"')])
+        1 / 0
+    assert reader.collection() == collection
+
+
+def test_keywords_names_and_reasons_come_back_as_they_were(tmp_path, openclipart):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for name in ("a.webp", '猫, "b"\n.webp'):
+        shutil.copy(next((openclipart / "animals/birds").glob("*.webp")), folder / name)
+    (folder / os.fsdecode(b"not-utf8-\xff.png")).write_bytes(b"x")
+    table = pd.DataFrame({"path": ["a.webp", '猫, "b"\n.webp', "none.png"], "keywords": ["x;y", "", "z"]})
+    for collection in (Collection.from_folder(folder), Collection.from_table(table, folder)):
+        store = Store(tmp_path / f"store {len(collection.rejected['id'][0])}")
+        store.register(collection)
+        kept = Store.open(store.folder).collection()
+        assert kept == collection and kept.rejected.equals(collection.rejected)
+        assert dict(kept.passed_over) == dict(collection.passed_over)
+
+
+def test_vectors_in_another_order_are_read_as_needed(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
+    (path := tmp_path / "v.f32").write_bytes(vectors.tobytes())
+    order = np.random.default_rng(1).permutation(50)
+    gathered = Gathered(np.memmap(path, np.float32, "r", shape=(50, 6)), order)
+    expected = vectors[order]
+    assert gathered.shape == (50, 6) and len(gathered) == 50 and gathered.dtype == np.float32
+    for key in (3, slice(4, 40, 3), [5, 2], np.arange(50) % 2 == 0, (slice(None), 2), (7, 1), (slice(2, 9), [1, 3])):
+        assert np.array_equal(gathered[key], expected[key])
+    assert np.array_equal(np.asarray(gathered), expected) and np.array_equal(gathered + 1, expected + 1)
+    assert np.array_equal(gathered @ vectors.T, expected @ vectors.T) and np.array_equal(gathered.T, expected.T)
+    assert np.array_equal(np.concatenate([block for _, block in blocks(gathered)]), expected)
+    features = am.Features(gathered, list(map(str, range(50))))
+    assert features.vectors is gathered
+    found = am.ExactIndex.build(features).query("7", 5)
+    assert found.equals(am.ExactIndex.build(expected, features.ids).query("7", 5))
