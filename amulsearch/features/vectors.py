@@ -202,15 +202,19 @@ def distances_to(base: np.ndarray, queries: np.ndarray, rows: np.ndarray, metric
 def _nearest(base, queries: np.ndarray, k: int, metric: str, own, squares, faiss) -> tuple[np.ndarray, np.ndarray]:
     """`nearest` of a block of queries (Q, D), float32, as the metric compares them."""
     count = min(k + SPARE + (own is not None), base.shape[0])
-    rows, last, longest = _candidates(base, queries, count, metric, squares, faiss)
-    distances = distances_to(base, queries, rows, metric)
+    rows, scores, longest = _candidates(base, queries, count, metric, squares, faiss)
+    least = k - 1 + (own is not None)
+    worst = np.partition(scores, least, axis=1)[:, least]
+    possible = scores <= (worst + 2 * _rounding(queries, worst, longest, metric))[:, None]
     if own is not None:
-        distances[rows == own[:, None]] = np.inf
+        possible &= rows != own[:, None]
+    distances = np.full(rows.shape, np.inf)
+    distances[possible] = _apart(base, queries, np.nonzero(possible)[0], rows[possible], metric)
     order = np.lexsort((rows, distances))[:, :k]
     rows, distances = np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
     if count == base.shape[0]:
         return rows, distances
-    unsure = np.flatnonzero(last <= _reach(queries, distances[:, -1], longest, metric))
+    unsure = np.flatnonzero(scores.max(axis=1) <= _reach(queries, distances[:, -1], longest, metric))
     for asked, found, far in within(base, queries[unsure], distances[unsure, -1], metric, squares=squares):
         asked = unsure[asked]
         if own is not None:
@@ -223,7 +227,7 @@ def _nearest(base, queries: np.ndarray, k: int, metric: str, own, squares, faiss
 
 
 def _candidates(base, queries, count: int, metric: str, squares, faiss) -> tuple[np.ndarray, np.ndarray, float]:
-    """The rows (Q, count) with the least scores, the greatest of these (Q,), and the greatest squared length of all."""
+    """The rows (Q, count) with the least scores, these scores, and the greatest squared length of all vectors."""
     rows, scores = np.zeros((len(queries), count), dtype=np.int64), np.full((len(queries), count), np.inf)
     own, longest = np.einsum("qd,qd->q", queries, queries, dtype=np.float64)[:, None], 0.0
     for start, part, lengths in _parts(base, metric, squares):
@@ -235,12 +239,15 @@ def _candidates(base, queries, count: int, metric: str, squares, faiss) -> tuple
         for some, first, found in _tiles(queries, part, lengths, metric):
             near, places = _least(found, scores[some].max(axis=1), count)
             _merge(rows[some], scores[some], start + first + places, near)
-    return rows, scores.max(axis=1), longest
+    return rows, scores, longest
 
 
 def _merge(rows: np.ndarray, scores: np.ndarray, more_rows: np.ndarray, more_scores: np.ndarray) -> None:
     """Replace candidates (Q, count) by better ones of (Q, M)."""
     count = rows.shape[1]
+    if more_rows.shape[1] == count and np.isinf(scores).all():
+        rows[:], scores[:] = more_rows, more_scores
+        return
     all_rows, every = np.concatenate([rows, more_rows], axis=1), np.concatenate([scores, more_scores], axis=1)
     keep = np.argpartition(every, count - 1, axis=1)[:, :count]
     rows[:], scores[:] = np.take_along_axis(all_rows, keep, axis=1), np.take_along_axis(every, keep, axis=1)
@@ -304,12 +311,17 @@ def _scores(queries: np.ndarray, part: np.ndarray, lengths: np.ndarray, metric: 
 
 
 def _reach(queries: np.ndarray, limits: np.ndarray, longest: float, metric: str) -> np.ndarray:
-    """The greatest score (Q,) of a vector within the limits (Q,), if every sum of D terms is rounded at each term."""
+    """The greatest score (Q,) that a vector within the limits (Q,) can have."""
+    scores = limits if metric == "manhattan" else limits**2 - np.einsum("qd,qd->q", queries, queries, dtype=np.float64)
+    return scores + _rounding(queries, limits, longest, metric)
+
+
+def _rounding(queries: np.ndarray, limits: np.ndarray, longest: float, metric: str) -> np.ndarray:
+    """The greatest error (Q,) of scores up to some limits, if a sum over the width is rounded at each term."""
     width = queries.shape[1] + 4
     if metric == "manhattan":
-        return limits * (1 + width * 2**-50)
-    squares = np.einsum("qd,qd->q", queries, queries, dtype=np.float64)
-    return limits**2 - squares + width * 2**-24 * (np.sqrt(squares) + longest**0.5) ** 2
+        return limits * width * 2**-50
+    return width * 2**-24 * (np.linalg.norm(queries, axis=1).astype(np.float64) + longest**0.5) ** 2
 
 
 def _apart(base, queries: np.ndarray, asked: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:

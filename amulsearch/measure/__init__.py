@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ensemble": ["METHODS", "fuse", "fuse_all", "fused_similarities", "vote_table"],
         "relevance": ["Relevance", "neighbour_purity", "same_label"],
-        "evaluation": ["MEASURES", "Evaluation", "evaluate"],
+        "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
         "comparison": ["Comparison", "compare", "contributions"],
         "judgements": ["Judgements"],
         "agreement": ["cka", "disagreement", "overlap", "rank_biased_overlap"],

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ..errors import MissingKeyError, QueryError, check_integer
 from ..features import Features
 from .ensemble import fused_similarities
-from .evaluation import Evaluation, column_of, evaluate
+from .evaluation import Evaluation, column_of, evaluate, holm
 from .relevance import Relevance
 
 QUERIES = 5000
@@ -100,8 +100,10 @@ def compare(
     -------
     Comparison
         Its table has the columns system, model, layer, transform, fusion, width, the measures, low and high (the 95%
-        bootstrap interval of `measure`), and against the baseline difference, p (paired randomisation test), wins
-        and losses (numbers of queries).
+        bootstrap interval of `measure` by query), label_low and label_high (the same by label), and against the
+        baseline difference, p (paired randomisation test by query), label_p (the same by label), holm (label_p
+        corrected for the number of systems), wins and losses (numbers of queries). Without at least two labels, the
+        columns by label are NaN, and holm corrects p. See `Evaluation.compare` and `holm`.
 
     Raises
     ------
@@ -144,20 +146,32 @@ def compare(
     column_of(measure)  # an unknown measure is told before anything is computed
     bar = tqdm(systems.items(), desc="compare", unit="system", delay=1, disable=not progress)
     done = {name: evaluate(system, relevance, queries=queries) for name, (_, system) in bar}
-    rows = []
-    for name, (about, _) in systems.items():
-        low, high = done[name].interval(measure)
-        against = {} if name == baseline else done[name].compare(done[baseline], measure)
-        against = {key: against.get(key) for key in ("difference", "p", "wins", "losses")}
-        rows.append({"system": name, **about, **done[name].mean(), "low": low, "high": high, **against})
+    labelled = done[baseline].per_query["label"].nunique() > 1
+    rows = [
+        {"system": name, **about, **_measured(done[name], done[baseline], measure, labelled)}
+        for name, (about, _) in systems.items()
+    ]
     columns = ["system", "model", "layer", "transform", "fusion", "width"]
     table = pd.DataFrame(rows).reindex(columns=[*columns, *[name for name in rows[0] if name not in columns]])
+    table["holm"] = holm(table["label_p" if labelled else "p"])
     names = ["model", "layer", "transform", "fusion"]
     table[names] = table[names].astype(object).where(table[names].notna(), "")
     counts = ["width", "wins", "losses"]
     table[counts] = table[counts].astype("Int64")
     table = table.sort_values("mAP" if measure == "AP" else measure, ascending=False, ignore_index=True)
     return Comparison(table, done, len(done[baseline].per_query), note)
+
+
+def _measured(one: Evaluation, baseline: Evaluation, measure: str, labelled: bool) -> dict:
+    """What the table of `compare` says about the results of one system."""
+    against = {} if one is baseline else one.compare(baseline, measure)
+    found = {**one.mean(), **dict(zip(("low", "high"), one.interval(measure), strict=True))}
+    by_label = one.interval(measure, by="label") if labelled else (np.nan, np.nan)
+    found |= {"label_low": by_label[0], "label_high": by_label[1]}
+    found |= {"difference": against.get("difference", np.nan), "p": against.get("p", np.nan)}
+    found["label_p"] = one.compare(baseline, measure, by="label")["p"] if labelled and against else np.nan
+    found["holm"] = np.nan  # corrected when all are known
+    return found | {"wins": against.get("wins"), "losses": against.get("losses")}
 
 
 def _systems(

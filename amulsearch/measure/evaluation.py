@@ -45,13 +45,19 @@ class Evaluation:
         """Return the mean of each measure over the queries, by name; that of AP is called mAP."""
         return self.per_query[list(MEASURES)].mean().rename({"AP": "mAP"})
 
-    def interval(self, measure: str = "AP", *, level: float = 0.95, samples: int = 1000, seed: int = 0):
+    def interval(
+        self, measure: str = "AP", *, by: str = "query", level: float = 0.95, samples: int = 1000, seed: int = 0
+    ):
         """Compute the bootstrap confidence interval of the mean of a measure over the queries.
 
         Parameters
         ----------
         measure : str, default "AP"
             One of `MEASURES`, or "mAP".
+        by : {"query", "label"}
+            What is drawn at random: single queries, as if their results were independent, or labels with all their
+            queries. Queries of one label share the pictures that are relevant to them, so the interval by label, wider
+            as a rule, is the one that holds for other labels.
         level : float, default 0.95
             The confidence level.
         samples : int, default 1000
@@ -65,9 +71,13 @@ class Evaluation:
         Raises
         ------
         QueryError
-            For an unknown measure.
+            For an unknown measure, or by label if there are fewer than two labels.
+
+        References
+        ----------
+        Field & Welsh 2007, Bootstrapping clustered data.
         """
-        return _interval(self._values(measure), level, samples, seed)
+        return _interval(self._values(measure), self._groups(by), level, samples, seed)
 
     def by_label(self, measure: str = "AP") -> pd.Series:
         """Compute the mean of a measure for each label.
@@ -90,7 +100,9 @@ class Evaluation:
         values = pd.Series(self._values(measure), name=measure)
         return values.groupby(self.per_query["label"]).mean().sort_values(ascending=False)
 
-    def compare(self, other: Evaluation, measure: str = "AP", *, samples: int = 10_000, seed: int = 0) -> dict:
+    def compare(
+        self, other: Evaluation, measure: str = "AP", *, by: str = "query", samples: int = 10_000, seed: int = 0
+    ) -> dict:
         """Compare this system with another on the same queries.
 
         Parameters
@@ -98,6 +110,9 @@ class Evaluation:
         other : Evaluation
         measure : str, default "AP"
             One of `MEASURES`, or "mAP".
+        by : {"query", "label"}
+            What is drawn, and what changes its sign as a whole, at random: single queries, or labels with all their
+            queries; see `interval`.
         samples : int, default 10,000
             The number of random sign changes of the randomisation test.
         seed : int, default 0
@@ -111,7 +126,7 @@ class Evaluation:
         Raises
         ------
         QueryError
-            For different queries, or an unknown measure.
+            For different queries, an unknown measure, or by label if there are fewer than two labels.
 
         References
         ----------
@@ -122,13 +137,14 @@ class Evaluation:
             raise QueryError(
                 "the two systems were evaluated on different queries: evaluate both with the same relevance and queries"
             )
-        change = self._values(measure) - other._values(measure)
+        change, groups = self._values(measure) - other._values(measure), self._groups(by)
+        sums = np.bincount(groups, change)
         rng = np.random.default_rng(seed)
         extreme = 0
         for start in range(0, samples, 500):
-            signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), (min(500, samples - start), len(change)))
-            extreme += int((np.abs(signs @ change) >= abs(change.sum()) - 1e-9).sum())
-        low, high = _interval(change, 0.95, 1000, seed)
+            signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), (min(500, samples - start), len(sums)))
+            extreme += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
+        low, high = _interval(change, groups, 0.95, 1000, seed)
         return {
             "difference": float(change.mean()),
             "low": low,
@@ -138,6 +154,17 @@ class Evaluation:
             "losses": int((change < 0).sum()),
             "ties": int((change == 0).sum()),
         }
+
+    def _groups(self, by: str) -> np.ndarray:
+        """The group (Q,) of each query, from 0: itself, or its label."""
+        if by == "query":
+            return np.arange(len(self.per_query))
+        if by != "label":
+            raise QueryError(f"by must be query or label, not {by!r}")
+        groups, labels = pd.factorize(self.per_query["label"], use_na_sentinel=False)
+        if len(labels) < 2:
+            raise QueryError("the queries have fewer than two labels to draw from: use by='query'")
+        return groups
 
     def _values(self, measure: str) -> np.ndarray:
         return self.per_query[column_of(measure)].to_numpy(dtype=np.float64)
@@ -349,8 +376,37 @@ def _precision_where_relevant(ties: _Ties, relevant: np.ndarray, position: np.nd
     return (above + 1 + steps * np.maximum(others, 0)) / position
 
 
-def _interval(values: np.ndarray, level: float, samples: int, seed: int) -> tuple[float, float]:
+def _interval(values: np.ndarray, groups: np.ndarray, level: float, samples: int, seed: int) -> tuple[float, float]:
+    """The bootstrap interval of the mean of the values (Q,), drawn by their groups (Q,)."""
     rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(samples)]
+    sums, counts = np.bincount(groups, values), np.bincount(groups)
+    means = []
+    for _ in range(samples):
+        drawn = rng.integers(0, len(sums), len(sums))
+        means.append(sums[drawn].sum() / counts[drawn].sum())
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Correct the p-values of several tests, so that the chance of any false finding among all stays below the level.
+
+    Parameters
+    ----------
+    p : ndarray of shape (T,)
+        NaN for what is not a test.
+
+    Returns
+    -------
+    ndarray of shape (T,)
+        At least `p`, at most 1; NaN stays NaN.
+
+    References
+    ----------
+    Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN comes last
+    corrected = np.full(len(p), np.nan)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return corrected

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..errors import QueryError, one_line
 from ..intake import Collection
-from ..measure import Comparison, Evaluation
+from ..measure import MEASURES, Comparison, Evaluation
 from ..store import replacing
 from .captions import duplicate_caption, neighbour_caption, short_name
 from .mapping import Map
@@ -233,14 +233,30 @@ class Page:
         ----------
         result : Evaluation or Comparison
             Result of `evaluate`: the means, the 95% confidence interval of mAP, and mAP by label. Result of `compare`:
-            one row per system, after a sentence if only a sample of the pictures queried.
+            one row per system, after a sentence if only a sample of the pictures queried; intervals and p are by label
+            where there are labels, and p is corrected for the number of systems.
         """
         if isinstance(result, Comparison):
-            about = ["model", "layer", "transform", "fusion", "width"]
-            table = result.table.drop(columns=about).dropna(axis="columns", how="all")
+            table = result.table
+            low, high = ("label_low", "label_high") if table["label_low"].notna().all() else ("low", "high")
+            shown = [
+                "system",
+                *(name if name != "AP" else "mAP" for name in MEASURES),
+                low,
+                high,
+                "difference",
+                "holm",
+                "wins",
+                "losses",
+            ]
             if result.note:
                 self.text(result.note)
-            return self.table(table.rename(columns={"low": "95% low", "high": "95% high"}))
+            drawn = "labels with all their queries" if low == "label_low" else "queries"
+            self.text(
+                f"The 95% interval and p draw {drawn} at random; p is corrected for the number of systems (Holm)."
+            )
+            names = {low: "95% low", high: "95% high", "holm": "p"}
+            return self.table(table[shown].rename(columns=names).dropna(axis="columns", how="all"))
         low, high = result.interval("AP")
         self.text(f"{len(result.per_query):,} queries; {result.excluded:,} more pictures have no relevant pictures.")
         self.table(pd.DataFrame([{**result.mean(), "95% low": low, "95% high": high}]))

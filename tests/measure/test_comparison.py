@@ -36,6 +36,13 @@ def test_rows_are_what_the_single_calls_say(compared, bundled_features, relevanc
     assert (row["low"], row["high"]) == one.interval("P@1")
     against = one.compare(base, "P@1")
     assert (row["difference"], row["p"], row["wins"]) == (against["difference"], against["p"], against["wins"])
+    assert (row["label_low"], row["label_high"]) == one.interval("P@1", by="label")
+    assert row["label_p"] == one.compare(base, "P@1", by="label")["p"]
+    widths = (table["label_high"] - table["label_low"]) / (table["high"] - table["low"])
+    assert widths.min() > 1.2  # queries of one category share their answers
+    corrected = table["holm"].dropna()
+    assert len(corrected) == len(table) - 1 and (corrected >= table["label_p"].dropna()).all()
+    assert corrected.min() == pytest.approx(min(1, len(corrected) * table["label_p"].min()))
     assert np.isnan(table.loc[f"{LITE2} penultimate", "difference"])
     parts = [bundled_features[name, "penultimate"] for name in am.models.BUNDLED]
     fused = am.evaluate(fused_similarities(parts, "rrf"), relevance)

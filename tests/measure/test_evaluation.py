@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from itertools import pairwise, permutations
+from itertools import pairwise, permutations, product
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 
 from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, Relevance, evaluate
 from amulsearch.measure import evaluation
-from amulsearch.measure.evaluation import MEASURES, cosines
+from amulsearch.measure.evaluation import MEASURES, cosines, holm
 
 
 def cosine(vectors: np.ndarray) -> np.ndarray:
@@ -216,3 +216,49 @@ def test_an_index_is_measured_by_what_it_answers(metric):
         pd.testing.assert_frame_equal(found, expected)
     with pytest.raises(QueryError, match="do not hold the same pictures"):
         evaluate(ExactIndex.build(vectors, ids[::-1]), relevance)
+
+
+def table_of(values, labels) -> evaluation.Evaluation:
+    columns = {name: np.asarray(values, dtype=np.float64) for name in MEASURES}
+    ids = [str(row) for row in range(len(values))]
+    return evaluation.Evaluation(pd.DataFrame({"id": ids, "label": pd.Series(labels, dtype=object), **columns}), 0)
+
+
+def test_an_interval_by_label_counts_labels_and_not_queries():
+    """Where all queries of a label have one value, a hundred of them say no more than one does."""
+    chance = np.random.default_rng(0)
+    of = chance.uniform(size=12)
+    one, many = table_of(of, list("abcdefghijkl")), table_of(np.repeat(of, 100), np.repeat(list("abcdefghijkl"), 100))
+    assert one.interval(by="label") == pytest.approx(many.interval(by="label"), abs=1e-9)
+    assert one.interval() == pytest.approx(one.interval(by="label"))
+    low, high = many.interval()
+    wide_low, wide_high = many.interval(by="label")
+    assert wide_high - wide_low > 5 * (high - low)
+    spread = of.std() / 12**0.5  # the standard error of the mean of twelve independent labels
+    assert wide_high - wide_low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+    sizes = [table_of(np.concatenate([np.ones(90), np.zeros(10)]), ["a"] * 90 + ["b"] * 10)]
+    assert sizes[0].interval(by="label", level=0.99) == (0.0, 1.0)  # a label may be drawn twice, and the other not
+
+
+def test_the_test_by_label_changes_the_signs_of_whole_labels():
+    """Exactly, over all 2^6 changes of signs."""
+    values = np.array([0.3, 0.1, -0.2, 0.4, 0.25, 0.5])
+    better = table_of(np.repeat(0.5 + values, [3, 1, 2, 5, 2, 4]), np.repeat(list("abcdef"), [3, 1, 2, 5, 2, 4]))
+    base = table_of(np.full(17, 0.5), np.repeat(list("abcdef"), [3, 1, 2, 5, 2, 4]))
+    sums = values * [3, 1, 2, 5, 2, 4]
+    signs = np.array(list(product([-1, 1], repeat=6)))
+    exact = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-12).mean()
+    found = better.compare(base, by="label", samples=20_000)
+    assert found["p"] == pytest.approx(exact, abs=0.01)
+    assert found["difference"] == pytest.approx(sums.sum() / 17)
+    assert better.compare(base)["p"] < 0.01 < found["p"]
+    with pytest.raises(QueryError, match="fewer than two labels"):
+        table_of([1, 0], ["a", "a"]).interval(by="label")
+    with pytest.raises(QueryError, match="by must be query or label, not 'picture'"):
+        better.interval(by="picture")
+
+
+def test_holm_is_the_correction_by_hand():
+    assert holm([0.01, 0.04, 0.03, np.nan, 0.005]) == pytest.approx([0.03, 0.06, 0.06, np.nan, 0.02], nan_ok=True)
+    assert holm([0.6, 0.7]).tolist() == [1, 1]
+    assert np.isnan(holm([np.nan])).all() and not len(holm([]))
