@@ -237,24 +237,14 @@ class Page:
             where there are labels, and p is corrected for the number of systems.
         """
         if isinstance(result, Comparison):
-            table = result.table
-            low, high = ("label_low", "label_high") if table["label_low"].notna().all() else ("low", "high")
-            shown = [
-                "system",
-                *(name if name != "AP" else "mAP" for name in MEASURES),
-                low,
-                high,
-                "difference",
-                "holm",
-                "wins",
-                "losses",
-            ]
+            table, by_label = result.table, result.table["label_low"].notna().all()
+            low, high = ("label_low", "label_high") if by_label else ("low", "high")
+            measures = ["mAP" if name == "AP" else name for name in MEASURES]
+            shown = ["system", *measures, low, high, "difference", "holm", "wins", "losses"]
             if result.note:
                 self.text(result.note)
-            drawn = "labels with all their queries" if low == "label_low" else "queries"
-            self.text(
-                f"The 95% interval and p draw {drawn} at random; p is corrected for the number of systems (Holm)."
-            )
+            drawn = "labels with all their queries" if by_label else "queries"
+            self.text(f"The 95% interval and p draw {drawn} at random; p is corrected for the number of systems.")
             names = {low: "95% low", high: "95% high", "holm": "p"}
             return self.table(table[shown].rename(columns=names).dropna(axis="columns", how="all"))
         low, high = result.interval("AP")
