@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "nmslib_index": ["NmslibIndex"],
         "base": ["Index"],
         "reranking": ["KReciprocal", "QueryExpansion"],
+        "graph": ["NeighbourGraph"],
+        "diffusion": ["DiffusionIndex"],
         "neighbours": ["query_all"],
         "tuning": ["TuningResult", "tune_index"],
         "speed": ["tradeoff"],

@@ -1,0 +1,239 @@
+"""Diffusion: an index that ranks by what is reached from a picture over the graph of several networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import QueryError
+from ..features import Features, compared, concatenate
+from .base import Index
+from .exact_index import ExactIndex
+from .graph import K, NeighbourGraph
+
+DENSE = 4000
+"""Up to how many pictures the diffusion is exact, in dense matrices (N, N); above, each picture reaches KEPT others."""
+KEPT, EDGES, STEPS = 100, 30, 20
+"""The greatest elements that a row keeps, the edges of a picture that are followed, and the steps, above DENSE."""
+
+
+class DiffusionIndex(Index):
+    """Search by diffusion over a `NeighbourGraph`: two pictures are similar if the same pictures are reached from them.
+
+    With S = D^-1/2 W D^-1/2 for the weights W of the graph and the degrees D, row i of F = (1 - alpha S)^-1 says how
+    much of what starts at picture i arrives at each other. The distance of two pictures is the angular distance of the
+    square roots of their rows. A new picture enters by its neighbours in each network.
+
+    Its vectors are those of all parts, each scaled to length 1, concatenated.
+
+    Attributes
+    ----------
+    graph : NeighbourGraph
+    alpha : float
+
+    References
+    ----------
+    Zhou et al. 2004, Ranking on data manifolds.
+    Donoser & Bischof 2013, Diffusion processes for retrieval revisited.
+    Iscen et al. 2017, Efficient diffusion on region manifolds: recovering small objects with compact CNN
+    representations.
+    Yang et al. 2019, Efficient image retrieval via decoupling diffusion into online and offline processing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> rng, ids = np.random.default_rng(0), [f"{row}.png" for row in range(60)]
+    >>> centres = np.repeat(rng.standard_normal((3, 8)), 20, axis=0)
+    >>> parts = [am.Features(centres + 0.5 * rng.standard_normal((60, 8)), ids) for _ in range(2)]
+    >>> index = am.indexes.DiffusionIndex.build(parts, k=10)
+    >>> index
+    DiffusionIndex(own vectors: 60 x 16, angular)
+    >>> sorted(int(id.split(".")[0]) // 20 for id in index.query("25.png", k=19)["id"]) == [1] * 19
+    True
+    """
+
+    ending = ".npy"
+    metrics = ("angular",)
+    settings = ("alpha", "power", "widths")
+
+    @classmethod
+    def build(cls, parts: Sequence[Features], k: int = K, *, power: float = 2.0, alpha: float = 0.9) -> DiffusionIndex:
+        """Build an index of several Features.
+
+        Parameters
+        ----------
+        parts : sequence of P Features
+            Of the same N pictures in the same order: several networks, or several layers.
+        k : int, default 20
+            How many neighbours each part lists, see `NeighbourGraph.build`.
+        power : float, default 2
+            See `NeighbourGraph.build`.
+        alpha : float, default 0.9
+            The part of what arrives at a picture that is passed on, at least 0 and below 1.
+
+        Returns
+        -------
+        DiffusionIndex
+
+        Raises
+        ------
+        QueryError
+            For parts of different pictures, invalid vectors, or an alpha out of range.
+        """
+        if not 0 <= alpha < 1:
+            raise QueryError(f"alpha must be at least 0 and below 1, not {alpha!r}")
+        index = cls(concatenate(list(parts)), "angular")
+        index.graph = NeighbourGraph.build(list(parts), k, power=power)
+        index.alpha, index.power = float(alpha), float(power)
+        index.widths = [part.width for part in index.graph.parts]
+        index._spread = spread(index.graph.weights, index.alpha)
+        index._profiles = profiles(index._spread)
+        return index
+
+    def similarities(self, rows: np.ndarray) -> np.ndarray:
+        """Compute the similarities (B, N) float32, from 0 to 1, of some pictures (B,) to all pictures."""
+        return self._compared(self._profiles[rows], self._take(rows))
+
+    def recall(self, *arguments, **options) -> float:
+        """Raise QueryError: recall is not defined for a diffusion."""
+        raise QueryError("recall is not defined for the ranking of a diffusion: use evaluate")
+
+    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
+        if own is None:
+            edges = self.graph.links(self._split(queries))
+            reached = profiles(_greatest(edges @ _diagonal(self.graph.weights) @ self._spread, len(self)))
+        else:
+            reached = self._profiles[own]
+        similar = self._compared(reached, queries)
+        if own is not None:
+            similar[np.arange(len(own)), own] = -np.inf
+        rows = np.argsort(-similar, axis=1, kind="stable")[:, :k]
+        near = np.take_along_axis(similar, rows, axis=1).astype(np.float64)
+        return rows, np.sqrt(np.maximum(2 - 2 * near, 0))
+
+    def _compared(self, reached, vectors: np.ndarray) -> np.ndarray:
+        """The cosines (B, N) of profiles; where they are equal, those of the vectors decide."""
+        found = reached @ self._profiles.T
+        found = np.asarray(found if isinstance(found, np.ndarray) else found.toarray(), dtype=np.float32)
+        vectors = self._split(vectors)
+        for part, of in zip(self.graph.parts, vectors, strict=True):
+            found += np.float32(1e-6 / len(vectors)) * (compared(of, "angular") @ part._vectors.T)
+        return found
+
+    def _split(self, vectors: np.ndarray) -> list[np.ndarray]:
+        """The parts (B, D) of concatenated vectors."""
+        return np.split(vectors, np.cumsum(self.widths)[:-1], axis=1)
+
+    def _take(self, rows: Sequence[int]) -> np.ndarray:
+        return np.concatenate([part._take(rows) for part in self.graph.parts], axis=1) / len(self.widths) ** 0.5
+
+    def _write(self, path: Path) -> None:
+        np.save(path, self.graph.rows)
+        np.save(path.with_name("distances.npy"), self.graph.distances)
+        for place, part in enumerate(self.graph.parts):
+            np.save(path.with_name(f"part-{place}.npy"), part._vectors)
+        dense = isinstance(self._spread, np.ndarray)
+        for name in ("spread",) if dense else ("data", "indices", "indptr"):
+            np.save(path.with_name(f"{name}.npy"), self._spread if dense else getattr(self._spread, name))
+
+    def _read(self, path: Path) -> tuple[int, int]:
+        load = lambda name: np.lib.format.open_memmap(path.with_name(f"{name}.npy"), mode="r")  # noqa: E731
+        parts, made_by = [], self.fingerprint.get("of", [{}] * len(self.widths))
+        for place, made in enumerate(made_by):
+            part = ExactIndex.__new__(ExactIndex)
+            part.metric, part._vectors, part.fingerprint, part.makers = "angular", load(f"part-{place}"), made, ()
+            part.width, part._pictures, part.digests = part._vectors.shape[1], self._pictures, self.digests
+            parts.append(part)
+        self.graph = NeighbourGraph(tuple(parts), load("index"), load("distances"), self.power)
+        if path.with_name("spread.npy").exists():
+            self._spread = load("spread")
+        else:
+            from scipy.sparse import csr_array
+
+            arrays = load("data"), load("indices"), load("indptr")
+            self._spread = csr_array(arrays, shape=(len(self),) * 2)
+        self._profiles = profiles(self._spread)
+        return len(parts[0]._vectors), sum(part.width for part in parts)
+
+
+def spread(weights, alpha: float):
+    """F = (1 - alpha S)^-1 of a graph's weights (N, N): an array for up to DENSE pictures, else the greatest elements.
+
+    For more, the series 1 + alpha S + (alpha S)^2 + ... is followed for STEPS steps; a row keeps its KEPT greatest
+    elements after each, and a picture its EDGES strongest edges.
+
+    References
+    ----------
+    Andersen, Chung & Lang 2006, Local graph partitioning using PageRank vectors.
+    """
+    scale = _diagonal(weights)
+    between = (scale @ weights @ scale).tocsr()
+    count = weights.shape[0]
+    if count <= DENSE:
+        import scipy.linalg
+
+        system = -alpha * between.toarray()
+        system[np.diag_indices(count)] += 1
+        factor = scipy.linalg.cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+        found = scipy.linalg.cho_solve(factor, np.eye(count), overwrite_b=True, check_finite=False)
+        return np.maximum(found, 0).astype(np.float32)
+    from scipy.sparse import eye_array, vstack
+
+    between = _greatest(between, EDGES)
+    between = (between.maximum(between.T) * alpha).astype(np.float32).tocsr()
+    unit, parts = eye_array(count, format="csr", dtype=np.float32), []
+    for start in range(0, count, 1024):
+        own = rows = unit[start : start + 1024]
+        for _ in range(STEPS):
+            rows = _greatest(own + rows @ between, KEPT)
+        parts.append(rows)
+    return vstack(parts, format="csr")
+
+
+def profiles(reached):
+    """The square roots of rows of F (Q, N), scaled to length 1.
+
+    Their cosine is the Bhattacharyya coefficient of what is reached from two pictures.
+
+    References
+    ----------
+    Bhattacharyya 1943, On a measure of divergence between two statistical populations.
+    Arandjelović & Zisserman 2012, Three things everyone should know to improve object retrieval.
+    """
+    if isinstance(reached, np.ndarray):
+        root = np.sqrt(reached, dtype=np.float32)
+        return root / np.maximum(np.linalg.norm(root, axis=1, keepdims=True), np.float32(1e-12))
+    from scipy.sparse import diags_array
+
+    root = reached.sqrt()
+    lengths = np.sqrt(np.asarray(root.multiply(root).sum(axis=1)).ravel())
+    return (diags_array(1 / np.maximum(lengths, 1e-12).astype(np.float32)) @ root).tocsr()
+
+
+def _diagonal(weights):
+    """D^-1/2 of a graph's weights W, as a diagonal matrix; 0 for pictures without edges."""
+    from scipy.sparse import diags_array
+
+    degrees = np.asarray(weights.sum(axis=1)).ravel()
+    return diags_array(np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0))
+
+
+def _greatest(matrix, keep: int):
+    """Keep the greatest elements of each row of a sparse matrix, of equal ones those in the first columns."""
+    if isinstance(matrix, np.ndarray):
+        return matrix
+    matrix = matrix.tocsr()
+    matrix.sort_indices()
+    lengths = np.diff(matrix.indptr)
+    if lengths.max(initial=0) <= keep:
+        return matrix
+    from scipy.sparse import csr_array
+
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    order = np.lexsort((-matrix.data, row))
+    kept = np.sort(order[np.arange(len(order)) - matrix.indptr[row] < keep])
+    indptr = np.concatenate([[0], np.minimum(lengths, keep).cumsum()])
+    return csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
