@@ -3,9 +3,10 @@
     python benchmarks/preset.py [FOLDER] [--store DIR]
 
 Prints P@1, P@5 and mAP of the 2019 post's recipe and its vote, of each bundled network's penultimate layer, of fused
-lists, of re-ranking and of the preset: on all queries, on the half of the categories on which the preset's parameters
-were chosen (for the bundled cartoons only), and on the other half. Then follow the statistical significance of the
-preset's gain over the best single network, and the time of a query.
+lists, of re-ranking, of the preset, and of diffusion over the graph of its layers: on all queries, on the half of the
+categories on which the preset's parameters were chosen (for the bundled cartoons only), and on the other half. Then
+follow the gains of the preset and of the graph, with intervals by label; the same for new pictures, a random fifth that
+took no part in anything that was fitted; and the time of a query.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import pandas as pd
 import amulsearch as am
 from amulsearch.measure import fused_similarities
 
+GRAPH = "graph of 8 layers, diffusion"
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 
 
@@ -54,7 +56,70 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
         "... and query expansion": am.indexes.QueryExpansion.build(reduced, 10, alpha=3),
         "... and k-reciprocal": am.indexes.KReciprocal.build(reduced, 10, 3, weight=0.5),
         "preset best": best,
+        GRAPH: am.indexes.DiffusionIndex.build(am.BEST.parts(collection, store=f"{store}/ours")),
     }
+
+
+def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.Evaluation]:
+    """Ask with a random fifth of the pictures, each as if it were new, among the other four fifths."""
+    fold = np.random.default_rng(1).permutation(len(collection)) % 5
+    kept, new = np.flatnonzero(fold > 0), np.flatnonzero(fold == 0)
+    layers = [*dict.fromkeys(layer for of in am.BEST.layers.values() for layer in of)]
+    plain = am.extract(collection, layers="penultimate", store=f"{store}/ours")
+    deep = [
+        am.extract(collection, name, [layer], store=f"{store}/ours")[name, layer]
+        for name, of in am.BEST.layers.items()
+        for layer in layers
+        if layer in of
+    ]
+    some = lambda part: am.Features(part.vectors[kept], [part.ids[row] for row in kept])  # noqa: E731
+    single = {name: am.features.l2_normalize(plain[name, "penultimate"].vectors) for name in am.models.BUNDLED}
+    found = {f"{name} penultimate": vectors[new] @ vectors[kept].T for name, vectors in single.items()}
+    least = [cosine - cosine.min(axis=1, keepdims=True) for cosine in found.values()]
+    found["combsum of 4 penultimate"] = sum(of / of.max(axis=1, keepdims=True) for of in least)
+
+    joined = np.concatenate([am.features.l2_normalize(part.vectors) for part in deep], axis=1)
+    pca = am.transforms.PCA.fit(joined[kept], am.BEST.width, whiten=am.BEST.whiten)
+    expansion = am.transforms.Expansion.fit(pca(joined[kept]), am.BEST.k, alpha=am.BEST.alpha)
+    found["preset best"] = expansion(pca(joined[new])) @ expansion(pca(joined[kept])).T
+
+    fitted = [
+        am.transforms.PCA.fit(some(part), min(256, part.vectors.shape[1]), whiten=am.BEST.whiten) for part in deep
+    ]
+    parts = [of(some(part)) for of, part in zip(fitted, deep, strict=True)]
+    index = am.indexes.DiffusionIndex.build(parts)
+    queries = np.concatenate([of(part.vectors[new]) for of, part in zip(fitted, deep, strict=True)], axis=1)
+    rows, distances = index.search(queries, len(kept))
+    found[GRAPH] = np.zeros((len(new), len(kept)))
+    np.put_along_axis(found[GRAPH], rows, -distances, axis=1)
+
+    labels = am.Relevance.from_labels(collection.ids, collection.labels)
+    among = np.zeros(len(collection), dtype=np.float32)
+    among[kept] = 1
+    relevance = am.Relevance(labels.ids, labels.labels, lambda rows: labels.grades(rows) * among)
+    place = {row: at for at, row in enumerate(new.tolist())}
+
+    def system(similar: np.ndarray):
+        def scores(rows: np.ndarray) -> np.ndarray:
+            every = np.full((len(rows), len(collection)), -1e9)
+            every[:, kept] = similar[[place[row] for row in rows.tolist()]]
+            return every
+
+        return scores
+
+    asked = [collection.ids[row] for row in new]
+    return {name: am.evaluate(system(of), relevance, queries=asked) for name, of in found.items()}
+
+
+def gains(done: dict, ours: list[str], others: list[str]) -> None:
+    """Print the differences of systems, with intervals and p by label."""
+    for name in ours:
+        for other in others:
+            if other != name:
+                for measure in ("P@1", "P@5", "mAP"):
+                    change = done[name].compare(done[other], measure, by="label")
+                    told = "{difference:+.3f} ({low:+.3f} to {high:+.3f}, p {p:.4f})".format(**change)
+                    print(f"{name} over {other}, {measure}: {told}")
 
 
 def main() -> None:
@@ -67,6 +132,7 @@ def main() -> None:
         collection = am.Collection.from_folder(options.folder)
         relevance = am.Relevance.from_labels(collection.ids, collection.labels)
         found = systems(collection, options.folder, options.store or temporary)
+        new = new_pictures(collection, options.store or temporary)
         queries = halves(collection)
         done = {
             (name, half): am.evaluate(system, relevance, queries=ids)
@@ -77,10 +143,12 @@ def main() -> None:
     table = pd.DataFrame(rows).T.unstack().swaplevel(axis=1)[list(queries)].loc[list(found)]
     print(table.to_string(float_format="%.3f"))
     single = max((f"{name} penultimate" for name in am.models.BUNDLED), key=lambda name: rows[name, "chosen on"]["mAP"])
-    print(f"\npreset best compared with {single}, on the held-back half:")
-    for measure in ("P@1", "P@5", "mAP"):
-        change = done["preset best", "held back"].compare(done[single, "held back"], measure)
-        print(measure, {key: round(value, 4) for key, value in change.items()})
+    held = {name: done[name, "held back"] for name in found}
+    print("\non the held-back half, intervals by label:")
+    gains(held, ["preset best", GRAPH], [single, "combsum of 4 penultimate", "preset best"])
+    print("\nnew pictures:")
+    print(pd.DataFrame({name: result.mean()[["P@1", "P@5", "mAP"]] for name, result in new.items()}).T.round(3))
+    gains(new, ["preset best", GRAPH], [single, "combsum of 4 penultimate", "preset best"])
     index = am.AnnoyIndex.build(found["preset best"])
     image = collection.open(collection.ids[0])
     index.query(image, 4)  # so that the networks are loaded

@@ -68,6 +68,36 @@ class Preset:
         QueryError
             For fewer than 3 pictures.
         """
+        joined = concatenate(self._extracted(collection, options))
+        reduced = _reduced(joined, self.width, self.whiten)
+        k = min(self.k, len(joined) // 50)
+        return Expansion.fit(reduced, k, alpha=self.alpha)(reduced) if k else reduced
+
+    def parts(self, collection: Collection, **options) -> list[Features]:
+        """Compute the vectors of each layer of each network by itself, for a graph on which they agree.
+
+        Each is reduced to at most 256 components and whitened like the concatenated vectors.
+
+        Parameters
+        ----------
+        collection : Collection
+        **options
+            As for `features`.
+
+        Returns
+        -------
+        list of Features
+            For `indexes.DiffusionIndex.build` and `indexes.NeighbourGraph.build`.
+
+        Raises
+        ------
+        QueryError
+            For fewer than 3 pictures.
+        """
+        return [_reduced(part, 256, self.whiten) for part in self._extracted(collection, options)]
+
+    def _extracted(self, collection: Collection, options: Mapping) -> list[Features]:
+        """The layers of all networks, each with the pictures that all could use."""
         if len(collection) < 3:
             raise QueryError(f"the preset {self.name} needs at least 3 pictures, not {len(collection)}")
         parts = {}
@@ -76,11 +106,12 @@ class Preset:
             made = extract(collection, names, layers, **options)
             collection = made.collection  # without the pictures that could not be decoded
             parts |= {(name, layer): made[name, layer] for name in names for layer in layers}
-        joined = concatenate([parts[name, layer] for name, layers in self.layers.items() for layer in layers])
-        width = min(self.width, len(joined) - 1, joined.vectors.shape[1])
-        reduced = PCA.fit(joined, width, whiten=self.whiten)(joined)
-        k = min(self.k, len(joined) // 50)
-        return Expansion.fit(reduced, k, alpha=self.alpha)(reduced) if k else reduced
+        return [parts[name, layer] for name, layers in self.layers.items() for layer in layers]
+
+
+def _reduced(features: Features, width: int, whiten: float) -> Features:
+    width = min(width, len(features) - 1, features.vectors.shape[1])
+    return PCA.fit(features, width, whiten=whiten)(features)
 
 
 _LITE = ("last:gem", "blocks.5:gem")

@@ -24,6 +24,23 @@ def test_better_than_the_best_single_network_on_the_other_half(cartoons, bundled
         assert change["p"] < 0.01, metric
 
 
+def test_the_graph_of_its_layers_is_better_still_on_the_other_half(cartoons, bundled_features, store):
+    """Several networks together beat one, and their joined vectors: the open question of the post."""
+    relevance = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
+    names = np.array(sorted(set(cartoons.labels)))
+    chosen_on = set(names[np.random.default_rng(0).permutation(len(names))[: len(names) // 2]])
+    queries = [id for id, label in zip(cartoons.ids, cartoons.labels, strict=True) if label not in chosen_on]
+    parts = am.BEST.parts(cartoons, store=store, progress=False)
+    assert [part.vectors.shape[1] for part in parts] == [256, 256, 256, 192, 256, 192, 256, 208]
+    graph = am.evaluate(am.indexes.DiffusionIndex.build(parts), relevance, queries=queries)
+    joined = am.evaluate(am.BEST.features(cartoons, store=store, progress=False), relevance, queries=queries)
+    single = am.evaluate(bundled_features["tf_efficientnet_lite2", "penultimate"], relevance, queries=queries)
+    for metric in ("P@1", "P@5", "AP"):
+        change = graph.compare(single, metric, by="label")
+        assert change["low"] > 0.02 and change["p"] < 0.01, metric
+    assert graph.compare(joined, "AP", by="label")["low"] > 0
+
+
 def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, bundled_features, store):
     index = am.AnnoyIndex.build(am.BEST.features(cartoons, store=store, progress=False))
     for id in cartoons.ids[::400]:
