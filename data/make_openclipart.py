@@ -40,6 +40,20 @@ UNFIT = {  # pictures unfit for a classroom, each with the reason
     "people/stripper_jarno_vasamaa_01r": "nude woman at a pole",
     "tools/gallows_frouke_01": "gallows with a noose",
 }
+BROKEN = {  # pictures that are broken in the package itself, each with the reason
+    **dict.fromkeys(
+        [
+            "animals/birds/duck_yellow_ii_kurt_cagl_",
+            *(f"people/stylized_yoga_person_ger_0{number}" for number in range(1, 7)),
+            "recreation/religion/creation_day_7_number_ge_01",
+            "recreation/religion/creation_day_7_number_ge_04",
+        ],
+        'shows the words "Linked Image Not Found"',
+    ),
+    "electronics/bulb/light_bulb_karl_bartel_01": "fully transparent",
+    "recreation/sports/badminton_racket_brice_b_01": "fully transparent",
+    "recreation/sports/football_pitch__andy_bur_01": "white on a transparent background",
+}
 COLUMNS = ("id", "category", "title", "creator", "keywords", "licence")
 Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS is checked instead, before a picture is decoded
 RDF_RESOURCE = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}resource"
@@ -152,8 +166,8 @@ def shrink(image: Image.Image) -> Image.Image:
 def build_one(task: tuple[Path, Path, str]) -> dict[str, str] | str:
     """Write one picture and return its row of the table, or the reason for its exclusion."""
     source, target, name = task
-    if name in UNFIT:
-        return f"{name}: {UNFIT[name]}"
+    if reason := UNFIT.get(name) or BROKEN.get(name):
+        return f"{name}: {reason}"
     try:
         text = describe(source / "svg" / f"{name}.svg")
         if text["licence"] not in LICENCES:

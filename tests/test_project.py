@@ -86,4 +86,4 @@ def test_the_ten_lines_of_the_readme_run(bundled_features, store, capsys, monkey
     names = {"STORE": store}
     exec(code.replace('"build/store"', "STORE"), names)
     assert len(names["best"]) == 4 and names["query"] not in names["best"]["id"].tolist()
-    assert "1,643 pictures" in capsys.readouterr().out
+    assert "1,631 pictures" in capsys.readouterr().out

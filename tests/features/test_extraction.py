@@ -1,7 +1,11 @@
 """The extraction engine: batches and precisions. Interrupted runs are tested in test_faults.py."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import amulsearch as am
 from amulsearch import models
@@ -10,6 +14,7 @@ from amulsearch.models import weights
 
 MODEL = "squeezenet1_1"
 LAYERS = ["logits", "penultimate", "last:gem"]
+BLANK = Path(__file__).parents[1] / "pictures" / "football_pitch__andy_bur_01.webp"  # white on transparent
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +115,27 @@ def test_an_empty_xdg_cache_home_counts_as_unset(tmp_path, monkeypatch):
 def test_a_backend_that_is_not_here_is_told():
     with pytest.raises(am.AmulsearchError, match=r"torch 1.0 cuda is not on this machine: install the same versions"):
         engine.engine_for(models.get(MODEL), LAYERS, "float32", "torch 1.0 cuda", print)
+
+
+def test_a_picture_that_is_blank_on_white_is_extracted_and_ranked(small_folder, tmp_path):
+    blank, empty = "food/fruit/football_pitch__andy_bur_01.webp", "food/fruit/empty.png"
+    shutil.copy(BLANK, small_folder / blank)
+    Image.new("RGBA", (226, 320)).save(small_folder / empty)  # fully transparent
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    for id in (blank, empty):
+        assert (np.asarray(collection.open(id)) == 255).all()
+    networks = ["squeezenet1_1", "tf_efficientnet_lite0"]
+    features = am.extract(collection, networks, LAYERS, store=tmp_path / "store", progress=False)
+    assert features.extracted == 34 and features.rejected.empty
+    features |= am.extract(collection, ["colour", "hog"], "descriptor", progress=False)
+    relevance = am.Relevance.from_labels(collection.ids, collection.labels)
+    for made in features.values():
+        assert np.isfinite(made.vectors).all() and made.vectors[made.ids.index(blank)].any()
+        index = am.ExactIndex.build(made)
+        for asked in (blank, collection.open(blank), collection.ids[0]):
+            found = index.query(asked, 33)
+            assert len(set(found["id"])) == 33 and np.isfinite(found["distance"]).all()
+        nearest = index.query(blank, 1).iloc[0]
+        assert nearest["id"] == empty and nearest["distance"] < 1e-3
+        assert am.AnnoyIndex.build(made).query(blank, 1)["id"].tolist() == [empty]
+        assert am.evaluate(made, relevance).per_query.set_index("id").loc[blank, "P@1"] == 1
