@@ -149,3 +149,32 @@ def test_solutions(found, hits, bundled_features, stated):
     first, five = (part.mean() for part in hits(am.measure.fuse_all(both, "combsum")[0]))
     assert first == pytest.approx(stated(SOLUTIONS, r"it is not: ([\d.]+) against"), abs=0.003)
     assert five == pytest.approx(stated(SOLUTIONS, r"at P@1 and ([\d.]+) against"), abs=0.003)
+
+
+def test_what_is_said_of_the_graph(cartoons, bundled_features, indexes, found, hits, stated):
+    index = am.indexes.DiffusionIndex.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
+    edges = index.graph.edges(DAMSELFLY).set_index("id")
+    assert edges.index[0] == DRAGONFLY and (edges.loc[DRAGONFLY].iloc[2:] == 1).sum() == 3
+    assert edges.loc[PLANE, "weight"] < edges.loc[DRAGONFLY, "weight"] / 5
+    lists = am.query_all(indexes, DAMSELFLY, 10)
+    assert index.query(DAMSELFLY, 4)["id"].tolist() == am.fuse(lists, "combsum", k=4)["id"].tolist()
+
+    rows = index.all_neighbours(10)[0]
+    graph, single = hits(rows), hits(found[LITE2][0])
+    combsum = hits(am.measure.fuse_all({name: (r[:, :10], d[:, :10]) for name, (r, d) in found.items()}, "combsum")[0])
+    near = lambda value, pattern: stated(NAME, pattern) == pytest.approx(value, abs=0.002)  # noqa: E731
+    assert near(np.nanmean(graph[0]), r"the graph has a P@1 of (\d\.\d+)")
+    assert near(np.nanmean(graph[1]), r"the graph has a P@1 of [\d.]+ and a P@5 of (\d\.\d+)")
+    assert near(np.nanmean(combsum[0]), r"P@5 of [\d.]+; `combsum` has (\d\.\d+)")
+    assert near(np.nanmean(combsum[1]), r"P@5 of [\d.]+; `combsum` has [\d.]+ and (\d\.\d+)")
+    wins, losses = ((graph[0] > single[0]).sum(), (graph[0] < single[0]).sum())
+    assert stated(NAME, r"The graph is right where `lite2` is wrong for (\d+) pictures") == pytest.approx(wins, abs=3)
+    assert stated(NAME, r"the reverse holds for (\d+)\.") == pytest.approx(losses, abs=3)
+    tossed = wins + losses
+    assert 2 * sum(comb(int(tossed), at) for at in range(int(losses) + 1)) / 2 ** int(tossed) < 1e-5
+
+    hubness = {name: am.measure.hubs(cartoons.ids, r[:, :10]).attrs["hubness"] for name, (r, _) in found.items()}
+    assert stated(NAME, r"it is between (\d\.\d+) and") == pytest.approx(min(hubness.values()), abs=0.02)
+    assert stated(NAME, r"it is between [\d.]+ and (\d\.\d+)") == pytest.approx(max(hubness.values()), abs=0.02)
+    found_most = am.measure.hubs(cartoons.ids, rows).attrs["hubness"]
+    assert stated(NAME, r"for the networks, and (\d\.\d+) for the graph") == pytest.approx(found_most, abs=0.02)
