@@ -1,5 +1,6 @@
 """Decoding in worker processes: the results, and recovery from the loss of a worker."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -98,15 +99,21 @@ def test_a_picture_that_crashes_its_decoder_cannot_be_drawn_and_this_process_liv
     collection = am.Collection.from_folder(slow.parent, progress=False)
     decode([request(sorted(small_folder.rglob("*.webp"))[0])])  # starts the process
 
+    over = threading.Event()
+
     def crash() -> None:
-        time.sleep(0.3)
-        for pid in workers():
-            os.kill(pid, signal.SIGSEGV)
+        while not over.wait(0.1):
+            for pid in workers():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSEGV)
 
     (killer := threading.Thread(target=crash)).start()
-    with pytest.raises(am.PictureError) as told:
-        draw(collection.subset(["slow.webp"]))
-    killer.join()
+    try:
+        with pytest.raises(am.PictureError) as told:
+            draw(collection.subset(["slow.webp"]))
+    finally:
+        over.set()
+        killer.join()
     assert str(told.value) == (
         f"{slow} cannot be opened: damaged: its decoder crashed (SIGSEGV); if it has changed, scan the folder again"
     )
