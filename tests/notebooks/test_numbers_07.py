@@ -103,11 +103,24 @@ def test_chance(compared, near):
     assert row["p"] == pytest.approx(chance, abs=0.006)
     p = table["p"].dropna()
     near(len(p), r"There are (\d+) tests", within=0)
-    near((p < 0.05).sum(), r"In the bundled cartoons, (\d+) of the 21 are below 0.05", within=1)
-    near(0.05 / len(p), r"and 6 below ([\d.]+)\.", within=0.00005)
-    sure = table[table["p"] < 0.05 / len(p)]
-    near(len(sure), r"below 0.05, and (\d+) below", within=1)
+    near((p < 0.05).sum(), r"In the bundled cartoons, (\d+) of the 21 are below 0.05 by query", within=1)
+    near((table["label_p"] < 0.05).sum(), r"by query, (\d+) by category", within=1)
+    sure = table[table["holm"] < 0.05]
+    near(len(sure), r"by category, and (\d+) after the correction", within=0)
     assert sure.index[sure["difference"] > 0].tolist() == [PRESET, "combsum of 4 last:gem"]
+    assert set(sure.index[sure["difference"] < 0]) == {"squeezenet1_1 logits", "squeezenet1_1 penultimate"}
+    near(row["p"], r"its `p` of ([\d.]+) has become", within=0.005)
+    near(row["holm"], r"has become a `holm` of ([\d.]+)\.", within=0.1)
+    preset = table.loc[PRESET]
+    assert ((table["label_high"] - table["label_low"]) > 2 * (table["high"] - table["low"])).all()
+    near(preset["P@1"], r"The P@1 of the preset, ([\d.]+), lies", within=0.002)
+    for column, pattern in (
+        ("low", r"lies between ([\d.]+) and"),
+        ("high", r"lies between [\d.]+ and ([\d.]+) if queries"),
+        ("label_low", r"and between ([\d.]+) and [\d.]+ if categories"),
+        ("label_high", r"and between [\d.]+ and ([\d.]+) if categories"),
+    ):
+        near(preset[column], pattern, within=0.005)
 
 
 def test_held_back(compared, cartoons, near):
