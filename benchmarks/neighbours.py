@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.features import compared, vectors
+from amulsearch.features import compared, exact_search
 
 K = 10
 
@@ -33,7 +33,7 @@ def made(count: int, width: int) -> np.ndarray:
 
 
 def without_faiss(index: am.ExactIndex) -> None:
-    with mock.patch.object(vectors, "FAISS_FROM", np.inf):
+    with mock.patch.object(exact_search, "FAISS_FROM", np.inf):
         index.all_neighbours(K)
 
 

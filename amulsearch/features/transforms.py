@@ -30,8 +30,9 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import QueryError, check_integer, check_k
+from .exact_search import nearest
 from .features import Features
-from .vectors import l2_normalize, nearest
+from .vectors import l2_normalize
 
 __all__ = ["PCA", "Expansion", "Linear", "Transform", "average", "concatenate"]
 

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from ..errors import AmulsearchError, OtherFormatError, StoreError
 from ..features import Features
-from ..store import AGAIN, PARTIAL, REMEDY, Store, VectorFile, locked, salvage, unsealed
+from ..store import AGAIN, PARTIAL, REMEDY, Store, VectorFile, locked, rescue, unsealed
 from .annoy_index import AnnoyIndex
 
 QUERIES = 5
@@ -135,7 +135,7 @@ class _Check:
         if self.findings and self.repair:
             self.findings.clear()
             done = f"kept what can be read; {self.index_again}"
-            self._find(part, "the database is damaged", self.repair_it, done, lambda: salvage(self.store.database))
+            self._find(part, "the database is damaged", self.repair_it, done, lambda: rescue(self.store.database))
             self.store = Store(self.folder)
         elif self.findings:
             return False

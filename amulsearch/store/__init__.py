@@ -11,10 +11,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["parquet"],
     submod_attrs={
         "store": ["Store"],
-        "database": ["REMEDY", "salvage", "unsealed"],
+        "database": ["REMEDY"],
+        "salvage": ["rescue", "unsealed"],
         "vector_file": ["MemoryRows", "VectorFile"],
         "names": ["Names", "StoredNames"],
-        "index_files": ["AGAIN", "SavedIndex"],
+        "index_files": ["AGAIN"],
         "blockwise": ["Blocks", "Gathered", "blocks", "starts"],
         "files": ["PARTIAL", "locked", "replacing"],
     },

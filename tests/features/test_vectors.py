@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from amulsearch import Features
-from amulsearch.features import vectors
+from amulsearch.features import exact_search, vectors
 from amulsearch.store import blockwise
 
 
@@ -28,12 +28,12 @@ METRICS = ["angular", "euclidean", "manhattan"]
 @pytest.fixture(params=["faiss", "numpy", "numpy in small blocks", "faiss in small blocks", "faiss is missing"])
 def way(request, monkeypatch):
     """Each of the ways in which `nearest` finds candidates."""
-    monkeypatch.setattr(vectors, "FAISS_FROM", 0 if "faiss" in request.param else np.inf)
+    monkeypatch.setattr(exact_search, "FAISS_FROM", 0 if "faiss" in request.param else np.inf)
     if "missing" in request.param:
         monkeypatch.setitem(sys.modules, "faiss", None)
     if "small" in request.param:
-        monkeypatch.setattr(vectors, "TILE", 2**12)
-        monkeypatch.setattr(vectors, "BLOCK_BYTES", 700 * 24 * 4)
+        monkeypatch.setattr(exact_search, "TILE", 2**12)
+        monkeypatch.setattr(exact_search, "BLOCK_BYTES", 700 * 24 * 4)
 
 
 def collection(name):
@@ -67,13 +67,13 @@ def test_nearest_is_what_sorting_in_float64_finds_in_every_way(name, metric, way
             if itself is not None:
                 far[np.arange(100), own] = np.inf
             order = np.argsort(far, axis=1, kind="stable")[:, :k]  # ties by row
-            rows, distances = vectors.nearest(base, base[own], k, metric, itself)
+            rows, distances = exact_search.nearest(base, base[own], k, metric, itself)
             np.testing.assert_array_equal(rows, order)
             np.testing.assert_allclose(distances, np.take_along_axis(far, order, axis=1), rtol=1e-12)
             assert rows.dtype == np.int64 and distances.dtype == np.float64
         far = all_distances(base, base[own], metric)
-    assert vectors.nearest(base[:5], base[own], 5, metric)[0].shape == (100, 5)
-    assert vectors.nearest(base, base[:0], 5, metric)[0].shape == (0, 5)
+    assert exact_search.nearest(base[:5], base[own], 5, metric)[0].shape == (100, 5)
+    assert exact_search.nearest(base, base[:0], 5, metric)[0].shape == (0, 5)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -81,9 +81,9 @@ def test_within_is_all_up_to_the_limit(metric, monkeypatch):
     base = collection("nearly the same")
     far = all_distances(base, base[:300], metric)
     limits = np.sort(far, axis=1)[np.arange(300), np.arange(300) % 150]  # 1 to 150 vectors
-    for tile in (vectors.TILE, 2**15):
-        monkeypatch.setattr(vectors, "TILE", tile)
-        parts = list(vectors.within(base, base[:300], limits, metric))
+    for tile in (exact_search.TILE, 2**15):
+        monkeypatch.setattr(exact_search, "TILE", tile)
+        parts = list(exact_search.within(base, base[:300], limits, metric))
         asked, rows, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
         found = np.zeros_like(far, dtype=bool)
         found[asked, rows] = True
@@ -95,18 +95,18 @@ def test_within_is_all_up_to_the_limit(metric, monkeypatch):
 
 def test_distances_to_are_those_of_nearest():
     base = collection("nearly the same")
-    rows, distances = vectors.nearest(base, base[:50], 30, "angular")
-    np.testing.assert_array_equal(vectors.distances_to(base, base[:50], rows, "angular"), distances)
+    rows, distances = exact_search.nearest(base, base[:50], 30, "angular")
+    np.testing.assert_array_equal(exact_search.distances_to(base, base[:50], rows, "angular"), distances)
 
 
 def test_of_a_memory_map_only_blocks_are_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(vectors, "BLOCK_BYTES", 2**20)
+    monkeypatch.setattr(exact_search, "BLOCK_BYTES", 2**20)
     made = np.lib.format.open_memmap(tmp_path / "made.npy", "w+", np.float32, (40_000, 256))
     made[:] = np.random.default_rng(0).standard_normal(made.shape, dtype=np.float32)
     made.flush()
     mapped = np.load(tmp_path / "made.npy", mmap_mode="r")
     tracemalloc.start()
-    rows, _ = vectors.nearest(mapped, mapped[:20], 5, "angular")
+    rows, _ = exact_search.nearest(mapped, mapped[:20], 5, "angular")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert rows[:, 0].tolist() == list(range(20))
