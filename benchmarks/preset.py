@@ -83,8 +83,11 @@ def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.
     expansion = am.transforms.Expansion.fit(pca(joined[kept]), am.BEST.k, alpha=am.BEST.alpha)
     found["preset best"] = expansion(pca(joined[new])) @ expansion(pca(joined[kept])).T
 
+    deep = [part for part in deep for _ in am.features.WHITENED]
+    powers = am.features.WHITENED * (len(deep) // len(am.features.WHITENED))
     fitted = [
-        am.transforms.PCA.fit(some(part), min(256, part.vectors.shape[1]), whiten=am.BEST.whiten) for part in deep
+        am.transforms.PCA.fit(some(part), min(256, part.vectors.shape[1]), whiten=power)
+        for part, power in zip(deep, powers, strict=True)
     ]
     parts = [of(some(part)) for of, part in zip(fitted, deep, strict=True)]
     index = am.indexes.DiffusionIndex.build(parts)

@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "encoding": ["background_of", "embed", "encode", "open_fitted", "pixels_of", "write_fitted"],
         "engine": ["BATCH"],
         "inputs": ["prepared"],
-        "presets": ["BEST", "PRESETS", "Preset"],
+        "presets": ["BEST", "PRESETS", "WHITENED", "Preset"],
         "ray_runner": ["RayRunner"],
         "transforms": [
             "PCA",

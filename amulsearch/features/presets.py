@@ -11,6 +11,9 @@ from .extraction import extract
 from .features import Features
 from .transforms import PCA, Expansion, concatenate
 
+WHITENED = (0.5, 1.0)
+"""The powers of the whitenings of `Preset.parts`."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -76,7 +79,8 @@ class Preset:
     def parts(self, collection: Collection, **options) -> list[Features]:
         """Compute the vectors of each layer of each network by itself, for a graph on which they agree.
 
-        Each is reduced to at most 256 components and whitened like the concatenated vectors.
+        Each is reduced to at most 256 components, twice: whitened by the power 0.5, which is better on drawings, and
+        fully, which is better elsewhere.
 
         Parameters
         ----------
@@ -94,7 +98,8 @@ class Preset:
         QueryError
             For fewer than 3 pictures.
         """
-        return [_reduced(part, 256, self.whiten) for part in self._extracted(collection, options)]
+        parts = self._extracted(collection, options)
+        return [_reduced(part, 256, whiten) for part in parts for whiten in WHITENED]
 
     def _extracted(self, collection: Collection, options: Mapping) -> list[Features]:
         """The layers of all networks, each with the pictures that all could use."""

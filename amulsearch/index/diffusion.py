@@ -13,18 +13,20 @@ from .base import Index
 from .exact_index import ExactIndex
 from .graph import K, NeighbourGraph
 
-DENSE = 4000
-"""Up to how many pictures the diffusion is exact, in dense matrices (N, N); above, each picture reaches KEPT others."""
-KEPT, EDGES, STEPS = 100, 30, 20
-"""The greatest elements that a row keeps, the edges of a picture that are followed, and the steps, above DENSE."""
+KEPT, EDGES, STEPS = 200, 30, 15
+"""How many pictures are reached from each, how many of its edges are followed, and for how many steps.
+
+Without these limits the ranking is worse: what arrives in far places is noise."""
 
 
 class DiffusionIndex(Index):
     """Search by diffusion over a `NeighbourGraph`: two pictures are similar if the same pictures are reached from them.
 
-    With S = D^-1/2 W D^-1/2 for the weights W of the graph and the degrees D, row i of F = (1 - alpha S)^-1 says how
-    much of what starts at picture i arrives at each other. The distance of two pictures is the angular distance of the
-    square roots of their rows. A new picture enters by its neighbours in each network.
+    With S = D^-1/2 W D^-1/2 for the weights W of the graph and the degrees D, row i of the sum of (alpha S)^t over the
+    steps t says how much of what starts at picture i arrives at each other. Of each picture the 30 strongest edges are
+    followed, for 15 steps, and of each row the 200 greatest elements are kept, so that time and memory are proportional
+    to N. The distance of two pictures is the angular distance of the square roots of their rows. A new picture enters
+    by its neighbours in each network.
 
     Its vectors are those of all parts, each scaled to length 1, concatenated.
 
@@ -104,7 +106,7 @@ class DiffusionIndex(Index):
     def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
         if own is None:
             edges = self.graph.links(self._split(queries))
-            reached = profiles(_greatest(edges @ _diagonal(self.graph.weights) @ self._spread, len(self)))
+            reached = profiles(_greatest(edges @ _diagonal(self.graph.weights) @ self._spread, KEPT))
         else:
             reached = self._profiles[own]
         similar = self._compared(reached, queries)
@@ -116,8 +118,7 @@ class DiffusionIndex(Index):
 
     def _compared(self, reached, vectors: np.ndarray) -> np.ndarray:
         """The cosines (B, N) of profiles; where they are equal, those of the vectors decide."""
-        found = reached @ self._profiles.T
-        found = np.asarray(found if isinstance(found, np.ndarray) else found.toarray(), dtype=np.float32)
+        found = (reached @ self._profiles.T).toarray().astype(np.float32, copy=False)
         vectors = self._split(vectors)
         for part, of in zip(self.graph.parts, vectors, strict=True):
             found += np.float32(1e-6 / len(vectors)) * (compared(of, "angular") @ part._vectors.T)
@@ -135,9 +136,8 @@ class DiffusionIndex(Index):
         np.save(path.with_name("distances.npy"), self.graph.distances)
         for place, part in enumerate(self.graph.parts):
             np.save(path.with_name(f"part-{place}.npy"), part._vectors)
-        dense = isinstance(self._spread, np.ndarray)
-        for name in ("spread",) if dense else ("data", "indices", "indptr"):
-            np.save(path.with_name(f"{name}.npy"), self._spread if dense else getattr(self._spread, name))
+        for name in ("data", "indices", "indptr"):
+            np.save(path.with_name(f"{name}.npy"), getattr(self._spread, name))
 
     def _read(self, path: Path) -> tuple[int, int]:
         load = lambda name: np.lib.format.open_memmap(path.with_name(f"{name}.npy"), mode="r")  # noqa: E731
@@ -148,41 +148,25 @@ class DiffusionIndex(Index):
             part.width, part._pictures, part.digests = part._vectors.shape[1], self._pictures, self.digests
             parts.append(part)
         self.graph = NeighbourGraph(tuple(parts), load("index"), load("distances"), self.power)
-        if path.with_name("spread.npy").exists():
-            self._spread = load("spread")
-        else:
-            from scipy.sparse import csr_array
+        from scipy.sparse import csr_array
 
-            arrays = load("data"), load("indices"), load("indptr")
-            self._spread = csr_array(arrays, shape=(len(self),) * 2)
+        arrays = load("data"), load("indices"), load("indptr")
+        self._spread = csr_array(arrays, shape=(len(self),) * 2)
         self._profiles = profiles(self._spread)
         return len(parts[0]._vectors), sum(part.width for part in parts)
 
 
 def spread(weights, alpha: float):
-    """F = (1 - alpha S)^-1 of a graph's weights (N, N): an array for up to DENSE pictures, else the greatest elements.
-
-    For more, the series 1 + alpha S + (alpha S)^2 + ... is followed for STEPS steps; a row keeps its KEPT greatest
-    elements after each, and a picture its EDGES strongest edges.
+    """The greatest elements of each row of F, a csr_array (N, N) float32, of the weights of a graph (N, N).
 
     References
     ----------
     Andersen, Chung & Lang 2006, Local graph partitioning using PageRank vectors.
     """
-    scale = _diagonal(weights)
-    between = (scale @ weights @ scale).tocsr()
-    count = weights.shape[0]
-    if count <= DENSE:
-        import scipy.linalg
-
-        system = -alpha * between.toarray()
-        system[np.diag_indices(count)] += 1
-        factor = scipy.linalg.cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
-        found = scipy.linalg.cho_solve(factor, np.eye(count), overwrite_b=True, check_finite=False)
-        return np.maximum(found, 0).astype(np.float32)
     from scipy.sparse import eye_array, vstack
 
-    between = _greatest(between, EDGES)
+    scale, count = _diagonal(weights), weights.shape[0]
+    between = _greatest(scale @ weights @ scale, EDGES)
     between = (between.maximum(between.T) * alpha).astype(np.float32).tocsr()
     unit, parts = eye_array(count, format="csr", dtype=np.float32), []
     for start in range(0, count, 1024):
@@ -203,9 +187,6 @@ def profiles(reached):
     Bhattacharyya 1943, On a measure of divergence between two statistical populations.
     Arandjelović & Zisserman 2012, Three things everyone should know to improve object retrieval.
     """
-    if isinstance(reached, np.ndarray):
-        root = np.sqrt(reached, dtype=np.float32)
-        return root / np.maximum(np.linalg.norm(root, axis=1, keepdims=True), np.float32(1e-12))
     from scipy.sparse import diags_array
 
     root = reached.sqrt()
@@ -223,17 +204,17 @@ def _diagonal(weights):
 
 def _greatest(matrix, keep: int):
     """Keep the greatest elements of each row of a sparse matrix, of equal ones those in the first columns."""
-    if isinstance(matrix, np.ndarray):
-        return matrix
-    matrix = matrix.tocsr()
-    matrix.sort_indices()
-    lengths = np.diff(matrix.indptr)
-    if lengths.max(initial=0) <= keep:
-        return matrix
     from scipy.sparse import csr_array
 
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((-matrix.data, row))
-    kept = np.sort(order[np.arange(len(order)) - matrix.indptr[row] < keep])
-    indptr = np.concatenate([[0], np.minimum(lengths, keep).cumsum()])
+    matrix = csr_array(matrix)
+    matrix.sort_indices()
+    kept = np.ones(matrix.nnz, dtype=bool)
+    for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
+        if end - start > keep:
+            values = matrix.data[start:end]
+            limit = np.partition(values, -keep)[-keep]
+            above = values > limit
+            above[np.flatnonzero(values == limit)[: keep - above.sum()]] = True
+            kept[start:end] = above
+    indptr = np.concatenate([[0], kept.cumsum()])[matrix.indptr]
     return csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
