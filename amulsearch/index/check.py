@@ -125,9 +125,8 @@ class _Check:
                 return False
             for table, count in unsealed(self.store.database).items():
                 self._find(part, f"{count} rows of {table} do not match their checksums", self.repair_it)
-            if not self.findings:
-                with self.store.snapshot():
-                    self.store.collection([id for _, id in self.store.names()])
+            if not self.findings and self.store.revision:
+                self.store.collection()
         except OtherFormatError:
             raise
         except (StoreError, ValueError, TypeError, KeyError) as error:
@@ -165,21 +164,18 @@ class _Check:
             self._find(part, finding, self.repair_it, done, lambda places=places: file.drop(places))
 
     def _complete(self) -> None:
-        """Open the current features; find pictures without a vector if no features cover them all."""
-        rows, ids = self.store.rows(), [id for _, id in self.store.names()]
-        lacking = {}
-        for (model, layer), made_by in self.store.current().items():
+        """Open the current features that cover the table; find the pictures that lack a vector but have an index."""
+        rows, table = self.store.rows(), self.store.collection().table
+        ids, digests = table["id"].tolist(), table["digest"].tolist()
+        for (model, layer), made_by in self.store.current().items() if ids else ():
             name = f"{model} {layer}"
             if name in self.damaged:
                 continue
             file = self.store.vectors(made_by)
-            missing = np.flatnonzero(file.places(rows) < 0) if len(rows) else [0]
-            if len(missing):
-                lacking[name] = missing
-                continue
-            self.features[name] = Features(file.take(rows), ids, [], made_by, [""] * len(ids))
-        for name, missing in lacking.items():
-            if len(rows) and name in self.store.indexes:
+            missing = np.flatnonzero(file.places(rows) < 0)
+            if not len(missing):
+                self.features[name] = Features(file.take(rows), ids, [], made_by, digests)
+            elif name in self.store.indexes:
                 finding = f"{len(missing)} of {len(rows)} pictures have no vector, the first is {ids[missing[0]]!r}"
                 self._find(name, finding, self.index_again)
 
@@ -192,7 +188,7 @@ class _Check:
                 raise StoreError(finding)
         except StoreError as error:
             if features is not None:
-                rebuild = lambda: self._build(features, name)  # noqa: E731
+                rebuild = lambda: AnnoyIndex.build(features).save_in(self.store, name)  # noqa: E731
                 self._find(part, error, self.repair_it, "rebuilt", rebuild)
             else:
                 done = f"deleted; {self.index_again}" + (f" --preset {preset}" if preset else "")
@@ -214,16 +210,11 @@ class _Check:
         recall = index.recall(k, sample=QUERIES) if k else 1
         return "" if recall >= 0.5 else f"the index finds only {recall:.0%} of the neighbours that exact search finds"
 
-    def _build(self, features: Features, name: str) -> None:
-        digests = self.store.collection().table["digest"].tolist()
-        made = Features(features.vectors, features.ids, [], features.fingerprint, digests)
-        AnnoyIndex.build(made).save_in(self.store, name)
-
     def _unindexed(self, names: list[str]) -> None:
         """Find features without an index, unless none has one."""
         # Without any index: a user of the library keeps them elsewhere.
         for name in [name for name in self.features if name not in names] if names else []:
-            build = lambda name=name: self._build(self.features[name], name)  # noqa: E731
+            build = lambda name=name: AnnoyIndex.build(self.features[name]).save_in(self.store, name)  # noqa: E731
             self._find(name, "the features have no index", self.index_again, "built", build)
 
     def _leftovers(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ class DiffusionIndex(Index):
     def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
         if own is None:
             edges = self.graph.links(self._split(queries))
-            reached = profiles(_greatest(edges @ _diagonal(self.graph.weights) @ self._spread, KEPT))
+            reached = profiles(_greatest(edges @ self._scale @ self._spread, KEPT))
         else:
             reached = self._profiles[own]
         similar = self._compared(reached, queries)
@@ -115,6 +116,11 @@ class DiffusionIndex(Index):
         rows = np.argsort(-similar, axis=1, kind="stable")[:, :k]
         near = np.take_along_axis(similar, rows, axis=1).astype(np.float64)
         return rows, np.sqrt(np.maximum(2 - 2 * near, 0))
+
+    @cached_property
+    def _scale(self):
+        """D^-1/2 of the graph, which new pictures are linked to."""
+        return _diagonal(self.graph.weights)
 
     def _compared(self, reached, vectors: np.ndarray) -> np.ndarray:
         """The cosines (B, N) of profiles; where they are equal, those of the vectors decide."""

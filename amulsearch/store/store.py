@@ -15,7 +15,7 @@ import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from itertools import repeat
 from pathlib import Path
 from secrets import token_hex
@@ -29,7 +29,7 @@ from .database import COLUMNS as FIELDS
 from .database import NAME, Database, sealed
 from .files import PARTIAL, locked
 from .index_files import IndexFiles
-from .vector_file import VectorFile
+from .vector_file import VectorFile, key_of
 
 OPENING = ("passed_over", "frame", "background", "max_pixels")
 """The attributes of a collection that are kept as facts."""
@@ -115,8 +115,7 @@ class Store:
             for path in self.folder.iterdir()
         )
 
-    @contextmanager
-    def lock(self, *, wait: bool = True) -> Iterator[None]:
+    def lock(self, *, wait: bool = True) -> AbstractContextManager[None]:
         """Hold the lock of the store, a context manager; reading needs no lock.
 
         Parameters
@@ -129,8 +128,7 @@ class Store:
         StoreError
             If another process holds the lock and `wait` is false, or the store cannot be written to.
         """
-        with locked(self.folder / "lock", wait=wait):
-            yield
+        return locked(self.folder / "lock", wait=wait)
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Return a context manager in which reading sees one state, whatever other processes write."""
@@ -238,8 +236,7 @@ class Store:
         """Note that these features are the latest of their model and layer."""
         latest = next(self.database.query("SELECT COALESCE(MAX(used), 0) FROM features"))[0]
         for made_by in current:
-            key = json.dumps(dict(made_by), sort_keys=True)
-            entries = list(self.database.select("features", "WHERE fingerprint = ?", (key,)))
+            entries = list(self.database.select("features", "WHERE fingerprint = ?", (key_of(made_by),)))
             self.database.insert("features", ((*entry[:-1], latest + 1) for entry in entries))
 
     def collection(self, ids: Sequence[str] | None = None) -> Collection:

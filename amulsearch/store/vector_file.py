@@ -44,8 +44,7 @@ class VectorFile:
 
     def __init__(self, database: Database, fingerprint: Mapping):
         self._database, self.fingerprint = database, dict(fingerprint)
-        key = json.dumps(self.fingerprint, sort_keys=True)
-        self._read(next(database.select("features", "WHERE fingerprint = ?", (key,)), None))
+        self._read(next(database.select("features", "WHERE fingerprint = ?", (key_of(fingerprint),)), None))
 
     @classmethod
     def of_entry(cls, database: Database, entry: tuple) -> VectorFile:
@@ -150,7 +149,7 @@ class VectorFile:
         number = 1 + next(self._database.query("SELECT COALESCE(MAX(feature), 0) FROM features"))[0]
         model, layer = self.fingerprint["model"], self.fingerprint["layer"]
         file = f"vectors/{quote(model, safe='')[:80]}-{quote(layer, safe='')[:80]}-{number}.f32"
-        return number, model, layer, json.dumps(self.fingerprint, sort_keys=True), width, file, 0
+        return number, model, layer, key_of(self.fingerprint), width, file, 0
 
     def take(self, rows: np.ndarray) -> np.ndarray | Gathered:
         """Return the vectors of pictures; the checksums of a small file (16 MiB) are verified.
@@ -272,6 +271,11 @@ class MemoryRows:
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors (N, D) float32 of N pictures, in this order."""
         return np.concatenate(self._batches)[self.places(rows)]
+
+
+def key_of(fingerprint: Mapping) -> str:
+    """A fingerprint as the database knows it: JSON with sorted keys."""
+    return json.dumps(dict(fingerprint), sort_keys=True)
 
 
 def checksums(vectors: np.ndarray, seeds: np.ndarray) -> np.ndarray:
