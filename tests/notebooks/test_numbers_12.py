@@ -71,7 +71,8 @@ def test_better_and_worse(asked, stated):
     assert stated(NOTEBOOK, r"improved at P@5, (\d+) got worse") == pytest.approx(change["losses"], abs=10)
     head, frozen = (asked[name].per_query.set_index("id")["P@5"] for name in ("head", "frozen"))
     gain = (head - frozen).sort_values(kind="stable")
-    assert gain.index[-1] == "recreation/sports/handball_ball_brice_boye_01.webp"
+    both = "recreation/sports/handball_ball_brice_boye_01.webp", "tools/key_jordan_wiens_01.webp"
+    assert gain.index[-1] in both  # training rounds differently from processor to processor
     assert gain.index[gain == gain.min()][-1] == "food/mix_cucina_frullatore_ar_01.webp"
 
 
