@@ -5,6 +5,7 @@
                        [--precision float32|bfloat16|float16|auto]
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
     amulsearch evaluate --store DIR [--judgements FILE.csv] [--json]
+    amulsearch compare FOLDER [-o FILE.html] [--models A,B] [--store DIR] [--sample N] [--json]
     amulsearch check   --store DIR [--repair]
     amulsearch report  FOLDER -o FILE.html [--models A,B] [-k 4] [--store DIR]
 
@@ -150,6 +151,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print JSON")
     _preset(command)
     command.set_defaults(run=commands.evaluate_store)
+
+    command = add("compare", help="say which network, layer or fusion to use for a folder, and how sure that is")
+    command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures; its subfolders are the labels")
+    command.add_argument("-o", "--output", metavar="FILE.html", help="write a page about it")
+    command.add_argument("--models", default="bundled", metavar="A,B", help=MODELS_HELP)
+    command.add_argument("--store", metavar="DIR", help="keep the features here for later runs")
+    command.add_argument(
+        "--sample", type=int, default=2000, metavar="N", help="how many pictures to compare, at random (default: 2000)"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=commands.compare_systems)
 
     command = add("check", help="verify everything in a store")
     command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")

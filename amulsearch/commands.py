@@ -7,18 +7,27 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from . import models
 from .errors import QueryError, StoreError, check_k, one_line
 from .features import PRESETS, Features, FeatureSet, extract
-from .index import AnnoyIndex, is_current, query_all
+from .index import (
+    LIKELY,
+    AnnoyIndex,
+    DiffusionIndex,
+    Index,
+    NoveltyTest,
+    is_current,
+    novelty_told,
+    query_all,
+    unlikely_from,
+)
 from .index import check_store as verify
 from .intake import Collection, open_image
-from .measure import Judgements, Relevance, evaluate, fuse
+from .measure import Judgements, Relevance, calibrated, evaluate, fuse, recommend
 from .store import Store
-from .views import write_report
+from .views import writable, write_report
 
 DEPTH = 100
 """The number of neighbours of each model to fuse; "vote" uses its own default of 10."""
@@ -45,13 +54,14 @@ def index_folder(options: Namespace) -> None:
 def _index(collection: Collection, store: Store, options: Namespace) -> None:
     how = {"framing": options.framing, "precision": options.precision, "store": store}
     if options.preset:
-        features = PRESETS[options.preset].features(collection, **how)
-        _build(store, f"preset {options.preset}", features)
+        preset = PRESETS[options.preset]
+        layers = preset.layers_of(collection, **how)
+        _build(store, f"preset {preset.name}", DiffusionIndex, preset.reduced(layers))
         _report_rejected(store.collection([]).rejected)
-        print(f"{len(features)} pictures indexed with the preset {options.preset}, in {store.folder}")
+        print(f"{len(layers[0])} pictures indexed with the preset {preset.name}, in {store.folder}")
         return
     features = extract(collection, options.models, options.layers.split(","), **how)
-    built = sum(_build(store, " ".join(key), made) for key, made in features.items())
+    built = sum(_build(store, " ".join(key), AnnoyIndex, made) for key, made in features.items())
     _report_rejected(features.rejected)
     print(
         f"{len(features.collection)} pictures, {len(features.rejected)} rejected, {features.extracted} extracted, "
@@ -59,15 +69,19 @@ def _index(collection: Collection, store: Store, options: Namespace) -> None:
     )
 
 
-def _build(store: Store, name: str, features: Features) -> bool:
-    """Build and save an index, unless the stored one is of the same features."""
+def _build(store: Store, name: str, kind: type[Index], made: Features | list[Features]) -> bool:
+    """Build, calibrate and save an index, unless the stored one is of the same features."""
+    made_by = made.fingerprint if isinstance(made, Features) else DiffusionIndex.fingerprint_of(made)
     try:
-        if AnnoyIndex.open_in(store, name).fingerprint == features.fingerprint and is_current(store, name):
-            return False
+        index = kind.open_in(store, name)
+        new = index.fingerprint != made_by or not is_current(store, name)
     except StoreError:
-        pass  # missing, damaged or outdated: build it again
-    AnnoyIndex.build(features).save_in(store, name)
-    return True
+        new = True  # missing, damaged or outdated
+    if new or index.calibration is None:
+        index = calibrated(kind.build(made) if new else index)
+        if new or index.calibration:
+            index.save_in(store, name)
+    return new
 
 
 def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
@@ -83,6 +97,7 @@ def query_store(options: Namespace) -> None:
     indexes = _open_indexes(store, options)
     query, most = _as_query(options.query, store), min(map(len, indexes.values()))
     k = check_k(options.k, most - isinstance(query, str), "pictures to choose from")
+    p_value = None if isinstance(query, str) else _novelty(store, indexes, options.preset).p_value(query)
     if options.fuse is None:
         lists = query_all(indexes, query, k)
         tables = list(lists.values())
@@ -103,11 +118,16 @@ def query_store(options: Namespace) -> None:
         print(options.grid)
     elif options.json:
         results = [entry for table in tables for entry in _entries(table, collection)]
-        _print_json({"query": options.query, "results": results})
+        _print_json({"query": options.query, "results": results, **({} if p_value is None else {"p_value": p_value})})
     else:
         for name, table in lists.items():
-            measure = "distance" if "distance" in table else "score"
-            print(f"{name}\n{table[['rank', 'id', measure, 'label']].to_string(index=False)}\n")
+            columns = [name for name in ("rank", "id", "distance", "score", "probability", "label") if name in table]
+            print(f"{name}\n{table[columns].to_string(index=False, float_format='%.3f')}")
+            if unlikely := unlikely_from(table):
+                print(f"from rank {unlikely} on, nothing is likely to fit: the probability is below {LIKELY}")
+            print()
+        if p_value is not None:
+            print(novelty_told(p_value))
 
 
 def evaluate_store(options: Namespace) -> None:
@@ -121,16 +141,15 @@ def evaluate_store(options: Namespace) -> None:
     systems = []
     if options.preset:
         index = _open_preset(store, options.preset)
-        vectors = np.stack([index.vector(id) for id in index.ids])
-        found = {(options.preset, index.fingerprint["layer"]): Features(vectors, index.ids)}
+        found = {(options.preset, index.fingerprint["layer"]): index}
     else:
         found = FeatureSet.open(store)
         for model, layer in store.current().keys() - found.keys():
             print(
                 f"{model} {layer} is left out: it does not cover all pictures; index the folder again", file=sys.stderr
             )
-    for (model, layer), features in found.items():
-        result = evaluate(features, relevance)
+    for (model, layer), system in found.items():
+        result = evaluate(system, relevance)
         low, high = result.interval("AP")
         mean = result.mean()
         systems.append({"model": model, "layer": layer, **mean.to_dict(), "mAP_low": low, "mAP_high": high})
@@ -147,7 +166,40 @@ def report_folder(options: Namespace) -> None:
     print(write_report(options.folder, options.output, models=options.models, k=options.k, store=options.store))
 
 
-def _open_indexes(store: Store, options: Namespace) -> dict[str, AnnoyIndex]:
+def compare_systems(options: Namespace) -> None:
+    """Print which network, layer or fusion to use for a folder, and write a page about it."""
+    if options.output:
+        writable(options.output)  # before anything is computed
+    collection = Collection.from_folder(options.folder)
+    found = recommend(collection, options.models, sample=options.sample, store=options.store)
+    if options.output:
+        from .views import comparison_page  # imports matplotlib
+
+        comparison_page(found).save(options.output)
+    if options.json:
+        systems = found.table.to_dict("records")
+        about = {"pictures": len(found.pictures), "measure": found.measure}
+        about |= {"system": found.system, "advice": found.advice}
+        _print_json({**about, "systems": systems})
+        return
+    print(f"{found}\n\n{_to_use(found.system, options.folder)}")
+    if options.output:
+        print(options.output)
+
+
+def _to_use(system: str, folder: str) -> str:
+    """The commands that use a system of `recommend`."""
+    name, _, layer = system.rpartition(" ")
+    index, query = f"Next: amulsearch index {folder} --store DIR", "amulsearch query IMAGE --store DIR"
+    if name == "preset":
+        return f"{index} --preset {layer}\n      {query} --preset {layer}"
+    method, _, several = name.partition(" of ")
+    if several:
+        return f"{index} --layers {layer}\n      {query} --layer {layer} --fuse {method}"
+    return f"{index} --models {name} --layers {layer}\n      {query}"
+
+
+def _open_indexes(store: Store, options: Namespace) -> dict[str, Index]:
     """The indexes to query, by model, all of one layer; or that of a preset."""
     names, layer = options.models, options.layer
     if options.preset:
@@ -171,14 +223,24 @@ def _open_indexes(store: Store, options: Namespace) -> dict[str, AnnoyIndex]:
     return {name: AnnoyIndex.open_in(store, f"{name} {layer}") for name in wanted}
 
 
-def _open_preset(store: Store, name: str) -> AnnoyIndex:
+def _open_preset(store: Store, name: str) -> DiffusionIndex:
     folder = store.collection([]).folder
     command = f"run `amulsearch index {folder} --store {store.folder} --preset {name}`"
     if f"preset {name}" not in store.indexes:
         raise StoreError(f"the preset {name} is not indexed: {command}")
     if not is_current(store, f"preset {name}"):
         raise StoreError(f"the collection has changed since {name} was indexed: {command}")
-    return AnnoyIndex.open_in(store, f"preset {name}")
+    return DiffusionIndex.open_in(store, f"preset {name}")
+
+
+def _novelty(store: Store, indexes: dict[str, Index], preset: str | None) -> NoveltyTest:
+    """The test of whether a picture is like the collection: by the networks of the query, without what was fitted."""
+    if preset is None:
+        return NoveltyTest.build(list(indexes.values()), sample=400)
+    stored = FeatureSet.open(store)
+    return NoveltyTest.build(
+        [stored[name, layer] for name, layers in PRESETS[preset].layers.items() for layer in layers]
+    )
 
 
 def _as_query(query: str, store: Store):
@@ -209,12 +271,13 @@ def check_store(options: Namespace) -> int:
 def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
     """The rows of a table of neighbours in the format of `query --json`."""
     measure = "distance" if "distance" in table else "score"
+    told = [measure, *(name for name in ("probability",) if name in table)]
     return [
         {
             "rank": int(row["rank"]),
             "id": row["id"],
             "path": str(collection.path(row["id"])),
-            measure: float(row[measure]),
+            **{name: float(row[name]) for name in told},
             "model": row["model"],
             "layer": row["layer"],
         }

@@ -23,14 +23,15 @@ LINE = re.compile(r"([0-9A-F ]+); fully-qualified +# \S+ E[\d.]+ (.*)")
 SKIN_TONES = {chr(code) for code in range(0x1F3FB, 0x1F400)}
 
 
-def unpack(folder: Path) -> None:
+def unpack(folder: Path, packages: tuple[str, ...]) -> None:
+    """Download Debian packages and unpack them into a folder."""
     try:
-        subprocess.run(["apt-get", "download", *PACKAGES], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["apt-get", "download", *packages], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         for package in folder.glob("*.deb"):
             subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True)
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         sys.exit(
-            f"the packages {', '.join(PACKAGES)} cannot be downloaded ({error}): use a Debian system that is online"
+            f"the packages {', '.join(packages)} cannot be downloaded ({error}): use a Debian system that is online"
         )
 
 
@@ -66,7 +67,7 @@ def main() -> None:
     if not features.check("raqm"):
         sys.exit("this Pillow cannot combine characters into one emoji: install one with libraqm, such as its wheels")
     with tempfile.TemporaryDirectory() as unpacked:
-        unpack(Path(unpacked))
+        unpack(Path(unpacked), PACKAGES)
         print(f"{draw(Path(unpacked), folder)} emoji in {folder}")
 
 

@@ -12,10 +12,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "features": ["FeatureSet", "Features"],
         "extraction": ["extract"],
-        "encoding": ["background_of", "embed", "encode", "open_fitted", "pixels_of", "write_fitted"],
+        "encoding": ["background_of", "embed", "encode", "encode_each", "open_fitted", "pixels_of", "write_fitted"],
         "engine": ["BATCH"],
         "inputs": ["prepared"],
-        "presets": ["BEST", "PRESETS", "WHITENED", "Preset"],
+        "presets": ["BEST", "PRESETS", "Preset"],
         "ray_runner": ["RayRunner"],
         "transforms": [
             "PCA",
@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Transform",
             "average",
             "concatenate",
+            "concatenated",
             "learned_from",
             "same_pictures",
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -123,10 +123,35 @@ def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model |
     ModelError
         If a model is unknown or its weights cannot be loaded.
     """
+    return encode_each(images, [made_by], makers)[0]
+
+
+def encode_each(
+    images: list[Image.Image], made_by: Sequence[Mapping], makers: Iterable[Model | Transform]
+) -> list[np.ndarray]:
+    """Compute the vectors of new pictures as several fingerprints say, with one pass of each network.
+
+    Parameters
+    ----------
+    images : list of B PIL images
+    made_by : sequence of P mapping
+    makers : iterable of Model or Transform
+        Of all of them.
+
+    Returns
+    -------
+    list of P ndarray of shape (B, D), float32
+
+    Raises
+    ------
+    QueryError, ModelError
+        As `encode`.
+    """
+    makers = list(makers)
     records = {maker.name: maker for maker in makers if isinstance(maker, Model)}
     fitted = {maker.digest: maker for maker in makers if isinstance(maker, Transform)}
     passes: dict[tuple, list] = {}  # all layers of a network in one pass
-    for leaf in _leaves(made_by):
+    for leaf in (leaf for one in made_by for leaf in _leaves(one)):
         passes.setdefault((leaf["model"], leaf["framing"], leaf["background"]), []).append(leaf)
     known = {}
     for (name, framing, background), leaves in passes.items():
@@ -136,7 +161,7 @@ def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model |
         layers = list(dict.fromkeys(leaf["layer"] for leaf in leaves))
         for layer, vectors in embed(images, model, layers, framing=framing, background=background).items():
             known[name, framing, background, layer] = vectors
-    return _follow(made_by, known, fitted)
+    return [_follow(one, known, fitted) for one in made_by]
 
 
 def write_fitted(folder: Path, fitted: list[Transform]) -> list[dict]:

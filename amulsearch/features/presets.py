@@ -1,4 +1,4 @@
-"""Presets: complete recipes from pictures to vectors, by name."""
+"""Presets: complete recipes, by name, of what several networks see in a picture."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from ..errors import QueryError
 from ..intake import Collection
 from .extraction import extract
 from .features import Features
-from .transforms import PCA, Expansion, concatenate
-
-WHITENED = (0.5, 1.0)
-"""The powers of the whitenings of `Preset.parts`."""
+from .transforms import PCA
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe: layers of several networks, concatenated, reduced and whitened by PCA, and expanded.
+    """A recipe: layers of several networks, each reduced and whitened by PCA, for a graph on which they agree.
 
     `BEST` is one.
 
@@ -26,10 +23,10 @@ class Preset:
     name : str
     layers : mapping of str to tuple of str
         The layers of each network.
-    width, whiten
-        See `PCA.fit`.
-    k, alpha
-        See `Expansion.fit`.
+    width : int
+        The greatest number of components that are kept of a layer.
+    whiten : tuple of float
+        The powers of the whitening; a layer is taken once for each. See `PCA.fit`.
 
     Examples
     --------
@@ -45,15 +42,10 @@ class Preset:
     name: str
     layers: Mapping[str, tuple[str, ...]]
     width: int
-    whiten: float
-    k: int
-    alpha: float
+    whiten: tuple[float, ...]
 
-    def features(self, collection: Collection, **options) -> Features:
-        """Compute the vectors of a collection.
-
-        In a small collection, the vectors have at most N - 1 components, and the expansion uses fewer neighbours (one
-        per 50 pictures, none below 50): among few pictures, the nearest are often unrelated.
+    def layers_of(self, collection: Collection, **options) -> list[Features]:
+        """Extract the layers as the networks give them.
 
         Parameters
         ----------
@@ -63,60 +55,52 @@ class Preset:
 
         Returns
         -------
-        Features
-            Vectors of shape (N, width), float32.
+        list of Features
+            One for each layer, of the pictures that could be decoded.
 
         Raises
         ------
         QueryError
             For fewer than 3 pictures.
         """
-        joined = concatenate(self._extracted(collection, options))
-        reduced = _reduced(joined, self.width, self.whiten)
-        k = min(self.k, len(joined) // 50)
-        return Expansion.fit(reduced, k, alpha=self.alpha)(reduced) if k else reduced
+        if len(collection) < 3:
+            raise QueryError(f"the preset {self.name} needs at least 3 pictures, not {len(collection)}")
+        found = {}
+        for layers in dict.fromkeys(self.layers.values()):
+            names = [name for name, of in self.layers.items() if of == layers]
+            made = extract(collection, names, layers, **options)
+            collection = made.collection  # without the pictures that could not be decoded
+            found |= {(name, layer): made[name, layer] for name in names for layer in layers}
+        return [found[name, layer] for name, layers in self.layers.items() for layer in layers]
 
     def parts(self, collection: Collection, **options) -> list[Features]:
-        """Compute the vectors of each layer of each network by itself, for a graph on which they agree.
-
-        Each is reduced to at most 256 components, twice: whitened by the power 0.5, which is better on drawings, and
-        fully, which is better elsewhere.
+        """Compute the vectors for `indexes.DiffusionIndex.build`: of each layer, those of each whitening.
 
         Parameters
         ----------
         collection : Collection
         **options
-            As for `features`.
+            As for `layers_of`.
 
         Returns
         -------
         list of Features
-            For `indexes.DiffusionIndex.build` and `indexes.NeighbourGraph.build`.
+            Each (N, width), or as wide as the layer or N - 1 if that is less.
 
         Raises
         ------
         QueryError
             For fewer than 3 pictures.
         """
-        parts = self._extracted(collection, options)
-        return [_reduced(part, 256, whiten) for part in parts for whiten in WHITENED]
+        return self.reduced(self.layers_of(collection, **options))
 
-    def _extracted(self, collection: Collection, options: Mapping) -> list[Features]:
-        """The layers of all networks, each with the pictures that all could use."""
-        if len(collection) < 3:
-            raise QueryError(f"the preset {self.name} needs at least 3 pictures, not {len(collection)}")
-        parts = {}
-        for layers in dict.fromkeys(self.layers.values()):
-            names = [name for name, of in self.layers.items() if of == layers]
-            made = extract(collection, names, layers, **options)
-            collection = made.collection  # without the pictures that could not be decoded
-            parts |= {(name, layer): made[name, layer] for name in names for layer in layers}
-        return [parts[name, layer] for name, layers in self.layers.items() for layer in layers]
-
-
-def _reduced(features: Features, width: int, whiten: float) -> Features:
-    width = min(width, len(features) - 1, features.vectors.shape[1])
-    return PCA.fit(features, width, whiten=whiten)(features)
+    def reduced(self, layers: list[Features]) -> list[Features]:
+        """Reduce and whiten the layers that `layers_of` returns, as `parts` does."""
+        found = []
+        for layer in layers:
+            width = min(self.width, len(layer) - 1, layer.vectors.shape[1])
+            found += [PCA.fit(layer, width, whiten=power)(layer) for power in self.whiten]
+        return found
 
 
 _LITE = ("last:gem", "blocks.5:gem")
@@ -127,12 +111,12 @@ BEST = Preset(
         "squeezenet1_1": ("last:gem", "features.9:gem"),
         **{f"tf_efficientnet_lite{number}": _LITE for number in (0, 1, 2)},
     },
-    width=512,
-    whiten=0.5,
-    k=5,
-    alpha=2.0,
+    width=256,
+    whiten=(0.5, 1.0),
 )
-"""The recipe that was best on half of the categories of the bundled cartoons; notebook 7 tests it on the other half."""
+"""The recipe that was best on half of the categories of the bundled cartoons; notebook 7 tests it on the other half.
+
+Whitening by the power 0.5 is better on drawings, full whitening elsewhere."""
 
 PRESETS = {preset.name: preset for preset in (BEST,)}
 """All presets by name."""

@@ -401,15 +401,35 @@ def same_pictures(parts: Sequence[Features]) -> Sequence[Features]:
     return parts
 
 
+def concatenated(parts: Sequence[Features]) -> tuple[dict, tuple]:
+    """Say what made concatenated Features, without joining their vectors.
+
+    Parameters
+    ----------
+    parts : sequence of Features
+
+    Returns
+    -------
+    fingerprint : dict
+        That of `concatenate(parts)`; empty if one of the parts has none.
+    makers : tuple of Model and Transform
+    """
+    return _combined_by("concatenate", parts)
+
+
 def _combined(op: str, parts: Sequence[Features]) -> Features:
     """Combine features, with the fingerprint of the result."""
+    made_by, makers = _combined_by(op, parts)
+    vectors = combine(op, [part.vectors for part in parts])
+    return Features(vectors, parts[0].ids, parts[0].labels, made_by, parts[0].digests, makers)
+
+
+def _combined_by(op: str, parts: Sequence[Features]) -> tuple[dict, tuple]:
     made_by = {}
     if all(part.fingerprint for part in parts):
         layers = dict.fromkeys(part.fingerprint["layer"] for part in parts)
         made_by = _node(op, parts, " + ".join(layers))
-    vectors = combine(op, [part.vectors for part in parts])
-    makers = tuple({id(maker): maker for part in parts for maker in part.makers}.values())
-    return Features(vectors, parts[0].ids, parts[0].labels, made_by, parts[0].digests, makers)
+    return made_by, tuple({id(maker): maker for part in parts for maker in part.makers}.values())
 
 
 def _node(kind: str, parts: Sequence[Features], layer: str) -> dict:

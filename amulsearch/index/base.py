@@ -20,6 +20,7 @@ from ..features import (
     check_vectors,
     distances_to,
     encode,
+    encode_each,
     nearest,
     open_fitted,
     write_fitted,
@@ -27,11 +28,13 @@ from ..features import (
 from ..intake import open_image
 from ..models import Model
 from ..store import AGAIN, Names, Store, StoredNames
+from .calibration import Calibration
 from .neighbours import neighbours
 
 METRICS = ("angular", "euclidean", "manhattan")
 TOGETHER = 2**24
 """How many values of vectors `all_neighbours` takes from the index at once."""
+WITHOUT_MODEL = "the index was built from vectors without a model: query it by id or by vector"
 ALONE = "index"
 """The name of an index that was saved by itself, in a store of names only."""
 
@@ -51,6 +54,8 @@ class Index:
         "angular" is the distance of the vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
     fingerprint : dict
         What made the vectors (model, layer, preprocessing, ...); empty for vectors of your own.
+    calibration : Calibration or None
+        What `measure.calibrate` returned, if you assign it; it is saved with the index.
 
     See Also
     --------
@@ -62,6 +67,7 @@ class Index:
     metrics: ClassVar[tuple[str, ...]] = METRICS
     settings: ClassVar[tuple[str, ...]] = ()
     """The attributes that are saved."""
+    calibration: Calibration | None = None
     effort: ClassVar[str | None] = None
     """The option of `query` that trades speed for recall; the attribute of the same name holds its default."""
     ladder: ClassVar[tuple[dict, ...]] = ({},)
@@ -135,7 +141,8 @@ class Index:
         Returns
         -------
         DataFrame with k rows
-            Columns rank (from 1), id, distance, label, model, layer; nearest first.
+            Columns rank (from 1), id, distance, label, model, layer; nearest first. If the index has a calibration,
+            a column probability after distance: how probable it is that the picture is relevant to the query.
 
         Raises
         ------
@@ -149,7 +156,8 @@ class Index:
         itself = None if own is None or include_self else np.array([own])
         (rows,), (distances,) = self.search(vector[None], k, own=itself, **options)
         made_by, (ids, labels) = self.fingerprint, self._names(rows.tolist())
-        return neighbours(ids, distances, labels, made_by.get("model"), made_by.get("layer"))
+        probability = self.calibration.probability(distances) if self.calibration else None
+        return neighbours(ids, distances, labels, made_by.get("model"), made_by.get("layer"), probability=probability)
 
     def search(
         self, queries: np.ndarray, k: int = 10, *, own: np.ndarray | None = None, **options
@@ -348,12 +356,8 @@ class Index:
         raise NotImplementedError
 
     def _as_vector(self, query) -> np.ndarray:
-        if isinstance(query, (str, os.PathLike)):
-            if not Path(query).expanduser().is_file():
-                raise MissingKeyError(f"{os.fspath(query)!r} is neither the id of a picture in the index nor a file")
-            query = open_image(Path(query).expanduser(), background=background_of(self.fingerprint))
-        if isinstance(query, Image.Image):
-            query = self.encode([query])[0]
+        if isinstance(query, (str, os.PathLike, Image.Image)):
+            query = encoded([self], query)[0]
         given = f"a {type(query).__name__}"
         if isinstance(query, np.ndarray):
             given = f"an array of {query.dtype} of shape {query.shape}"
@@ -392,7 +396,7 @@ class Index:
             If the index was built from a plain array of vectors.
         """
         if not self.fingerprint:
-            raise QueryError("the index was built from vectors without a model: query it by id or by vector")
+            raise QueryError(WITHOUT_MODEL)
         return encode(images, self.fingerprint, self.makers)
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -513,6 +517,8 @@ class Index:
         try:
             for setting in ("metric", "width", "fingerprint", *cls.settings):
                 setattr(index, setting, about[setting])
+            if about.get("calibration"):
+                index.calibration = Calibration(**about["calibration"])
             index._pictures, index.digests = StoredNames(store.database, saved.rows), []
             fitted = open_fitted(saved.folder, about["fitted"], index.fingerprint)
             index.makers = (*([model] if model else []), *fitted)
@@ -540,7 +546,25 @@ class Index:
             "metric": self.metric,
             "width": self.width,
             "fingerprint": self.fingerprint,
+            "calibration": self.calibration.plain() if self.calibration else None,
         }
+
+
+def encoded(indexes: Sequence[Index], query) -> list[np.ndarray]:
+    """The vectors (D,) of a new picture, or of the path of its file, for each index, with one pass of each network."""
+    if not isinstance(query, Image.Image) and not Path(query).expanduser().is_file():
+        raise MissingKeyError(f"{os.fspath(query)!r} is neither the id of a picture in the index nor a file")
+    if not all(index.fingerprint for index in indexes):
+        raise QueryError(WITHOUT_MODEL)
+    found: dict[int, np.ndarray] = {}
+    backgrounds = [background_of(index.fingerprint) for index in indexes]
+    for background in dict.fromkeys(backgrounds):
+        picture = query if isinstance(query, Image.Image) else open_image(query, background=background)
+        places = [place for place, of in enumerate(backgrounds) if of == background]
+        makers = [maker for place in places for maker in indexes[place].makers]
+        vectors = encode_each([picture], [indexes[place].fingerprint for place in places], makers)
+        found |= dict(zip(places, (each[0] for each in vectors), strict=True))
+    return [found[place] for place in range(len(indexes))]
 
 
 class _Vectors:

@@ -14,6 +14,7 @@ from ..errors import AmulsearchError, OtherFormatError, StoreError
 from ..features import Features
 from ..store import AGAIN, PARTIAL, REMEDY, Store, VectorFile, locked, rescue, unsealed
 from .annoy_index import AnnoyIndex
+from .diffusion import DiffusionIndex
 
 QUERIES = 5
 """How many pictures are searched both in an index and exactly."""
@@ -101,7 +102,7 @@ class _Check:
                 for name in names:
                     self._index(name)
                     bar.update()
-            self._unindexed(names)
+            self._unindexed([name for name in names if not name.startswith("preset ")])
             self._leftovers()
         return pd.DataFrame(self.findings, columns=["part", "finding", "remedy"])
 
@@ -183,8 +184,8 @@ class _Check:
         features, part = self.features.get(name), f"index {name}"
         preset = name.removeprefix("preset ") if name.startswith("preset ") else ""
         try:
-            index = AnnoyIndex.open_in(self.store, name, whole=True)
-            if finding := self._differences(index, name, features):
+            index = (DiffusionIndex if preset else AnnoyIndex).open_in(self.store, name, whole=True)
+            if finding := "" if preset else self._differences(index, name, features):
                 raise StoreError(finding)
         except StoreError as error:
             if features is not None:

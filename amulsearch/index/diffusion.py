@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import QueryError
-from ..features import Features, compared, concatenate
+from ..features import Features, compared, concatenated
 from .base import Index
 from .exact_index import ExactIndex
 from .graph import K, NeighbourGraph
@@ -88,17 +88,27 @@ class DiffusionIndex(Index):
         """
         if not 0 <= alpha < 1:
             raise QueryError(f"alpha must be at least 0 and below 1, not {alpha!r}")
-        index = cls(concatenate(list(parts)), "angular")
+        index = cls.__new__(cls)
         index.graph = NeighbourGraph.build(list(parts), k, power=power)
+        index.metric, index._pictures = "angular", index.graph.parts[0]._pictures
+        index.fingerprint, index.makers = cls.fingerprint_of(parts), concatenated(parts)[1]
+        index.digests = parts[0].digests
         index.alpha, index.power = float(alpha), float(power)
         index.widths = [part.width for part in index.graph.parts]
+        index.width = sum(index.widths)
         index._spread = spread(index.graph.weights, index.alpha)
         index._profiles = profiles(index._spread)
         return index
 
+    @staticmethod
+    def fingerprint_of(parts: Sequence[Features]) -> dict:
+        """Return the fingerprint of an index that `build` makes of these Features; empty if one has none."""
+        made_by = concatenated(parts)[0]
+        return {**made_by, "layer": f"diffusion over {len(parts)} parts"} if made_by else {}
+
     def similarities(self, rows: np.ndarray) -> np.ndarray:
         """Compute the similarities (B, N) float32, from 0 to 1, of some pictures (B,) to all pictures."""
-        return self._compared(self._profiles[rows], self._take(rows))
+        return self._filled((self._profiles[rows] @ self._columns).tocsr(), self._take(rows))
 
     def recall(self, *arguments, **options) -> float:
         """Raise QueryError: recall is not defined for a diffusion."""
@@ -110,11 +120,20 @@ class DiffusionIndex(Index):
             reached = profiles(_greatest(edges @ self._scale @ self._spread, KEPT))
         else:
             reached = self._profiles[own]
-        similar = self._compared(reached, queries)
-        if own is not None:
-            similar[np.arange(len(own)), own] = -np.inf
-        rows = np.argsort(-similar, axis=1, kind="stable")[:, :k]
-        near = np.take_along_axis(similar, rows, axis=1).astype(np.float64)
+        similar = (reached @ self._columns).tocsr()
+        similar.sort_indices()
+        rows, near = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
+        for at, vector in enumerate(queries):
+            start, end = similar.indptr[at : at + 2]
+            places, values = similar.indices[start:end], similar.data[start:end]
+            if own is not None:
+                values = np.where(places == own[at], -1, values)
+            if len(places) < k + (own is not None):
+                places, values = np.arange(len(self)), self._filled(similar[[at]], vector[None])[0]
+                if own is not None:
+                    values[own[at]] = -1
+            first = np.argsort(-values, kind="stable")[:k]
+            rows[at], near[at] = places[first], values[first]
         return rows, np.sqrt(np.maximum(2 - 2 * near, 0))
 
     @cached_property
@@ -122,13 +141,19 @@ class DiffusionIndex(Index):
         """D^-1/2 of the graph, which new pictures are linked to."""
         return _diagonal(self.graph.weights)
 
-    def _compared(self, reached, vectors: np.ndarray) -> np.ndarray:
-        """The cosines (B, N) of profiles; where they are equal, those of the vectors decide."""
-        found = (reached @ self._profiles.T).toarray().astype(np.float32, copy=False)
-        vectors = self._split(vectors)
-        for part, of in zip(self.graph.parts, vectors, strict=True):
-            found += np.float32(1e-6 / len(vectors)) * (compared(of, "angular") @ part._vectors.T)
-        return found
+    @cached_property
+    def _columns(self):
+        """The profiles, by column."""
+        return self._profiles.T.tocsr()
+
+    def _filled(self, similar, vectors: np.ndarray) -> np.ndarray:
+        """The similarities (B, N) of sparse ones; below those that are reached, the cosine of the vectors decides."""
+        filled = similar.toarray().astype(np.float32, copy=False)
+        cosines = sum(
+            compared(of, "angular") @ part._vectors.T
+            for part, of in zip(self.graph.parts, self._split(vectors), strict=True)
+        )
+        return np.where(filled > 0, filled, np.float32(1e-6) * (cosines / len(self.widths) - 1))
 
     def _split(self, vectors: np.ndarray) -> list[np.ndarray]:
         """The parts (B, D) of concatenated vectors."""
@@ -213,14 +238,24 @@ def _greatest(matrix, keep: int):
     from scipy.sparse import csr_array
 
     matrix = csr_array(matrix)
-    matrix.sort_indices()
-    kept = np.ones(matrix.nnz, dtype=bool)
-    for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
-        if end - start > keep:
-            values = matrix.data[start:end]
-            limit = np.partition(values, -keep)[-keep]
-            above = values > limit
-            above[np.flatnonzero(values == limit)[: keep - above.sum()]] = True
-            kept[start:end] = above
+    counts = np.diff(matrix.indptr)
+    long = np.flatnonzero(counts > keep)
+    if not len(long):
+        matrix.sort_indices()
+        return matrix
+    inside = np.arange(counts.max()) < counts[long, None]
+    rows = np.full(inside.shape, -np.inf, dtype=matrix.data.dtype)
+    rows[inside] = matrix.data[np.repeat(counts > keep, counts)]
+    limits = np.full(len(counts), -np.inf, dtype=matrix.data.dtype)
+    limits[long] = np.partition(rows, -keep, axis=1)[:, -keep]
+    kept = matrix.data >= np.repeat(limits, counts)
     indptr = np.concatenate([[0], kept.cumsum()])[matrix.indptr]
-    return csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
+    for row in np.flatnonzero(np.diff(indptr) > np.minimum(counts, keep)):  # several elements equal the limit
+        own = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        equal = np.flatnonzero(kept[own] & (matrix.data[own] == limits[row])) + own.start
+        surplus = indptr[row + 1] - indptr[row] - keep
+        kept[equal[np.argsort(-matrix.indices[equal])[:surplus]]] = False
+    indptr = np.concatenate([[0], kept.cumsum()])[matrix.indptr]
+    found = csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
+    found.sort_indices()
+    return found

@@ -30,7 +30,7 @@ class NeighbourGraph:
     ----------
     parts : tuple of P Index
         Each finds the neighbours in one network, layer or other set of vectors.
-    rows : ndarray of shape (P, N, k), int64
+    rows : ndarray of shape (P, N, k), int32
         The neighbours of each picture in each part, nearest first.
     distances : ndarray of shape (P, N, k), float64
         Their distances.
@@ -82,7 +82,8 @@ class NeighbourGraph:
         count = len(indexes[0])
         k = check_k(min(k, max(count - 1, 1)), count - 1, "other pictures")
         found = [index.all_neighbours(k) for index in indexes]
-        return cls(indexes, np.stack([rows for rows, _ in found]), np.stack([far for _, far in found]), power)
+        rows = np.stack([rows.astype(np.int32) for rows, _ in found])
+        return cls(indexes, rows, np.stack([far for _, far in found]), power)
 
     @property
     def ids(self) -> list[str]:

@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ensemble": ["METHODS", "fuse", "fuse_all", "fused_similarities", "vote_table"],
         "relevance": ["Relevance", "neighbour_purity", "same_label"],
         "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
+        "calibration": ["calibrate", "calibrated"],
+        "recommendation": ["Recommendation", "recommend"],
         "comparison": ["Comparison", "compare", "contributions"],
         "judgements": ["Judgements"],
         "agreement": ["cka", "disagreement", "overlap", "rank_biased_overlap"],

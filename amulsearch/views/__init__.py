@@ -12,7 +12,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "mapping": ["Map"],
         "explain": ["HeatMap", "class_map", "similarity_maps"],
-        "page": ["Page"],
+        "page": ["Page", "writable"],
+        "comparison": ["comparison_page", "systems_chart"],
         "report": ["write_report"],
         "explorer": ["explore"],
     },

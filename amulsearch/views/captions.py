@@ -31,8 +31,9 @@ def number(value: float) -> str:
 
 
 def neighbour_caption(row) -> str:
-    """Rank, name, and distance or score, of a row of a table of neighbours."""
+    """Rank, name, distance or score, and probability if there is one, of a row of a table of neighbours."""
     value = number(row.distance) if hasattr(row, "distance") else f"score {number(row.score)}"
+    value += f" · {row.probability:.0%}" if hasattr(row, "probability") else ""
     return f"{row.rank}  {short_name(row.id)}\n{value}"
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from ..errors import QueryError, check_k
 from ..features import Features, encode, l2_normalize
-from ..index import AnnoyIndex, ExactIndex, Index
-from ..measure import METHODS, fuse
+from ..index import AnnoyIndex, ExactIndex, Index, NoveltyTest
+from ..measure import METHODS, calibrated, fuse
 
 DEPTH = 50
 """How many neighbours of each network are fused; "vote" counts its own default of 10."""
@@ -109,8 +109,8 @@ class Exploration:
     ----------
     features : Mapping of (str, str) to Features
         (model, layer) -> features of one collection.
-    presets : Mapping of str to Features, optional
-        Name -> features of the same pictures.
+    presets : Mapping of str to Features or Index, optional
+        Name -> features or index of the same pictures.
 
     Attributes
     ----------
@@ -123,7 +123,9 @@ class Exploration:
         If there are no features, or they are not of the same pictures in the same order.
     """
 
-    def __init__(self, features: Mapping[tuple[str, str], Features], presets: Mapping[str, Features] | None = None):
+    def __init__(
+        self, features: Mapping[tuple[str, str], Features], presets: Mapping[str, Features | Index] | None = None
+    ):
         if not isinstance(features, Mapping):
             raise QueryError("explore takes features by (model, layer), as extract returns them")
         self.features, self.presets = dict(features), dict(presets or {})
@@ -135,6 +137,7 @@ class Exploration:
         self.ids = every[0].ids
         self._indexes: dict[tuple, Index] = {}
         self._new: dict[tuple, np.ndarray] = {}  # vectors of new pictures
+        self._tests: dict[str, NoveltyTest] = {}  # by layer
 
     @property
     def layers(self) -> list[str]:
@@ -166,7 +169,8 @@ class Exploration:
         Returns
         -------
         dict of str to DataFrame
-            Column -> table of neighbours, as `Index.query` and `fuse` return it, without the examples.
+            Column -> table of neighbours, as `Index.query` and `fuse` return it, without the examples. Where
+            the pictures have labels, the tables of networks and presets have a column probability.
 
         Raises
         ------
@@ -193,9 +197,29 @@ class Exploration:
                 found[name] = self._ask(name, question, look, k)
         return {name: found[name].head(k) for name in look.columns}
 
+    def p_value(self, question: Question, look: Look) -> float | None:
+        """Test whether a new picture is like the collection, by all networks with the layer.
+
+        Parameters
+        ----------
+        question : Question
+        look : Look
+
+        Returns
+        -------
+        float or None
+            See `NoveltyTest.p_value`; None if the question is not one new picture.
+        """
+        models, picture = self.models(look.layer), question.more[0]
+        if len(question.more) > 1 or question.less or isinstance(picture, str) or not models:
+            return None
+        if look.layer not in self._tests:
+            self._tests[look.layer] = NoveltyTest.build([self.features[model, look.layer] for model in models])
+        return self._tests[look.layer].p_value([self._vector(model, picture, look) for model in models])
+
     def _ask(self, name: str, question: Question, look: Look, k: int) -> pd.DataFrame:
         index = self._index(name, look)
-        options = {"search_k": look.search_k} if look.n_trees else {}
+        options = {"search_k": look.search_k} if isinstance(index, AnnoyIndex) else {}
         if len(question.more) == 1 and not question.less and isinstance(question.more[0], str):
             return index.query(question.more[0], k, **options)
         vector = self._mean(name, question.more, look)
@@ -219,7 +243,7 @@ class Exploration:
             self._new[key] = encode([picture.image], made.fingerprint, made.makers)[0]
         return self._new[key]
 
-    def _of(self, name: str, look: Look) -> Features:
+    def _of(self, name: str, look: Look) -> Features | Index:
         made = self.presets.get(name) or self.features.get((name, look.layer))
         if made is None:
             raise QueryError(f"there is no {name} {look.layer}: choose from {', '.join(self.columns(look.layer))}")
@@ -229,6 +253,8 @@ class Exploration:
         key = (name, look.layer if name not in self.presets else "", look.n_trees)
         if key not in self._indexes:
             made = self._of(name, look)
-            exact = look.n_trees is None
-            self._indexes[key] = ExactIndex.build(made) if exact else AnnoyIndex.build(made, n_trees=look.n_trees)
+            if not isinstance(made, Index):
+                exact = look.n_trees is None
+                made = ExactIndex.build(made) if exact else AnnoyIndex.build(made, n_trees=look.n_trees)
+            self._indexes[key] = made if made.calibration else calibrated(made)
         return self._indexes[key]

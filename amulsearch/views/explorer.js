@@ -99,10 +99,11 @@ function render({ model, el }) {
         small_button("Not good", thumb("down"), judge(0), String(row.judged === 0)));
     }
     const votes = row.votes ? ` · ${row.votes} votes` : "";
-    const shown = column ? `${row.rank} · ${row.value}${votes}` : "";
+    const likely = row.probability ? ` · ${row.probability}` : "";
+    const shown = column ? `${row.rank} · ${row.value}${votes}${likely}` : "";
     return element("figure", { class: `am-tile${row.same ? " am-same" : ""}`, "data-id": row.id, title: row.id },
       element("button", { class: "am-picture", onclick: act("query") }, image),
-      element("figcaption", {}, element("span", { class: "am-value", title: row.measure }, shown), element("span", { class: "am-name" }, name)),
+      element("figcaption", {}, element("span", { class: "am-value", title: row.probability ? `${row.measure}, and how probable it is that the label is that of the query` : row.measure }, shown), element("span", { class: "am-name" }, name)),
       ...(column ? [acts] : []));
   }
 
@@ -132,9 +133,11 @@ function render({ model, el }) {
     const focused = document.activeElement?.closest?.(".am-tile")?.dataset.id;
     results.replaceChildren(...view.columns.map((column) =>
       element("section", { "aria-label": column.name }, element("h4", { title: column.name }, column.name),
-        ...column.rows.map((row) => tile(row, column.name, view.thumbs)))));
+        ...column.rows.flatMap((row) => [
+          ...(row.rank === column.unlikely ? [element("p", { class: "am-below" }, "From here on, nothing is likely to fit")] : []),
+          tile(row, column.name, view.thumbs)]))));
     if (focused) results.querySelector(`[data-id="${CSS.escape(focused)}"] .am-picture`)?.focus();
-    said.textContent = view.columns.length ? `${view.columns.length} columns in ${view.ms} ms` : "Choose at least one column";
+    said.textContent = view.columns.length ? `${view.columns.length} columns in ${view.ms} ms. ${view.novelty ?? ""}` : "Choose at least one column";
   }
   const choose = () => {
     const boxes = [...columns.querySelectorAll("input")];

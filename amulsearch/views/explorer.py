@@ -23,6 +23,7 @@ from PIL import Image
 
 from ..errors import AmulsearchError, PictureError, QueryError
 from ..features import Features
+from ..index import Index, novelty_told, unlikely_from
 from ..intake import Collection, Request, decode
 from ..measure import METHODS, Judgements
 from .captions import short_name
@@ -39,7 +40,7 @@ def explore(
     collection: Collection,
     features: Mapping[tuple[str, str], Features],
     *,
-    presets: Mapping[str, Features] | None = None,
+    presets: Mapping[str, Features | Index] | None = None,
     judgements: str | os.PathLike | Judgements | None = None,
     query: str | None = None,
     k: int = 5,
@@ -52,7 +53,7 @@ def explore(
         The pictures.
     features : Mapping of (str, str) to Features
         (model, layer) -> features, as `extract` returns them.
-    presets : Mapping of str to Features, optional
+    presets : Mapping of str to Features or Index, optional
         Name -> features, for example from `BEST.features`.
     judgements : path or Judgements, optional
         The CSV file in which thumbs up and down are saved. Without it, the widget has no thumbs.
@@ -260,11 +261,17 @@ class Explorer(anywidget.AnyWidget):
         ]
         label, single = self._labels.get(self.question.more[0]), len(examples) == 1
         columns = [
-            {"name": name, "rows": [self._row(row, label if single else None) for row in table.to_dict("records")]}
+            {
+                "name": name,
+                "rows": [self._row(row, label if single else None) for row in table.to_dict("records")],
+                "unlikely": unlikely_from(table),
+            }
             for name, table in self.found.items()
         ]
         choices = {"layers": self.exploration.layers, "columns": self.exploration.columns(self.look.layer)}
         view = {"examples": examples, "columns": columns, "look": asdict(self.look), "choices": choices}
+        p_value = self.exploration.p_value(question, look)
+        view |= {"novelty": None if p_value is None else novelty_told(p_value)}
         view |= {"back": len(self._past), "thumbs": self.judgements is not None, "ms": round(1000 * seconds)}
         self.send({"say": "view", "most": len(self.exploration.ids) - 1, **view})
 
@@ -277,7 +284,8 @@ class Explorer(anywidget.AnyWidget):
             "same": label is not None and row["label"] == label,
         }
         votes = {"votes": int(row["votes"])} if "votes" in row else {}
-        return {"id": row["id"], "rank": row["rank"], "judged": judged, **shown, **votes}
+        likely = {"probability": f"{row['probability']:.0%}"} if "probability" in row else {}
+        return {"id": row["id"], "rank": row["rank"], "judged": judged, **shown, **votes, **likely}
 
     def _show_sheet(self) -> None:
         words = self._text.lower().split()

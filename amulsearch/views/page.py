@@ -9,6 +9,7 @@ import base64
 import hashlib
 import io
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from json import dumps
@@ -20,6 +21,7 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import QueryError, one_line
+from ..index import unlikely_from
 from ..intake import Collection
 from ..measure import MEASURES, Comparison, Evaluation
 from ..store import replacing
@@ -96,7 +98,8 @@ class Page:
     def grid(self, collection: Collection, query, lists: Mapping[str, pd.DataFrame]) -> Page:
         """Append a query and its neighbours, one column per list.
 
-        With a single query that has a label, a blue frame marks the neighbours with the same label.
+        With a single query that has a label, a blue frame marks the neighbours with the same label. If a table has
+        probabilities, a line marks where they fall below 0.1.
 
         Parameters
         ----------
@@ -132,8 +135,12 @@ class Page:
             kind = "am-same" if label is not None and row.label == label else ""
             return _tile(image_of[row.id], neighbour_caption(row), f"{row.rank}: {row.id}", kind=kind)
 
-        columns = {name: [tile(row) for row in table.itertuples()] for name, table in lists.items()}
-        return self._add("grid", queries=top, columns=columns, has_label=label is not None)
+        columns = {
+            name: {"tiles": [tile(row) for row in table.itertuples()], "unlikely": unlikely_from(table)}
+            for name, table in lists.items()
+        }
+        probable = any("probability" in table for table in lists.values())
+        return self._add("grid", queries=top, columns=columns, has_label=label is not None, probable=probable)
 
     def contact_sheet(
         self, collection: Collection, ids: Sequence[str] | None = None, *, captions: Mapping[str, str] | None = None
@@ -292,6 +299,32 @@ class Page:
     def _add(self, macro: str, **values) -> Page:
         self._parts.append(getattr(_macros(), macro)(**values))
         return self
+
+
+def writable(output: str | os.PathLike) -> Path:
+    """Check that a page can be written, by writing a temporary file beside it.
+
+    Parameters
+    ----------
+    output : str or path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    QueryError
+        If it is a folder, or its folder cannot be written to.
+    """
+    output = Path(output).expanduser()
+    if output.is_dir():
+        raise QueryError(f"{output} is a folder: give a file name for the page, such as {output / 'report.html'}")
+    try:
+        with tempfile.TemporaryFile(dir=output.parent):
+            return output
+    except OSError as error:
+        raise QueryError(f"the page cannot be written to {output}: {error.strerror or error}") from None
 
 
 @lru_cache(maxsize=1)

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..errors import QueryError
+from ..index import unlikely_from
 from ..intake import Collection
 from .captions import neighbour_caption, number, short_name, wrapped
 from .charts import chart, tradeoff_chart
@@ -315,14 +316,25 @@ def _grid(collection, queries, columns, *, rows: bool = True, title: str | None 
         if name:
             cells[0].set_title(wrapped(name), fontsize=9, fontweight="bold", parse_math=False)
         labelled |= label is not None
+        unlikely = unlikely_from(table)
         for cell, row in zip(cells[1:], table.itertuples(), strict=False):
+            if row.rank == unlikely:
+                _mark_unlikely(cell, rows)
             frame = SAME if label is not None and row.label == label else OTHER
             tile(cell, image_of[row.id], neighbour_caption(row), frame)
-    if labelled:
-        figure.text(
-            0.995, 0.003, "blue frame: same label as the query", ha="right", va="bottom", fontsize=6.5, color=SAME
-        )
+    notes = ["blue frame: same label as the query"] if labelled else []
+    notes += ["%: probability of being relevant"] if any("probability" in table for _, table in columns) else []
+    if notes:
+        figure.text(0.995, 0.003, "; ".join(notes), ha="right", va="bottom", fontsize=6.5, color=SAME)
     return figure
+
+
+def _mark_unlikely(cell, rows: bool) -> None:
+    """Draw a line before a tile: above it, or to its left."""
+    along = ([0, 1], [1.02, 1.02]) if rows else ([-0.02, -0.02], [0, 1])
+    cell.plot(*along, transform=cell.transAxes, color=MISSED, linewidth=1.5, linestyle="--", clip_on=False)
+    text = "from here on, nothing is likely to fit"
+    cell.text(0.03, 0.97, text, transform=cell.transAxes, ha="left", va="top", fontsize=6, color=MISSED)
 
 
 def _query_caption(name: str) -> str:

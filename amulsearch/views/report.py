@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,10 @@ from ..errors import QueryError, check_k
 from ..features import Features, FeatureSet, concatenate, extract
 from ..index import THRESHOLD, ExactIndex, near_duplicates, query_all
 from ..intake import Collection
-from ..measure import compare, disagreement, fuse, neighbour_purity
+from ..measure import calibrated, compare, disagreement, fuse, neighbour_purity
 from ..store import Store
 from .mapping import Map, sampled
-from .page import Page
+from .page import Page, writable
 from .palette import label_groups
 
 LAYER = "penultimate"
@@ -79,7 +78,7 @@ def write_report(
     --------
     Page : Build a page part by part.
     """
-    output, k = _writable(output), check_k(k, k)
+    output, k = writable(output), check_k(k, k)
     collection = Collection.from_folder(folder, progress=progress)
     if len(collection) > 1:
         features = extract(collection, models, LAYER, store=store, progress=progress)
@@ -104,18 +103,6 @@ def _say_sample(page: Page, part: int, whole: int) -> None:
     """Say that what follows is about a sample of the pictures, if it is."""
     if part < whole:
         page.text(f"A random sample of {part:,} of the {whole:,} pictures.")
-
-
-def _writable(output: str | os.PathLike) -> Path:
-    """The path, checked by writing a temporary file beside it."""
-    output = Path(output).expanduser()
-    if output.is_dir():
-        raise QueryError(f"{output} is a folder: give a file name for the page, such as {output / 'report.html'}")
-    try:
-        with tempfile.TemporaryFile(dir=output.parent):
-            return output
-    except OSError as error:
-        raise QueryError(f"the page cannot be written to {output}: {error.strerror or error}") from None
 
 
 def _intake(page: Page, features: FeatureSet, joined: Features, k: int) -> None:
@@ -177,7 +164,7 @@ def _map(page: Page, features: FeatureSet, joined: Features, k: int) -> None:
 
 def _networks(page: Page, features: FeatureSet, joined: Features, k: int) -> None:
     collection = features.collection
-    indexes = {model: ExactIndex.build(made) for (model, _), made in features.items()}
+    indexes = {model: calibrated(ExactIndex.build(made)) for (model, _), made in features.items()}
     ids, depth = collection.sample(QUERIES), min(50, len(collection) - 1)
     page.heading("Neighbours by network")
     if len(indexes) > 1:

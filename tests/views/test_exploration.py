@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import amulsearch as am
 from amulsearch.views.exploration import Exploration, Look, NewPicture, Question
@@ -35,8 +36,11 @@ def test_columns_are_networks_fusions_and_presets(exploration, chosen, cartoons)
     found = exploration.answer(Question((id,)), Look("logits", tuple(columns), k=7))
     assert list(found) == columns
     lists = {model: am.ExactIndex.build(chosen[model, "logits"]).query(id, 50) for model in (SQUEEZENET, LITE0)}
+    labels = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
     for model in (SQUEEZENET, LITE0):
-        assert found[model].equals(lists[model].head(7))
+        assert found[model].drop(columns="probability").equals(lists[model].head(7))
+        likely = am.measure.calibrate(am.ExactIndex.build(chosen[model, "logits"]), labels)
+        assert np.array_equal(found[model]["probability"], likely.probability(found[model]["distance"]))
     for method in am.measure.METHODS:
         assert found[method]["id"].tolist() == am.fuse(lists, method, k=7)["id"].tolist()
     assert exploration.answer(Question((id,)), Look("logits", ("rrf",), k=7))["rrf"].equals(found["rrf"])
@@ -61,6 +65,27 @@ def test_several_pictures_and_negatives(exploration, chosen, cartoons):
         exploration.answer(Question((), (one,)), look)
 
 
+def test_a_preset_can_be_an_index(chosen, cartoons):
+    graph = am.indexes.DiffusionIndex.build(list(chosen.values()))
+    exploration = Exploration(chosen, {"graph": graph})
+    one, look = cartoons.ids[40], Look("logits", ("graph", LITE0), k=4)
+    found = exploration.answer(Question((one,)), look)["graph"]
+    assert found["id"].tolist() == graph.query(one, 4)["id"].tolist()
+    assert exploration.p_value(Question((one,)), look) is None
+    assert exploration.answer(Question((one, cartoons.ids[41])), look)["graph"]["id"].nunique() == 4
+
+
+def test_a_new_picture_is_tested_for_novelty(exploration, chosen, cartoons):
+    look = Look("penultimate", (SQUEEZENET,), k=3)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8))
+    test = am.indexes.NoveltyTest.build([chosen[model, "penultimate"] for model in (SQUEEZENET, LITE0)])
+    strange = exploration.p_value(Question((NewPicture("noise", noise),)), look)
+    assert strange == test.p_value(noise) < 0.01
+    known = NewPicture("the same", cartoons.open(cartoons.ids[40]))
+    assert exploration.p_value(Question((known,)), look) > 0.9
+    assert exploration.p_value(Question((known, cartoons.ids[3])), look) is None
+
+
 def test_a_new_picture(exploration, chosen, cartoons):
     id = cartoons.ids[40]
     picture = NewPicture("the same", cartoons.open(id))
@@ -71,7 +96,8 @@ def test_a_new_picture(exploration, chosen, cartoons):
 def test_annoy_in_place_of_exact_search(exploration, chosen, cartoons):
     id = cartoons.ids[40]
     found = exploration.answer(Question((id,)), Look("logits", (LITE0,), k=5, n_trees=3, search_k=20))[LITE0]
-    assert found.equals(am.AnnoyIndex.build(chosen[LITE0, "logits"], n_trees=3).query(id, 5, search_k=20))
+    alone = am.AnnoyIndex.build(chosen[LITE0, "logits"], n_trees=3).query(id, 5, search_k=20)
+    assert found.drop(columns="probability").equals(alone)
 
 
 def test_what_cannot_be_asked_is_told(exploration, chosen, cartoons):

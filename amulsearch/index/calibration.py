@@ -1,0 +1,96 @@
+"""How probable it is that a neighbour is relevant, from its distance."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+LIKELY = 0.1
+"""Below this probability, a neighbour is not likely to be relevant: one in ten is."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The probability that a neighbour is relevant, given its angular distance; `measure.calibrate` fits one.
+
+    With the similarity s = 1 - distance ** 2 / 2, cut off below 0, the probability is
+    1 / (1 + exp(-(slope * x + intercept))) for x = log((s + 0.01) / (1.01 - s)).
+
+    Parameters
+    ----------
+    slope, intercept : float
+    reliability : tuple of (float, float, int)
+        The predictions of the pairs that took no part in their fit, in ten bins from 0 to 1, without those that are
+        empty: mean prediction, fraction of relevant pairs, number of pairs.
+
+    References
+    ----------
+    Platt 1999, Probabilistic outputs for support vector machines.
+    Zadrozny & Elkan 2002, Transforming classifier scores into accurate multiclass probability estimates.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> calibration = am.indexes.Calibration(slope=1.0, intercept=-1.0)
+    >>> calibration.probability([0.0, 1.0, 1.414]).round(3)
+    array([0.974, 0.269, 0.004])
+    """
+
+    slope: float
+    intercept: float
+    reliability: tuple[tuple[float, float, int], ...] = ()
+
+    def probability(self, distances: np.ndarray) -> np.ndarray:
+        """Return the probabilities (K,) float64 of angular distances (K,)."""
+        return 1 / (1 + np.exp(-(self.slope * evidence(distances) + self.intercept)))
+
+    @property
+    def ece(self) -> float:
+        """The expected calibration error: how far predictions are from fractions, over bins weighted by their pairs."""
+        predicted, found, pairs = np.array(self.reliability).reshape(-1, 3).T
+        return float(np.average(np.abs(predicted - found), weights=pairs)) if len(pairs) else np.nan
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The reliability: columns predicted, relevant, pairs."""
+        return pd.DataFrame(self.reliability, columns=["predicted", "relevant", "pairs"])
+
+    def plain(self) -> dict:
+        """The fields as plain values, for a file."""
+        return asdict(self)
+
+
+def unlikely_from(neighbours: pd.DataFrame) -> int | None:
+    """Find where the results of a query stop being likely.
+
+    Parameters
+    ----------
+    neighbours : DataFrame
+        A table of neighbours.
+
+    Returns
+    -------
+    int or None
+        The first rank whose probability is below `LIKELY`; None if there is none, or the table has no probabilities.
+    """
+    if "probability" not in neighbours:
+        return None
+    below = neighbours["rank"][neighbours["probability"] < LIKELY]
+    return int(below.iloc[0]) if len(below) else None
+
+
+def evidence(distances: np.ndarray) -> np.ndarray:
+    """Turn angular distances into what the logarithm of the odds of being relevant is linear in.
+
+    Parameters
+    ----------
+    distances : ndarray of any shape
+
+    Returns
+    -------
+    ndarray of the same shape, float64
+    """
+    similar = np.clip(1 - np.asarray(distances, dtype=np.float64) ** 2 / 2, 0, 1)
+    return np.log((similar + 0.01) / (1.01 - similar))

@@ -1,0 +1,148 @@
+"""Does a picture resemble anything in the collection? An answer that needs no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import QueryError, check_integer
+from ..features import Features, same_pictures
+from .base import Index, encoded
+from .exact_index import ExactIndex
+
+NOVEL = 0.05
+"""A picture with a lower p-value is told to resemble nothing in the collection."""
+
+
+class NoveltyTest:
+    """How unusual it is, for a picture of this collection, to be as far from all others as a query is.
+
+    Each part, such as a layer of a network, gives the distance to the nearest picture. The distances are standardised
+    by those of the collection's own pictures, each to its nearest other, and summed over the parts. The p-value is the
+    fraction of the collection's own pictures, the query among them, whose sum is at least as great. If the query is
+    like the pictures of the collection, a p-value below .05 occurs once in twenty queries.
+
+    A new picture of a kind that the collection has in several styles can pass as known, and the test says nothing
+    about which neighbours are relevant: `measure.calibrate` does, from labels.
+
+    Attributes
+    ----------
+    parts : list of P Index
+    own : ndarray of shape (S,), float64
+        The sums of the pictures of the collection, or of a sample of them, in rising order.
+
+    References
+    ----------
+    Vovk, Gammerman & Shafer 2005, Algorithmic learning in a random world.
+    Bates et al. 2023, Testing for outliers with conformal p-values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> rng, ids = np.random.default_rng(0), [f"{row}.png" for row in range(200)]
+    >>> vectors = np.array([5.0, 0, 0, 0]) + rng.standard_normal((200, 4))
+    >>> test = am.indexes.NoveltyTest.build([am.Features(vectors, ids)])
+    >>> near, far = [np.array([5.0, 0, 1, 0])], [np.array([-5.0, 0, 1, 0])]
+    >>> round(test.p_value(near), 3), round(test.p_value(far), 3)
+    (0.93, 0.005)
+    """
+
+    @classmethod
+    def build(cls, parts: Sequence[Features | Index], *, sample: int = 1000, seed: int = 0) -> NoveltyTest:
+        """Build a test from vectors that were not fitted to the collection, such as the layers of networks.
+
+        Vectors of a transform that was fitted to these pictures, such as PCA, lie nearer to each other than to new
+        ones, and too many new pictures would then be told to be unlike the others.
+
+        Parameters
+        ----------
+        parts : sequence of P Features or Index
+            Of the same pictures in the same order.
+        sample : int, default 1000
+            How many pictures of the collection the query is compared with: a random sample, or all.
+        seed : int, default 0
+
+        Returns
+        -------
+        NoveltyTest
+
+        Raises
+        ------
+        QueryError
+            If there are no parts, they belong to different pictures, or there is only one picture.
+        """
+        test = cls()
+        test.parts = [part if isinstance(part, Index) else ExactIndex.build(part) for part in parts]
+        same_pictures(test.parts)
+        count = len(test.parts[0])
+        if count < 2:
+            raise QueryError("a novelty test needs at least two pictures")
+        test._rows = np.sort(np.random.default_rng(seed).permutation(count)[: check_integer("sample", sample)])
+        nearest = [part.search(part._take(test._rows), 1, own=test._rows)[1][:, 0] for part in test.parts]
+        test._scale = [(far.mean(), max(far.std(), 1e-12)) for far in nearest]
+        test._sums = test._together(nearest)
+        test.own = np.sort(test._sums)
+        return test
+
+    def __repr__(self) -> str:
+        of = ", ".join(
+            f"{part.fingerprint['model']} {part.fingerprint['layer']}" for part in self.parts if part.fingerprint
+        )
+        return f"NoveltyTest({len(self.parts[0]):,} pictures, {of or 'own vectors'})"
+
+    def p_value(self, query) -> float:
+        """Return the p-value of a picture.
+
+        Parameters
+        ----------
+        query : str, path, PIL image or sequence of P ndarray of shape (D,)
+            An id, the path of a picture file, a picture, or its vector in each part.
+
+        Returns
+        -------
+        float
+            From 1 / (S + 1) to 1; a low value means that nothing in the collection is like the picture.
+
+        Raises
+        ------
+        QueryError
+            For an unknown id, or vectors of the wrong number or width.
+        """
+        row = self.parts[0]._place(query) if isinstance(query, str) else None
+        if row is None:
+            vectors, own = self._vectors(query), None
+        else:
+            vectors, own = [part._take([row])[0] for part in self.parts], np.array([row])
+        if len(vectors) != len(self.parts):
+            raise QueryError(f"a query must have a vector for each of the {len(self.parts)} parts, not {len(vectors)}")
+        far = [
+            part.search(np.asarray(of)[None], 1, own=own)[1][:, 0] for part, of in zip(self.parts, vectors, strict=True)
+        ]
+        others = self._sums if row is None else self._sums[self._rows != row]
+        return float((1 + (others >= self._together(far)[0] - 1e-9).sum()) / (1 + len(others)))
+
+    def _together(self, nearest: Sequence[np.ndarray]) -> np.ndarray:
+        """The standardised distances (Q,) of all parts, summed."""
+        return sum((far - mean) / scale for far, (mean, scale) in zip(nearest, self._scale, strict=True))
+
+    def _vectors(self, query) -> Sequence[np.ndarray]:
+        """The vectors of a new picture, each network run once."""
+        return query if isinstance(query, (list, tuple, np.ndarray)) else encoded(self.parts, query)
+
+
+def novelty_told(p_value: float) -> str:
+    """Say in a sentence what a p-value of `NoveltyTest` means.
+
+    Parameters
+    ----------
+    p_value : float
+
+    Returns
+    -------
+    str
+    """
+    if p_value <= NOVEL:
+        return f"Nothing here is likely to fit: {p_value:.1%} of the collection's pictures are as far from all others."
+    return f"Not unlike the collection: {p_value:.0%} of its pictures are as far from all others."

@@ -1,0 +1,141 @@
+"""Fit the probability that a neighbour is relevant, and test it on labels that took no part."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+import pandas as pd
+
+from ..errors import QueryError, check_integer, check_k
+from ..index import Calibration, Index, evidence
+from .relevance import Relevance
+
+FOLDS, BINS = 5, 10
+
+
+def calibrate(
+    index: Index, relevance: Relevance | pd.DataFrame, *, k: int = 20, sample: int = 2000, seed: int = 0
+) -> Calibration:
+    """Fit the probability that a neighbour is relevant to a query, given its distance.
+
+    Assign it to `index.calibration`, and the tables of `index.query` have a column `probability`.
+
+    The fit is a logistic regression with two parameters. It is tested by cross-validation: the labels are divided at
+    random into five parts, and the neighbours of the queries of each part are predicted by a fit to the others, so
+    `calibration.ece` and `calibration.table` speak of labels that took no part.
+
+    Parameters
+    ----------
+    index : Index
+        With the angular metric.
+    relevance : Relevance or DataFrame
+        The ground truth, such as labels. Of judgements, give the table (`Judgements.table`): only judged pairs count
+        then, and the parts are of queries.
+    k : int, default 20
+        How many neighbours of each query count; all others if there are fewer.
+    sample : int, default 2000
+        How many pictures query: a random sample of those with a relevant one.
+    seed : int, default 0
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    QueryError
+        For another metric, if all or none of the neighbours are relevant, or if there are fewer than five labels.
+
+    References
+    ----------
+    Platt 1999, Probabilistic outputs for support vector machines.
+    Niculescu-Mizil & Caruana 2005, Predicting good probabilities with supervised learning.
+    """
+    if index.metric != "angular":
+        raise QueryError(f"calibrate needs an index with the angular metric, not {index.metric}")
+    chance = np.random.default_rng(seed)
+    if isinstance(relevance, pd.DataFrame):
+        distances, relevant, group = _judged(index, relevance)
+    else:
+        distances, relevant, group = _neighbours(index, relevance, k, check_integer("sample", sample), chance)
+    if relevant.all() or not relevant.any():
+        raise QueryError(
+            f"{'all' if relevant.all() else 'none'} of the neighbours are relevant: there is nothing to calibrate"
+        )
+    groups = np.unique(group)
+    if len(groups) < FOLDS:
+        raise QueryError(f"a calibration needs at least {FOLDS} labels or judged queries, not {len(groups)}")
+    fold = (chance.permutation(len(groups)) % FOLDS)[np.searchsorted(groups, group)]
+    predicted = np.empty(len(distances))
+    for part in range(FOLDS):
+        predicted[fold == part] = _fitted(distances[fold != part], relevant[fold != part]).probability(
+            distances[fold == part]
+        )
+    fit = _fitted(distances, relevant)
+    place = np.minimum((predicted * BINS).astype(int), BINS - 1)
+    reliability = tuple(
+        (float(predicted[place == at].mean()), float(relevant[place == at].mean()), int((place == at).sum()))
+        for at in np.unique(place)
+    )
+    return Calibration(fit.slope, fit.intercept, reliability)
+
+
+def calibrated(index: Index) -> Index:
+    """Calibrate an index by the labels of its pictures, if they are enough for `calibrate`.
+
+    Parameters
+    ----------
+    index : Index
+
+    Returns
+    -------
+    Index
+        The same index.
+    """
+    with suppress(QueryError):  # there are no labels, or too few
+        index.calibration = calibrate(index, Relevance.from_labels(index.ids, index.labels))
+    return index
+
+
+def _fitted(distances: np.ndarray, relevant: np.ndarray) -> Calibration:
+    from sklearn.linear_model import LogisticRegression
+
+    if relevant.all() or not relevant.any():  # in four of the five parts
+        rate = (relevant.sum() + 1) / (len(relevant) + 2)
+        return Calibration(0.0, float(np.log(rate / (1 - rate))))
+    model = LogisticRegression(C=np.inf).fit(evidence(distances)[:, None], relevant)
+    if model.coef_[0, 0] < 0:  # the nearer, the less relevant: the distance says nothing
+        return _fitted(np.zeros_like(distances), relevant)
+    return Calibration(float(model.coef_[0, 0]), float(model.intercept_[0]))
+
+
+def _neighbours(index: Index, relevance: Relevance, k: int, sample: int, chance: np.random.Generator) -> tuple:
+    """The distances (P,) of neighbours, whether they are relevant (P,), and the label of each one's query (P,)."""
+    if relevance.ids != index.ids:
+        raise QueryError("the relevance is not of the pictures of the index, in the same order")
+    rows = np.arange(len(index)) if relevance.queries is None else relevance.queries
+    rows = np.sort(chance.permutation(rows)[:sample])
+    k = check_k(min(k, max(len(index) - 1, 1)), len(index) - 1, "other pictures")
+    found, distances = index.search(index._take(rows), k, own=rows)
+    relevant = np.empty(found.shape, dtype=bool)
+    for start in range(0, len(rows), 64):
+        block = slice(start, start + 64)
+        relevant[block] = np.take_along_axis(relevance.grades(rows[block]), found[block], axis=1) > 0
+    labels = [relevance.labels[row] for row in rows]
+    group = np.array([label if label is not None else f"query {row}" for label, row in zip(labels, rows, strict=True)])
+    return distances.ravel(), relevant.ravel(), np.repeat(group, k)
+
+
+def _judged(index: Index, table: pd.DataFrame) -> tuple:
+    """As `_neighbours`, for judged pairs; the group is the query."""
+    known = table[table["query"].isin(index.ids) & table["id"].isin(index.ids)]
+    known = known[known["query"] != known["id"]]
+    if known.empty:
+        raise QueryError("no pair of pictures of the index was judged: judge some results first")
+    distances = []
+    for query, pairs in known.groupby("query", sort=False):
+        every = index.query(query, len(index) - 1).set_index("id")["distance"]
+        distances.append(pd.Series(every[pairs["id"]].to_numpy(), pairs.index))
+    distances = pd.concat(distances)[known.index]
+    return distances.to_numpy(), (known["relevance"] > 0).to_numpy(), known["query"].to_numpy(dtype=str)

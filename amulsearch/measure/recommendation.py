@@ -1,0 +1,292 @@
+"""Which network, layer or fusion to use for a folder of pictures, and how sure that is."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from ..errors import QueryError, check_integer
+from ..features import BEST, FeatureSet, embed, encode_each, extract
+from ..index import DiffusionIndex, ExactIndex, Index
+from ..intake import Collection
+from ..models import BUNDLED
+from ..store import Store
+from .agreement import overlap
+from .comparison import compare
+from .ensemble import fuse_all
+from .invariance import EDITS
+from .relevance import Relevance
+
+LAYERS = ("logits", "penultimate", "last:gem")
+FUSIONS = ("vote", "rrf", "combsum")
+EDITED, SHARED, DRAWS = 40, 500, 1000
+"""How many pictures are edited, how many query for the agreement, and how many bootstrap samples are drawn."""
+FAILS = 0.1
+"""A system whose MRR is so far below the highest is not recommended."""
+LEAST = 5
+"""The fewest labels, and the fewest pictures, from which something is recommended."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendation:
+    """What `recommend` returns.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per system, best first; see `recommend`.
+    measure : str
+        "mAP" with labels, else "MRR" of edited copies.
+    system : str
+        The one to use.
+    advice : str
+        Why, and how sure that is, in a few sentences.
+    pictures : Collection
+        The pictures that were compared: all, or a sample.
+    indexes : dict of str to Index
+        The networks, layers and the preset, for queries.
+    scores : DataFrame
+        The measure of each query (rows) by system (columns).
+    """
+
+    table: pd.DataFrame
+    measure: str
+    system: str
+    advice: str
+    pictures: Collection
+    indexes: dict[str, Index]
+    scores: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return f"{self.table.to_string(index=False, float_format='%.3f')}\n\n{self.advice}"
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html(index=False, float_format="%.3f") + f"<p>{self.advice}</p>"
+
+
+def recommend(
+    collection: Collection,
+    models: str | Sequence = BUNDLED,
+    *,
+    layers: Sequence[str] = LAYERS,
+    sample: int = 2000,
+    seed: int = 0,
+    store: str | Path | Store | None = None,
+    progress: bool = True,
+) -> Recommendation:
+    """Compare networks, layers, fusions and the preset on a collection, and say which to use.
+
+    If at least five labels have two pictures or more, pictures of the same label are relevant to each other, and mAP
+    decides. Otherwise, 40 pictures are edited in eight ways (`known_items`), and the mean reciprocal rank (MRR) of the
+    originals is measured. It says how well a system sees through edits, not what it takes for similar, so the preset is
+    recommended unless it fails at that.
+
+    Parameters
+    ----------
+    collection : Collection
+    models : str or sequence, default BUNDLED
+        See `extract`. The preset is among the systems if its networks are among the models.
+    layers : sequence of str, default ("logits", "penultimate", "last:gem")
+    sample : int, default 2000
+        How many pictures are compared: a random sample, or all if there are fewer.
+    seed : int, default 0
+    store : str, path or Store, optional
+        Keeps the features for later runs.
+    progress : bool, default True
+
+    Returns
+    -------
+    Recommendation
+        Its table has the columns system, mAP or MRR, low and high (its 95% bootstrap interval, by label or by edited
+        picture), first (the fraction of the bootstrap samples in which the system is best), agreement (the mean
+        fraction of its first ten neighbours that another system shares), ms (for a new picture, once the networks are
+        loaded) and kB (on disk, a picture).
+
+    Raises
+    ------
+    QueryError
+        For fewer than five pictures.
+
+    References
+    ----------
+    Sakai 2006, Evaluating evaluation metrics based on the bootstrap.
+    """
+    ids = collection.sample(check_integer("sample", sample), seed)
+    pictures = collection if len(ids) == len(collection) else collection.subset(ids)
+    if len(pictures) < LEAST:
+        raise QueryError(f"a comparison needs at least {LEAST} pictures, not {len(pictures)}")
+    how = {"store": store, "progress": progress}
+    features = extract(pictures, models, list(layers), **how)
+    pictures, preset = features.collection, None
+    names = list(dict.fromkeys(name for name, _ in features))
+    if set(BEST.layers) <= set(names):
+        preset = DiffusionIndex.build(BEST.parts(pictures, **how))
+    indexes: dict[str, Index] = {" ".join(key): ExactIndex.build(made) for key, made in features.items()}
+    if preset is not None:
+        indexes["preset best"] = preset
+    counts = pd.Series(pictures.labels, dtype=object).value_counts()
+    if (counts > 1).sum() >= LEAST:
+        measure = "mAP"
+        scores, groups = _by_label(features, preset, pictures, progress)
+    else:
+        measure = "MRR"
+        scores, groups = _by_edits(features, indexes, pictures, seed, progress)
+    weights, sums = _drawn(scores, groups, seed)
+    means = (weights @ sums) / (weights @ np.bincount(groups))[:, None]
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    table = pd.DataFrame({"system": scores.columns, measure: scores.mean().to_numpy(), "low": low, "high": high})
+    table["first"] = np.bincount(means.argmax(axis=1), minlength=len(table)) / len(means)
+    table["agreement"] = _agreements(features, indexes, list(scores.columns), seed)
+    table = table.join(_costs(features, indexes, pictures), on="system")
+    table = table.sort_values(measure, ascending=False, kind="stable", ignore_index=True)
+    system, advice = _advice(table, pd.DataFrame(means, columns=scores.columns), scores, groups, measure, seed)
+    return Recommendation(table, measure, system, advice, pictures, indexes, scores)
+
+
+def _by_label(features: FeatureSet, preset: Index | None, pictures: Collection, progress: bool) -> tuple:
+    """The average precision of each query by system, and the group (Q,) of each query: its label."""
+    others = {} if preset is None else {"preset best": preset}
+    relevance = Relevance.from_labels(pictures.ids, pictures.labels)
+    found = compare(features, relevance, fusions=FUSIONS, others=others, progress=progress)
+    scores = pd.DataFrame({name: one.per_query["AP"] for name, one in found.evaluations.items()})
+    labels = next(iter(found.evaluations.values())).per_query["label"]
+    return scores, pd.factorize(labels)[0]
+
+
+def _by_edits(features: FeatureSet, indexes: Mapping[str, Index], pictures: Collection, seed: int, progress: bool):
+    """The mean reciprocal rank of each edited picture by system, and the group (Q,) of each: itself."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(pictures))[:EDITED])
+    ids, scores = pictures.ids, []
+    made_by = [index.fingerprint for index in indexes.values()]
+    makers = [maker for index in indexes.values() for maker in index.makers]
+    for row in tqdm(rows, desc="known items", unit="picture", delay=1, disable=not progress):
+        image = pictures.open(ids[row])
+        edited = [edit(image) for edit in EDITS.values()]
+        vectors = zip(indexes.items(), encode_each(edited, made_by, makers), strict=True)
+        found = {name: index.search(of, len(index)) for (name, index), of in vectors}
+        ranked = _with_fusions(features, found, len(pictures))
+        scores.append({name: _reciprocal(*lists, row).mean() for name, lists in ranked.items()})
+    return pd.DataFrame(scores), np.arange(len(scores))
+
+
+def _reciprocal(rows: np.ndarray, distances: np.ndarray, own: int) -> np.ndarray:
+    """The reciprocal ranks (E,) of a picture in lists (E, N); 0 where it is missing. Equal distances count as equal."""
+    mine = rows == own
+    at = np.where(mine, distances, np.nan)
+    nearer = distances < np.nanmin(at, axis=1, initial=np.inf)[:, None] - 1e-6
+    return np.where(mine.any(axis=1), 1 / (1 + nearer.sum(axis=1)), 0.0)
+
+
+def _with_fusions(features: FeatureSet, found: Mapping[str, tuple], k: int) -> dict[str, tuple]:
+    """Lists (Q, m) of rows and distances by system, and those of the fusions, in which a distance is minus a score."""
+    names = list(dict.fromkeys(name for name, _ in features))
+    ranked = {name: (rows[:, :k], far[:, :k]) for name, (rows, far) in found.items()}
+    for layer in dict.fromkeys(layer for _, layer in features) if len(names) > 1 else ():
+        lists = [found[f"{name} {layer}"] for name in names]
+        for method in FUSIONS:
+            rows, scores = fuse_all(lists, method, k=k)
+            ranked[f"{method} of {len(names)} {layer}"] = rows, -scores
+    return ranked
+
+
+def _agreements(features: FeatureSet, indexes: Mapping[str, Index], systems: list[str], seed: int) -> list[float]:
+    """The mean overlap of each system's first ten neighbours with those of each other system."""
+    count = len(features.collection)
+    own = np.sort(np.random.default_rng(seed).permutation(count)[:SHARED])
+    depth = min(50, count - 1)
+    found = {name: index.search(index._take(own), depth, own=own) for name, index in indexes.items()}
+    lists = [_with_fusions(features, found, min(10, depth))[name][0] for name in systems]
+    shared = np.array([[overlap(one, other).mean() for other in lists] for one in lists])
+    return ((shared.sum(axis=1) - shared.diagonal()) / max(len(lists) - 1, 1)).tolist()
+
+
+def _costs(features: FeatureSet, indexes: Mapping[str, Index], pictures: Collection) -> pd.DataFrame:
+    """Milliseconds for a new picture and kilobytes on disk a picture, by system."""
+    images = [pictures.open(id) for id in pictures.ids[:8]]
+    milliseconds = {}
+    for name in dict.fromkeys(name for name, _ in features):
+        embed(images[:1], name, LAYERS[:1])
+        start = time.perf_counter()
+        embed(images, name, LAYERS[:1])
+        milliseconds[name] = 1000 * (time.perf_counter() - start) / len(images)
+    rows = {
+        f"{name} {layer}": (milliseconds[name], made.vectors.shape[1] * 4 / 1000)
+        for (name, layer), made in features.items()
+    }
+    for layer in dict.fromkeys(layer for _, layer in features):
+        parts = [rows[f"{name} {of}"] for name, of in features if of == layer]
+        for method in FUSIONS:
+            rows[f"{method} of {len(parts)} {layer}"] = tuple(map(sum, zip(*parts, strict=True)))
+    if "preset best" in indexes:
+        with tempfile.TemporaryDirectory() as folder:
+            saved = indexes["preset best"].save(Path(folder) / "index")
+            size = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+        rows["preset best"] = sum(milliseconds[name] for name in BEST.layers), size / len(pictures) / 1000
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["ms", "kB"])
+
+
+def _drawn(scores: pd.DataFrame, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each group is in each bootstrap sample (B, G), and the sums (G, S) of the groups' scores."""
+    count = groups.max() + 1
+    drawn = np.random.default_rng(seed).integers(0, count, (DRAWS, count))
+    weights = np.stack([np.bincount(one, minlength=count) for one in drawn]).astype(np.float64)
+    return weights, np.stack([np.bincount(groups, scores[name], minlength=count) for name in scores], axis=1)
+
+
+def _advice(
+    table: pd.DataFrame, means: pd.DataFrame, scores: pd.DataFrame, groups: np.ndarray, measure: str, seed: int
+) -> tuple[str, str]:
+    """What to use, and how sure that is, in sentences."""
+    if measure == "MRR":
+        return _advice_without_labels(table)
+    best = table["system"][0]
+    chance = np.random.default_rng(seed).permutation(groups.max() + 1)
+    half = np.isin(groups, chance[: len(chance) // 2])
+    chosen = scores[half].mean().idxmax()
+    told = [
+        f"Use {best}: its mAP of {table['mAP'][0]:.3f} is the highest of {len(table)} systems, also in "
+        f"{table['first'][0]:.0%} of {len(means):,} random draws of labels.",
+        f"Chosen on half of the labels, {chosen} has {scores.loc[~half, chosen].mean():.3f} on the other half, "
+        f"where the mean of all systems is {scores[~half].mean().mean():.3f}.",
+    ]
+    behind = means.sub(means[best], axis=0)
+    near = [name for name in means if name != best and np.percentile(behind[name], 97.5) >= 0]
+    costs = table.set_index("system")
+    cheaper = [name for name in near if costs["ms"][name] < 0.9 * costs["ms"][best]]
+    if cheaper:
+        other = max(cheaper, key=lambda name: (costs["mAP"][name], -costs["ms"][name]))
+        told.append(
+            f"This is not sure: {other} ({costs['mAP'][other]:.3f}) cannot be told from it, and takes "
+            f"{costs['ms'][other]:.0f} instead of {costs['ms'][best]:.0f} ms for a new picture."
+        )
+    elif near:
+        told.append(f"{len(near)} other systems cannot be told from it, but none of them is faster.")
+    else:
+        told.append("All other systems are worse by more than chance explains.")
+    return best, " ".join(told)
+
+
+def _advice_without_labels(table: pd.DataFrame) -> tuple[str, str]:
+    """As `_advice`, if nothing says which pictures are alike in meaning."""
+    found, best = table.set_index("system")["MRR"], table["system"][0]
+    system = "preset best" if found.get("preset best", 0) >= found[best] - FAILS else best
+    if system == "preset best":
+        told = (
+            "Use preset best, the best in mAP on each labelled collection that it was measured on (drawings, emoji, "
+            f"stamps). Here, edited copies find their original with an MRR of {found['preset best']:.3f}; the highest "
+            f"of {len(table)} systems is {found[best]:.3f}, of {best}."
+        )
+    else:
+        told = f"Use {best}: edited copies find their original with the highest MRR of {len(table)} systems, "
+        told += f"{found[best]:.3f}."
+    return system, (
+        f"{told} This is not sure: without labels, nothing says which results are alike in meaning. Sort some pictures "
+        "into subfolders, two or more into each of at least five, and compare again."
+    )

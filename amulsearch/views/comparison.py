@@ -1,0 +1,76 @@
+"""The page of `amulsearch compare`: which system to use for a folder, the numbers, and what the systems find."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from ..index import query_all
+from ..measure import Recommendation, calibrated
+from .page import Page
+from .palette import SAME
+
+QUERIES, COLUMNS, K = 4, 4, 4
+"""How many queries the page shows, with how many systems, each with how many neighbours."""
+
+
+def systems_chart(found: Recommendation) -> Figure:
+    """Draw the measure of each system with its 95% interval, best first.
+
+    Parameters
+    ----------
+    found : Recommendation
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    table, measure = found.table[::-1].reset_index(drop=True), found.measure
+    figure, axis = plt.subplots(figsize=(8, 0.6 + 0.24 * len(table)), layout="constrained")
+    plt.close(figure)
+    axis.hlines(table.index, table["low"], table["high"], color="#999999", linewidth=1.5)
+    axis.plot(table[measure], table.index, "o", color=SAME, markersize=5)
+    axis.set_yticks(table.index, table["system"], fontsize=8, parse_math=False)
+    axis.set(xlabel=f"{measure} (lines: 95% interval)", ylim=(-0.7, len(table) - 0.3))
+    axis.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def comparison_page(found: Recommendation) -> Page:
+    """Make a page of a recommendation.
+
+    Parameters
+    ----------
+    found : Recommendation
+
+    Returns
+    -------
+    Page
+    """
+    pictures, measure = found.pictures, found.measure
+    page = Page(f"Which model for {pictures.folder.name or pictures.folder}?").text(found.advice)
+    sampled = "A random sample of " if pictures.part else ""
+    page.text(f"{sampled}{len(pictures):,} pictures, {len(found.scores):,} queries.")
+    page.heading("All systems").figure(systems_chart(found), f"{measure} of each system, with its 95% interval")
+    drawn = "labels" if measure == "mAP" else "edited pictures"
+    meaning = (
+        "mAP: how well the pictures with the label of the query come before all others. It is low for a vote, which "
+        "ranks only the pictures that it lists."
+        if measure == "mAP"
+        else "MRR: 1 divided by the rank at which an edited copy finds its original, the mean over eight edits."
+    )
+    page.text(
+        f"{meaning} low and high: its 95% interval over {drawn}. first: the fraction of random draws of {drawn} in "
+        "which the system is best. agreement: the fraction of the first ten neighbours that another system shares, on "
+        "average. ms: the time for a new picture, once the networks are loaded. kB: disk space a picture."
+    )
+    page.table(found.table)
+    page.heading("What they find")
+    names = {found.system: found.system} if found.system in found.indexes else {}
+    for name in found.table["system"]:  # the best layer of each network
+        if name in found.indexes:
+            names.setdefault(found.indexes[name].fingerprint["model"], name)
+    indexes = {name: calibrated(found.indexes[name]) for name in list(dict.fromkeys(names.values()))[:COLUMNS]}
+    for id in pictures.sample(QUERIES):
+        page.grid(pictures, id, query_all(indexes, id, min(K, len(pictures) - 1)))
+    return page
