@@ -120,8 +120,9 @@ class NeighbourGraph:
         Returns
         -------
         DataFrame
-            Columns id, label, weight, and one for each part, Int64: the rank of the neighbour in its list, or NA. The
-            greatest weight first. An edge without ranks comes from the lists of the other picture.
+            Columns rank, id, score (the weight of the edge), label, and one for each part, Int64: the rank of the
+            neighbour in its list, or NA; the heaviest first, as `plot.vote_grid` draws it. An edge without ranks
+            comes from the lists of the other picture.
 
         Raises
         ------
@@ -135,8 +136,8 @@ class NeighbourGraph:
         order = np.argsort(-self.weights.data[start:end], kind="stable")
         rows, weights = self.weights.indices[start:end][order], self.weights.data[start:end][order]
         ids, labels = self.parts[0]._names(rows.tolist())
-        table = pd.DataFrame({"id": pd.Series(ids, dtype=object), "label": pd.Series(labels, dtype=object)})
-        table["weight"] = weights
+        table = pd.DataFrame({"rank": np.arange(1, len(ids) + 1), "id": pd.Series(ids, dtype=object)})
+        table = table.assign(score=weights, label=pd.Series(labels, dtype=object))
         for name, listed in zip(self.names, self.rows[:, own], strict=True):
             rank = {row: place for place, row in enumerate(listed.tolist(), 1)}
             table[name] = pd.array([rank.get(row) for row in rows.tolist()], dtype="Int64")

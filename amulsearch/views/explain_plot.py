@@ -87,7 +87,7 @@ def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None 
     collection : Collection
         The pictures.
     table : DataFrame
-        The votes, as `measure.vote_table` returns them.
+        The votes, as `measure.vote_table` returns them, or the first edges of `NeighbourGraph.edges`.
     title : str, optional
         Title of the figure.
 

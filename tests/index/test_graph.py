@@ -75,8 +75,8 @@ def test_edges_say_which_networks_agree(parts):
     graph = NeighbourGraph.build(parts, K)
     table = graph.edges(IDS[7])
     weights = weights_by_loops(parts, 2.0)[7]
-    assert table["weight"].is_monotonic_decreasing and len(table) == (weights > 0).sum()
-    assert table["weight"].tolist() == pytest.approx([weights[IDS.index(id)] for id in table["id"]])
+    assert table["score"].is_monotonic_decreasing and len(table) == (weights > 0).sum()
+    assert table["score"].tolist() == pytest.approx([weights[IDS.index(id)] for id in table["id"]])
     assert table["label"].tolist() == [f"group {IDS.index(id) // 10}" for id in table["id"]]
     for name, part in zip(graph.names, parts, strict=True):
         rank = ranks(part.vectors, part.vectors, own=True)[7]

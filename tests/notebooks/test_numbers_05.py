@@ -154,8 +154,8 @@ def test_solutions(found, hits, bundled_features, stated):
 def test_what_is_said_of_the_graph(cartoons, bundled_features, indexes, found, hits, stated):
     index = am.indexes.DiffusionIndex.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     edges = index.graph.edges(DAMSELFLY).set_index("id")
-    assert edges.index[0] == DRAGONFLY and (edges.loc[DRAGONFLY].iloc[2:] == 1).sum() == 3
-    assert edges.loc[PLANE, "weight"] < edges.loc[DRAGONFLY, "weight"] / 5
+    assert edges.index[0] == DRAGONFLY and (edges.loc[DRAGONFLY].iloc[3:] == 1).sum() == 3
+    assert edges.loc[PLANE, "score"] < edges.loc[DRAGONFLY, "score"] / 5
     lists = am.query_all(indexes, DAMSELFLY, 10)
     assert set(index.query(DAMSELFLY, 4)["id"]) == set(am.fuse(lists, "combsum", k=4)["id"])
 

@@ -57,6 +57,22 @@ def test_classes_and_votes(bundled_features, lists, stated):
     assert pear[list(am.models.BUNDLED)].isna().tolist() == [True, False, False, False]
 
 
+def test_the_links_of_the_guitar(bundled_features, stated):
+    diffusion = am.indexes.DiffusionIndex.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
+    links, pear, violin = (
+        diffusion.graph.edges(GUITAR),
+        "food/fruit/pear_02.webp",
+        "recreation/music/violin_ganson.webp",
+    )
+    weight = links.set_index("id")["score"]
+    assert links["id"][7] == pear and 29 <= weight.iat[0] / weight[pear] <= 31
+    assert weight[violin] == pytest.approx(stated("09_why", r"its link to the guitar \((\.\d+)\)"), abs=6e-4)
+    assert weight[pear] == pytest.approx(stated("09_why", r"lighter than that of the pear \((\.\d+)\)"), abs=6e-4)
+    found = diffusion.query(GUITAR, 14)["id"].tolist()
+    assert all(id.startswith("recreation/music/") for id in found[:8])
+    assert found.index(violin) == 5 and found.index(pear) + 1 == stated("09_why", r"The pear drops to rank (\d+)")
+
+
 def test_the_missile(bundled_features):
     found = {
         name: am.indexes.query_class(bundled_features[name, "logits"], "missile", 12) for name in am.models.BUNDLED
