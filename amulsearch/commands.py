@@ -77,10 +77,9 @@ def _build(store: Store, name: str, kind: type[Index], made: Features | list[Fea
         new = index.fingerprint != made_by or not is_current(store, name)
     except StoreError:
         new = True  # missing, damaged or outdated
-    if new or index.calibration is None:
-        index = calibrated(kind.build(made) if new else index)
-        if new or index.calibration:
-            index.save_in(store, name)
+    if not new and (index.calibration or not calibrated(index).calibration):
+        return False
+    calibrated(kind.build(made)).save_in(store, name)
     return new
 
 

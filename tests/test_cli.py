@@ -45,6 +45,42 @@ def first_id(folder):
     return am.Collection.from_folder(folder).ids[0]
 
 
+def test_probabilities_and_novelty(openclipart, tmp_path, capsys):
+    """With five labels or more, each neighbour has a probability; a new picture has a p-value."""
+    folder, store = tmp_path / "six", str(tmp_path / "store")
+    for category in ("animals/birds", "food/fruit", "people", "tools", "plants/flowers", "buildings/homes"):
+        (folder / category).mkdir(parents=True)
+        for path in sorted((openclipart / category).glob("*.webp"))[:9]:
+            shutil.copy(path, folder / category)
+    asked = ["--store", store, "--models", "squeezenet1_1", "--layer", "penultimate", "-k", "5"]
+    assert main(["index", str(folder), *asked[:4], "--layers", "penultimate"]) == 0
+    id = first_id(folder)
+    capsys.readouterr()
+    assert main(["query", id, *asked, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    features = am.features.FeatureSet.open(store)["squeezenet1_1", "penultimate"]
+    index = am.AnnoyIndex.open_in(am.Store.open(store), "squeezenet1_1 penultimate")
+    labels = am.Relevance.from_labels(features.ids, features.labels)
+    expected = am.measure.calibrate(index, labels).probability([one["distance"] for one in told["results"]])
+    assert [one["probability"] for one in told["results"]] == pytest.approx(expected.tolist())
+    assert "p_value" not in told
+    assert main(["query", id, *asked]) == 0
+    out = capsys.readouterr().out
+    assert "probability" in out and "Not unlike" not in out
+    assert ("nothing is likely to fit" in out) == (expected < 0.1).any()
+    new = str(
+        openclipart / "animals/birds" / sorted(path.name for path in (openclipart / "animals/birds").iterdir())[20]
+    )
+    assert main(["query", new, *asked, "--json"]) == 0
+    test = am.indexes.NoveltyTest.build([features], sample=400)
+    assert json.loads(capsys.readouterr().out)["p_value"] == pytest.approx(test.p_value(new), abs=0.03)
+    # A repaired index has no calibration; indexing again adds it and builds nothing.
+    am.AnnoyIndex.build(features).save_in(am.Store.open(store), "squeezenet1_1 penultimate")
+    assert main(["index", str(folder), *asked[:4], "--layers", "penultimate"]) == 0
+    assert "0 of 1 indexes built" in capsys.readouterr().out
+    assert am.AnnoyIndex.open_in(am.Store.open(store), "squeezenet1_1 penultimate").calibration
+
+
 def test_models_are_listed_with_their_readiness(capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out

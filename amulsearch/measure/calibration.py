@@ -101,13 +101,12 @@ def calibrated(index: Index) -> Index:
 def _fitted(distances: np.ndarray, relevant: np.ndarray) -> Calibration:
     from sklearn.linear_model import LogisticRegression
 
-    if relevant.all() or not relevant.any():  # in four of the five parts
-        rate = (relevant.sum() + 1) / (len(relevant) + 2)
-        return Calibration(0.0, float(np.log(rate / (1 - rate))))
-    model = LogisticRegression(C=np.inf).fit(evidence(distances)[:, None], relevant)
-    if model.coef_[0, 0] < 0:  # the nearer, the less relevant: the distance says nothing
-        return _fitted(np.zeros_like(distances), relevant)
-    return Calibration(float(model.coef_[0, 0]), float(model.intercept_[0]))
+    if relevant.any() and not relevant.all():
+        model = LogisticRegression(C=np.inf).fit(evidence(distances)[:, None], relevant)
+        if model.coef_[0, 0] > 0:
+            return Calibration(float(model.coef_[0, 0]), float(model.intercept_[0]))
+    rate = (relevant.sum() + 1) / (len(relevant) + 2)  # the distance says nothing
+    return Calibration(0.0, float(np.log(rate / (1 - rate))))
 
 
 def _neighbours(index: Index, relevance: Relevance, k: int, sample: int, chance: np.random.Generator) -> tuple:

@@ -322,10 +322,14 @@ def _grid(collection, queries, columns, *, rows: bool = True, title: str | None 
                 _mark_unlikely(cell, rows)
             frame = SAME if label is not None and row.label == label else OTHER
             tile(cell, image_of[row.id], neighbour_caption(row), frame)
-    notes = ["blue frame: same label as the query"] if labelled else []
-    notes += ["%: probability of being relevant"] if any("probability" in table for _, table in columns) else []
-    if notes:
-        figure.text(0.995, 0.003, "; ".join(notes), ha="right", va="bottom", fontsize=6.5, color=SAME)
+    likely = any("probability" in table for _, table in columns)
+    notes = {
+        (True, True): "blue frame: same label; %: probability",
+        (True, False): "blue frame: same label as the query",
+        (False, True): "%: probability of being relevant",
+    }
+    if note := notes.get((labelled, likely)):
+        figure.text(0.995, 0.003, note, ha="right", va="bottom", fontsize=6.5, color=SAME)
     return figure
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import amulsearch as am
 from amulsearch.cli import main
@@ -56,7 +57,11 @@ def test_on_the_command_line(small_folder, tmp_path, capsys):
     assert [entry["rank"] for entry in results] == [1, 2, 3]
     copy = shutil.copy(small_folder / id, tmp_path / "new.webp")
     assert main(["query", str(copy), "--store", store, "--preset", "best", "-k", "1", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["results"][0]["id"] == id
+    told = json.loads(capsys.readouterr().out)
+    assert told["results"][0]["id"] == id and told["p_value"] > 0.9
+    Image.effect_noise((300, 200), 80).save(tmp_path / "noise.png")
+    assert main(["query", str(tmp_path / "noise.png"), "--store", store, "--preset", "best"]) == 0
+    assert "Nothing here is likely to fit" in capsys.readouterr().out
     assert main(["evaluate", "--store", store, "--preset", "best", "--json"]) == 0
     (system,) = json.loads(capsys.readouterr().out)["systems"]
     assert (system["model"], system["layer"]) == ("best", "diffusion over 16 parts")

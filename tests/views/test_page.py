@@ -82,6 +82,17 @@ def test_a_grid_has_the_right_pictures_in_the_right_places(colours):
         assert words in seen.text
 
 
+def test_a_line_marks_from_where_nothing_is_likely(colours):
+    red, gold, green = "warm/red.png", "warm/gold.png", "cold/green.png"
+    table = found(colours, gold, green)
+    table.insert(3, "probability", [0.82, 0.04])
+    seen = Seen(am.views.Page("likely").grid(colours, red, {"one": table, "two": found(colours, green)}))
+    assert seen.text.count("From here on, nothing is likely to fit") == 1
+    assert "0 · 82%" in seen.text and "Percentages" in seen.text
+    before, after = seen.text.split("From here on")
+    assert "gold" in before and "1  green" in after and "2  green" in after
+
+
 def test_queries_are_pictures_paths_or_several(colours, tmp_path):
     lists = {"one": found(colours, "warm/red.png")}
     Image.new("RGB", (30, 30), "black").save(tmp_path / "new.png")

@@ -83,6 +83,20 @@ def test_the_label_of_the_query_is_marked(colours):
     assert_readable(figure)
 
 
+@pytest.mark.parametrize("draw", [plot.model_grid, lambda *given: plot.query_grid(*given[:2], given[2]["one"])])
+def test_a_line_marks_from_where_nothing_is_likely(colours, draw):
+    likely = table(colours, "gold", "blue", "green")
+    likely.insert(3, "probability", [0.82, 0.06, 0.04])
+    figure = draw(colours, id_of(colours, "red"), {"one": likely})
+    drawn(figure)
+    assert_readable(figure)
+    marked = [axis for axis in figure.axes if axis.lines]
+    assert len(marked) == 1 and "2  blue" in marked[0].texts[0].get_text() + marked[0].texts[1].get_text()
+    words = " ".join(text.get_text() for axis in figure.axes for text in axis.texts)
+    assert "82%" in words and words.count("nothing is likely to fit") == 1
+    assert figure.texts[0].get_text() == "blue frame: same label; %: probability"
+
+
 def test_ensemble_grid_has_a_column_a_query(colours):
     scores = table(colours, "blue", "gold").rename(columns={"distance": "score"})
     lists = {id_of(colours, "red"): scores, id_of(colours, "green"): table(colours, "gold", "blue")}

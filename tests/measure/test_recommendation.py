@@ -1,0 +1,127 @@
+"""Which system to use: the numbers are those of compare and of known items, and the sentence says what they say."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import amulsearch as am
+from amulsearch.cli import main
+from amulsearch.measure import recommend
+
+MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
+KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roadsigns", "plants/flowers", "people")
+
+
+@pytest.fixture(scope="module")
+def folder(openclipart, tmp_path_factory):
+    """72 cartoons of six categories."""
+    base = tmp_path_factory.mktemp("compare") / "drawings"
+    for kind in KINDS:
+        (base / kind).mkdir(parents=True)
+        for path in sorted((openclipart / kind).glob("*.webp"))[:12]:
+            shutil.copy(path, base / kind)
+    return base
+
+
+@pytest.fixture(scope="module")
+def flat(folder, tmp_path_factory):
+    """24 of them without subfolders."""
+    base = tmp_path_factory.mktemp("flat") / "mixed"
+    base.mkdir()
+    for path in sorted(folder.rglob("*.webp"))[::3]:
+        shutil.copy(path, base)
+    return base
+
+
+@pytest.fixture(scope="module")
+def found(folder, tmp_path_factory):
+    return recommend(am.Collection.from_folder(folder), store=tmp_path_factory.mktemp("kept"), progress=False)
+
+
+def test_with_labels_the_numbers_are_those_of_compare(found, folder):
+    pictures = am.Collection.from_folder(folder)
+    features = am.extract(pictures, layers=["logits", "penultimate", "last:gem"], progress=False)
+    graph = am.indexes.DiffusionIndex.build(am.BEST.parts(pictures, progress=False))
+    expected = am.compare(
+        features, fusions=("vote", "rrf", "combsum"), others={"preset best": graph}, progress=False
+    ).table.set_index("system")
+    ours = found.table.set_index("system")
+    assert found.measure == "mAP" and set(ours.index) == set(expected.index) and len(ours) == 22
+    assert np.allclose(ours["mAP"], expected["mAP"][ours.index], atol=1e-4)
+    assert ours["mAP"].is_monotonic_decreasing and found.system == ours.index[0]
+    assert (ours["low"] <= ours["mAP"]).all() and (ours["mAP"] <= ours["high"]).all()
+    assert ours["first"].sum() == pytest.approx(1)
+    labels = found.pictures.labels
+    assert len(set(labels)) == 6
+
+
+def test_agreement_and_costs(found):
+    ours = found.table.set_index("system")
+    lists = {name: found.indexes[name].all_neighbours(10)[0] for name in found.indexes}
+    singles = [name for name in lists if name in ours.index]
+    shared = {
+        (a, b): np.mean([len(set(x) & set(y)) / 10 for x, y in zip(lists[a], lists[b], strict=True)])
+        for a in singles
+        for b in singles
+    }
+    one, other = "tf_efficientnet_lite0 logits", "squeezenet1_1 last:gem"
+    assert shared[one, "tf_efficientnet_lite1 logits"] > shared[one, other]
+    assert ours["agreement"].between(0, 1).all() and ours["agreement"][one] > ours["agreement"][other]
+    assert ours["kB"][one] == 4.0 and ours["kB"]["combsum of 4 logits"] == 16.0
+    names = [f"{name} logits" for name in am.models.BUNDLED]
+    assert ours["ms"]["combsum of 4 logits"] == pytest.approx(ours["ms"][names].sum())
+    assert ours["ms"]["preset best"] == pytest.approx(ours["ms"][names].sum())
+
+
+def test_the_sentence_says_what_the_table_says(found):
+    table, advice = found.table, found.advice
+    assert advice.startswith(f"Use {table['system'][0]}: its mAP of {table['mAP'][0]:.3f} is the highest of 22 systems")
+    assert f"in {table['first'][0]:.0%} of 1,000 random draws of labels" in advice
+    sure, near = "worse by more than chance" in advice, "cannot be told from it" in advice
+    assert sure != near
+    if near and "This is not sure" in advice:
+        other = advice.split("This is not sure: ")[1].split(" (")[0]
+        cheap = table.set_index("system")
+        assert cheap["ms"][other] < cheap["ms"][table["system"][0]]
+
+
+def test_a_winner_by_chance_is_not_called_sure(folder):
+    """One network, two layers that are nearly equal: neither is clearly better."""
+    pictures = am.Collection.from_folder(folder)
+    found = recommend(pictures, ["squeezenet1_1"], layers=["penultimate", "last:mean"], progress=False)
+    assert len(found.table) == 2 and found.table["mAP"].nunique() == 1
+    assert "cannot be told from it" in found.advice and "worse by more than chance" not in found.advice
+
+
+def test_without_labels_edited_copies_are_found(flat):
+    pictures = am.Collection.from_folder(flat)
+    found = recommend(pictures, MODELS, layers=["penultimate"], progress=False)
+    assert found.measure == "MRR" and len(found.scores) == 24
+    index = found.indexes["squeezenet1_1 penultimate"]
+    items = am.measure.known_items(pictures, index, sample=24, progress=False)
+    expected = (1 / items["rank"]).mean()
+    ours = found.table.set_index("system")
+    assert ours["MRR"]["squeezenet1_1 penultimate"] == pytest.approx(expected, abs=1e-6)
+    assert found.system == found.table["system"][0]
+    assert "This is not sure: without labels" in found.advice and found.system in found.advice
+
+
+def test_a_sample_of_a_larger_folder(folder):
+    found = recommend(am.Collection.from_folder(folder), MODELS, layers=["logits"], sample=40, progress=False)
+    assert len(found.pictures) == 40 and len(found.scores) <= 40
+    again = recommend(am.Collection.from_folder(folder), MODELS, layers=["logits"], sample=40, progress=False)
+    stable = ["system", "mAP", "low", "high", "first", "agreement", "kB"]
+    pd.testing.assert_frame_equal(found.table[stable], again.table[stable])
+
+
+def test_mistakes_are_told(folder, tmp_path, capsys):
+    assert main(["compare", str(folder), "-o", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "nothing")]) == 2
+    assert main(["compare", str(folder), "--models", "nonsense"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 2
+    few = am.Collection.from_folder(folder).subset(am.Collection.from_folder(folder).ids[:4])
+    with pytest.raises(am.QueryError, match="at least 5 pictures, not 4"):
+        recommend(few, progress=False)
