@@ -137,7 +137,7 @@ function render({ model, el }) {
           ...(row.rank === column.unlikely ? [element("p", { class: "am-below" }, "From here on, nothing is likely to fit")] : []),
           tile(row, column.name, view.thumbs)]))));
     if (focused) results.querySelector(`[data-id="${CSS.escape(focused)}"] .am-picture`)?.focus();
-    said.textContent = view.columns.length ? `${view.columns.length} columns in ${view.ms} ms. ${view.novelty ?? ""}` : "Choose at least one column";
+    said.textContent = view.columns.length ? `${view.columns.length} columns in ${view.ms} ms${view.novelty ? `. ${view.novelty}` : ""}` : "Choose at least one column";
   }
   const choose = () => {
     const boxes = [...columns.querySelectorAll("input")];

@@ -63,7 +63,7 @@ def run_all(page):
 def settled(page):
     """Wait until a result and its pictures are shown; meanwhile, other tests may write to the store for minutes."""
     page.wait_for_function(
-        """() => / ms$/.test(document.querySelector(".am-said")?.textContent)
+        """() => / ms(\\.|$)/.test(document.querySelector(".am-said")?.textContent)
             && [...document.querySelectorAll(".am-columns img, .am-frame img")].every((image) => image.naturalWidth)""",
         timeout=300_000,
     )
@@ -130,7 +130,7 @@ def a_drawn_part_is_asked(lab, indexes, cartoons):
     assert shown(lab, MODELS[1]) == indexes[MODELS[1]].query(part, 4)["id"].tolist()
 
 
-def uploads_good_and_bad(lab, cartoons, tmp_path):
+def uploads_good_and_bad(lab, cartoons, shots, tmp_path):
     Image.new("1", (30000, 30000)).save(bomb := tmp_path / "bomb.png")
     (tmp_path / "empty.png").touch()
     (tmp_path / "letter.png").write_text("dear sir")
@@ -147,6 +147,14 @@ def uploads_good_and_bad(lab, cartoons, tmp_path):
     lab.wait_for_selector('.am-frame img[alt^="The query, new picture "]')
     settled(lab)
     assert shown(lab, MODELS[0])[0] == shown(lab, MODELS[1])[0] == id
+    assert "Not unlike the collection" in said.inner_text()
+    values = lab.locator(f'.am-columns section[aria-label="{MODELS[0]}"] .am-value')
+    assert all(re.search(r" · \d+%$", value) for value in values.all_inner_texts())
+    Image.effect_noise((300, 200), 90).save(tmp_path / "noise.png")
+    file.set_input_files(tmp_path / "noise.png")
+    lab.wait_for_selector('.am-said:has-text("Nothing here is likely to fit")')
+    settled(lab)
+    lab.screenshot(path=shots / "explorer_noise.png")
 
 
 def thumbs_are_in_the_file_and_survive_the_kernel(lab, folder):
@@ -241,7 +249,7 @@ def test_in_jupyterlab(lab, indexes, cartoons, folder, shots, tmp_path, subtests
     with subtests.test("a drawn part is asked"):
         a_drawn_part_is_asked(lab, indexes, cartoons)
     with subtests.test("uploads, good and bad"):
-        uploads_good_and_bad(lab, cartoons, tmp_path)
+        uploads_good_and_bad(lab, cartoons, shots, tmp_path)
     with subtests.test("thumbs are in the file, and survive the kernel"):
         thumbs_are_in_the_file_and_survive_the_kernel(lab, folder)
     with subtests.test("the view is saved as a page"):

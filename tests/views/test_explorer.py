@@ -55,6 +55,20 @@ def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_feature
     assert view["back"] == 0 and view["examples"][0]["id"] == cartoons.ids[7]
 
 
+def test_probabilities_and_novelty_are_sent(explorer, cartoons):
+    widget, ask = explorer
+    view = ask("look", columns=[SQUEEZENET, "rrf"], k=20)
+    table = widget.found[SQUEEZENET]
+    sent, fused = view["columns"]
+    assert [row["probability"] for row in sent["rows"]] == [f"{value:.0%}" for value in table["probability"]]
+    assert sent["unlikely"] == next(iter(table["rank"][table["probability"] < 0.1]), None)
+    assert "probability" not in fused["rows"][0] and fused["unlikely"] is None and view["novelty"] is None
+    file = io.BytesIO()
+    Image.effect_noise((300, 200), 90).save(file, "PNG")
+    view = ask("upload", file.getvalue(), name="noise.png")
+    assert view["novelty"].startswith("Nothing here is likely to fit")
+
+
 def test_more_and_less(explorer, cartoons):
     widget, ask = explorer
     one, two, three = cartoons.ids[7], cartoons.ids[300], cartoons.ids[800]
