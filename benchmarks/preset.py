@@ -3,10 +3,10 @@
     python benchmarks/preset.py [FOLDER] [--store DIR]
 
 Prints P@1, P@5 and mAP of the 2019 post's recipe and its vote, of each bundled network's penultimate layer, of fused
-lists, of re-ranking, of the preset, and of diffusion over the graph of its layers: on all queries, on the half of the
-categories on which the preset's parameters were chosen (for the bundled cartoons only), and on the other half. Then
-follow the gains of the preset and of the graph, with intervals by label; the same for new pictures, a random fifth that
-took no part in anything that was fitted; and the time of a query.
+lists, of re-ranking, of the preset's layers joined into one vector (whitened by PCA, and expanded), and of the preset,
+diffusion over the graph of these layers: on all queries, on the half of the categories on which parameters were chosen
+(for the bundled cartoons only), and on the other half. Then follow the gains of the last two, with intervals by label;
+the same for new pictures, a random fifth that took no part in anything that was fitted; and the time of a query.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import pandas as pd
 import amulsearch as am
 from amulsearch.measure import fused_similarities
 
-GRAPH = "graph of 8 layers, diffusion"
+PRESET, JOINED, FUSED = "preset best", "8 layers joined", "combsum of 4 penultimate"
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 
 
@@ -39,7 +39,7 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
     black = am.Collection.from_folder(folder, background="black", progress=False)
     post = am.extract(black, layers="logits", framing="squash", store=f"{store}/post")
     ours = am.extract(collection, layers=["penultimate", "last:gem"], store=f"{store}/ours")
-    best = am.BEST.features(collection, store=f"{store}/ours")
+    layers = am.BEST.layers_of(collection, store=f"{store}/ours")
     parts = [post[name, "logits"] for name in am.models.BUNDLED]
     plain = [ours[name, "penultimate"] for name in am.models.BUNDLED]
     joined = am.transforms.concatenate([ours[name, "last:gem"] for name in am.models.BUNDLED])
@@ -50,51 +50,52 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
         **{f"post's recipe: {name}": post[name, "logits"] for name in am.models.BUNDLED},
         "post's vote of 4, ties at random": lambda rows: np.ceil(votes(rows) - 1e-9) + noise[rows] / 2,
         **{f"{name} penultimate": ours[name, "penultimate"] for name in am.models.BUNDLED},
-        "combsum of 4 penultimate": fused_similarities(plain, "combsum"),
+        FUSED: fused_similarities(plain, "combsum"),
         "4 x last:gem concatenated": joined,
         "... PCA 256 whitened .5": reduced,
         "... and query expansion": am.indexes.QueryExpansion.build(reduced, 10, alpha=3),
         "... and k-reciprocal": am.indexes.KReciprocal.build(reduced, 10, 3, weight=0.5),
-        "preset best": best,
-        GRAPH: am.indexes.DiffusionIndex.build(am.BEST.parts(collection, store=f"{store}/ours")),
+        JOINED: joined_layers(layers)[0],
+        PRESET: am.indexes.DiffusionIndex.build(am.BEST.reduced(layers)),
     }
+
+
+def joined_layers(layers: list[am.Features]) -> tuple[am.Features, list]:
+    """One vector of all layers: PCA 512 whitened by .5, expanded by 5 neighbours; and the fitted transforms."""
+    joined = am.transforms.concatenate(layers)
+    pca = am.transforms.PCA.fit(joined, min(512, len(joined) - 1), whiten=0.5)
+    expansion = am.transforms.Expansion.fit(pca(joined), min(5, len(joined) // 50 or 1), alpha=2.0)
+    return expansion(pca(joined)), [pca, expansion]
 
 
 def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.Evaluation]:
     """Ask with a random fifth of the pictures, each as if it were new, among the other four fifths."""
     fold = np.random.default_rng(1).permutation(len(collection)) % 5
     kept, new = np.flatnonzero(fold > 0), np.flatnonzero(fold == 0)
-    layers = [*dict.fromkeys(layer for of in am.BEST.layers.values() for layer in of)]
     plain = am.extract(collection, layers="penultimate", store=f"{store}/ours")
-    deep = [
-        am.extract(collection, name, [layer], store=f"{store}/ours")[name, layer]
-        for name, of in am.BEST.layers.items()
-        for layer in layers
-        if layer in of
-    ]
+    deep = am.BEST.layers_of(collection, store=f"{store}/ours")
     some = lambda part: am.Features(part.vectors[kept], [part.ids[row] for row in kept])  # noqa: E731
     single = {name: am.features.l2_normalize(plain[name, "penultimate"].vectors) for name in am.models.BUNDLED}
     found = {f"{name} penultimate": vectors[new] @ vectors[kept].T for name, vectors in single.items()}
     least = [cosine - cosine.min(axis=1, keepdims=True) for cosine in found.values()]
-    found["combsum of 4 penultimate"] = sum(of / of.max(axis=1, keepdims=True) for of in least)
+    found[FUSED] = sum(of / of.max(axis=1, keepdims=True) for of in least)
 
-    joined = np.concatenate([am.features.l2_normalize(part.vectors) for part in deep], axis=1)
-    pca = am.transforms.PCA.fit(joined[kept], am.BEST.width, whiten=am.BEST.whiten)
-    expansion = am.transforms.Expansion.fit(pca(joined[kept]), am.BEST.k, alpha=am.BEST.alpha)
-    found["preset best"] = expansion(pca(joined[new])) @ expansion(pca(joined[kept])).T
+    vectors, (pca, expansion) = joined_layers([some(part) for part in deep])
+    joined = np.concatenate([am.features.l2_normalize(part.vectors[new]) for part in deep], axis=1)
+    found[JOINED] = expansion(pca(joined)) @ am.features.l2_normalize(vectors.vectors).T
 
-    deep = [part for part in deep for _ in am.features.WHITENED]
-    powers = am.features.WHITENED * (len(deep) // len(am.features.WHITENED))
+    powers = am.BEST.whiten * len(deep)
+    deep = [part for part in deep for _ in am.BEST.whiten]
     fitted = [
-        am.transforms.PCA.fit(some(part), min(256, part.vectors.shape[1]), whiten=power)
+        am.transforms.PCA.fit(some(part), min(am.BEST.width, part.vectors.shape[1]), whiten=power)
         for part, power in zip(deep, powers, strict=True)
     ]
     parts = [of(some(part)) for of, part in zip(fitted, deep, strict=True)]
     index = am.indexes.DiffusionIndex.build(parts)
     queries = np.concatenate([of(part.vectors[new]) for of, part in zip(fitted, deep, strict=True)], axis=1)
     rows, distances = index.search(queries, len(kept))
-    found[GRAPH] = np.zeros((len(new), len(kept)))
-    np.put_along_axis(found[GRAPH], rows, -distances, axis=1)
+    found[PRESET] = np.zeros((len(new), len(kept)))
+    np.put_along_axis(found[PRESET], rows, -distances, axis=1)
 
     labels = am.Relevance.from_labels(collection.ids, collection.labels)
     among = np.zeros(len(collection), dtype=np.float32)
@@ -146,13 +147,20 @@ def main() -> None:
     table = pd.DataFrame(rows).T.unstack().swaplevel(axis=1)[list(queries)].loc[list(found)]
     print(table.to_string(float_format="%.3f"))
     single = max((f"{name} penultimate" for name in am.models.BUNDLED), key=lambda name: rows[name, "chosen on"]["mAP"])
-    held = {name: done[name, "held back"] for name in found}
-    print("\non the held-back half, intervals by label:")
-    gains(held, ["preset best", GRAPH], [single, "combsum of 4 penultimate", "preset best"])
+    half = "held back" if Path(options.folder).resolve() == DATA else "all"
+    held = {name: done[name, half] for name in found}
+    print(f"\nqueries: {half}; mAP with its interval by label:")
+    for name in (single, FUSED, JOINED, PRESET):
+        print(
+            "{}: {:.3f} ({:.3f} to {:.3f})".format(
+                name, held[name].mean()["mAP"], *held[name].interval("AP", by="label")
+            )
+        )
+    gains(held, [JOINED, PRESET], [single, FUSED, JOINED])
     print("\nnew pictures:")
     print(pd.DataFrame({name: result.mean()[["P@1", "P@5", "mAP"]] for name, result in new.items()}).T.round(3))
-    gains(new, ["preset best", GRAPH], [single, "combsum of 4 penultimate", "preset best"])
-    index = am.AnnoyIndex.build(found["preset best"])
+    gains(new, [JOINED, PRESET], [single, FUSED, JOINED])
+    index = found[PRESET]
     image = collection.open(collection.ids[0])
     index.query(image, 4)  # so that the networks are loaded
     for what, query in (("a picture of the collection", collection.ids[0]), ("a new picture", image)):

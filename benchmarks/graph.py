@@ -1,0 +1,112 @@
+"""Time and memory of the preset's graph: building it, opening it, and a query, at several sizes.
+
+    python benchmarks/graph.py [--sizes 1631,20000,100000] [--store DIR]
+
+The vectors are those of the bundled cartoons in the 16 parts of the preset; larger collections are made of points
+between a picture and one of its 100 neighbours, the same in all parts, with a little noise. Each size runs in a process
+of its own. "memory" is the most that the process held beyond mapped files and the given vectors.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from million import held, watch
+
+import amulsearch as am
+from amulsearch.features import l2_normalize
+from amulsearch.index.diffusion import spread
+
+DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
+
+
+def enlarged(parts: list[am.Features], count: int) -> list[am.Features]:
+    if count <= len(parts[0]):
+        return parts
+    chance = np.random.default_rng(0)
+    near = am.ExactIndex.build(parts[0]).all_neighbours(100)[0]
+    one = chance.integers(0, len(near), count)
+    other, share = near[one, chance.integers(0, 100, count)], chance.random((count, 1), dtype=np.float32)
+    ids, found = [f"{row:07}.png" for row in range(count)], []
+    for part in parts:
+        unit = l2_normalize(part.vectors)
+        noise = chance.standard_normal((count, unit.shape[1]), dtype=np.float32)
+        found.append(am.Features((1 - share) * unit[one] + share * unit[other] + 0.02 * noise, ids))
+    return found
+
+
+def measure(count: int, store: str) -> dict:
+    parts = enlarged(am.BEST.parts(am.Collection.from_folder(DATA, progress=False), store=store, progress=False), count)
+    am.indexes.DiffusionIndex.build([am.Features(part.vectors[:50], part.ids[:50]) for part in parts])  # imports
+    given = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    thread = threading.Thread(target=watch)
+    thread.start()
+    clock = [time.perf_counter()]
+    graph = am.indexes.NeighbourGraph.build(parts)
+    clock.append(time.perf_counter())
+    spread(graph.weights, 0.9)
+    clock.append(time.perf_counter())
+    del graph
+    index = am.indexes.DiffusionIndex.build(parts)
+    held["running"] = False
+    thread.join()
+    new = np.concatenate([l2_normalize(part.vectors[:20]) for part in parts], axis=1)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = index.save(Path(folder) / "index")
+        size = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+        start = time.perf_counter()
+        index = am.indexes.DiffusionIndex.open(saved)
+        opened = time.perf_counter() - start
+        index.query(index.ids[3], 10)
+        seconds = {}
+        for what, ask in (
+            ("by id", lambda n: index.query(index.ids[n], 10)),
+            ("new", lambda n: index.search(new[n : n + 1])),
+        ):
+            times = []
+            for number in range(20):
+                start = time.perf_counter()
+                ask(number)
+                times.append(time.perf_counter() - start)
+            seconds[what] = 1000 * float(np.median(times))
+    return {
+        "pictures": count,
+        "neighbours s": clock[1] - clock[0],
+        "diffusion s": clock[2] - clock[1],
+        "memory MiB": held["memory"] / 1024 - given / 2**20,
+        "disk MiB": size / 2**20,
+        "open s": opened,
+        "query by id ms": seconds["by id"],
+        "query new ms": seconds["new"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default="1631,20000,100000")
+    parser.add_argument("--store", help="folder to keep the features in; by default, each run extracts them again")
+    parser.add_argument("--one", type=int, help="one size, in this process")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options.store)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        rows = []
+        for size in options.sizes.split(","):
+            more = ["--one", size, "--store", options.store or temporary]
+            done = subprocess.run([sys.executable, __file__, *more], capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(done.stderr)
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(pd.DataFrame(rows).to_string(index=False, float_format="%.1f"))
+
+
+if __name__ == "__main__":
+    main()
