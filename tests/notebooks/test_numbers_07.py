@@ -197,7 +197,7 @@ def test_won_and_lost(compared, cartoons, features, preset):
     assert edges["id"][0] == "electronics/compact_disc.webp"
     assert edges.loc[0, preset.graph.names].notna().sum() == 13
     assert len(preset.graph.names) == 16
-    assert edges["weight"][0] > 4 * edges["weight"][1]
+    assert edges["score"][0] > 4 * edges["score"][1]
 
 
 def test_calibration(calibrations, cartoons, features, preset, near):
@@ -216,23 +216,21 @@ def test_calibration(calibrations, cartoons, features, preset, near):
     assert (middle["relevant"] > middle["predicted"] + 0.08).all()
 
     labels = np.array(cartoons.labels)
-    for index, calibration in ((am.ExactIndex.build(features[LITE2, "penultimate"]), single), (preset, best)):
+    alone = am.ExactIndex.build(features[LITE2, "penultimate"])
+    for index, calibration, least in ((alone, single, 0.9), (preset, best, 0.6)):
         rows, distances = index.all_neighbours(20)
         asked, found = labels[:, None].repeat(20, axis=1), labels[rows]
         wrong = (calibration.probability(distances) > 0.9) & (asked != found)
         roads = np.char.startswith(asked[wrong], "transportation") & np.char.startswith(found[wrong], "transportation")
         assert wrong.sum() > 50
-        assert roads.mean() > 0.75
+        assert roads.mean() > least
 
 
 def test_probabilities_of_the_bulb(calibrations, preset, near):
     answer = preset.query(BULB, 10)
     likely = calibrations[PRESET].probability(answer["distance"])
-    assert [answer["id"][place].split("/")[-1].split("_")[0] for place in (0, 7, 9)] == [
-        "lightbulb",
-        "elephant",
-        "rugby",
-    ]
+    stems = [answer["id"][place].split("/")[-1].split("_")[0] for place in (0, 7, 9)]
+    assert stems == ["lightbulb", "elephant", "rugby"]
     near(likely[0], r"the first bulb has a probability of ([\d.]+),", within=0.01)
     near(likely[9], r"the rugby ball in tenth place ([\d.]+)\.", within=0.01)
     near(likely[7], r"The elephant in eighth place has ([\d.]+)\.", within=0.01)
