@@ -1,4 +1,4 @@
-"""Run the notebooks in order, and write their figures and an HTML page of each below build/.
+"""Run the notebooks in order, and write their figures, the executed notebooks and an HTML page of each below build/.
 
 python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03] [--solutions]
 """
@@ -6,7 +6,10 @@ python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03] [--
 import argparse
 import hashlib
 import os
+import re
+import shutil
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -43,9 +46,9 @@ def main() -> int:
     }
     pages = build / "notebooks" / below
     pages.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
     for place, notebook in enumerate(notebooks, 1):
-        print(f"{place} of {len(notebooks)}: {notebook.stem}", flush=True)
-        if not run(notebook, pages, parameters):
+        if not run(notebook, pages, parameters, Progress(f"{place} of {len(notebooks)}: {notebook.stem}", begun)):
             return 1
     print(f"\nFigures: {build / 'figures'}\nPages:   {pages}")
     return 0
@@ -58,18 +61,75 @@ def store_name(images: Path) -> str:
     return f"store-{images.name}-{hashlib.sha256(str(images).encode()).hexdigest()[:8]}"
 
 
-def run(notebook: Path, output: Path, parameters: dict) -> bool:
-    """Execute one notebook in a fresh kernel and write it as a page; returns whether it succeeded."""
+class Progress:
+    """Says which notebook is running and for how long; on a terminal also which section, in a line that is rewritten.
+
+    Parameters
+    ----------
+    title : str
+        The place of the notebook among all, and its name.
+    begun : float
+        When the first notebook started, in seconds of `time.monotonic`.
+    """
+
+    def __init__(self, title: str, begun: float) -> None:
+        self.title, self.begun, self.started = title, begun, time.monotonic()
+        self.rewrites = sys.stdout.isatty()
+        self._write("")
+
+    def section(self, cell: dict, cell_index: int) -> None:
+        """Called by the kernel's client at the start of every cell: a heading names what follows."""
+        headings = re.findall(r"^#+ (.*)", cell["source"], re.M) if cell["cell_type"] == "markdown" else []
+        if self.rewrites:
+            self._write(headings[-1] if headings else None)
+
+    def done(self) -> None:
+        """Say how long the notebook took."""
+        self._write(f"done in {clock(time.monotonic() - self.started)}")
+        self.end_line()
+
+    def end_line(self) -> None:
+        """What is printed next begins a line of its own."""
+        if self.rewrites:
+            print(flush=True)
+
+    def _write(self, text: str | None) -> None:
+        self.text = self.text if text is None else text
+        line = f"{clock(time.monotonic() - self.begun)}  {self.title}{': ' * bool(self.text)}{self.text}"
+        if self.rewrites:
+            print(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+        else:
+            print(line, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """A duration as minutes and seconds, such as 02:31."""
+    return f"{int(seconds) // 60:02}:{int(seconds) % 60:02}"
+
+
+def run(notebook: Path, output: Path, parameters: dict, progress: Progress) -> bool:
+    """Execute one notebook in a fresh kernel, keep it and write it as a page; returns whether it succeeded."""
     import nbconvert
     import nbformat
     import papermill
+    from traitlets.config import Config
 
     executed = output / notebook.name
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            papermill.execute_notebook(notebook, executed, parameters, cwd=notebook.parent, log_output=False)
+            papermill.execute_notebook(
+                notebook,
+                executed,
+                parameters,
+                cwd=notebook.parent,
+                progress_bar=False,
+                on_cell_start=progress.section,
+                # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it.
+                config=Config(KernelManager={"transport": "ipc"}),
+            )
     except papermill.PapermillExecutionError as error:
+        progress.end_line()
         print(f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}", file=sys.stderr)
         print(f"The notebook up to the error: {executed}", file=sys.stderr)
         return False
@@ -79,6 +139,7 @@ def run(notebook: Path, output: Path, parameters: dict) -> bool:
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     page, _ = nbconvert.HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(done)
     executed.with_suffix(".html").write_text(page, encoding="utf-8")
+    progress.done()
     return True
 
 
