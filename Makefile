@@ -1,4 +1,5 @@
-# make notebooks   set up, run every notebook, write figures and pages to build/
+# make notebooks   set up, run every notebook and the solutions, write figures and pages to build/
+# make site        set up, make the site of the course from the executed notebooks, in build/site
 # make test        set up, run the tests
 # make lab         set up, open JupyterLab
 # make lint        check the style of the code and the notebooks
@@ -11,7 +12,7 @@ MODELS ?= bundled
 K ?= 4
 BIN := .venv/bin
 
-.PHONY: notebooks test lab lint clean
+.PHONY: notebooks site test lab lint clean
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
@@ -22,6 +23,14 @@ BIN := .venv/bin
 
 notebooks: .venv/ready
 	$(BIN)/python notebooks/run.py --images "$(IMAGES)" --models "$(MODELS)" --k "$(K)"
+	$(BIN)/python notebooks/run.py --images "$(IMAGES)" --models "$(MODELS)" --k "$(K)" --solutions
+
+.venv/site: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[site]'
+	@touch $@
+
+site: .venv/site
+	$(BIN)/python docs/site/make_site.py
 
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal

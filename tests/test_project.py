@@ -65,7 +65,9 @@ def test_what_the_readme_names_is_there():
         assert (ROOT / "notebooks" / "solutions" / notebook.name).exists()
 
 
-@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "data/README.md", "docs/architecture.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "SECURITY.md", "data/README.md", "docs/architecture.md", "docs/course.md"]
+)
 def test_what_the_texts_name_is_in_the_library(name):
     text = (ROOT / name).read_text()
     for path in set(re.findall(r"\bam\.(\w+(?:\.\w+)*)", text)):

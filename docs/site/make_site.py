@@ -1,0 +1,291 @@
+"""Make the course's site from the executed notebooks: prepare them, run Sphinx, check links and sizes.
+
+python docs/site/make_site.py [--build build]
+"""
+
+import argparse
+import base64
+import html
+import importlib
+import inspect
+import io
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import nbformat
+from nbformat.v4 import new_markdown_cell, new_output
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ["intake", "models", "store", "features", "index", "measure", "learning", "views"]
+WIDGET = "application/vnd.jupyter.widget-view+json"
+FOLD = '<details class="solution"><summary>Solution</summary>'
+STILLS = {"am.explore(": ("course_10.webp", "The explorer in a running notebook")}  # a picture in place of a widget
+LARGE = 200_000  # an HTML output of more characters becomes a page of its own
+HEAVY = 3_000_000  # bytes: no page may weigh more, its figures included
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Make the site of the course from the executed notebooks.")
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="where `make notebooks` left its results")
+    results = parser.parse_args().build.resolve()
+    names = [path.name for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
+    executed = results / "notebooks"
+    missing = [name for name in names if not all((executed / part / name).exists() for part in (".", "solutions"))]
+    if missing:
+        print(
+            f"{len(missing)} of {len(names)} notebooks have not been executed: run `make notebooks` first.",
+            file=sys.stderr,
+        )
+        return 2
+    source, site = results / "site-source", results / "site"
+    prepare([executed / name for name in names], source)
+    if build(source, site):
+        return 1
+    weights = page_weights(site)
+    wrong = broken_links(site)
+    wrong += [
+        f"{page}: {size / 1e6:.1f} MB, more than {HEAVY / 1e6:.0f}" for page, size in weights.items() if size > HEAVY
+    ]
+    if wrong:
+        print(*wrong, sep="\n", file=sys.stderr)
+        return 1
+    heaviest = max(weights, key=weights.get)
+    print(f"{len(weights)} pages, no broken links; the heaviest is {heaviest}, {weights[heaviest] / 1e6:.1f} MB")
+    print(f"Site: {site / 'index.html'}")
+    return 0
+
+
+def build(source: Path, site: Path) -> int:
+    """Make the site anew with Sphinx; every warning is an error. Returns the exit status."""
+    shutil.rmtree(site, ignore_errors=True)
+    command = [sys.executable, "-m", "sphinx", "--quiet", "--fresh-env", "--fail-on-warning", "--keep-going"]
+    return subprocess.run([*command, str(source), str(site)], check=False).returncode
+
+
+def prepare(notebooks: list[Path], source: Path, rooms: Iterable[str] = ROOMS) -> None:
+    """Write what Sphinx reads: the texts, the notebooks with their solutions, and a page for each room.
+
+    Parameters
+    ----------
+    notebooks : list of Path
+        Executed notebooks; their executed solutions are in the folder `solutions` beside them.
+    source : Path
+        The folder to write; what is in it is replaced.
+    rooms : iterable of str
+        The rooms that get a page of reference.
+    """
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(
+        Path(__file__).parent, source, ignore=shutil.ignore_patterns("*.py[co]", "__pycache__", "make_site.py")
+    )
+    shutil.copytree(ROOT / "docs" / "figures", source / "figures")
+    for path in (source / "figures").glob("*.png"):
+        path.with_suffix(".webp").write_bytes(compressed(path.read_bytes())[0])
+        path.unlink()
+    for name in ("course", "architecture"):
+        text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        (source / f"{name}.md").write_text(text.replace("](../notebooks/", "](notebooks/"), encoding="utf-8")
+    (source / "notebooks").mkdir()
+    for path in notebooks:
+        both = [
+            nbformat.reads(without_root(one), as_version=4) for one in (path, path.parent / "solutions" / path.name)
+        ]
+        notebook = both[0]
+        notebook.cells = with_solutions(*(one.cells for one in both))
+        notebook.metadata.pop("widgets", None)
+        light_outputs(notebook.cells, path.stem, source / "extra" / "notebooks")
+        nbformat.write(notebook, source / "notebooks" / path.name)
+    (source / "api").mkdir()
+    for room in rooms:
+        (source / "api" / f"{room}.rst").write_text(room_page(room), encoding="utf-8")
+
+
+def without_root(path: Path) -> str:
+    """The text of a notebook, in which paths below this folder do not say where it is."""
+    return path.read_text(encoding="utf-8").replace(f"{ROOT}/", "")
+
+
+def with_solutions(cells: list, solutions: list) -> list:
+    """The cells of a notebook, with each solution folded below its exercise.
+
+    Parameters
+    ----------
+    cells : list of NotebookNode
+        The cells of the notebook. One of them has the heading "Exercises" and a numbered list.
+    solutions : list of NotebookNode
+        The cells of its solutions, in sections "Exercise 1", "Exercise 2" and so on. What precedes the first section
+        comes with the first solution.
+    """
+    found = by_exercise(solutions)
+    folded = []
+    for cell in cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):  # the paths of the run
+            continue
+        match = re.search(r"^## Exercises\n(.*?)^The solutions are in [^\n]*\n", cell.source, flags=re.M | re.S)
+        if cell.cell_type != "markdown" or not match:
+            folded.append(cell)
+            continue
+        folded.append(new_markdown_cell(cell.source[: match.start(1)]))
+        for item in re.split(r"^(?=\d+\. )", match[1], flags=re.M)[1:]:
+            folded += [new_markdown_cell(item), new_markdown_cell(FOLD), *found[item.split(".")[0]]]
+            folded.append(new_markdown_cell("</details>"))
+        folded.append(new_markdown_cell(cell.source[match.end() :]))
+    for place, cell in enumerate(folded):  # two notebooks may have used the same ids
+        cell["id"] = str(place)
+    return folded
+
+
+def by_exercise(solutions: list) -> dict[str, list]:
+    """The cells of each solution, by the number of its exercise, without the heading and the question."""
+    found, number = {"": []}, ""
+    for cell in solutions:
+        if cell.cell_type != "markdown":
+            found[number] += [] if is_parameters(cell) else [cell]
+            continue
+        for text in re.split(r"^(?=## Exercise \d+\n)", cell.source, flags=re.M):
+            if heading := re.match(r"## Exercise (\d+)\n+(\*(?!\*).*?\*(\n|$))?", text, flags=re.S):
+                number, text = heading[1], text[heading.end() :]
+                found[number] = found.pop("", [])
+            if number and text.strip():
+                found[number].append(new_markdown_cell(text))
+    return found
+
+
+def is_parameters(cell) -> bool:
+    """Whether a cell holds the parameters of a run: the notebook's own, or those that papermill put in."""
+    return not {"parameters", "injected-parameters"}.isdisjoint(cell.metadata.get("tags", []))
+
+
+def light_outputs(cells: list, stem: str, folder: Path) -> None:
+    """Replace heavy outputs in place: pictures by compressed files, large HTML by links, widgets by a still or nothing.
+
+    Parameters
+    ----------
+    cells : list of NotebookNode
+        The cells of a notebook.
+    stem : str
+        The notebook's name; the names of the files begin with it.
+    folder : Path
+        Where the files are put; on the site, they are beside the notebook's page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    heading, count = stem, 0
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ (.*)", cell.source, re.M) or [heading])[-1]
+            continue
+        kept = []
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                count += 1
+                name = f"{stem}_{count}.webp"
+                picture, (width, height) = compressed(base64.b64decode(data["image/png"]))
+                (folder / name).write_bytes(picture)
+                alt = html.escape(f"Figure {count}, section: {heading}")
+                size = f'width="{width}" height="{height}"'
+                output.data = {"text/html": f'<img src="{name}" {size} alt="{alt}" loading="lazy">'}
+            elif len(data.get("text/html", "")) > LARGE:
+                count += 1
+                name = f"{stem}_{count}.html"
+                head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(heading)}</title>'
+                head += '<meta name="viewport" content="width=device-width">'
+                (folder / name).write_text(head + data["text/html"], encoding="utf-8")
+                output.data = {"text/html": f'<p><a href="{name}">Open the page that this cell shows</a></p>'}
+            elif WIDGET in data:
+                continue
+            kept.append(output)
+        for call, (name, alt) in STILLS.items():
+            if call in cell.source:
+                shutil.copy(ROOT / "docs" / "figures" / name, folder)
+                kept.append(new_output("display_data", {"text/html": f'<img src="{name}" alt="{alt}" loading="lazy">'}))
+        cell.outputs = kept
+
+
+def compressed(picture: bytes) -> tuple[bytes, tuple[int, int]]:
+    """A picture as WebP, and its width and height."""
+    with Image.open(io.BytesIO(picture)) as opened:
+        target = io.BytesIO()
+        opened.save(target, "WEBP", quality=80, method=6)
+        return target.getvalue(), opened.size
+
+
+def room_page(room: str) -> str:
+    """The page of a room's public names, for Sphinx's autodoc."""
+    name = f"amulsearch.{room}"
+    module = importlib.import_module(name)
+    below = [one for one in module.__all__ if inspect.ismodule(getattr(module, one))]
+    text = f"{room}\n{'=' * len(room)}\n\n.. automodule:: {name}\n   :members:\n   :imported-members:\n"
+    for one in below:
+        title, full = f"{room}.{one}", getattr(module, one).__name__
+        text += f"\n{title}\n{'-' * len(title)}\n\n.. automodule:: {full}\n   :members:\n"
+    return text
+
+
+class _Page(HTMLParser):
+    """The anchors of a page, its links, and what it loads."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors, self.links, self.loads = set(), [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        found = dict(attributes)
+        self.anchors |= {found[key] for key in ("id", "name") if found.get(key)}
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+        elif found.get("src") or (tag == "link" and found.get("rel") in ("stylesheet", "icon")):
+            self.loads.append(found.get("src") or found["href"])
+
+
+def broken_links(site: Path) -> list[str]:
+    """What is wrong with the links of a site, one line each; links to other sites are not followed.
+
+    Parameters
+    ----------
+    site : Path
+        The folder of the site. A page must load nothing from elsewhere, and link to files and anchors that are there.
+    """
+    pages = {path: _Page(path) for path in sorted(site.rglob("*.html"))}
+    wrong = []
+    for path, page in pages.items():
+        where = path.relative_to(site)
+        for link in page.links + page.loads:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                if link in page.loads and parts.scheme != "data":
+                    wrong.append(f"{where}: loads {link}")
+                continue
+            file, anchor = urldefrag(link)
+            target = _target(path, file)
+            if not target.is_file():
+                wrong.append(f"{where}: no file {link}")
+            elif anchor and target in pages and unquote(anchor) not in pages[target].anchors:
+                wrong.append(f"{where}: no anchor {link}")
+    return wrong
+
+
+def page_weights(site: Path) -> dict[str, int]:
+    """The bytes of every page of a site together with what it loads."""
+    weights = {}
+    for path in sorted(site.rglob("*.html")):
+        loads = {_target(path, link) for link in _Page(path).loads if not urlsplit(link).scheme}
+        weights[str(path.relative_to(site))] = sum(one.stat().st_size for one in {path, *loads} if one.is_file())
+    return weights
+
+
+def _target(page: Path, link: str) -> Path:
+    """The file that a relative link of a page leads to."""
+    return (page.parent / unquote(urlsplit(link).path)).resolve() if urlsplit(link).path else page
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""The site of the course: what is prepared for Sphinx, links, weights, and a small site from one notebook."""
+
+import base64
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import make_site
+import nbformat
+import numpy as np
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def noise(side=400):
+    """A PNG that does not become much smaller without loss."""
+    target = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)).save(target, "PNG")
+    return base64.b64encode(target.getvalue()).decode()
+
+
+def shown(**data):
+    return [new_output("display_data", {kind.replace("_", "/"): value for kind, value in data.items()})]
+
+
+@pytest.fixture
+def executed(tmp_path):
+    """One small executed notebook, with its solutions beside it."""
+    parameters = {"tags": ["parameters"]}
+    injected = {"tags": ["injected-parameters"]}
+    exercises = "## Exercises\n\n1. How many?\n2. Why?\n\nThe solutions are in `solutions/01_small.ipynb`.\n"
+    cells = [
+        new_markdown_cell("# 1. A small notebook\n\nA number: $\\Big(x^2\\Big)$."),
+        new_code_cell("K = 4", metadata=parameters),
+        new_code_cell("K = 5", metadata=injected),
+        new_code_cell("figure", outputs=shown(image_png=noise(), text_plain="<Figure>")),
+        new_code_cell("page", outputs=shown(text_html="<p>large</p>" * 50_000)),
+        new_code_cell("widget", outputs=[new_output("display_data", {make_site.WIDGET: {"model_id": "1"}})]),
+        new_code_cell("where", outputs=shown(text_plain=f"Collection('{ROOT}/data')")),
+        new_markdown_cell(exercises + "\n## Recap\n\nLittle."),
+    ]
+    solutions = [
+        new_markdown_cell("# 1. A small notebook: solutions"),
+        new_code_cell("K = 4", metadata=parameters),
+        new_code_cell("import amulsearch"),
+        new_markdown_cell("## Exercise 1\n\n*How many?*\n\nWe count."),
+        new_code_cell("1 + 1"),
+        new_markdown_cell("Two.\n\n## Exercise 2\n\n*Why?*"),
+        new_code_cell("because"),
+    ]
+    (tmp_path / "executed" / "solutions").mkdir(parents=True)
+    path = tmp_path / "executed" / "01_small.ipynb"
+    metadata = {"language_info": {"name": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=metadata), path)
+    nbformat.write(new_notebook(cells=solutions), path.parent / "solutions" / path.name)
+    return path
+
+
+def prepared(executed, tmp_path):
+    make_site.prepare([executed], tmp_path / "source", rooms=["intake"])
+    return nbformat.read(tmp_path / "source" / "notebooks" / executed.name, as_version=4)
+
+
+def test_each_solution_is_folded_below_its_exercise(executed, tmp_path):
+    cells = prepared(executed, tmp_path).cells
+    sources = [cell.source.strip() for cell in cells]
+    assert sources[sources.index("where") + 1 :] == [
+        "## Exercises",
+        "1. How many?",
+        '<details class="solution"><summary>Solution</summary>',
+        "import amulsearch",
+        "We count.",
+        "1 + 1",
+        "Two.",
+        "</details>",
+        "2. Why?",
+        '<details class="solution"><summary>Solution</summary>',
+        "because",
+        "</details>",
+        "## Recap\n\nLittle.",
+    ]
+    assert "K = 4" in sources and "K = 5" not in sources
+
+
+def test_every_notebook_has_a_solution_below_each_exercise():
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+        both = [nbformat.read(one, as_version=4).cells for one in (path, path.parent / "solutions" / path.name)]
+        folded = make_site.with_solutions(*both)
+        exercises = sum(bool(re.match(r"\d+\. ", cell.source)) for cell in folded if cell.cell_type == "markdown")
+        assert exercises == sum(cell.source.startswith("<details") for cell in folded) >= 2, path
+
+
+def test_outputs_become_light(executed, tmp_path):
+    cells = {cell.source: cell for cell in prepared(executed, tmp_path).cells}
+    folder = tmp_path / "source" / "extra" / "notebooks"
+    with Image.open(folder / "01_small_1.webp") as picture:
+        assert picture.format == "WEBP" and picture.size == (400, 400)
+    assert (folder / "01_small_1.webp").stat().st_size < 0.5 * len(base64.b64decode(noise()))
+    assert 'src="01_small_1.webp" width="400" height="400"' in cells["figure"].outputs[0].data["text/html"]
+    assert 'href="01_small_2.html"' in cells["page"].outputs[0].data["text/html"]
+    assert cells["widget"].outputs == []
+    assert cells["where"].outputs[0].data["text/plain"] == "Collection('data')"
+
+
+def test_broken_links_are_found(tmp_path):
+    (tmp_path / "a.html").write_text('<p id="here"><a href="b.html#there">b</a><a href="#here">a</a><img src="no.png">')
+    (tmp_path / "b.html").write_text('<a href="c.html">c</a><script src="https://example.org/a.js"></script>')
+    assert make_site.broken_links(tmp_path) == [
+        "a.html: no anchor b.html#there",
+        "a.html: no file no.png",
+        "b.html: no file c.html",
+        "b.html: loads https://example.org/a.js",
+    ]
+    (tmp_path / "no.png").write_bytes(b"12345")
+    assert make_site.page_weights(tmp_path)["a.html"] == (tmp_path / "a.html").stat().st_size + 5
+
+
+def test_without_executed_notebooks_a_sentence_says_what_to_do(tmp_path):
+    command = [sys.executable, make_site.__file__, "--build", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "13 of 13 notebooks have not been executed: run `make notebooks` first.\n"
+
+
+def test_a_small_site(executed, tmp_path):
+    for module in ("sphinx", "myst_nb", "furo"):
+        pytest.importorskip(module, reason="the extra `site` is not installed; `make site` installs it")
+    prepared(executed, tmp_path)
+    source, site = tmp_path / "source", tmp_path / "site"
+    toctree = "```{toctree}\nnotebooks/01_small\napi/intake\n```\n"
+    (source / "index.md").write_text(f"# Small\n\n[The notebook](notebooks/01_small.ipynb)\n\n{toctree}")
+    for name in ("course.md", "architecture.md"):
+        (source / name).unlink()
+    assert make_site.build(source, site) == 0
+    assert make_site.broken_links(site) == []
+    page = (site / "notebooks" / "01_small.html").read_text(encoding="utf-8")
+    assert "<title>1. A small notebook" in page and "<math" in page and page.count("<details") == 2
+    assert 'href="notebooks/01_small.html"' in (site / "index.html").read_text(encoding="utf-8")
+    assert 'id="amulsearch.intake.Collection.from_folder"' in (site / "api" / "intake.html").read_text(encoding="utf-8")
+
+
+def test_the_gallery_states_numbers_of_the_notebooks():
+    sections = re.split(r"^## ", (ROOT / "docs" / "course.md").read_text(encoding="utf-8"), flags=re.M)[1:]
+    assert len(sections) == 13
+    for section, path in zip(sections, sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")), strict=True):
+        assert f"](../notebooks/{path.name})" in section
+        (figure,) = re.findall(r"\]\((figures/[^)]+)\)", section)
+        assert (ROOT / "docs" / figure).stat().st_size <= 60_000
+        (number,) = re.findall(r"\*\*([^*]+)\*\*", section)
+        both = [nbformat.read(one, as_version=4).cells for one in (path, path.parent / "solutions" / path.name)]
+        prose = " ".join(cell.source for cells in both for cell in cells if cell.cell_type == "markdown")
+        assert number in prose.replace(" %", "%"), (path.name, number)
