@@ -32,6 +32,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_extra_path = ["extra"]
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False
 
 for field in PyObject.doc_field_types:
@@ -41,7 +42,7 @@ for field in PyObject.doc_field_types:
 
 def write_mathml(translator, node):
     """Formulas in a form that browsers display by themselves; MathJax would be loaded from another site."""
-    formula = re.sub(r"\\[bB]igg?(?=\W)", "", node.astext())  # in MathML, brackets grow by themselves
+    formula = re.sub(r"\\Big([()])", lambda one: {"(": r"\left(", ")": r"\right)"}[one[1]], node.astext())
     translator.body.append(tex2mathml(formula, as_block=isinstance(node, nodes.math_block)))
     raise nodes.SkipNode
 
