@@ -54,7 +54,7 @@ def explore(
     features : Mapping of (str, str) to Features
         (model, layer) -> features, as `extract` returns them.
     presets : Mapping of str to Features or Index, optional
-        Name -> features, for example from `BEST.features`.
+        Name -> features, or an index such as `indexes.DiffusionIndex.build(BEST.parts(collection))`.
     judgements : path or Judgements, optional
         The CSV file in which thumbs up and down are saved. Without it, the widget has no thumbs.
     query : str, optional
