@@ -20,11 +20,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import QueryError, one_line
-from ..index import unlikely_from
+from ..errors import MissingKeyError, QueryError, one_line
+from ..index import Index, unlikely_from
 from ..intake import Collection
 from ..measure import MEASURES, Comparison, Evaluation
 from ..store import replacing
+from .answers import WHOLE, answers_data, as_script
 from .captions import duplicate_caption, neighbour_caption, short_name
 from .mapping import Map
 from .palette import group_frames
@@ -57,6 +58,7 @@ class Page:
     def __init__(self, title: str):
         self.title = str(title)
         self._parts = []
+        self._alive = False  # whether the part that answers is among them
 
     def heading(self, text: str) -> Page:
         """Append a section heading.
@@ -233,6 +235,56 @@ class Page:
         image = Image.open(file).convert("RGB")
         return self._add("figure", src=data_uri(image, 85), alt=alt)
 
+    def answers(
+        self,
+        collection: Collection,
+        systems: Mapping[str, Index | tuple],
+        maps: Mapping[str, Map] | None = None,
+        *,
+        query: str | None = None,
+        k: int = 8,
+        folder: str | os.PathLike | None = None,
+    ) -> Page:
+        """Append a part that answers: any picture can be clicked and becomes the query.
+
+        Its neighbours stand in columns, one for each system, beside a map that can be zoomed, dragged and selected
+        from. Pictures are found by name, label and keyword, and a link keeps the view. All of this needs no server:
+        the neighbours are in the page, and so are the thumbnails of up to 4,000 pictures.
+
+        Parameters
+        ----------
+        collection : Collection
+        systems : mapping of str to Index or tuple
+            Name -> an index of the same pictures in the same order, or what `measure.fuse_all` returns for them.
+        maps : mapping of str to Map, optional
+            Of the same pictures in the same order; two can be seen side by side.
+        query : str, optional
+            The id to open with; by default one on which the first system is right more often than the others.
+        k : int, default 8
+            How many neighbours each system shows.
+        folder : path, optional
+            Where the thumbnails are written; needed beyond 4,000 pictures. Save the page beside this folder.
+
+        Raises
+        ------
+        QueryError
+            If there is no system, one is of other pictures, there is no such query, or there are too many pictures for
+            one file.
+        """
+        if not systems:
+            raise QueryError("there is nothing that could answer: give at least one system")
+        if len(collection) > WHOLE and folder is None:
+            raise QueryError(
+                f"{len(collection):,} pictures are too many for one file: give folder=, beside the page, for thumbnails"
+            )
+        if query is not None and query not in collection:
+            raise MissingKeyError(f"there is no picture {query!r} on the page")
+        data = answers_data(collection, systems, maps or {}, k=k, folder=Path(folder) if folder else None)
+        if query is not None:
+            data["query"] = collection.ids.index(query)
+        self._alive = True
+        return self._add("answers", data=as_script(data))
+
     def evaluation(self, result: Evaluation | Comparison) -> Page:
         """Append the measures of one or several systems, each from 0 to 1.
 
@@ -268,7 +320,7 @@ class Page:
         str
             HTML with all pictures, style and script embedded. Its Content-Security-Policy blocks everything else.
         """
-        return str(_macros().document(self.title, self._parts))
+        return str(_macros().document(self.title, self._parts, self._alive))
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write the page to an HTML file, atomically.
@@ -294,7 +346,7 @@ class Page:
         return path
 
     def _repr_html_(self) -> str:
-        return str(_macros().body(self.title, self._parts))
+        return str(_macros().body(self.title, self._parts, self._alive))
 
     def _add(self, macro: str, **values) -> Page:
         self._parts.append(getattr(_macros(), macro)(**values))
@@ -332,12 +384,15 @@ def _macros() -> TemplateModule:
     """The macros of templates/page.html, which can use the style, the script and its digest."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    read = lambda name: Path(__file__).with_name(name).read_text(encoding="utf-8")  # noqa: E731
+    known = {"style": read("page.css"), "answers_style": read("answers.css")}
+    for name, file in (("script", "page.js"), ("answers_script", "answers.js")):
+        known[name] = read(file)
+        known[f"{name}_digest"] = base64.b64encode(hashlib.sha256(known[name].encode()).digest()).decode()
     loader, layout = PackageLoader(__package__), {"trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **layout)
     environment.filters["one_line"] = one_line
-    return environment.get_template("page.html", globals={"style": style, "script": script, "digest": digest}).module
+    return environment.get_template("page.html", globals=known).module
 
 
 def _cell(value: object, digits: int) -> str:

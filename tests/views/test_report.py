@@ -1,11 +1,13 @@
 """The report: contents of the folder, rejected files, near-duplicates, map, grids and evaluation."""
 
-import json
+import base64
 import re
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
+from test_answers import data_of
 from test_page import Seen
 
 import amulsearch as am
@@ -51,14 +53,20 @@ def test_the_intake_is_that_of_the_scan(folder, page):
 def test_a_copy_and_its_original_are_a_group(folder, page):
     original = next((folder / "food/fruit").glob("*.webp"))
     shown = [one["alt"] for one in page[1].of("img")]
-    first = shown[33 : shown.index(next(alt for alt in shown if alt.startswith("map of")))]
+    first = shown[33 : shown.index(next(alt for alt in shown if alt.startswith("query ")))]
     assert {f"food/fruit/{original.name}", "food/fruit/zz_copy.jpg"} <= set(first)
     assert re.search(r"[1-4] groups with \d+ pictures", page[1].text)
 
 
 def test_the_map_holds_all_and_is_measured(folder, page):
-    (drawn,) = [one for one in page[1].of("figure") if one["class"] == "am-map"]
-    assert sorted(filter(None, json.loads(drawn["data-names"]))) == am.Collection.from_folder(folder).ids
+    data = data_of(page[0].read_text(encoding="utf-8"))
+    assert data["names"] == am.Collection.from_folder(folder).ids
+    assert [one["name"] for one in data["maps"]] == ["all networks", "squeezenet1_1"]
+    names = ["preset best", *am.models.BUNDLED, "vote", "rrf", "combsum"]
+    assert [one["name"] for one in data["systems"]] == names
+    graph = am.indexes.DiffusionIndex.build(am.BEST.parts(am.Collection.from_folder(folder), progress=False))
+    expected = graph.all_neighbours(8)[0]
+    assert np.array_equal(np.frombuffer(base64.b64decode(data["systems"][0]["rows"]), "<u4").reshape(-1, 8), expected)
     purity, chance = map(int, re.search(r"(\d+)% of a picture's.* chance level is (\d+)%", page[1].text).groups())
     assert purity > chance
     assert chance == round(100 * (24 * 7 + 9 * 8) / 33 / 32)
@@ -93,17 +101,19 @@ def test_the_evaluation_is_that_of_evaluate(folder, page):
 
 
 def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, monkeypatch):
-    for name, value in (("JOINED", 30), ("ON_MAP", 20), ("ASKED", 10)):
+    for name, value in (("JOINED", 30), ("ANSWERED", 20), ("ASKED", 10), ("WHOLE", 15)):
         monkeypatch.setattr(report, name, value)
     path = am.views.write_report(folder, tmp_path / "page.html", models="squeezenet1_1,tf_efficientnet_lite0")
     page = Seen(path.read_text(encoding="utf-8"))
-    parts = page.text.split("Near-duplicates")[1]
-    for number, heading in ((30, "Map"), (20, "Neighbours by network"), (10, "Retrieval quality")):
+    parts = page.text.split("Ask with any picture")[1]
+    for number, heading in ((20, "Near-duplicates"), (30, "Neighbours by network"), (10, "Retrieval quality")):
         part, _, parts = parts.partition(heading)
         assert f"A random sample of {number} of the 33 pictures." in part
     assert "10 pictures query all others" in parts and "A random sample of 10 of 33 pictures queried." in parts
-    (drawn,) = [one for one in page.of("figure") if one["class"] == "am-map"]
-    assert len(list(filter(None, json.loads(drawn["data-names"])))) == 20
+    data = data_of(path.read_text(encoding="utf-8"))
+    assert len(data["names"]) == 20 and set(data["names"]) <= set(am.Collection.from_folder(folder).ids)
+    assert [one["src"] for one in data["sheets"]] == ["page_files/sheet-000.webp"]
+    assert (tmp_path / "page_files" / "sheet-000.webp").stat().st_size > 1000
 
 
 def test_an_interrupted_report_leaves_what_was_done(folder, tmp_path, monkeypatch):
@@ -118,7 +128,7 @@ def test_an_interrupted_report_leaves_what_was_done(folder, tmp_path, monkeypatc
         am.views.write_report(folder, path, models="squeezenet1_1", progress=False)
     text = Seen(path.read_text(encoding="utf-8")).text
     assert "33 pictures in my pictures (unfinished)" in text
-    assert "Contents of the folder" in text and "Near-duplicates" in text and "Map" in text
+    assert "Contents of the folder" in text and "Near-duplicates" in text and "Ask with any picture" in text
     assert "Retrieval quality" not in text
     assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
 

@@ -1,0 +1,167 @@
+"""What the page that answers needs: neighbours by system, maps and thumbnails, as a browser reads them.
+
+The script is answers.js, built from web/src by `npm ci && npm run build` in web/.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import QueryError
+from ..index import Index
+from ..intake import Collection
+from ..store import replacing
+from .mapping import Map
+from .thumbnails import thumbnails
+
+SIDE, QUALITY = 96, 55
+"""The side of a thumbnail in pixels, and the quality of its WebP."""
+WHOLE = 4000
+"""Up to this many pictures, the thumbnails are in the page; beyond, in files beside it."""
+SHEET = 1024
+"""How many thumbnails are on a sheet."""
+NOBODY = 2**32 - 1
+
+System = Index | tuple
+"""What answers: an index, or rows, distances (or minus scores) and perhaps probabilities, each (N, k)."""
+
+
+def answers_data(
+    collection: Collection,
+    systems: Mapping[str, System],
+    maps: Mapping[str, Map],
+    *,
+    k: int,
+    folder: Path | None,
+) -> dict:
+    """Collect the data of a page that answers.
+
+    Parameters
+    ----------
+    collection : Collection
+    systems : mapping of str to Index or tuple
+        See `Page.answers`.
+    maps : mapping of str to Map
+    k : int
+    folder : Path, optional
+        Where the sheets of thumbnails are written as files; without it, they are in the data.
+
+    Returns
+    -------
+    dict
+        For `json.dumps`; arrays are in base64, little-endian.
+
+    Raises
+    ------
+    QueryError
+        If a system or a map is of other pictures than the collection.
+    """
+    ids, labels = collection.ids, collection.labels
+    names = list(dict.fromkeys(label for label in labels if label is not None))
+    code = {name: place for place, name in enumerate(names)}
+    keywords = collection.table.get("keywords", [])
+    found = {name: _found(name, system, ids, k) for name, system in systems.items()}
+    return {
+        "query": _opening(
+            [rows for rows, _, _, _ in found.values()], np.array([code.get(label, -1) for label in labels])
+        ),
+        "names": ids,
+        "labels": [code.get(label, -1) for label in labels],
+        "labelNames": names,
+        "words": ["" if word is None or word != word else str(word).replace(";", " ") for word in keywords],
+        "side": SIDE,
+        "sheets": _sheets(collection, folder),
+        "systems": [_system(name, *lists) for name, lists in found.items()],
+        "maps": [_map(name, map, ids) for name, map in maps.items()],
+    }
+
+
+def _found(name: str, system: System, ids: list[str], k: int) -> tuple:
+    """The neighbours of all pictures: rows (N, k), values (N, k), probabilities in per cent, what the values are."""
+    likely = np.zeros((0, 0), dtype=np.uint8)
+    if isinstance(system, Index):
+        if system.ids != ids:
+            raise QueryError(f"the index {name} is not of the pictures of the page, in the same order")
+        rows, values = system.all_neighbours(min(k, len(ids) - 1))
+        measure = "distance"
+        if system.calibration:
+            likely = np.rint(100 * system.calibration.probability(values)).astype(np.uint8)
+    else:
+        rows, values, measure = np.asarray(system[0])[:, :k], np.asarray(system[1])[:, :k], "score"
+        if len(rows) != len(ids):
+            raise QueryError(f"{name} has the neighbours of {len(rows)} pictures, but the page shows {len(ids)}")
+    return rows, np.nan_to_num(values), likely, measure
+
+
+def _opening(lists: list[np.ndarray], codes: np.ndarray) -> int:
+    """A picture that shows what the first system can do: it finds more of the same label than the others."""
+    hits = [((codes[rows] == codes[:, None]) & (rows >= 0) & (codes[:, None] >= 0)).sum(axis=1) for rows in lists]
+    others = np.mean(hits[1:], axis=0) if len(hits) > 1 else np.zeros(len(codes))
+    return int(np.argmax(hits[0] + (hits[0] - others) / (lists[0].shape[1] + 1)))
+
+
+def _system(name: str, rows: np.ndarray, values: np.ndarray, likely: np.ndarray, measure: str) -> dict:
+    return {
+        "name": name,
+        "k": rows.shape[1],
+        "measure": measure,
+        "rows": _base64(np.where(rows < 0, NOBODY, rows), "<u4"),
+        "values": _base64(values, "<f4"),
+        "likely": _base64(likely, "<u1"),
+    }
+
+
+def _map(name: str, map: Map, ids: list[str]) -> dict:
+    if map.ids != ids:
+        raise QueryError(f"the map {name} is not of the pictures of the page, in the same order")
+    return {"name": name, "columns": map.columns, "rows": map.rows, "cells": _base64(map.cells, "<u4")}
+
+
+def _base64(values: np.ndarray, dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
+
+
+def _sheets(collection: Collection, folder: Path | None) -> list[dict]:
+    """Sheets of thumbnails, in the order of the collection: source, columns and rows."""
+    columns = math.isqrt(SHEET)
+    found, sheet, used = [], None, 0
+
+    def keep() -> None:
+        rows, file = -(-used // columns), io.BytesIO()
+        sheet.crop((0, 0, columns * SIDE, rows * SIDE)).save(file, "WEBP", quality=QUALITY, method=4)
+        if folder is None:
+            src = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / f"sheet-{len(found):03}.webp") as temporary:
+                temporary.write_bytes(file.getvalue())
+            src = f"{folder.name}/sheet-{len(found):03}.webp"
+        found.append({"src": src, "columns": columns, "rows": rows})
+
+    for image in thumbnails(collection, collection.ids, SIDE):
+        if sheet is None:
+            sheet, used = Image.new("RGB", (columns * SIDE, columns * SIDE), "white"), 0
+        if image is not None:
+            row, column = divmod(used, columns)
+            corner = column * SIDE + (SIDE - image.width) // 2, row * SIDE + (SIDE - image.height) // 2
+            sheet.paste(image, corner)
+        used += 1
+        if used == columns * columns:
+            keep()
+            sheet = None
+    if sheet is not None:
+        keep()
+    return found
+
+
+def as_script(data: dict) -> str:
+    """JSON that cannot end the script element that holds it."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,0 +1,279 @@
+// A map of pictures on a canvas: zoom and drag by mouse, touch and keyboard, a click, and a lasso.
+
+import { select } from "d3-selection";
+import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
+import type { Data, Layout } from "./data";
+
+const COLOURS = { query: "#e69f00", found: "#0072b2", selected: "#d55e00" };
+const FEW = 4000; // up to this many pictures are drawn one by one while the map moves
+
+export class MapView {
+  readonly canvas = document.createElement("canvas");
+  layout!: Layout;
+  lasso = false;
+  /** Milliseconds of the last frame, for the benchmark. */
+  frame = 0;
+  private at: Map<number, number> = new Map(); // cell -> picture
+  private transform: ZoomTransform = zoomIdentity;
+  private readonly behaviour = zoom<HTMLCanvasElement, unknown>();
+  private whole: HTMLCanvasElement | null = null; // all pictures, small
+  private asked = false;
+  private line: [number, number][] = [];
+  private marks = { query: -1, found: new Set<number>(), selected: new Set<number>() };
+
+  constructor(
+    private readonly data: Data,
+    private readonly click: (row: number) => void,
+    private readonly hover: (row: number | null) => void,
+    private readonly chosen: (rows: number[], add: boolean) => void,
+  ) {
+    this.canvas.tabIndex = 0;
+    this.canvas.setAttribute("role", "application");
+    const target = select(this.canvas);
+    this.behaviour
+      .scaleExtent([0.8, 40])
+      .filter((event: Event) => !this.lasso && !(event as PointerEvent).button && !(event.type === "dblclick"))
+      .on("zoom", (event) => {
+        this.transform = event.transform;
+        this.draw();
+      });
+    target.call(this.behaviour);
+    this.canvas.addEventListener("click", (event) => {
+      const row = this.pictureAt(event.offsetX, event.offsetY);
+      if (!this.lasso && row !== null) this.click(row);
+    });
+    this.canvas.addEventListener("mousedown", (event) => {
+      event.preventDefault(); // a focus that scrolls would move the map from under the pointer
+      this.canvas.focus({ preventScroll: true });
+    });
+    this.canvas.addEventListener("pointerdown", (event) => this.start(event));
+    this.canvas.addEventListener("pointermove", (event) => this.move(event));
+    this.canvas.addEventListener("pointerup", (event) => this.end(event));
+    this.canvas.addEventListener("pointercancel", () => this.stop());
+    this.canvas.addEventListener("pointerleave", () => this.hover(null));
+    this.canvas.addEventListener("keydown", (event) => this.key(event));
+    new ResizeObserver(() => this.draw()).observe(this.canvas);
+  }
+
+  show(layout: Layout) {
+    this.layout = layout;
+    this.at = new Map();
+    for (let row = 0; row < this.data.count; row++) this.at.set(this.cell(layout.cells[2 * row], layout.cells[2 * row + 1]), row);
+    this.canvas.setAttribute(
+      "aria-label",
+      `Map ${layout.name}: similar pictures lie near each other. Arrow keys move, plus and minus zoom, Enter asks with the picture in the middle.`,
+    );
+    this.whole = null;
+    this.draw();
+  }
+
+  mark(query: number, found: Iterable<number>, selected: Iterable<number>) {
+    this.marks = { query, found: new Set(found), selected: new Set(selected) };
+    this.draw();
+  }
+
+  /** New thumbnails have arrived. */
+  refresh() {
+    this.whole = null;
+    this.draw();
+  }
+
+  zoomBy(factor: number) {
+    select(this.canvas).call(this.behaviour.scaleBy, factor);
+  }
+
+  reset() {
+    select(this.canvas).call(this.behaviour.transform, zoomIdentity);
+  }
+
+  /** Bring a picture into view, if it is not. */
+  centre(row: number) {
+    const [x, y] = this.position(row), { clientWidth: width, clientHeight: height } = this.canvas;
+    if (!width || (x >= 0 && y >= 0 && x <= width && y <= height)) return;
+    const [u, v] = this.transform.invert([x, y]);
+    select(this.canvas).call(this.behaviour.translateTo, u, v);
+  }
+
+  /** The middle of a picture on the canvas. */
+  position(row: number): [number, number] {
+    const [step, left, top] = this.scale();
+    const [column, line] = [this.layout.cells[2 * row], this.layout.cells[2 * row + 1]];
+    return this.transform.apply([left + (column + 0.5) * step, top + (line + 0.5) * step]);
+  }
+
+  private cell(column: number, row: number) {
+    return row * this.layout.columns + column;
+  }
+
+  /** The side of a cell and the corner of the map, before zooming. */
+  private scale(): [number, number, number] {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const step = Math.max(Math.min(width / this.layout.columns, height / this.layout.rows), 0.1);
+    return [step, (width - step * this.layout.columns) / 2, (height - step * this.layout.rows) / 2];
+  }
+
+  private pictureAt(x: number, y: number): number | null {
+    const [step, left, top] = this.scale(), [u, v] = this.transform.invert([x, y]);
+    const column = Math.floor((u - left) / step), row = Math.floor((v - top) / step);
+    if (column < 0 || row < 0 || column >= this.layout.columns || row >= this.layout.rows) return null;
+    return this.at.get(this.cell(column, row)) ?? null;
+  }
+
+  private draw() {
+    if (this.asked || !this.layout) return;
+    this.asked = true;
+    requestAnimationFrame(() => {
+      this.asked = false;
+      const start = performance.now();
+      this.paint();
+      this.frame = performance.now() - start;
+    });
+  }
+
+  private paint() {
+    const { canvas, layout } = this, density = Math.min(window.devicePixelRatio || 1, 2);
+    const { clientWidth: width, clientHeight: height } = canvas;
+    if (canvas.width !== Math.round(width * density)) canvas.width = Math.round(width * density);
+    if (canvas.height !== Math.round(height * density)) canvas.height = Math.round(height * density);
+    const context = canvas.getContext("2d")!;
+    context.setTransform(density, 0, 0, density, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const [step, left, top] = this.scale(), { k, x, y } = this.transform, side = step * k;
+    const [first, last] = [this.transform.invert([0, 0]), this.transform.invert([width, height])];
+    const inside = (low: number, high: number, corner: number, most: number): [number, number] =>
+      [Math.max(0, Math.floor((low - corner) / step)), Math.min(most - 1, Math.floor((high - corner) / step))];
+    const [fromColumn, toColumn] = inside(first[0], last[0], left, layout.columns);
+    const [fromRow, toRow] = inside(first[1], last[1], top, layout.rows);
+    if ((toColumn - fromColumn + 1) * (toRow - fromRow + 1) > FEW) {
+      const whole = this.overview();
+      context.drawImage(whole, left * k + x, top * k + y, step * layout.columns * k, step * layout.rows * k);
+    } else {
+      const gap = side > 12 ? Math.min(side * 0.04, 3) : 0;
+      for (let row = fromRow; row <= toRow; row++)
+        for (let column = fromColumn; column <= toColumn; column++) {
+          const picture = this.at.get(this.cell(column, row));
+          if (picture === undefined) continue;
+          this.stamp(context, picture, (left + column * step) * k + x + gap, (top + row * step) * k + y + gap, side - 2 * gap);
+        }
+    }
+    const frame = (row: number, colour: string, thick: number) => {
+      const [u, v] = this.position(row), half = Math.max(side / 2, 4);
+      if (side < 16 && thick < 4) {
+        context.fillStyle = `${colour}99`;
+        context.fillRect(u - half, v - half, 2 * half, 2 * half);
+        return;
+      }
+      context.strokeStyle = "#ffffff";
+      context.lineWidth = thick + 2;
+      context.strokeRect(u - half, v - half, 2 * half, 2 * half);
+      context.strokeStyle = colour;
+      context.lineWidth = thick;
+      context.strokeRect(u - half, v - half, 2 * half, 2 * half);
+    };
+    for (const row of this.marks.selected) frame(row, COLOURS.selected, 2);
+    for (const row of this.marks.found) frame(row, COLOURS.found, 2);
+    if (this.marks.query >= 0) frame(this.marks.query, COLOURS.query, 4);
+    if (this.line.length) {
+      context.beginPath();
+      for (const [u, v] of this.line) context.lineTo(u, v);
+      context.closePath();
+      context.fillStyle = "#d55e0022";
+      context.strokeStyle = COLOURS.selected;
+      context.lineWidth = 2;
+      context.fill();
+      context.stroke();
+    }
+    if (document.activeElement === canvas && canvas.matches(":focus-visible")) {
+      context.strokeStyle = COLOURS.found;
+      context.beginPath();
+      context.moveTo(width / 2 - 8, height / 2);
+      context.lineTo(width / 2 + 8, height / 2);
+      context.moveTo(width / 2, height / 2 - 8);
+      context.lineTo(width / 2, height / 2 + 8);
+      context.stroke();
+    }
+  }
+
+  private stamp(context: CanvasRenderingContext2D, row: number, x: number, y: number, side: number) {
+    const [sheet, u, v] = this.data.place(row), image = this.data.images[sheet];
+    if (image.complete && image.naturalWidth) context.drawImage(image, u, v, this.data.side, this.data.side, x, y, side, side);
+    else {
+      context.fillStyle = "#8884";
+      context.fillRect(x, y, side, side);
+    }
+  }
+
+  /** All pictures at a size at which a few million pixels suffice. */
+  private overview(): HTMLCanvasElement {
+    if (this.whole) return this.whole;
+    const { columns, rows, cells } = this.layout, side = Math.max(6, Math.min(32, Math.floor(Math.sqrt(6e6 / (columns * rows)))));
+    const whole = document.createElement("canvas");
+    whole.width = columns * side;
+    whole.height = rows * side;
+    const context = whole.getContext("2d")!;
+    for (let row = 0; row < this.data.count; row++) this.stamp(context, row, cells[2 * row] * side, cells[2 * row + 1] * side, side - 1);
+    return (this.whole = whole);
+  }
+
+  private start(event: PointerEvent) {
+    if (!this.lasso || event.button) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.line = [[event.offsetX, event.offsetY]];
+  }
+
+  private move(event: PointerEvent) {
+    if (this.line.length) {
+      this.line.push([event.offsetX, event.offsetY]);
+      this.draw();
+    } else this.hover(this.pictureAt(event.offsetX, event.offsetY));
+  }
+
+  private end(event: PointerEvent) {
+    if (!this.line.length) return;
+    const line = this.line;
+    this.stop();
+    const rows = [];
+    for (let row = 0; row < this.data.count; row++) if (within(this.position(row), line)) rows.push(row);
+    this.chosen(rows, event.shiftKey);
+  }
+
+  private stop() {
+    this.line = [];
+    this.draw();
+  }
+
+  private key(event: KeyboardEvent) {
+    const far = 60, target = select(this.canvas);
+    const by = (x: number, y: number) => target.call(this.behaviour.translateBy, x / this.transform.k, y / this.transform.k);
+    const keys: Record<string, () => void> = {
+      "+": () => this.zoomBy(1.5), "=": () => this.zoomBy(1.5), "-": () => this.zoomBy(1 / 1.5), "0": () => this.reset(),
+      ArrowLeft: () => by(far, 0), ArrowRight: () => by(-far, 0), ArrowUp: () => by(0, far), ArrowDown: () => by(0, -far),
+      Enter: () => {
+        const row = this.nearest(this.canvas.clientWidth / 2, this.canvas.clientHeight / 2);
+        if (row !== null) this.click(row);
+      },
+    };
+    if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+    event.preventDefault();
+    keys[event.key]();
+  }
+
+  private nearest(x: number, y: number): number | null {
+    let best: number | null = null, least = Infinity;
+    for (let row = 0; row < this.data.count; row++) {
+      const [u, v] = this.position(row), far = (u - x) ** 2 + (v - y) ** 2;
+      if (far < least) [best, least] = [row, far];
+    }
+    return best;
+  }
+}
+
+/** Whether a point lies in a polygon (even-odd rule). */
+function within([x, y]: [number, number], line: [number, number][]) {
+  let inside = false;
+  for (let at = 0, before = line.length - 1; at < line.length; before = at++) {
+    const [a, b] = line[at], [c, d] = line[before];
+    if (b > y !== d > y && x < ((c - a) * (y - b)) / (d - b) + a) inside = !inside;
+  }
+  return inside;
+}
