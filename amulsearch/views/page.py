@@ -263,7 +263,7 @@ class Page:
         k : int, default 8
             How many neighbours each system shows.
         folder : path, optional
-            Where the thumbnails are written; needed beyond 4,000 pictures. Save the page beside this folder.
+            Where the thumbnails of more than 4,000 pictures are written, as files. Save the page beside this folder.
 
         Raises
         ------
@@ -279,7 +279,8 @@ class Page:
             )
         if query is not None and query not in collection:
             raise MissingKeyError(f"there is no picture {query!r} on the page")
-        data = answers_data(collection, systems, maps or {}, k=k, folder=Path(folder) if folder else None)
+        files = Path(folder) if folder is not None and len(collection) > WHOLE else None
+        data = answers_data(collection, systems, maps or {}, k=k, folder=files)
         if query is not None:
             data["query"] = collection.ids.index(query)
         self._alive = True

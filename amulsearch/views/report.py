@@ -18,7 +18,6 @@ from ..index import THRESHOLD, DiffusionIndex, ExactIndex, Index, near_duplicate
 from ..intake import Collection
 from ..measure import calibrated, compare, disagreement, fuse, fuse_all, neighbour_purity
 from ..store import Store
-from .answers import WHOLE
 from .mapping import Map, sampled
 from .page import Page, writable
 from .palette import label_groups
@@ -219,7 +218,7 @@ def _answers(page: Page, of: _Report) -> None:
             f"group; the chance level is {purity['chance']:.0%}."
         )
     pictures = of.features.collection.subset(drawn.ids)
-    page.answers(pictures, systems, maps, k=NEAR, folder=of.files if len(pictures) > WHOLE else None)
+    page.answers(pictures, systems, maps, k=NEAR, folder=of.files)
 
 
 def _networks(page: Page, of: _Report) -> None:

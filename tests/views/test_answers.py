@@ -58,12 +58,15 @@ def test_the_data_are_those_of_the_systems(some, features):
 def test_thumbnails_lie_in_the_order_of_the_collection(some, features, monkeypatch, tmp_path):
     monkeypatch.setattr(answers, "SHEET", 100)  # two sheets
     index = am.ExactIndex.build(features)
+    assert "my files" not in am.views.Page("small").answers(some, {"one": index}, folder="my files").html()
+    monkeypatch.setattr("amulsearch.views.page.WHOLE", 119)
     am.views.Page("files").answers(some, {"one": index}, folder=tmp_path / "my files").save(tmp_path / "page.html")
     data = data_of((tmp_path / "page.html").read_text(encoding="utf-8"))
     sheets = [(one["src"], one["columns"], one["rows"]) for one in data["sheets"]]
     assert sheets == [("my files/sheet-000.webp", 10, 10), ("my files/sheet-001.webp", 10, 2)]
+    monkeypatch.setattr("amulsearch.views.page.WHOLE", 120)
     inside = am.views.Page("one file").answers(some, {"one": index}).html()
-    assert "my files" not in inside and data_of(inside)["sheets"][0]["src"].startswith("data:image/webp")
+    assert data_of(inside)["sheets"][0]["src"].startswith("data:image/webp")
     for row in (0, 57, 119):
         sheet = Image.open(tmp_path / data["sheets"][row // 100]["src"]).convert("RGB")
         line, column = divmod(row % 100, 10)
