@@ -28,7 +28,7 @@ WHOLE = 4000
 """Up to this many pictures, the thumbnails are in the page; beyond, in files beside it."""
 SHEET = 1024
 """How many thumbnails are on a sheet."""
-NOBODY = 2**32 - 1
+
 
 System = Index | tuple
 """What answers: an index, or rows, distances (or minus scores) and perhaps probabilities, each (N, k)."""
@@ -109,12 +109,15 @@ def _opening(lists: list[np.ndarray], codes: np.ndarray) -> int:
 
 
 def _system(name: str, rows: np.ndarray, values: np.ndarray, likely: np.ndarray, measure: str) -> dict:
+    short, least, most = len(rows) < 2**16 - 1, float(values.min()), float(values.max())
     return {
         "name": name,
         "k": rows.shape[1],
         "measure": measure,
-        "rows": _base64(np.where(rows < 0, NOBODY, rows), "<u4"),
-        "values": _base64(values, "<f4"),
+        "rows": _base64(np.where(rows < 0, 2 ** (16 if short else 32) - 1, rows), "<u2" if short else "<u4"),
+        "values": _base64(np.rint((values - least) / max(most - least, 1e-12) * 65535), "<u2"),
+        "least": least,
+        "most": most,
         "likely": _base64(likely, "<u1"),
     }
 

@@ -46,11 +46,12 @@ def test_the_data_are_those_of_the_systems(some, features):
     assert [data["labelNames"][code] for code in data["labels"]] == some.labels
     one, borda = data["systems"]
     rows, distances = index.all_neighbours(5)
-    assert np.array_equal(numbers(one["rows"], "<u4").reshape(-1, 5), rows)
-    assert np.allclose(numbers(one["values"], "<f4").reshape(-1, 5), distances, atol=1e-6)
+    assert np.array_equal(numbers(one["rows"], "<u2").reshape(-1, 5), rows)
+    steps = numbers(one["values"], "<u2").reshape(-1, 5) / 65535
+    assert np.allclose(one["least"] + steps * (one["most"] - one["least"]), distances, atol=2e-5)
     likely = numbers(one["likely"], "<u1").reshape(-1, 5)
     assert np.array_equal(likely, np.rint(100 * index.calibration.probability(distances)))
-    assert np.array_equal(numbers(borda["rows"], "<u4").reshape(-1, 5), fused[0]) and borda["measure"] == "score"
+    assert np.array_equal(numbers(borda["rows"], "<u2").reshape(-1, 5), fused[0]) and borda["measure"] == "score"
     (drawn,) = data["maps"]
     assert np.array_equal(numbers(drawn["cells"], "<u4").reshape(-1, 2), layout.cells)
 

@@ -66,7 +66,7 @@ def test_the_map_holds_all_and_is_measured(folder, page):
     assert [one["name"] for one in data["systems"]] == names
     graph = am.indexes.DiffusionIndex.build(am.BEST.parts(am.Collection.from_folder(folder), progress=False))
     expected = graph.all_neighbours(8)[0]
-    assert np.array_equal(np.frombuffer(base64.b64decode(data["systems"][0]["rows"]), "<u4").reshape(-1, 8), expected)
+    assert np.array_equal(np.frombuffer(base64.b64decode(data["systems"][0]["rows"]), "<u2").reshape(-1, 8), expected)
     purity, chance = map(int, re.search(r"(\d+)% of a picture's.* chance level is (\d+)%", page[1].text).groups())
     assert purity > chance
     assert chance == round(100 * (24 * 7 + 9 * 8) / 33 / 32)

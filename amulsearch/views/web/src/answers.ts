@@ -220,7 +220,7 @@ function start(root: HTMLElement) {
   });
   state.onChange(show);
   show(state.view);
-  data.load(() => maps.forEach((map) => map.layout && map.refresh()));
+  data.load(state.view.query, (sheet) => maps.forEach((map) => map.layout && map.refresh(sheet)));
   (root as any).amulsearch = { data, maps, state };
 }
 

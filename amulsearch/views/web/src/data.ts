@@ -8,7 +8,12 @@ interface Written {
   words: string[]; // keywords of each picture; empty if the collection has none
   side: number;
   sheets: { src: string; columns: number; rows: number }[];
-  systems: { name: string; k: number; measure: string; rows: string; values: string; likely: string }[];
+  systems: {
+    name: string; k: number; measure: string;
+    rows: string; // uint32, or uint16 in a collection of fewer than 65,535 pictures
+    values: string; least: number; most: number; // uint16 steps between the two
+    likely: string;
+  }[];
   maps: { name: string; columns: number; rows: number; cells: string }[];
 }
 
@@ -16,7 +21,7 @@ export interface System {
   name: string;
   k: number;
   measure: string;
-  rows: Uint32Array; // picture i: i * k to i * k + k - 1; NOBODY where the list is short
+  rows: Uint32Array | Uint16Array; // picture i: i * k to i * k + k - 1; nobody where the list is short
   values: Float32Array;
   likely: Uint8Array; // probabilities in per cent; empty if there are none
 }
@@ -28,9 +33,12 @@ export interface Layout {
   cells: Uint32Array; // column and row of each picture
 }
 
-export const NOBODY = 0xffffffff;
+function bytes(text: string): Uint8Array<ArrayBuffer> {
+  const raw = atob(text), found = new Uint8Array(raw.length);
+  for (let at = 0; at < raw.length; at++) found[at] = raw.charCodeAt(at);
+  return found;
+}
 
-const bytes = (text: string) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
 const words = (text: string) => new Uint32Array(bytes(text).buffer);
 
 export class Data {
@@ -49,8 +57,9 @@ export class Data {
     this.side = written.side;
     this.perSheet = written.sheets[0].columns * written.sheets[0].rows;
     this.systems = written.systems.map((one) => ({
-      name: one.name, k: one.k, measure: one.measure, rows: words(one.rows),
-      values: new Float32Array(bytes(one.values).buffer), likely: bytes(one.likely),
+      name: one.name, k: one.k, measure: one.measure, rows: this.rows(one.rows),
+      values: Float32Array.from(new Uint16Array(bytes(one.values).buffer), (step) => one.least + (step * (one.most - one.least)) / 65535),
+      likely: bytes(one.likely),
     }));
     this.maps = written.maps.map((one) => ({ name: one.name, columns: one.columns, rows: one.rows, cells: words(one.cells) }));
     this.searched = written.names.map((name, row) => `${name} ${this.label(row) ?? ""} ${written.words[row] ?? ""}`.toLowerCase());
@@ -66,12 +75,27 @@ export class Data {
     return this.names.length;
   }
 
-  /** Start to load all sheets; `loaded` is called after each. */
-  load(loaded: () => void) {
-    this.images.forEach((image, sheet) => {
-      image.onload = loaded;
+  /** Load all sheets, that of one picture first; `loaded` is called after each. */
+  load(row: number, loaded: (sheet: number) => void) {
+    const start = (sheet: number, then: () => void) => {
+      const image = this.images[sheet];
+      image.onload = () => {
+        loaded(sheet);
+        then();
+      };
+      image.onerror = then;
       image.src = this.written.sheets[sheet].src;
-    });
+    };
+    const [first] = this.place(row), others = this.images.map((_, sheet) => sheet).filter((sheet) => sheet !== first);
+    start(first, () => others.forEach((sheet) => start(sheet, () => {})));
+  }
+
+  private get nobody() {
+    return this.names.length < 65535 ? 65535 : 4294967295;
+  }
+
+  private rows(text: string) {
+    return this.names.length < 65535 ? new Uint16Array(bytes(text).buffer) : words(text);
   }
 
   label(row: number): string | null {
@@ -112,7 +136,7 @@ export class Data {
 
   neighbours(system: System, row: number): { row: number; value: number; likely: number | null }[] {
     const found = [];
-    for (let at = row * system.k; at < (row + 1) * system.k && system.rows[at] !== NOBODY; at++)
+    for (let at = row * system.k; at < (row + 1) * system.k && system.rows[at] !== this.nobody; at++)
       found.push({ row: system.rows[at], value: system.values[at], likely: system.likely.length ? system.likely[at] : null });
     return found;
   }

@@ -5,7 +5,8 @@ import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
 import type { Data, Layout } from "./data";
 
 const COLOURS = { query: "#e69f00", found: "#0072b2", selected: "#d55e00" };
-const FEW = 4000; // up to this many pictures are drawn one by one while the map moves
+const SLOW = 20; // milliseconds; if a sharp frame takes longer, the map is drawn from its overview while it moves
+const PIXELS = 16e6; // of the overview
 
 export class MapView {
   readonly canvas = document.createElement("canvas");
@@ -18,6 +19,9 @@ export class MapView {
   private readonly behaviour = zoom<HTMLCanvasElement, unknown>();
   private whole: HTMLCanvasElement | null = null; // all pictures, small
   private asked = false;
+  private moving = false;
+  private sharp = 0; // milliseconds of the last sharp frame
+  private rest = 0; // the timer that ends a movement
   private line: [number, number][] = [];
   private marks = { query: -1, found: new Set<number>(), selected: new Set<number>() };
 
@@ -35,6 +39,12 @@ export class MapView {
       .filter((event: Event) => !this.lasso && !(event as PointerEvent).button && !(event.type === "dblclick"))
       .on("zoom", (event) => {
         this.transform = event.transform;
+        this.moving = true;
+        clearTimeout(this.rest);
+        this.rest = window.setTimeout(() => {
+          this.moving = false;
+          this.draw();
+        }, 150);
         this.draw();
       });
     target.call(this.behaviour);
@@ -72,9 +82,9 @@ export class MapView {
     this.draw();
   }
 
-  /** New thumbnails have arrived. */
-  refresh() {
-    this.whole = null;
+  /** A sheet of thumbnails has arrived. */
+  refresh(sheet: number) {
+    if (this.whole) this.fill(this.whole, sheet * this.data.perSheet, Math.min((sheet + 1) * this.data.perSheet, this.data.count));
     this.draw();
   }
 
@@ -144,8 +154,8 @@ export class MapView {
       [Math.max(0, Math.floor((low - corner) / step)), Math.min(most - 1, Math.floor((high - corner) / step))];
     const [fromColumn, toColumn] = inside(first[0], last[0], left, layout.columns);
     const [fromRow, toRow] = inside(first[1], last[1], top, layout.rows);
-    if ((toColumn - fromColumn + 1) * (toRow - fromRow + 1) > FEW) {
-      const whole = this.overview();
+    const whole = this.overview(), start = performance.now();
+    if (side * density <= whole.width / layout.columns || (this.moving && this.sharp > SLOW)) {
       context.drawImage(whole, left * k + x, top * k + y, step * layout.columns * k, step * layout.rows * k);
     } else {
       const gap = side > 12 ? Math.min(side * 0.04, 3) : 0;
@@ -155,6 +165,7 @@ export class MapView {
           if (picture === undefined) continue;
           this.stamp(context, picture, (left + column * step) * k + x + gap, (top + row * step) * k + y + gap, side - 2 * gap);
         }
+      this.sharp = performance.now() - start;
     }
     const frame = (row: number, colour: string, thick: number) => {
       const [u, v] = this.position(row), half = Math.max(side / 2, 4);
@@ -203,16 +214,21 @@ export class MapView {
     }
   }
 
-  /** All pictures at a size at which a few million pixels suffice. */
+  /** All pictures, small. */
   private overview(): HTMLCanvasElement {
     if (this.whole) return this.whole;
-    const { columns, rows, cells } = this.layout, side = Math.max(6, Math.min(32, Math.floor(Math.sqrt(6e6 / (columns * rows)))));
-    const whole = document.createElement("canvas");
-    whole.width = columns * side;
-    whole.height = rows * side;
-    const context = whole.getContext("2d")!;
-    for (let row = 0; row < this.data.count; row++) this.stamp(context, row, cells[2 * row] * side, cells[2 * row + 1] * side, side - 1);
-    return (this.whole = whole);
+    const { columns, rows } = this.layout, side = Math.max(6, Math.min(32, Math.floor(Math.sqrt(PIXELS / (columns * rows)))));
+    this.whole = document.createElement("canvas");
+    this.whole.width = columns * side;
+    this.whole.height = rows * side;
+    this.fill(this.whole, 0, this.data.count);
+    return this.whole;
+  }
+
+  /** Draw some pictures on the overview, as far as their sheets have arrived. */
+  private fill(whole: HTMLCanvasElement, from: number, to: number) {
+    const context = whole.getContext("2d")!, side = whole.width / this.layout.columns, { cells } = this.layout;
+    for (let row = from; row < to; row++) this.stamp(context, row, cells[2 * row] * side, cells[2 * row + 1] * side, side - 1);
   }
 
   private start(event: PointerEvent) {
