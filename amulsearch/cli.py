@@ -4,6 +4,7 @@
     amulsearch index   FOLDER --store DIR [--models A,B] [--layers logits,penultimate] [--framing pad|crop|squash]
                        [--precision float32|bfloat16|float16|auto]
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
+                       [--copy-to DIR]
     amulsearch evaluate --store DIR [--judgements FILE.csv] [--json]
     amulsearch compare FOLDER [-o FILE.html] [--models A,B] [--store DIR] [--sample N] [--json]
     amulsearch check   --store DIR [--repair]
@@ -143,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     output = command.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON")
     output.add_argument("--grid", metavar="FILE.png", help="draw the query and its neighbours")
+    command.add_argument(
+        "--copy-to", metavar="DIR", help="copy the files of the results to this folder; nothing there is overwritten"
+    )
     command.set_defaults(run=commands.query_store)
 
     command = add("evaluate", help="evaluate stored features; pictures in the same folder are relevant")

@@ -24,7 +24,7 @@ from .index import (
     unlikely_from,
 )
 from .index import check_store as verify
-from .intake import Collection, open_image
+from .intake import Collection, copy_pictures, open_image
 from .measure import Judgements, Relevance, calibrated, evaluate, fuse, recommend
 from .store import Store
 from .views import writable, write_report
@@ -106,6 +106,10 @@ def query_store(options: Namespace) -> None:
         lists, tables = {f"{options.fuse} of {len(indexes)}": fused}, [fused]
     shown = {id for table in tables for id in table["id"]} | ({query} if isinstance(query, str) else set())
     collection = store.collection(sorted(shown))
+    if options.copy_to:
+        results = list(dict.fromkeys(id for table in tables for id in table["id"]))
+        copied = copy_pictures(collection, results, options.copy_to)
+        print(f"{len(copied)} pictures in {options.copy_to}", file=sys.stderr)
     if options.grid:
         from .views import plot
 

@@ -81,6 +81,21 @@ def test_probabilities_and_novelty(openclipart, tmp_path, capsys):
     assert am.AnnoyIndex.open_in(am.Store.open(store), "squeezenet1_1 penultimate").calibration
 
 
+def test_results_are_copied_and_nothing_is_overwritten(indexed, ask, tmp_path, capsys):
+    folder, _ = indexed
+    out = tmp_path / "results"
+    told = ask(first_id(folder), "-k", "3", "--copy-to", str(out))
+    expected = {entry["id"] for entry in told["results"]}
+    assert len(told["results"]) == 6  # of two networks, some of them the same
+    assert {path.read_bytes() for path in out.iterdir()} == {(folder / id).read_bytes() for id in expected}
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    ask(first_id(folder), "-k", "3", "--copy-to", str(out))
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    (tmp_path / "file").touch()
+    assert main(["query", first_id(folder), "--store", str(indexed[1]), "--copy-to", str(tmp_path / "file")]) == 2
+    assert "cannot be written to" in capsys.readouterr().err
+
+
 def test_models_are_listed_with_their_readiness(capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
+        "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "processors", "stop"],
         "pictures": ["MAX_PIXELS", "colour_of", "open_image"],
     },

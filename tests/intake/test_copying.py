@@ -1,0 +1,47 @@
+"""Copies of pictures: every byte, nothing overwritten."""
+
+import shutil
+
+import pytest
+
+import amulsearch as am
+from amulsearch.intake import copy_pictures
+
+
+@pytest.fixture
+def two(openclipart, tmp_path):
+    """Two pictures with the same file name in different folders."""
+    birds = sorted((openclipart / "animals/birds").glob("*.webp"))
+    for folder, source in zip(("a", "b"), birds, strict=False):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        shutil.copy(source, tmp_path / "in" / folder / "bird.webp")
+    return am.Collection.from_folder(tmp_path / "in")
+
+
+def test_every_byte_and_a_number_for_the_second_of_a_name(two, tmp_path):
+    made = copy_pictures(two, two.ids, tmp_path / "out" / "deep")
+    assert [path.name for path in made] == ["bird.webp", "bird (2).webp"]
+    assert [path.read_bytes() for path in made] == [two.path(id).read_bytes() for id in two.ids]
+
+
+def test_nothing_is_overwritten_and_nothing_copied_twice(two, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "bird.webp").write_bytes(b"somebody else's")
+    (out / "bird (2).webp").mkdir()
+    first = copy_pictures(two, two.ids, out)
+    assert [path.name for path in first] == ["bird (3).webp", "bird (4).webp"]
+    assert copy_pictures(two, two.ids, out) == first
+    assert (out / "bird.webp").read_bytes() == b"somebody else's" and len(list(out.iterdir())) == 4
+
+
+def test_mistakes_are_told(two, tmp_path):
+    with pytest.raises(am.QueryError, match="nobody"):
+        copy_pictures(two, [two.ids[0], "nobody"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(am.QueryError, match="cannot be written to"):
+        copy_pictures(two, two.ids, tmp_path / "file")
+    two.path(two.ids[1]).unlink()
+    with pytest.raises(am.PictureError, match="cannot be read"):
+        copy_pictures(two, two.ids, tmp_path / "out")
