@@ -1,5 +1,5 @@
-# make notebooks   set up, run every notebook, write figures and pages to build/; with the bundled cartoons, the solutions too
-# make site        set up, make the site of the course from the executed notebooks, in build/site
+# make notebooks   set up, run every notebook, write figures and pages to build/
+# make site        run the solutions of the exercises, make a site of the executed notebooks in build/site
 # make test        set up, run the tests
 # make lab         set up, open JupyterLab
 # make lint        check the style of the code and the notebooks
@@ -23,15 +23,14 @@ BIN := .venv/bin
 
 notebooks: .venv/ready
 	$(BIN)/python notebooks/run.py --images "$(IMAGES)" --models "$(MODELS)" --k "$(K)"
-ifeq ($(IMAGES),data/openclipart)
-	$(BIN)/python notebooks/run.py --models "$(MODELS)" --k "$(K)" --solutions
-endif
 
 .venv/site: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[site]'
 	@touch $@
 
 site: .venv/site
+	@test -e build/notebooks/13_million.ipynb || { echo 'The notebooks have not been executed: run `make notebooks` first' >&2; exit 2; }
+	$(BIN)/python notebooks/run.py --solutions
 	$(BIN)/python docs/site/make_site.py
 
 test: .venv/ready
