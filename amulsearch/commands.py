@@ -24,7 +24,7 @@ from .index import (
     unlikely_from,
 )
 from .index import check_store as verify
-from .intake import Collection, copy_pictures, open_image
+from .intake import Collection, copy_pictures, near_names, open_image
 from .measure import Judgements, Relevance, calibrated, evaluate, fuse, recommend
 from .store import Store
 from .views import writable, write_report
@@ -252,7 +252,9 @@ def _as_query(query: str, store: Store):
     if query in collection:
         return query
     if not Path(query).exists():
-        raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}")
+        near = near_names(query, store.collection().ids)
+        meant = f": did you mean {' or '.join(near)}?" if near else ""
+        raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}{meant}")
     ids = store.collection(collection.ids_of(query)).ids
     return ids[0] if ids else open_image(query, background=collection.background, max_pixels=collection.max_pixels)
 

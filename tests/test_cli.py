@@ -96,6 +96,16 @@ def test_results_are_copied_and_nothing_is_overwritten(indexed, ask, tmp_path, c
     assert "cannot be written to" in capsys.readouterr().err
 
 
+def test_a_typing_error_gets_near_names(indexed, capsys):
+    folder, store = indexed
+    id = first_id(folder)
+    wrong = id[:-6] + id[-5:]  # one letter is missing
+    assert main(["query", wrong, "--store", str(store)]) == 2
+    assert f"did you mean {id[:20]}" in capsys.readouterr().err
+    assert main(["query", "qqqq", "--store", str(store)]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
 def test_models_are_listed_with_their_readiness(capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out

@@ -149,9 +149,9 @@ class Exploration:
         return [model for model, of in self.features if of == layer]
 
     def columns(self, layer: str) -> list[str]:
-        """Return what can answer: the networks with a layer, the fusion methods if there are several, the presets."""
+        """Return what can answer: the presets, the networks with a layer, the fusion methods if there are several."""
         models = self.models(layer)
-        return [*models, *(METHODS if len(models) > 1 else ()), *self.presets]
+        return [*self.presets, *models, *(METHODS if len(models) > 1 else ())]
 
     def answer(self, question: Question, look: Look) -> dict[str, pd.DataFrame]:
         """Search with every system of `look.columns`.

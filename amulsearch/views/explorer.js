@@ -130,6 +130,7 @@ function render({ model, el }) {
       return element("label", {}, box, name);
     }));
     results.style.setProperty("--columns", view.columns.length);
+    results.classList.toggle("am-single", view.columns.length === 1);
     const focused = document.activeElement?.closest?.(".am-tile")?.dataset.id;
     results.replaceChildren(...view.columns.map((column) =>
       element("section", { "aria-label": column.name }, element("h4", { title: column.name }, column.name),
@@ -137,7 +138,7 @@ function render({ model, el }) {
           ...(row.rank === column.unlikely ? [element("p", { class: "am-below" }, "From here on, nothing is likely to fit")] : []),
           tile(row, column.name, view.thumbs)]))));
     if (focused) results.querySelector(`[data-id="${CSS.escape(focused)}"] .am-picture`)?.focus();
-    said.textContent = view.columns.length ? `${view.columns.length} columns in ${view.ms} ms${view.novelty ? `. ${view.novelty}` : ""}` : "Choose at least one column";
+    said.textContent = view.columns.length ? `${view.columns.length} ${view.columns.length === 1 ? "column" : "columns"} in ${view.ms} ms${view.novelty ? `. ${view.novelty}` : ""}` : "Choose at least one column";
   }
   const choose = () => {
     const boxes = [...columns.querySelectorAll("input")];
@@ -149,7 +150,10 @@ function render({ model, el }) {
     place.textContent = `${message.page + 1} of ${message.pages} · ${message.count.toLocaleString("en")} pictures`;
     before.disabled = message.page === 0;
     after.disabled = message.page >= message.pages - 1;
-    tiles.replaceChildren(...message.ids.map((id) => tile({ id }, null, false)));
+    const near = message.near.map((id) => element("button", { onclick: () => ask({ do: "query", id }) }, nameOf(id)));
+    const nothing = near.length ? ["No name has these words. Near names: ", ...near] : ["No name has these words."];
+    tiles.classList.toggle("am-none", !message.ids.length);
+    tiles.replaceChildren(...(message.ids.length ? message.ids.map((id) => tile({ id }, null, false)) : nothing));
   }
 
   const take = (message, buffers) => {

@@ -24,7 +24,7 @@ from PIL import Image
 from ..errors import AmulsearchError, PictureError, QueryError
 from ..features import Features
 from ..index import Index, novelty_told, unlikely_from
-from ..intake import Collection, Request, decode
+from ..intake import Collection, Request, decode, near_names
 from ..measure import METHODS, Judgements
 from .captions import short_name
 from .exploration import Exploration, Look, NewPicture, Question
@@ -293,9 +293,9 @@ class Explorer(anywidget.AnyWidget):
         pages = max(1, -(-len(ids) // SHEET))
         self._page = min(max(self._page, 0), pages - 1)
         shown = ids[self._page * SHEET : (self._page + 1) * SHEET]
-        self.send(
-            {"say": "sheet", "ids": shown, "page": self._page, "pages": pages, "count": len(ids), "text": self._text}
-        )
+        near = [] if ids else near_names(self._text, self.exploration.ids)
+        about = {"page": self._page, "pages": pages, "count": len(ids), "text": self._text, "near": near}
+        self.send({"say": "sheet", "ids": shown, **about})
 
     def _image(self, example: str | NewPicture) -> Image.Image:
         return self.collection.open(example) if isinstance(example, str) else example.image

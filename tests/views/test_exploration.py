@@ -31,7 +31,7 @@ def by_numpy(features, vector, leave_out, k):
 def test_columns_are_networks_fusions_and_presets(exploration, chosen, cartoons):
     assert exploration.layers == ["logits", "penultimate"]
     columns = exploration.columns("logits")
-    assert columns == [SQUEEZENET, LITE0, *am.measure.METHODS, "joined"]
+    assert columns == ["joined", SQUEEZENET, LITE0, *am.measure.METHODS]
     id = cartoons.ids[700]
     found = exploration.answer(Question((id,)), Look("logits", tuple(columns), k=7))
     assert list(found) == columns
@@ -102,7 +102,7 @@ def test_annoy_in_place_of_exact_search(exploration, chosen, cartoons):
 
 def test_what_cannot_be_asked_is_told(exploration, chosen, cartoons):
     look = Look("logits", ("vgg19",))
-    with pytest.raises(am.QueryError, match="there is no vgg19 logits: choose from squeezenet1_1"):
+    with pytest.raises(am.QueryError, match="there is no vgg19 logits: choose from joined, squeezenet1_1"):
         exploration.answer(Question((cartoons.ids[0],)), look)
     with pytest.raises(am.QueryError, match="k=1631 is more than the 1630 other pictures"):
         exploration.answer(Question((cartoons.ids[0],)), Look("logits", (LITE0,), k=1631))

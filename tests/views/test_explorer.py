@@ -69,6 +69,13 @@ def test_probabilities_and_novelty_are_sent(explorer, cartoons):
     assert view["novelty"].startswith("Nothing here is likely to fit")
 
 
+def test_a_search_without_results_offers_near_names(explorer, cartoons):
+    _, ask = explorer
+    sheet = ask("sheet", page=0, text="damslefly")
+    assert sheet["ids"] == [] and "damselfly" in " ".join(sheet["near"])
+    assert ask("sheet", page=0, text="damselfly")["near"] == []
+
+
 def test_more_and_less(explorer, cartoons):
     widget, ask = explorer
     one, two, three = cartoons.ids[7], cartoons.ids[300], cartoons.ids[800]
