@@ -25,6 +25,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 from . import commands
 from .errors import AmulsearchError, first_line, one_line
@@ -65,7 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.run is None:
+        parser.print_help()
+        return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that cannot show a character of a name
     try:
@@ -106,7 +111,9 @@ def _drop_output() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="amulsearch", description="Search a folder of pictures by meaning.")
-    add = parser.add_subparsers(required=True, metavar="COMMAND").add_parser
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version of amulsearch and exit")
+    parser.set_defaults(run=None)
+    add = parser.add_subparsers(metavar="COMMAND").add_parser
 
     command = add("models", help="list the networks and whether their weights are on this machine")
     command.add_argument("--json", action="store_true", help="print JSON")
@@ -184,6 +191,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _preset(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", choices=PRESETS, help="a complete recipe instead of models and layers")
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
+        try:
+            number = version("amulsearch")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        parser.exit(0, f"amulsearch {number}\n")
 
 
 class _Parser(argparse.ArgumentParser):

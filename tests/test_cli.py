@@ -1,6 +1,7 @@
 """The command line as a script sees it: output, errors in one line, and exit status."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,14 @@ def test_results_are_copied_and_nothing_is_overwritten(indexed, ask, tmp_path, c
     (tmp_path / "file").touch()
     assert main(["query", first_id(folder), "--store", str(indexed[1]), "--copy-to", str(tmp_path / "file")]) == 2
     assert "cannot be written to" in capsys.readouterr().err
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    assert main([]) == 0
+    assert "find the pictures that are most similar" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and re.fullmatch(r"amulsearch \d+\.\d+\S*\n", capsys.readouterr().out)
 
 
 def test_a_typing_error_gets_near_names(indexed, capsys):
