@@ -201,7 +201,8 @@ class _Version(argparse.Action):
             number = version("amulsearch")
         except PackageNotFoundError:
             number = "(not installed)"
-        parser.exit(0, f"amulsearch {number}\n")
+        print(f"amulsearch {number}")
+        parser.exit(0)
 
 
 class _Parser(argparse.ArgumentParser):
