@@ -15,35 +15,30 @@ KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roads
 
 
 @pytest.fixture(scope="module")
-def folder(openclipart, tmp_path_factory):
+def drawings(cartoons):
     """72 cartoons of six categories."""
-    base = tmp_path_factory.mktemp("compare") / "drawings"
-    for kind in KINDS:
-        (base / kind).mkdir(parents=True)
-        for path in sorted((openclipart / kind).glob("*.webp"))[:12]:
-            shutil.copy(path, base / kind)
-    return base
+    rows = cartoons.table.groupby("label").head(12)
+    return cartoons.subset(rows["id"][rows["label"].isin(KINDS)])
 
 
 @pytest.fixture(scope="module")
-def flat(folder, tmp_path_factory):
-    """24 of them without subfolders."""
+def flat(openclipart, tmp_path_factory):
+    """10 cartoons without subfolders."""
     base = tmp_path_factory.mktemp("flat") / "mixed"
     base.mkdir()
-    for path in sorted(folder.rglob("*.webp"))[::3]:
+    for path in sorted(openclipart.rglob("*.webp"))[::160][:10]:
         shutil.copy(path, base)
     return base
 
 
 @pytest.fixture(scope="module")
-def found(folder, tmp_path_factory):
-    return recommend(am.Collection.from_folder(folder), store=tmp_path_factory.mktemp("kept"), progress=False)
+def found(drawings, store, bundled_features):
+    return recommend(drawings, store=store, progress=False)
 
 
-def test_with_labels_the_numbers_are_those_of_compare(found, folder):
-    pictures = am.Collection.from_folder(folder)
-    features = am.extract(pictures, layers=["logits", "penultimate", "last:gem"], progress=False)
-    graph = am.indexes.DiffusionIndex.build(am.BEST.parts(pictures, progress=False))
+def test_with_labels_the_numbers_are_those_of_compare(found, drawings, store):
+    features = am.extract(drawings, layers=["logits", "penultimate", "last:gem"], store=store, progress=False)
+    graph = am.indexes.DiffusionIndex.build(am.BEST.parts(drawings, store=store, progress=False))
     expected = am.compare(
         features, fusions=("vote", "rrf", "combsum"), others={"preset best": graph}, progress=False
     ).table.set_index("system")
@@ -87,10 +82,10 @@ def test_the_sentence_says_what_the_table_says(found):
         assert cheap["ms"][other] < cheap["ms"][table["system"][0]]
 
 
-def test_a_winner_by_chance_is_not_called_sure(folder):
+def test_a_winner_by_chance_is_not_called_sure(drawings, store):
     """One network, two layers that are nearly equal: neither is clearly better."""
-    pictures = am.Collection.from_folder(folder)
-    found = recommend(pictures, ["squeezenet1_1"], layers=["penultimate", "last:mean"], progress=False)
+    layers = ["penultimate", "last:mean"]
+    found = recommend(drawings, ["squeezenet1_1"], layers=layers, store=store, progress=False)
     assert len(found.table) == 2 and found.table["mAP"].nunique() == 1
     assert "cannot be told from it" in found.advice and "worse by more than chance" not in found.advice
 
@@ -98,9 +93,9 @@ def test_a_winner_by_chance_is_not_called_sure(folder):
 def test_without_labels_edited_copies_are_found(flat):
     pictures = am.Collection.from_folder(flat)
     found = recommend(pictures, MODELS, layers=["penultimate"], progress=False)
-    assert found.measure == "MRR" and len(found.scores) == 24
+    assert found.measure == "MRR" and len(found.scores) == 10
     index = found.indexes["squeezenet1_1 penultimate"]
-    items = am.measure.known_items(pictures, index, sample=24, progress=False)
+    items = am.measure.known_items(pictures, index, sample=10, progress=False)
     expected = (1 / items["rank"]).mean()
     ours = found.table.set_index("system")
     assert ours["MRR"]["squeezenet1_1 penultimate"] == pytest.approx(expected, abs=1e-6)
@@ -108,20 +103,21 @@ def test_without_labels_edited_copies_are_found(flat):
     assert "This is not sure: without labels" in found.advice and found.system in found.advice
 
 
-def test_a_sample_of_a_larger_folder(folder):
-    found = recommend(am.Collection.from_folder(folder), MODELS, layers=["logits"], sample=40, progress=False)
+def test_a_sample_of_a_larger_folder(drawings, store):
+    found, again = (
+        recommend(drawings, MODELS, layers=["logits"], sample=40, store=store, progress=False) for _ in range(2)
+    )
     assert len(found.pictures) == 40 and len(found.scores) <= 40
-    again = recommend(am.Collection.from_folder(folder), MODELS, layers=["logits"], sample=40, progress=False)
     stable = ["system", "mAP", "low", "high", "first", "agreement", "kB"]
     pd.testing.assert_frame_equal(found.table[stable], again.table[stable])
 
 
-def test_mistakes_are_told(folder, tmp_path, capsys):
-    assert main(["compare", str(folder), "-o", str(tmp_path)]) == 2
+def test_mistakes_are_told(drawings, flat, tmp_path, capsys):
+    assert main(["compare", str(flat), "-o", str(tmp_path)]) == 2
     assert "is a folder" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "nothing")]) == 2
-    assert main(["compare", str(folder), "--models", "nonsense"]) == 2
+    assert main(["compare", str(flat), "--models", "nonsense"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 2
-    few = am.Collection.from_folder(folder).subset(am.Collection.from_folder(folder).ids[:4])
+    few = drawings.subset(drawings.ids[:4])
     with pytest.raises(am.QueryError, match="at least 5 pictures, not 4"):
         recommend(few, progress=False)
