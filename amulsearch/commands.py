@@ -18,9 +18,9 @@ from .index import (
     DiffusionIndex,
     Index,
     NoveltyTest,
+    encoded,
     is_current,
     novelty_told,
-    query_all,
     unlikely_from,
 )
 from .index import check_store as verify
@@ -96,13 +96,18 @@ def query_store(options: Namespace) -> None:
     indexes = _open_indexes(store, options)
     query, most = _as_query(options.query, store), min(map(len, indexes.values()))
     k = check_k(options.k, most - isinstance(query, str), "pictures to choose from")
-    p_value = None if isinstance(query, str) else _novelty(store, indexes, options.preset).p_value(query)
+    asked, p_value = dict.fromkeys(indexes, query), None
+    if not isinstance(query, str):
+        test = _novelty(store, indexes, options.preset)
+        vectors = encoded([*indexes.values(), *test.parts], query)  # one pass of each network for both
+        asked, p_value = dict(zip(indexes, vectors, strict=False)), test.p_value(vectors[len(indexes) :])
+    find = lambda depth: {name: index.query(asked[name], depth) for name, index in indexes.items()}  # noqa: E731
     if options.fuse is None:
-        lists = query_all(indexes, query, k)
+        lists = find(k)
         tables = list(lists.values())
     else:
         depth = min(max(k, 10 if options.fuse == "vote" else DEPTH), most - isinstance(query, str))
-        fused = fuse(query_all(indexes, query, depth), options.fuse, k=k)
+        fused = fuse(find(depth), options.fuse, k=k)
         lists, tables = {f"{options.fuse} of {len(indexes)}": fused}, [fused]
     shown = {id for table in tables for id in table["id"]} | ({query} if isinstance(query, str) else set())
     collection = store.collection(sorted(shown))
@@ -275,8 +280,7 @@ def check_store(options: Namespace) -> int:
 
 def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
     """The rows of a table of neighbours in the format of `query --json`."""
-    measure = "distance" if "distance" in table else "score"
-    told = [measure, *(name for name in ("probability",) if name in table)]
+    told = [name for name in ("distance", "score", "probability") if name in table]
     return [
         {
             "rank": int(row["rank"]),

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "faiss_index": ["FaissHNSWIndex", "FaissIVFIndex", "FaissLSHIndex"],
         "hnswlib_index": ["HnswlibIndex"],
         "nmslib_index": ["NmslibIndex"],
-        "base": ["Index"],
+        "base": ["Index", "encoded"],
         "reranking": ["KReciprocal", "QueryExpansion"],
         "calibration": ["LIKELY", "Calibration", "evidence", "unlikely_from"],
         "novelty": ["NoveltyTest", "novelty_told"],

@@ -551,7 +551,22 @@ class Index:
 
 
 def encoded(indexes: Sequence[Index], query) -> list[np.ndarray]:
-    """The vectors (D,) of a new picture, or of the path of its file, for each index, with one pass of each network."""
+    """Compute the vectors of a new picture for several indexes, with one pass of each network.
+
+    Parameters
+    ----------
+    indexes : sequence of P Index
+    query : path or PIL image
+
+    Returns
+    -------
+    list of P ndarray of shape (D,), float32
+
+    Raises
+    ------
+    QueryError
+        If there is no such file, or an index was built from vectors without a model.
+    """
     if not isinstance(query, Image.Image) and not Path(query).expanduser().is_file():
         raise MissingKeyError(f"{os.fspath(query)!r} is neither the id of a picture in the index nor a file")
     if not all(index.fingerprint for index in indexes):
