@@ -18,6 +18,7 @@ from ..index import DiffusionIndex, ExactIndex, Index
 from ..intake import Collection
 from ..models import BUNDLED
 from ..store import Store
+from .advice import with_labels, without_labels
 from .agreement import overlap
 from .comparison import compare
 from .ensemble import fuse_all
@@ -28,8 +29,6 @@ LAYERS = ("logits", "penultimate", "last:gem")
 FUSIONS = ("vote", "rrf", "combsum")
 EDITED, SHARED, DRAWS = 40, 500, 1000
 """How many pictures are edited, how many query for the agreement, and how many bootstrap samples are drawn."""
-FAILS = 0.1
-"""A system whose MRR is so far below the highest is not recommended."""
 LEAST = 5
 """The fewest labels, and the fewest pictures, from which something is recommended."""
 
@@ -146,7 +145,10 @@ def recommend(
     table["agreement"] = _agreements(features, indexes, list(scores.columns), seed)
     table = table.join(_costs(features, indexes, pictures), on="system")
     table = table.sort_values(measure, ascending=False, kind="stable", ignore_index=True)
-    system, advice = _advice(table, pd.DataFrame(means, columns=scores.columns), scores, groups, measure, seed)
+    if measure == "MRR":
+        system, advice = without_labels(table)
+    else:
+        system, advice = with_labels(table, pd.DataFrame(means, columns=scores.columns), scores, groups, seed)
     return Recommendation(table, measure, system, advice, pictures, indexes, scores)
 
 
@@ -238,55 +240,3 @@ def _drawn(scores: pd.DataFrame, groups: np.ndarray, seed: int) -> tuple[np.ndar
     drawn = np.random.default_rng(seed).integers(0, count, (DRAWS, count))
     weights = np.stack([np.bincount(one, minlength=count) for one in drawn]).astype(np.float64)
     return weights, np.stack([np.bincount(groups, scores[name], minlength=count) for name in scores], axis=1)
-
-
-def _advice(
-    table: pd.DataFrame, means: pd.DataFrame, scores: pd.DataFrame, groups: np.ndarray, measure: str, seed: int
-) -> tuple[str, str]:
-    """What to use, and how sure that is, in sentences."""
-    if measure == "MRR":
-        return _advice_without_labels(table)
-    best = table["system"][0]
-    chance = np.random.default_rng(seed).permutation(groups.max() + 1)
-    half = np.isin(groups, chance[: len(chance) // 2])
-    chosen = scores[half].mean().idxmax()
-    told = [
-        f"Use {best}: its mAP of {table['mAP'][0]:.3f} is the highest of {len(table)} systems, also in "
-        f"{table['first'][0]:.0%} of {len(means):,} random draws of labels.",
-        f"Chosen on half of the labels, {chosen} has {scores.loc[~half, chosen].mean():.3f} on the other half, "
-        f"where the mean of all systems is {scores[~half].mean().mean():.3f}.",
-    ]
-    behind = means.sub(means[best], axis=0)
-    near = [name for name in means if name != best and np.percentile(behind[name], 97.5) >= 0]
-    costs = table.set_index("system")
-    cheaper = [name for name in near if costs["ms"][name] < 0.9 * costs["ms"][best]]
-    if cheaper:
-        other = max(cheaper, key=lambda name: (costs["mAP"][name], -costs["ms"][name]))
-        told.append(
-            f"This is not sure: {other} ({costs['mAP'][other]:.3f}) cannot be told from it, and takes "
-            f"{costs['ms'][other]:.0f} instead of {costs['ms'][best]:.0f} ms for a new picture."
-        )
-    elif near:
-        told.append(f"{len(near)} other systems cannot be told from it, but none of them is faster.")
-    else:
-        told.append("All other systems are worse by more than chance explains.")
-    return best, " ".join(told)
-
-
-def _advice_without_labels(table: pd.DataFrame) -> tuple[str, str]:
-    """As `_advice`, if nothing says which pictures are alike in meaning."""
-    found, best = table.set_index("system")["MRR"], table["system"][0]
-    system = "preset best" if found.get("preset best", 0) >= found[best] - FAILS else best
-    if system == "preset best":
-        told = (
-            "Use preset best, the best in mAP on each labelled collection that it was measured on (drawings, emoji, "
-            f"stamps). Here, edited copies find their original with an MRR of {found['preset best']:.3f}; the highest "
-            f"of {len(table)} systems is {found[best]:.3f}, of {best}."
-        )
-    else:
-        told = f"Use {best}: edited copies find their original with the highest MRR of {len(table)} systems, "
-        told += f"{found[best]:.3f}."
-    return system, (
-        f"{told} This is not sure: without labels, nothing says which results are alike in meaning. Sort some pictures "
-        "into subfolders, two or more into each of at least five, and compare again."
-    )
