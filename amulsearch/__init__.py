@@ -32,6 +32,7 @@ __all__ = [
     "measure",
     "learning",
     "views",
+    "course",
     "AmulsearchError",
     "PictureError",
     "ModelError",
@@ -41,7 +42,7 @@ __all__ = [
 
 __getattr__, _, _ = lazy_loader.attach(
     __name__,
-    submodules=["features", "learning", "measure", "models", "views"],
+    submodules=["course", "features", "learning", "measure", "models", "views"],
     submod_attrs={
         "errors": ["AmulsearchError", "ModelError", "PictureError", "QueryError", "StoreError"],
         "intake": ["Collection", "open_image"],

@@ -1,0 +1,92 @@
+"""Exercises: right answers, wrong ones, and answers of another kind."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import amulsearch as am
+
+TABLE = pd.DataFrame({"P@1": [0.5, np.nan], "name": ["a", "b"]}, index=["x", "y"])
+SERIES = pd.Series({"x": 1.0, "y": 2.0})
+
+
+def said(capsys, answer, right, **options):
+    assert am.course.check(answer, right, hint="Count again.", **options) is None
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "within"),
+    [
+        (3, 3, 0),
+        (0.1 + 0.2, 0.3, 0),
+        (0.612, 0.61, 0.003),
+        (np.float32(0.61), 0.609, 0.002),
+        (float("nan"), np.nan, 0),
+        (np.array(4), 4, 0),
+        ("owl", "owl", 0),
+        (True, np.True_, 0),
+        (None, None, 0),
+        (["b", "a", "a"], {"a", "b"}, 0),
+        (pd.Index(["a"]), {"a"}, 0),
+        ((1, 2.001), [1, 2], 0.01),
+        (np.arange(4).reshape(2, 2), np.arange(4.0).reshape(2, 2), 0),
+        (pd.Series(["a", "b"]), ["a", "b"], 0),
+        ([0.5, float("nan")], np.array([0.5, np.nan]), 0),
+        (SERIES[::-1] + 0.01, SERIES, 0.02),
+        (TABLE[["name", "P@1"]].iloc[::-1], TABLE, 0),
+        (7, lambda answer: answer % 7 == 0, 0),
+    ],
+)
+def test_right(capsys, answer, right, within):
+    assert said(capsys, answer, right, within=within) == "Right.\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "within"),
+    [
+        (4, 3, 0),
+        (0.62, 0.61, 0.003),
+        (float("nan"), 0.61, 1),
+        (0.61, np.nan, 1),
+        ("0.61", 0.61, 0.01),
+        (None, 0.61, 0.01),
+        ([0.61], 0.61, 0.01),
+        (SERIES, 0.61, 0.01),
+        ("Owl", "owl", 0),
+        (3, "owl", 0),
+        (["owl"], "owl", 0),
+        (1, True, 0),
+        (["a"], {"a", "b"}, 0),
+        ("ab", {"a", "b"}, 0),
+        (3, {"a", "b"}, 0),
+        ([1, 2], [2, 1], 0),
+        ([1], [1, 2], 0),
+        (1, [1, 2], 0),
+        ({1, 2}, [1, 2], 0),
+        ("ab", ["a", "b"], 0),
+        (np.ones((2, 3)), np.ones((3, 2)), 0),
+        (np.ones(3), np.ones((3, 1)), 0),
+        (SERIES + 0.1, SERIES, 0.02),
+        (SERIES.rename({"y": "z"}), SERIES, 0),
+        (SERIES.head(1), SERIES, 0),
+        ([1.0, 2.0], SERIES, 0),
+        (TABLE.assign(name="c"), TABLE, 0),
+        (TABLE.rename({"x": "z"}), TABLE, 0),
+        (TABLE.drop(columns="name"), TABLE, 0),
+        (TABLE["P@1"], TABLE, 0),
+        ("table", TABLE, 0),
+        (8, lambda answer: answer % 7 == 0, 0),
+        ("eight", lambda answer: answer / 7 == 1, 0),
+        (print, 3, 0),
+    ],
+)
+def test_wrong_or_of_another_kind(capsys, answer, right, within):
+    assert said(capsys, answer, right, within=within) == "Not yet: Count again.\n"
+
+
+def test_without_an_answer_nothing_is_compared(capsys):
+    def never(answer):
+        raise AssertionError(answer)
+
+    assert said(capsys, ..., 3) == said(capsys, ..., TABLE) == said(capsys, ..., never) == "Not answered yet.\n"
