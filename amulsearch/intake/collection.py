@@ -539,6 +539,33 @@ class Collection:
         rows = np.random.default_rng(seed).permutation(len(self))[:n]
         return self.table["id"].iloc[np.sort(rows)].tolist()
 
+    def choose(self, ids: Sequence[str]) -> list[str]:
+        """Return these ids if the collection has all of them, else as many others at random.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            The preferred ids.
+
+        Returns
+        -------
+        list of str
+            As many as `ids`; if the collection has fewer pictures, they are repeated.
+
+        Examples
+        --------
+        >>> import amulsearch as am
+        >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)
+        >>> birds.choose(["crow_01.webp"])
+        ['crow_01.webp']
+        >>> len(birds[:2].choose(["a dog", "a cat", "a duck"]))
+        3
+        """
+        if all(id in self for id in ids):
+            return list(ids)
+        others = self.sample(len(ids))
+        return [others[place % len(others)] for place in range(len(ids))]
+
     def duplicates(self) -> pd.DataFrame:
         """Find files with identical bytes.
 

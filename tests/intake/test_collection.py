@@ -381,3 +381,12 @@ def test_collections_are_equal_where_their_pictures_are(small_folder):
     assert collection == scan(small_folder) and collection[:] == collection
     assert collection != collection[1:] and collection != scan(small_folder, labels=None)
     assert collection != scan(small_folder, background="black") and collection != "cartoons"
+
+
+def test_choose(small_folder):
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    some = collection.ids[5:2:-1]
+    assert collection.choose(some) == some
+    others = collection.choose([*some, "none.png"])
+    assert len(others) == 4 and set(others) <= set(collection.ids) and others != some
+    assert collection[:2].choose(["none.png"] * 5) == collection.ids[:2] * 2 + collection.ids[:1]
