@@ -146,6 +146,8 @@ def evaluate_store(options: Namespace) -> None:
         relevance = Relevance.from_judgements(collection.ids, Judgements(options.judgements).table)
     else:
         relevance = Relevance.from_labels(collection.ids, collection.labels)
+        if not len(relevance.queries):
+            raise QueryError("no two pictures have the same label: sort the pictures into folders")
     systems = []
     if options.preset:
         index = _open_preset(store, options.preset)

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ensemble": ["METHODS", "fuse", "fuse_all", "fused_similarities", "vote_table"],
         "relevance": ["Relevance", "neighbour_purity", "same_label"],
+        "tables": ["Table", "differences", "precision"],
         "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
         "calibration": ["calibrate", "calibrated"],
         "recommendation": ["Recommendation", "recommend"],

@@ -62,7 +62,7 @@ def calibrate(
         distances, relevant, group = _judged(index, relevance)
     else:
         distances, relevant, group = _neighbours(index, relevance, k, check_integer("sample", sample), chance)
-    if relevant.all() or not relevant.any():
+    if len(relevant) and (relevant.all() or not relevant.any()):
         raise QueryError(
             f"{'all' if relevant.all() else 'none'} of the neighbours are relevant: there is nothing to calibrate"
         )

@@ -14,6 +14,7 @@ from ..features import Features
 from .ensemble import fused_similarities
 from .evaluation import Evaluation, column_of, evaluate, holm
 from .relevance import Relevance
+from .tables import Table, table_of
 
 QUERIES = 5000
 """How many pictures query in `compare`, unless it is told otherwise: the time grows with their number times N."""
@@ -25,8 +26,10 @@ class Comparison:
 
     Attributes
     ----------
-    table : DataFrame
+    table : Table
         One row per system, best first; see `compare`.
+    measure : str
+        What the table is sorted by, and what its intervals and differences are of.
     evaluations : dict of name to Evaluation
     asked : int
         How many pictures queried.
@@ -34,7 +37,8 @@ class Comparison:
         Whether these are only a sample, in a sentence; else empty.
     """
 
-    table: pd.DataFrame
+    table: Table
+    measure: str
     evaluations: dict[str, Evaluation]
     asked: int
     note: str = ""
@@ -45,10 +49,12 @@ class Comparison:
         return self.evaluations[name]
 
     def __repr__(self) -> str:
-        return "\n".join(filter(None, (self.table.to_string(float_format="%.3f"), self.note)))
+        table = self.table.to_string(float_format="%.3f") if self.asked else repr(self.table)
+        return "\n".join(filter(None, (table, self.note)))
 
     def _repr_html_(self) -> str:
-        return self.table.to_html(float_format="%.3f") + (self.note and f"<p>{self.note}</p>")
+        table = self.table.to_html(float_format="%.3f") if self.asked else self.table._repr_html_()
+        return table + (self.note and f"<p>{self.note}</p>")
 
 
 def compare(
@@ -103,12 +109,14 @@ def compare(
         bootstrap interval of `measure` by query), label_low and label_high (the same by label), and against the
         baseline difference, p (paired randomisation test by query), label_p (the same by label), holm (label_p
         corrected for the number of systems), wins and losses (numbers of queries). Without at least two labels, the
-        columns by label are NaN, and holm corrects p. See `Evaluation.compare` and `holm`.
+        columns by label are NaN, and holm corrects p. Without any query, it says so when it is shown. See
+        `Evaluation.compare` and `holm`.
 
     Raises
     ------
     QueryError
-        If there is nothing to compare, no relevance, or for an unknown baseline, measure or method.
+        If there is nothing to compare, no relevance, neither given nor by the labels of features, or for an unknown
+        baseline, measure or method.
 
     Examples
     --------
@@ -158,8 +166,9 @@ def compare(
     table[names] = table[names].astype(object).where(table[names].notna(), "")
     counts = ["width", "wins", "losses"]
     table[counts] = table[counts].astype("Int64")
-    table = table.sort_values("mAP" if measure == "AP" else measure, ascending=False, ignore_index=True)
-    return Comparison(table, done, len(done[baseline].per_query), note)
+    measure, asked = "mAP" if measure == "AP" else measure, len(done[baseline].per_query)
+    table = table_of(table.sort_values(measure, ascending=False, ignore_index=True), asked > 0)
+    return Comparison(table, measure, done, asked, note)
 
 
 def _measured(one: Evaluation, baseline: Evaluation, measure: str, labelled: bool) -> dict:
@@ -213,7 +222,7 @@ def contributions(
 
     Returns
     -------
-    DataFrame
+    Table
         Columns model, contribution (the measure with the model minus without it), low and high (its 95% bootstrap
         interval), p (paired randomisation test), wins and losses (numbers of queries). `attrs["asked"]` is the number
         of pictures that queried.
@@ -232,7 +241,7 @@ def contributions(
         rest = [made for other, made in features.items() if other != name]
         change = whole.compare(evaluate(_fused(rest, method, 10), relevance, queries=queries), measure)
         rows.append({"model": name, "contribution": change.pop("difference"), **change})
-    table = pd.DataFrame(rows).drop(columns="ties")
+    table = table_of(pd.DataFrame(rows).drop(columns="ties"), len(whole.per_query) > 0)
     table.attrs["asked"] = len(whole.per_query)
     return table
 

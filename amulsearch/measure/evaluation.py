@@ -121,7 +121,8 @@ class Evaluation:
         -------
         dict
             difference (the mean of this system minus that of the other), low and high (its 95% bootstrap interval),
-            p (two-sided, paired randomisation test), and wins, losses and ties (numbers of queries).
+            p (two-sided, paired randomisation test), and wins, losses and ties (numbers of queries). Without queries,
+            NaN and 0.
 
         Raises
         ------
@@ -133,6 +134,8 @@ class Evaluation:
         Smucker, Allan & Carterette 2007, A comparison of statistical significance tests for information retrieval
         evaluation.
         """
+        if self.per_query.empty and other.per_query.empty:
+            return dict.fromkeys(("difference", "low", "high", "p"), np.nan) | {"wins": 0, "losses": 0, "ties": 0}
         if self.per_query["id"].tolist() != other.per_query["id"].tolist():
             raise QueryError(
                 "the two systems were evaluated on different queries: evaluate both with the same relevance and queries"
@@ -199,11 +202,12 @@ def evaluate(
     Returns
     -------
     Evaluation
+        Without queries, and with NaN as its means, if no query has a relevant picture.
 
     Raises
     ------
     QueryError
-        If the system does not fit the relevance, for an unknown id, or if no query has a relevant picture.
+        If the system does not fit the relevance, or for an unknown id.
 
     Notes
     -----
@@ -233,7 +237,7 @@ def evaluate(
         found = type(relevance).__name__
         raise QueryError(f"evaluate needs a Relevance, not {found}: make one with Relevance.from_labels(ids, labels)")
     similar, rows, count = _similarities(system, relevance), _rows(relevance, queries), len(relevance.ids)
-    parts, asked = [], []
+    parts, asked = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
     step = max(1, min(BLOCK, MEMORY // (PER_PAIR * max(count, 1))))
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
@@ -243,8 +247,6 @@ def evaluate(
         if some.any():
             parts.append(_measure(similar(block[some]), grades[some], block[some]))
             asked.append(block[some])
-    if not parts:
-        raise QueryError("no query has a relevant picture: nothing can be measured")
     asked = np.concatenate(asked)
     table = pd.DataFrame(np.concatenate(parts), columns=list(MEASURES))
     table.insert(0, "id", pd.Series([relevance.ids[row] for row in asked], dtype=object))
@@ -377,7 +379,9 @@ def _precision_where_relevant(ties: _Ties, relevant: np.ndarray, position: np.nd
 
 
 def _interval(values: np.ndarray, groups: np.ndarray, level: float, samples: int, seed: int) -> tuple[float, float]:
-    """The bootstrap interval of the mean of the values (Q,), drawn by their groups (Q,)."""
+    """The bootstrap interval of the mean of the values (Q,), drawn by their groups (Q,); NaN without values."""
+    if not len(values):
+        return np.nan, np.nan
     rng = np.random.default_rng(seed)
     sums, counts = np.bincount(groups, values), np.bincount(groups)
     means = []

@@ -74,15 +74,11 @@ class Relevance:
         Raises
         ------
         QueryError
-            If ids and labels differ in length, or no picture has a label.
+            If ids and labels differ in length.
         """
         if len(ids) != len(labels):
             raise QueryError(
                 f"{len(ids)} ids and {len(labels)} labels do not match: give one label, or None, for each id"
-            )
-        if not any(label is not None for label in labels):
-            raise QueryError(
-                "no picture has a label: sort the pictures into folders, or give labels= to Collection.from_folder"
             )
         codes = np.array(pd.factorize(np.array(labels, dtype=object))[0])  # None is -1
 

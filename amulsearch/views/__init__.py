@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mapping": ["Map"],
         "explain": ["HeatMap", "class_map", "similarity_maps"],
         "page": ["Page", "writable"],
-        "comparison": ["comparison_page", "systems_chart"],
+        "comparison": ["comparison_page"],
         "report": ["write_report"],
         "explorer": ["explore"],
     },

@@ -1,4 +1,4 @@
-"""Charts of numbers: lines, bars, and recall against speed."""
+"""Charts of numbers: lines, bars, recall against speed, systems with intervals, and reliability."""
 
 from __future__ import annotations
 
@@ -9,6 +9,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from ..index import Index
+from ..measure import Comparison, Recommendation
+from .palette import COLOURS, SAME
+
+
+def sentence(text: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = plt.figure(figsize=(8, 0.6))
+    plt.close(figure)
+    figure.text(0.02, 0.5, text, va="center", fontsize=10, parse_math=False)
+    return figure
+
 
 def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5), **options) -> Figure:
     """Draw the columns of a table as lines, bars or boxes.
@@ -16,7 +28,8 @@ def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5),
     Parameters
     ----------
     table : Series or DataFrame
-        The numbers; the index is the horizontal axis.
+        The numbers; the index is the horizontal axis. Of a table without any, the figure says so, or shows the sentence
+        in `table.attrs["why"]`, as a `measure.Table` has it.
     kind : str, default "line"
         As for `pandas.DataFrame.plot`.
     size : tuple of float, default (8, 3.5)
@@ -28,6 +41,8 @@ def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5),
     -------
     matplotlib.figure.Figure
     """
+    if "why" in table.attrs or not table.notna().to_numpy().any():
+        return sentence(table.attrs.get("why", "There is nothing to draw."))
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     plt.close(figure)
     table.plot(kind=kind, ax=axis, **options)
@@ -61,4 +76,59 @@ def tradeoff_chart(tables: Mapping[str, pd.DataFrame], exact: pd.DataFrame | Non
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.3, which="both")
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def systems_chart(found: Comparison | Recommendation) -> Figure:
+    """Draw the measure of each system with its 95% interval, best first.
+
+    Parameters
+    ----------
+    found : Comparison or Recommendation
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    table, measure = found.table[::-1].reset_index(drop=True), found.measure
+    if "why" in table.attrs:
+        return sentence(table.attrs["why"])
+    figure, axis = plt.subplots(figsize=(8, 0.6 + 0.24 * len(table)), layout="constrained")
+    plt.close(figure)
+    axis.hlines(table.index, table["low"], table["high"], color="#999999", linewidth=1.5)
+    axis.plot(table[measure], table.index, "o", color=SAME, markersize=5)
+    axis.set_yticks(table.index, table["system"], fontsize=8, parse_math=False)
+    axis.set(xlabel=f"{measure} (lines: 95% interval)", ylim=(-0.7, len(table) - 0.3))
+    axis.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def reliability_chart(indexes: Mapping[str, Index]) -> Figure:
+    """Draw the fraction of relevant neighbours against the predicted probability, for calibrated indexes.
+
+    The closer the points are to the grey diagonal, the better the predictions; their area is the number of pairs.
+
+    Parameters
+    ----------
+    indexes : mapping of name to Index
+        Those without a calibration are left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    tables = {name: one.calibration.table for name, one in indexes.items() if one.calibration is not None}
+    if not tables:
+        return sentence("No index has a calibration: it takes five labels that two or more pictures have.")
+    figure, axis = plt.subplots(figsize=(6, 5.5), layout="constrained")
+    plt.close(figure)
+    axis.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    for (name, bins), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
+        area = 2000 * bins["pairs"] / bins["pairs"].max()
+        axis.plot(bins["predicted"], bins["relevant"], color=colour, linewidth=1)
+        axis.scatter(bins["predicted"], bins["relevant"], area, color=colour, alpha=0.6, label=name)
+    axis.set(xlabel="predicted probability", ylabel="fraction that is relevant", xlim=(0, 1), ylim=(0, 1))
+    legend = axis.legend(title="area: number of pairs", loc="upper left", frameon=False)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])
     return figure

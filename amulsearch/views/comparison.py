@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-
 from ..index import query_all
 from ..measure import Recommendation, calibrated
+from .charts import systems_chart
 from .page import Page
-from .palette import SAME
 
 QUERIES, COLUMNS, K = 4, 4, 4
 """How many queries the page shows, with how many systems, each with how many neighbours."""
-
-
-def systems_chart(found: Recommendation) -> Figure:
-    """Draw the measure of each system with its 95% interval, best first.
-
-    Parameters
-    ----------
-    found : Recommendation
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    table, measure = found.table[::-1].reset_index(drop=True), found.measure
-    figure, axis = plt.subplots(figsize=(8, 0.6 + 0.24 * len(table)), layout="constrained")
-    plt.close(figure)
-    axis.hlines(table.index, table["low"], table["high"], color="#999999", linewidth=1.5)
-    axis.plot(table[measure], table.index, "o", color=SAME, markersize=5)
-    axis.set_yticks(table.index, table["system"], fontsize=8, parse_math=False)
-    axis.set(xlabel=f"{measure} (lines: 95% interval)", ylim=(-0.7, len(table) - 0.3))
-    axis.grid(axis="x", alpha=0.3)
-    return figure
 
 
 def comparison_page(found: Recommendation) -> Page:

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ..errors import QueryError
 from ..intake import Collection
 from .captions import duplicate_caption
+from .charts import sentence
 from .mapping import Map
 from .palette import OTHER, group_frames
 from .thumbnails import map_sheet, thumbnails
@@ -80,7 +80,8 @@ def duplicate_groups(
     collection : Collection
         The pictures.
     table : DataFrame
-        The groups, as `indexes.near_duplicates` or `Collection.duplicates` return them.
+        The groups, as `indexes.near_duplicates` or `Collection.duplicates` return them. If there are none, the figure
+        says so.
     most : int, default 8
         How many groups to show, from the first.
     columns : int, default 8
@@ -94,14 +95,12 @@ def duplicate_groups(
 
     Raises
     ------
-    QueryError
-        If the table has no group.
     PictureError
         If a picture cannot be read.
     """
     groups = [group for _, group in table.groupby("group", sort=False)][:most]
     if not groups:
-        raise QueryError("there is nothing to draw: the table has no group of duplicates")
+        return sentence("There are no duplicates to draw.")
     columns = max(2, min(columns, max(len(group) for group in groups)))
     shown = [id for group in groups for id in group["id"].head(columns)]
     images = thumbnails(collection, shown, PIXELS, strict=True)

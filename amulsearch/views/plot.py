@@ -23,7 +23,7 @@ from ..errors import QueryError
 from ..index import unlikely_from
 from ..intake import Collection
 from .captions import neighbour_caption, number, short_name, wrapped
-from .charts import chart, tradeoff_chart
+from .charts import chart, reliability_chart, sentence, systems_chart, tradeoff_chart
 from .explain_plot import heat_maps, vote_grid
 from .map_plot import duplicate_groups, thumbnail_map
 from .palette import MISSED, OTHER, QUERY, SAME
@@ -41,6 +41,8 @@ __all__ = [
     "pictures",
     "query_grid",
     "ranked",
+    "reliability_chart",
+    "systems_chart",
     "thumbnail_map",
     "tradeoff_chart",
     "vote_grid",
@@ -207,7 +209,7 @@ def contact_sheet(
     collection : Collection
         The pictures.
     ids : sequence of str, optional
-        The pictures to draw; by default, all of them.
+        The pictures to draw; by default, all of them. If there are none, the figure says so.
     columns : int, default 8
         The most pictures in a row.
     captions : Mapping of str to str, optional
@@ -221,14 +223,12 @@ def contact_sheet(
 
     Raises
     ------
-    QueryError
-        If there is no picture to draw.
     PictureError
         If a picture cannot be read.
     """
     ids = collection.ids if ids is None else list(ids)
     if not ids:
-        raise QueryError("there is nothing to draw: give at least one id")
+        return sentence("There is no picture to draw.")
     captions = captions or {}
     columns = min(columns, len(ids))
     figure, axes = tile_axes(-(-len(ids) // columns), columns, title)
@@ -245,7 +245,7 @@ def ranked(collection: Collection, neighbours: pd.DataFrame, *, columns: int = 6
     collection : Collection
         The pictures.
     neighbours : DataFrame
-        A table, as `indexes.query_class`, `fuse` or `Index.query` returns it.
+        A table, as `indexes.query_class`, `fuse` or `Index.query` returns it. If it is empty, the figure says so.
     columns : int, default 6
         The most pictures in a row.
     title : str, optional
@@ -257,8 +257,6 @@ def ranked(collection: Collection, neighbours: pd.DataFrame, *, columns: int = 6
 
     Raises
     ------
-    QueryError
-        If the table is empty.
     PictureError
         If a picture cannot be read.
     """

@@ -127,19 +127,25 @@ def test_the_randomisation_test_equals_the_exact_one():
     assert one.compare(two)["p"] == pytest.approx(exact, abs=0.02)
 
 
+@pytest.mark.parametrize("labels", [[None] * 3, list("xyz")])
+def test_without_two_pictures_of_a_label_there_is_no_query(labels):
+    found = evaluate(np.eye(3), Relevance.from_labels(list("abc"), labels))
+    assert found.per_query.empty and found.excluded == 3
+    assert found.mean().isna().all() and np.isnan(found.interval("P@1")).all() and found.by_label().empty
+    change = found.compare(found, "mAP")
+    assert np.isnan([change[name] for name in ("difference", "low", "high", "p")]).all()
+    assert change["wins"] == change["losses"] == change["ties"] == 0
+
+
 def test_wrong_use_is_told():
     ids = list("abc")
     relevance = Relevance.from_labels(ids, ["x", "x", None])
-    with pytest.raises(QueryError, match="no picture has a label"):
-        Relevance.from_labels(ids, [None] * 3)
     with pytest.raises(QueryError, match="3 ids and 2 labels"):
         Relevance.from_labels(ids, ["x", "x"])
     with pytest.raises(QueryError, match="has a keyword"):
         Relevance.from_keywords(ids, {"d": "x;y"})
     with pytest.raises(QueryError, match="do not fit 3"):
         evaluate(np.eye(4), relevance)
-    with pytest.raises(QueryError, match="nothing can be measured"):
-        evaluate(np.eye(3), Relevance.from_labels(ids, list("xyz")))
     with pytest.raises(QueryError, match="no picture 'z'"):
         evaluate(np.eye(3), relevance, queries=["z"])
     with pytest.raises(QueryError, match="NaN"):

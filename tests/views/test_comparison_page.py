@@ -8,7 +8,6 @@ from test_page import Seen
 
 import amulsearch as am
 from amulsearch.cli import main
-from amulsearch.views import systems_chart
 
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
 KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roadsigns", "plants/flowers", "people")
@@ -43,6 +42,6 @@ def test_the_command_prints_and_writes_a_page(folder, tmp_path, capsys):
 
 def test_the_chart_shows_the_table(folder):
     found = am.measure.recommend(am.Collection.from_folder(folder), MODELS[:1], layers=["logits", "penultimate"])
-    axis = systems_chart(found).axes[0]
+    axis = am.plot.systems_chart(found).axes[0]
     drawn = dict(zip((text.get_text() for text in axis.get_yticklabels()), axis.lines[0].get_xdata(), strict=True))
     assert drawn == dict(zip(found.table["system"], found.table["mAP"], strict=True))

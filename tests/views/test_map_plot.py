@@ -58,8 +58,6 @@ def test_each_group_of_duplicates_is_a_row(colours):
         "red\ncosine 0.960",
     ]
     assert_readable(figure)
-    with pytest.raises(QueryError, match="no group of duplicates"):
-        plot.duplicate_groups(colours, table.iloc[:0])
 
 
 def test_ranked_pictures_stand_in_their_order(colours):

@@ -199,3 +199,42 @@ def test_tradeoff_chart_has_a_line_for_each_index():
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["Annoy", "a graph", "exact search"]
     legend = axis.get_legend().get_window_extent()
     assert legend.x1 <= figure.bbox.x1 and legend.x0 >= axis.get_window_extent().x1
+
+
+def told(figure):
+    """The sentence of a figure that draws nothing else."""
+    assert not figure.axes
+    FigureCanvasAgg(figure).draw()
+    assert_readable(figure)
+    return figure.texts[0].get_text()
+
+
+def test_a_figure_says_that_there_is_nothing_to_draw(colours):
+    why = am.measure.precision({"a": np.zeros((4, 2), dtype=int)}, [None] * 4)
+    assert told(plot.chart(why["P@1"], "bar")) == told(plot.chart(100 * why)) == why.attrs["why"]
+    assert told(plot.chart(pd.DataFrame())) == told(plot.chart(pd.Series([np.nan]))) == "There is nothing to draw."
+    assert "no picture" in told(plot.contact_sheet(colours, []))
+    assert "no duplicates" in told(plot.duplicate_groups(colours, colours.duplicates()))
+    features = am.Features(np.eye(4), colours.ids)
+    assert told(plot.systems_chart(am.compare({("net", "logits"): features}, progress=False))) == why.attrs["why"]
+    assert "five labels" in told(plot.reliability_chart({"exact": am.ExactIndex.build(features)}))
+
+
+def test_systems_chart_of_a_comparison(colours):
+    features = {("net", f"layer {n}"): am.Features(np.eye(4)[:, :n], colours.ids, colours.labels) for n in (2, 3)}
+    found = am.compare(features, measure="P@1", progress=False)
+    axis = plot.systems_chart(found).axes[0]
+    assert axis.lines[0].get_xdata().tolist() == found.table["P@1"].tolist()[::-1]
+    assert axis.get_xlabel().startswith("P@1")
+
+
+def test_reliability_chart_shows_the_table_of_each_calibration():
+    index = am.ExactIndex.build(np.eye(3), list("abc"))
+    bins = ((0.1, 0.2, 90), (0.8, 0.7, 10))
+    index.calibration = am.indexes.Calibration(1.0, 0.0, bins)
+    figure = plot.reliability_chart({"exact": index, "none": am.ExactIndex.build(np.eye(3), list("abc"))})
+    (axis,) = figure.axes
+    assert [line.get_xydata().tolist() for line in axis.lines[1:]] == [[[0.1, 0.2], [0.8, 0.7]]]
+    areas = axis.collections[0].get_sizes()
+    assert areas[0] / areas[1] == pytest.approx(9)
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["exact"]

@@ -1,0 +1,114 @@
+"""Tables of measures by system. If there is nothing to count, a table says so when it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from .evaluation import Evaluation
+from .relevance import same_label
+
+NOTHING = "No two pictures are relevant to each other (have the same label): there is nothing to count."
+
+
+class Table(pd.DataFrame):
+    """A DataFrame of measures. If there is nothing to count, its numbers are NaN, and in their place it shows why.
+
+    The sentence is in `attrs["why"]`, so tables derived from it show it too, and `plot.chart` draws it.
+    """
+
+    @property
+    def _constructor(self) -> type[Table]:
+        return Table
+
+    def __repr__(self) -> str:
+        return self.attrs.get("why") or super().__repr__()
+
+    def _repr_html_(self) -> str | None:
+        return f"<p>{self.attrs['why']}</p>" if "why" in self.attrs else super()._repr_html_()
+
+
+def table_of(rows: Mapping | Sequence | pd.DataFrame, counted: bool, why: str = NOTHING) -> Table:
+    """A `Table`, which shows `why` in place of its numbers if nothing was counted."""
+    table = Table(rows)
+    if not counted:
+        table.attrs["why"] = why
+    return table
+
+
+def precision(
+    found: Mapping[Hashable, np.ndarray | tuple[np.ndarray, np.ndarray]],
+    labels: Sequence[str | None],
+    *,
+    at: Sequence[int] = (1, 5),
+    baseline: Hashable | None = None,
+) -> Table:
+    """Compute how many of the first neighbours have the label of their query, for several systems.
+
+    Parameters
+    ----------
+    found : mapping of name to ndarray of shape (N, k), int
+        The neighbours of N pictures by system, as `all_neighbours` and `fuse_all` return them; with or without the
+        distances.
+    labels : sequence of N str or None
+    at : sequence of int, default (1, 5)
+        How many neighbours count; all k if k is smaller.
+    baseline : hashable, optional
+        The name of a system to compare the others with.
+
+    Returns
+    -------
+    Table
+        One row per system, with the columns P@1 and P@5 (those of `at`): means over the pictures whose label another
+        picture has. With a baseline also wins and losses: for how many queries the system has more, or fewer,
+        neighbours with the label of the query among the first `at[0]` than the baseline.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> found = {"near": np.array([[1, 2], [0, 2], [3, 0], [2, 1]]), "far": np.array([[3, 2], [2, 3], [1, 0], [1, 0]])}
+    >>> am.measure.precision(found, ["x", "x", "y", "y"], at=(1, 2), baseline="far")
+          P@1  P@2  wins  losses
+    near  1.0  0.5     4       0
+    far   0.0  0.0     0       0
+    >>> am.measure.precision(found, [None] * 4)
+    No two pictures are relevant to each other (have the same label): there is nothing to count.
+    """
+    same = {
+        name: same_label(rows[0] if isinstance(rows, tuple) else rows, labels)[:, : max(at)]
+        for name, rows in found.items()
+    }
+    columns = {f"P@{n}": {name: pd.Series(hits[:, :n].mean(axis=1)).mean() for name, hits in same.items()} for n in at}
+    if baseline is not None:
+        first = {name: hits[:, : at[0]].sum(axis=1) for name, hits in same.items()}
+        columns["wins"] = {name: int((hits > first[baseline]).sum()) for name, hits in first.items()}
+        columns["losses"] = {name: int((hits < first[baseline]).sum()) for name, hits in first.items()}
+    return table_of(columns, any(not np.isnan(hits).all() for hits in same.values()))
+
+
+def differences(
+    pairs: Mapping[Hashable, tuple[Evaluation, Evaluation]], measures: Sequence[str] = ("P@1", "mAP")
+) -> Table:
+    """Compare pairs of evaluations, query by query.
+
+    Parameters
+    ----------
+    pairs : mapping of name to (Evaluation, Evaluation)
+        What is compared with what, each on the same queries.
+    measures : sequence of str, default ("P@1", "mAP")
+        Of `MEASURES`, or "mAP".
+
+    Returns
+    -------
+    Table
+        One row per pair and measure, with the columns of `Evaluation.compare`: difference (the first minus the
+        second), low, high, p, wins, losses and ties.
+    """
+    rows = {
+        (name, measure): one.compare(other, measure) for name, (one, other) in pairs.items() for measure in measures
+    }
+    counted = any(len(one.per_query) for one, _ in pairs.values())
+    return table_of(pd.DataFrame.from_dict(rows, orient="index"), counted)
