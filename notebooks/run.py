@@ -1,10 +1,15 @@
 """Run the notebooks in order, and write their figures, the executed notebooks and an HTML page of each below build/.
 
 python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03] [--solutions]
+
+The figure of a cell with the tag figure:NAME is kept as build/figures/NAME.png. A page loads nothing from elsewhere,
+except MathJax if it has formulas.
 """
 
 import argparse
+import base64
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -16,6 +21,21 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 BUNDLED = HERE.parent / "data" / "openclipart"
+DOTS = 150  # per inch of a figure
+PAGE = """
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{% if resources.formulas %}{{ super() }}{% endif %}{%- endblock -%}
+{%- block html_head_css -%}
+<style>
+main { max-width: 1100px; margin: auto; }
+.jp-RenderedMarkdown { max-width: 75ch; }
+.jp-RenderedImage img { max-width: 100%; height: auto; }
+</style>
+{%- endblock -%}
+"""
 
 # Without this, the kernel prints a warning about frozen modules and the debugger in every notebook.
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
@@ -42,15 +62,16 @@ def main() -> int:
         "MODELS": options.models,
         "K": options.k,
         "STORE": str(Path(options.store).resolve() if options.store else build / store_name(images)),
-        "FIGURES": str(build / "figures"),
     }
-    pages = build / "notebooks" / below
-    pages.mkdir(parents=True, exist_ok=True)
+    pages, figures = build / "notebooks" / below, build / "figures"
+    for folder in (pages, figures):
+        folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     for place, notebook in enumerate(notebooks, 1):
-        if not run(notebook, pages, parameters, Progress(f"{place} of {len(notebooks)}: {notebook.stem}", begun)):
+        progress = Progress(f"{place} of {len(notebooks)}: {notebook.stem}", begun)
+        if not run(notebook, pages, figures, parameters, progress):
             return 1
-    print(f"\nFigures: {build / 'figures'}\nPages:   {pages}")
+    print(f"\nFigures: {figures}\nPages:   {pages}")
     return 0
 
 
@@ -107,14 +128,14 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02}:{int(seconds) % 60:02}"
 
 
-def run(notebook: Path, output: Path, parameters: dict, progress: Progress) -> bool:
-    """Execute one notebook in a fresh kernel, keep it and write it as a page; returns whether it succeeded."""
-    import nbconvert
+def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: Progress) -> bool:
+    """Execute one notebook in a fresh kernel, keep it, its page and its figures; returns whether it succeeded."""
     import nbformat
     import papermill
     from traitlets.config import Config
 
-    executed = output / notebook.name
+    executed = pages / notebook.name
+    drawing = f"--InlineBackend.print_figure_kwargs={{'dpi': {DOTS}, 'bbox_inches': 'tight'}}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -126,7 +147,7 @@ def run(notebook: Path, output: Path, parameters: dict, progress: Progress) -> b
                 progress_bar=False,
                 on_cell_start=progress.section,
                 # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it.
-                config=Config(KernelManager={"transport": "ipc"}),
+                config=Config(KernelManager={"transport": "ipc"}, NotebookClient={"extra_arguments": [drawing]}),
             )
     except papermill.PapermillExecutionError as error:
         progress.end_line()
@@ -134,13 +155,46 @@ def run(notebook: Path, output: Path, parameters: dict, progress: Progress) -> b
         print(f"The notebook up to the error: {executed}", file=sys.stderr)
         return False
     done = nbformat.read(executed, as_version=4)
-    for cell in done.cells:
-        if cell.cell_type == "code":  # without a kernel, a progress bar would stay at its first step
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-    page, _ = nbconvert.HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(done)
-    executed.with_suffix(".html").write_text(page, encoding="utf-8")
+    keep_figures(done, figures)
+    executed.with_suffix(".html").write_text(page_of(done, notebook.parent, parameters), encoding="utf-8")
     progress.done()
     return True
+
+
+def keep_figures(notebook, folder: Path) -> None:
+    """Write the figure of each cell with a tag figure:NAME to the file NAME.png of a folder."""
+    for cell in notebook.cells:
+        names = [tag.removeprefix("figure:") for tag in cell.metadata.get("tags", []) if tag.startswith("figure:")]
+        outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
+        drawn = [data["image/png"] for data in outputs if "image/png" in data]
+        for name, picture in zip(names, drawn, strict=False):
+            (folder / f"{name}.png").write_bytes(base64.b64decode(picture))
+
+
+def page_of(notebook, folder: Path, parameters: dict) -> str:
+    """An executed notebook as an HTML page; its parameters are those of the run, with paths relative to `folder`."""
+    from nbconvert import HTMLExporter
+
+    notebook.cells = [cell for cell in notebook.cells if "parameters" not in cell.metadata.get("tags", [])]
+    prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    heading = re.search(r"^# (.*)", prose[0].source, re.M)[1]
+    formulas = any("$" in cell.source for cell in prose)
+    for cell in prose:  # a page leads to pages
+        cell.source = re.sub(r"(\]\([\w/.]+)\.ipynb\)", r"\1.html)", cell.source)
+    for cell in notebook.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            values = {name: shown(value, folder) for name, value in parameters.items()}
+            cell.source = "\n".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
+        if cell.cell_type == "code":  # without a kernel, a progress bar would stay at its first step
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    exporter = HTMLExporter(raw_template=PAGE, exclude_input_prompt=True, exclude_output_prompt=True)
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": heading}, "formulas": formulas})
+    return page.replace(f"{HERE.parent}/", "")
+
+
+def shown(value, folder: Path):
+    """A parameter as a page shows it: a path relative to a folder, anything else as it is."""
+    return os.path.relpath(value, folder) if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 if __name__ == "__main__":
