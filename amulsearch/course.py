@@ -58,6 +58,10 @@ def _same(answer: object, right: object, within: float) -> bool:
     if isinstance(right, (set, frozenset)):
         return not isinstance(answer, str) and set(answer) == right
     if isinstance(right, np.ndarray) and right.ndim:
+        if np.shape(answer) != right.shape:
+            return False
+        if right.dtype.kind in "biuf":
+            return bool(np.isclose(answer, right, rtol=1e-9, atol=within, equal_nan=True).all())
         right = right.tolist()
     if isinstance(right, (list, tuple)):
         members = answer.tolist() if isinstance(answer, (np.ndarray, pd.Series, pd.Index)) else list(answer)

@@ -33,7 +33,6 @@ def executed(tmp_path):
     """One small executed notebook, with its solutions beside it."""
     parameters = {"tags": ["parameters"]}
     injected = {"tags": ["injected-parameters"]}
-    exercises = "## Exercises\n\n1. How many?\n2. Why?\n\nThe solutions are in `solutions/01_small.ipynb`.\n"
     cells = [
         new_markdown_cell("# 1. A small notebook\n\nA number: $\\Big(x^2\\Big)$."),
         new_code_cell("K = 4", metadata=parameters),
@@ -42,7 +41,12 @@ def executed(tmp_path):
         new_code_cell("page", outputs=shown(text_html="<p>large</p>" * 50_000)),
         new_code_cell("widget", outputs=[new_output("display_data", {make_site.WIDGET: {"model_id": "1"}})]),
         new_code_cell("where", outputs=shown(text_plain=f"Collection('{ROOT}/data')")),
-        new_markdown_cell(exercises + "\n## Recap\n\nLittle."),
+        new_markdown_cell("## Exercises\n\nTwo. The solutions are in `solutions/01_small.ipynb`."),
+        new_markdown_cell("### Exercise 1\n\nHow many?"),
+        new_code_cell("many = ..."),
+        new_markdown_cell("### Exercise 2\n\nWhy?"),
+        new_code_cell("cause = ..."),
+        new_markdown_cell("## Recap\n\nLittle."),
     ]
     solutions = [
         new_markdown_cell("# 1. A small notebook: solutions"),
@@ -50,7 +54,8 @@ def executed(tmp_path):
         new_code_cell("import amulsearch"),
         new_markdown_cell("## Exercise 1\n\n*How many?*\n\nWe count."),
         new_code_cell("1 + 1"),
-        new_markdown_cell("Two.\n\n## Exercise 2\n\n*Why?*"),
+        new_markdown_cell("Two."),
+        new_markdown_cell("## Exercise 2\n\n*Why?*"),
         new_code_cell("because"),
     ]
     (tmp_path / "executed" / "solutions").mkdir(parents=True)
@@ -70,15 +75,17 @@ def test_each_solution_is_folded_below_its_exercise(executed, tmp_path):
     cells = prepared(executed, tmp_path).cells
     sources = [cell.source.strip() for cell in cells]
     assert sources[sources.index("where") + 1 :] == [
-        "## Exercises",
-        "1. How many?",
+        "## Exercises\n\nTwo.",
+        "### Exercise 1\n\nHow many?",
+        "many = ...",
         '<details class="solution"><summary>Solution</summary>',
         "import amulsearch",
         "We count.",
         "1 + 1",
         "Two.",
         "</details>",
-        "2. Why?",
+        "### Exercise 2\n\nWhy?",
+        "cause = ...",
         '<details class="solution"><summary>Solution</summary>',
         "because",
         "</details>",
@@ -91,7 +98,7 @@ def test_every_notebook_has_a_solution_below_each_exercise():
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         both = [nbformat.read(one, as_version=4).cells for one in (path, path.parent / "solutions" / path.name)]
         folded = make_site.with_solutions(*both)
-        exercises = sum(bool(re.match(r"\d+\. ", cell.source)) for cell in folded if cell.cell_type == "markdown")
+        exercises = sum(cell.source.startswith("### Exercise ") for cell in folded)
         assert exercises == sum(cell.source.startswith("<details") for cell in folded) >= 2, path
 
 

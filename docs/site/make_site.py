@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ["intake", "models", "store", "features", "index", "measure", "learning", "views"]
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FOLD = '<details class="solution"><summary>Solution</summary>'
+HEADING = re.compile(r"##+ (?:Exercise (\d+)\n)?")
 STILLS = {"am.explore(": ("course_10.webp", "The explorer in a running notebook")}  # a picture in place of a widget
 LARGE = 200_000  # an HTML output of more characters becomes a page of its own
 HEAVY = 3_000_000  # bytes: no page may weigh more, its figures included
@@ -118,25 +119,26 @@ def with_solutions(cells: list, solutions: list) -> list:
     Parameters
     ----------
     cells : list of NotebookNode
-        The cells of the notebook. One of them has the heading "Exercises" and a numbered list.
+        The cells of the notebook, in which a cell begins with each heading "Exercise 1", "Exercise 2" and so on.
     solutions : list of NotebookNode
-        The cells of its solutions, in sections "Exercise 1", "Exercise 2" and so on. What precedes the first section
-        comes with the first solution.
+        The cells of its solutions, with the same headings. What precedes the first comes with the first solution.
     """
-    found = by_exercise(solutions)
-    folded = []
+    found, number, folded = by_exercise(solutions), "", []
+
+    def fold() -> None:
+        if number:
+            folded.extend([new_markdown_cell(FOLD), *found[number], new_markdown_cell("</details>")])
+
     for cell in cells:
         if "injected-parameters" in cell.metadata.get("tags", []):  # the paths of the run
             continue
-        match = re.search(r"^## Exercises\n(.*?)^The solutions are in [^\n]*\n", cell.source, flags=re.M | re.S)
-        if cell.cell_type != "markdown" or not match:
-            folded.append(cell)
-            continue
-        folded.append(new_markdown_cell(cell.source[: match.start(1)]))
-        for item in re.split(r"^(?=\d+\. )", match[1], flags=re.M)[1:]:
-            folded += [new_markdown_cell(item), new_markdown_cell(FOLD), *found[item.split(".")[0]]]
-            folded.append(new_markdown_cell("</details>"))
-        folded.append(new_markdown_cell(cell.source[match.end() :]))
+        if heading := HEADING.match(cell.source) if cell.cell_type == "markdown" else None:
+            fold()
+            number = heading[1]
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r" The solutions are in [^\n]*", "", cell.source)
+        folded.append(cell)
+    fold()
     for place, cell in enumerate(folded):  # two notebooks may have used the same ids
         cell["id"] = str(place)
     return folded
@@ -149,12 +151,13 @@ def by_exercise(solutions: list) -> dict[str, list]:
         if cell.cell_type != "markdown":
             found[number] += [] if is_parameters(cell) else [cell]
             continue
-        for text in re.split(r"^(?=## Exercise \d+\n)", cell.source, flags=re.M):
-            if heading := re.match(r"## Exercise (\d+)\n+(\*(?!\*).*?\*(\n|$))?", text, flags=re.S):
-                number, text = heading[1], text[heading.end() :]
-                found[number] = found.pop("", [])
-            if number and text.strip():
-                found[number].append(new_markdown_cell(text))
+        text = cell.source
+        if heading := HEADING.match(text):
+            number, text = heading[1], text[heading.end() :].strip()
+            text = re.sub(r"^\*(?!\*).*?\*(\n|$)", "", text, flags=re.S)  # the question
+            found[number] = found.pop("", [])
+        if number and text.strip():
+            found[number].append(new_markdown_cell(text))
     return found
 
 
