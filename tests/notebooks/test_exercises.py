@@ -16,6 +16,11 @@ from traitlets.config import Config
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 WRONG = {
     "01_your_collection": {1: "far = [*far[:4], cartoons.ids[0]]", 2: "smallest = len(counts)"},
+    "02_from_picture_to_vector": {
+        1: "names = names.assign(crop=names['pad'])",
+        2: "best = best[::-1]",
+        3: "computed = features[name, 'penultimate'].vectors @ weight.T",
+    },
 }
 """Notebook -> number of the exercise -> code that gives a wrong answer."""
 QUICK = ("01_your_collection",)
