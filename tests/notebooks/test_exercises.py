@@ -21,6 +21,11 @@ WRONG = {
         2: "best = best[::-1]",
         3: "computed = features[name, 'penultimate'].vectors @ weight.T",
     },
+    "03_nearest_neighbours": {
+        1: "pairs = 2 * pairs",
+        2: "between = exact.query(pair[0], 8)['id'].tolist()",
+        3: "shared = am.measure.overlap(found['manhattan'], found['angular']).mean()",
+    },
 }
 """Notebook -> number of the exercise -> code that gives a wrong answer."""
 QUICK = ("01_your_collection",)
