@@ -26,6 +26,11 @@ WRONG = {
         2: "between = exact.query(pair[0], 8)['id'].tolist()",
         3: "shared = am.measure.overlap(found['manhattan'], found['angular']).mean()",
     },
+    "04_comparing_models": {
+        1: "best = margin.idxmin()",
+        2: "share = shares.loc[models[0], 'logits']",
+        3: "different = len(models) * k - different",
+    },
 }
 """Notebook -> number of the exercise -> code that gives a wrong answer."""
 QUICK = ("01_your_collection",)
