@@ -31,6 +31,11 @@ WRONG = {
         2: "share = shares.loc[models[0], 'logits']",
         3: "different = len(models) * k - different",
     },
+    "05_ensembles": {
+        1: "vote_at = table['rrf']",
+        2: "pair = models[:2]",
+        3: "both = precision.loc['penultimate', 'P@1']",
+    },
 }
 """Notebook -> number of the exercise -> code that gives a wrong answer."""
 QUICK = ("01_your_collection",)
