@@ -339,6 +339,20 @@ class Network:
                 handle.remove()
         return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
 
+    def stages(self) -> pd.DataFrame:
+        """List the last feature map of each size, in the order in which they finish.
+
+        Returns
+        -------
+        DataFrame
+            Columns node and shape, as in `nodes`. The node of the last row is "last", the layer's other name.
+        """
+        nodes = self.nodes().drop_duplicates("node", keep="last")
+        maps = nodes[nodes["shape"].map(lambda shape: len(shape) == 3 and min(_spatial(shape)) > 1)]
+        stages = maps[~maps["shape"].map(_spatial).duplicated(keep="last")][["node", "shape"]].reset_index(drop=True)
+        stages.loc[stages.index[-1:], "node"] = "last"
+        return stages
+
     def blank(self) -> np.ndarray:
         """Return a batch of one black picture, as `model.preprocess.pixels` prepares it: (1, size, size, 3) uint8."""
         black = Decoded(np.zeros((64, 64, 3), dtype=np.uint8), (64, 64))

@@ -36,6 +36,11 @@ WRONG = {
         2: "pair = models[:2]",
         3: "both = precision.loc['penultimate', 'P@1']",
     },
+    "06_layers_and_pooling": {
+        1: "narrowest = 32",
+        2: "joined = compared['last map'].mean()['P@1']",
+        3: "mirrored = compared['plain'].mean()['mAP']",
+    },
 }
 """Notebook -> number of the exercise -> code that gives a wrong answer."""
 QUICK = ("01_your_collection",)

@@ -62,12 +62,9 @@ def test_depths(first, stated):
 
 def test_widths_and_the_stages_that_the_notebook_finds(features):
     for name, stages in STAGES.items():
-        nodes = am.models.load(am.models.get(name)).nodes().drop_duplicates("node", keep="last")
-        maps = nodes[nodes["shape"].map(lambda shape: len(shape) == 3 and shape[1] == shape[2] > 1)]
-        found = maps.groupby(maps["shape"].map(lambda shape: shape[1]), sort=False)["node"].last().tolist()
-        assert found[:-1] == stages[:-1]
-    shapes = dict(zip(maps["node"], maps["shape"], strict=True))
-    assert shapes["blocks.1.0.bn1"] == (96, 112, 112)
+        found = am.models.load(name).stages()
+        assert found["node"].tolist() == stages
+    assert dict(zip(found["node"], found["shape"], strict=True))["blocks.1.0.bn1"] == (96, 112, 112)
     width = {key: made.vectors.shape[1] for key, made in features.items()}
     assert width[LITE0, "blocks.5.0.bn1:gem"] == 672
     assert (width[SQUEEZENET, "last:gem"], width[SQUEEZENET, "logits"]) == (512, 1000)
