@@ -114,7 +114,7 @@ def disagreement(ids: Sequence[str], lists: Mapping[str, Rows]) -> pd.DataFrame:
     ----------
     ids : sequence of N str
     lists : mapping of name to ndarray of shape (N, k), int
-        Rows of neighbours of at least two systems, as for `overlap`.
+        Rows of neighbours of each system, as for `overlap`. A single system agrees with itself.
 
     Returns
     -------
@@ -124,11 +124,11 @@ def disagreement(ids: Sequence[str], lists: Mapping[str, Rows]) -> pd.DataFrame:
     Raises
     ------
     QueryError
-        For fewer than two systems, or if ids and lists differ in length.
+        For no system, or if ids and lists differ in length.
     """
-    if len(lists) < 2:
-        raise QueryError("disagreement needs the lists of at least two systems")
-    pairs = [overlap(a, b) for a, b in combinations(lists.values(), 2)]
+    if not lists:
+        raise QueryError("disagreement needs the lists of at least one system")
+    pairs = [overlap(a, b) for a, b in combinations(lists.values(), 2)] or [overlap(a, a) for a in lists.values()]
     if len(pairs[0]) != len(ids):
         raise QueryError(
             f"{len(ids)} ids and lists of {len(pairs[0])} queries do not match: give one id for each query"

@@ -213,7 +213,7 @@ def contributions(
     Parameters
     ----------
     features : mapping of model to Features
-        At least two, of the same pictures in the same order.
+        Of the same pictures in the same order.
     relevance : Relevance
     method : str, default "combsum"
         A method of `fuse`.
@@ -225,15 +225,15 @@ def contributions(
     Table
         Columns model, contribution (the measure with the model minus without it), low and high (its 95% bootstrap
         interval), p (paired randomisation test), wins and losses (numbers of queries). `attrs["asked"]` is the number
-        of pictures that queried.
+        of pictures that queried. Of a single model, there is nothing to leave out, and the table says so.
 
     Raises
     ------
     QueryError
-        For fewer than two models, or an unknown method or measure.
+        For an unknown method or measure.
     """
     if len(features) < 2:
-        raise QueryError("an ensemble needs at least two models")
+        return table_of([], False, "An ensemble has at least two models: there is nothing to leave out.")
     queries, _ = _sampled(relevance, QUERIES, 0)
     whole = evaluate(_fused(list(features.values()), method, 10), relevance, queries=queries)
     rows = []

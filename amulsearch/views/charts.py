@@ -106,7 +106,8 @@ def systems_chart(found: Comparison | Recommendation) -> Figure:
 def reliability_chart(indexes: Mapping[str, Index]) -> Figure:
     """Draw the fraction of relevant neighbours against the predicted probability, for calibrated indexes.
 
-    The closer the points are to the grey diagonal, the better the predictions; their area is the number of pairs.
+    The closer the points are to the grey diagonal, the better the predictions; their area is the number of pairs. The
+    legend has the expected calibration error of each index.
 
     Parameters
     ----------
@@ -117,13 +118,14 @@ def reliability_chart(indexes: Mapping[str, Index]) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    tables = {name: one.calibration.table for name, one in indexes.items() if one.calibration is not None}
-    if not tables:
+    fits = {name: one.calibration for name, one in indexes.items() if one.calibration is not None}
+    if not fits:
         return sentence("No index has a calibration: it takes five labels that two or more pictures have.")
     figure, axis = plt.subplots(figsize=(6, 5.5), layout="constrained")
     plt.close(figure)
     axis.plot([0, 1], [0, 1], color="grey", linewidth=1)
-    for (name, bins), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
+    for (name, fit), colour in zip(fits.items(), COLOURS * len(fits), strict=False):
+        bins, name = fit.table, f"{name}: calibration error {fit.ece:.3f}"
         area = 2000 * bins["pairs"] / bins["pairs"].max()
         axis.plot(bins["predicted"], bins["relevant"], color=colour, linewidth=1)
         axis.scatter(bins["predicted"], bins["relevant"], area, color=colour, alpha=0.6, label=name)

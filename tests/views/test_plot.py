@@ -237,4 +237,4 @@ def test_reliability_chart_shows_the_table_of_each_calibration():
     assert [line.get_xydata().tolist() for line in axis.lines[1:]] == [[[0.1, 0.2], [0.8, 0.7]]]
     areas = axis.collections[0].get_sizes()
     assert areas[0] / areas[1] == pytest.approx(9)
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["exact"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["exact: calibration error 0.100"]
