@@ -27,7 +27,9 @@ class Table(pd.DataFrame):
         return self.attrs.get("why") or super().__repr__()
 
     def _repr_html_(self) -> str | None:
-        return f"<p>{self.attrs['why']}</p>" if "why" in self.attrs else super()._repr_html_()
+        if "why" in self.attrs:
+            return f"<p>{self.attrs['why']}</p>"
+        return self.to_html(na_rep="", max_rows=60, notebook=True)  # a baseline is not compared with itself
 
 
 def table_of(rows: Mapping | Sequence | pd.DataFrame, counted: bool, why: str = NOTHING) -> Table:

@@ -33,6 +33,8 @@ def test_differences(cartoons, bundled_features):
     assert table.loc[("two over one", "P@1"), "wins"] == (change < 0).sum()
     assert table["difference"].groupby(level=1).sum().abs().max() < 1e-12
     assert "nothing" not in repr(table)
+    table.loc[("one over two", "mAP"), "difference"] = np.nan
+    assert "<td></td>" in table._repr_html_() and "NaN" not in table._repr_html_()
 
 
 @pytest.mark.parametrize("labels", [[None] * 6, list("abcdef")])
