@@ -120,6 +120,9 @@ class Transform:
         """The name of the transform in the layer of what it makes."""
         return self.kind
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self}, for vectors of width {self.width:,})"
+
     def _apply(self, vectors: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 

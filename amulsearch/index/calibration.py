@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -40,7 +40,7 @@ class Calibration:
 
     slope: float
     intercept: float
-    reliability: tuple[tuple[float, float, int], ...] = ()
+    reliability: tuple[tuple[float, float, int], ...] = field(default=(), repr=False)
 
     def probability(self, distances: np.ndarray) -> np.ndarray:
         """Return the probabilities (K,) float64 of angular distances (K,)."""

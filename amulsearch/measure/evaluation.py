@@ -41,6 +41,10 @@ class Evaluation:
     per_query: pd.DataFrame
     excluded: int
 
+    def __repr__(self) -> str:
+        means = ", ".join(f"{name} {value:.3f}" for name, value in self.mean().items())
+        return f"Evaluation({len(self.per_query):,} queries, {self.excluded:,} left out: {means})"
+
     def mean(self) -> pd.Series:
         """Return the mean of each measure over the queries, by name; that of AP is called mAP."""
         return self.per_query[list(MEASURES)].mean().rename({"AP": "mAP"})

@@ -31,6 +31,10 @@ def test_pca_and_whitening_are_those_of_scikit_learn(vectors, rows):
         np.testing.assert_allclose(made @ made.T, expected @ expected.T, atol=2e-4)
 
 
+def test_a_transform_is_displayed_in_a_line(vectors):
+    assert repr(am.transforms.PCA.fit(vectors, 5, whiten=0.5)) == "PCA(PCA 5 whitened 0.5, for vectors of width 12)"
+
+
 def test_components_without_variance_are_left_out():
     line = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [2, 1, 0]], dtype=np.float32)
     assert am.transforms.PCA.fit(line, 3)(line).shape[1] <= 2

@@ -36,6 +36,7 @@ def test_it_helps_kinds_that_taught_nothing(noisy, relevance, loss):
     head = am.learning.Head.fit(noisy, relevance, ids=teach, width=32, whiten=0, config=config, progress=False)
     before, after = (am.evaluate(made, relevance, queries=asked) for made in (noisy, head(noisy)))
     assert after.mean()["mAP"] > 1.5 * before.mean()["mAP"]
+    assert repr(head) == "Head(head 32 by labels, for vectors of width 32)"
     assert after.compare(before)["p"] < 0.001
 
 

@@ -26,6 +26,11 @@ def graph(cartoons, store, bundled_features):
     return am.indexes.DiffusionIndex.build(am.BEST.parts(cartoons, store=store, progress=False))
 
 
+def test_a_calibration_is_displayed_without_its_bins():
+    found = am.indexes.Calibration(1.5, -1.0, ((0.1, 0.1, 20), (0.3, 0.2, 10)))
+    assert repr(found) == "Calibration(slope=1.5, intercept=-1.0)"
+
+
 def test_known_odds_are_found_again():
     """Relevance is drawn with the odds exp(1.5 x - 1): the fit finds 1.5 and -1."""
     chance, count = np.random.default_rng(0), 600

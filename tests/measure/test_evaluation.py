@@ -46,6 +46,12 @@ def test_a_ranking_worked_by_hand():
     assert result.per_query.iloc[0][list(MEASURES)].to_dict() == pytest.approx(expected)
 
 
+def test_an_evaluation_is_displayed_in_a_line():
+    relevance = Relevance.from_labels(list("abcd"), ["x", "x", "x", None])
+    shown = repr(evaluate(np.eye(4)[[3, 2, 1, 0]], relevance))
+    assert shown.startswith("Evaluation(3 queries, 1 left out: P@1 0.") and "mAP" in shown and len(shown) < 200
+
+
 def test_queries_without_anything_relevant_are_left_out_and_counted():
     relevance = Relevance.from_labels(list("abcd"), ["x", "x", "y", None])
     result = evaluate(np.eye(4), relevance)
