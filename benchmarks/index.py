@@ -19,7 +19,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import enlarge as made_up
 import numpy as np
 import pandas as pd
 
@@ -53,7 +52,7 @@ EFFORTS = {
 def enlarge(features: np.ndarray, count: int, path: Path, seed: int = 0) -> None:
     """Write (count, D) points between near pairs of these vectors (N, D) to a file."""
     made = np.lib.format.open_memmap(path, "w+", np.float32, (count, features.shape[1]))
-    made_up.enlarge(features, count, seed=seed, out=made)
+    am.indexes.enlarge(features, count, seed=seed, out=made)
     made.flush()
 
 

@@ -12,7 +12,6 @@ import tempfile
 
 import numpy as np
 import pandas as pd
-from enlarge import enlarge
 from index import DATA, K
 
 import amulsearch as am
@@ -57,7 +56,7 @@ def main() -> None:
         if options.width < vectors.shape[1]:
             vectors = am.transforms.PCA.fit(vectors, options.width)(vectors)
         if options.count:
-            vectors = enlarge(vectors, options.count)
+            vectors = am.indexes.enlarge(vectors, options.count)
         order, held = np.random.default_rng(7).permutation(len(vectors)), min(1000, len(vectors) // 5)
         new, base = vectors[order[:held]], vectors[order[held:]]
         for name, kind in KINDS.items():

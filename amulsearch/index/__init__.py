@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "several": ["query_all"],
         "tuning": ["TuningResult", "tune_index"],
         "speed": ["tradeoff"],
+        "enlarging": ["enlarge"],
         "check": ["check_store", "is_current"],
         "duplicates": ["THRESHOLD", "near_duplicates"],
         "classes": ["find_class", "list_classes", "query_class", "shared_classes"],

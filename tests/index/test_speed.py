@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from enlarge import enlarge
 
 import amulsearch as am
+from amulsearch.index import enlarge
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,9 @@ def test_an_enlarged_collection_lies_between_near_vectors(vectors):
         assert any(distance[a, b] <= reach[a] + 1e-6 for a, b in np.argwhere(between))
     out = np.zeros((50, 16), dtype=np.float32)
     assert enlarge(vectors, 50, out=out) is out and out.any(axis=1).all()
+    features = am.Features(vectors, [str(row) for row in range(len(vectors))])
+    points = enlarge(features, 50)
+    assert np.array_equal(points.vectors, out) and [points.ids[0], points.ids[-1]] == ["point 1", "point 50"]
     with pytest.raises(am.QueryError, match="2 vectors are too few"):
         enlarge(vectors[:2], 10)
 

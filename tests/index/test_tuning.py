@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from enlarge import enlarge
 from sklearn.datasets import load_digits
 
 import amulsearch as am
@@ -26,7 +25,7 @@ def digits():
 @pytest.fixture(scope="module")
 def collections(digits, bundled_features):
     cartoons = bundled_features["tf_efficientnet_lite0", "penultimate"].vectors
-    mixed = {"digits": digits, "cartoons": np.array(cartoons), "many": enlarge(digits, 8000, seed=3)}
+    mixed = {"digits": digits, "cartoons": np.array(cartoons), "many": am.indexes.enlarge(digits, 8000, seed=3)}
     return {name: vectors[np.random.default_rng(5).permutation(len(vectors))] for name, vectors in mixed.items()}
 
 
