@@ -10,7 +10,7 @@ functions). If layers with a bias lie in between, a rest remains, and `HeatMap.r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,23 @@ class HeatMap:
     def rest(self) -> float:
         """The part of `total` that no place contributes; 0 up to rounding if the map explains all of it."""
         return self.total - float(self.values.sum(dtype=np.float64))
+
+    def concentration(self, part: float = 0.1) -> float:
+        """Return the fraction of the positive contributions that comes from the strongest places.
+
+        Parameters
+        ----------
+        part : float, default 0.1
+            The strongest places, as a fraction of all places; at least one place.
+
+        Returns
+        -------
+        float
+            From `part`, if all places contribute equally, to 1; NaN if no contribution is positive.
+        """
+        positive = np.sort(np.maximum(self.values, 0), axis=None)[::-1]
+        whole = float(positive.sum(dtype=np.float64))
+        return float(positive[: max(1, int(part * len(positive)))].sum(dtype=np.float64)) / whole if whole else np.nan
 
     def __repr__(self) -> str:
         height, width = self.values.shape
@@ -120,6 +137,47 @@ def similarity_maps(
     of = "cosine" if against is None else "cosine above the mean"
     first, second = (HeatMap(_shown(network, framed[row]), values[row], float(totals[row]), of) for row in (0, 1))
     return first, second
+
+
+def match_maps(
+    query: Image.Image,
+    match: Image.Image,
+    features: Mapping[tuple[str, str], Features],
+    *,
+    framing: str = "pad",
+    background: str = "white",
+) -> dict[str, HeatMap]:
+    """Show which places make two pictures similar, to each of several models and layers.
+
+    Parameters
+    ----------
+    query, match : PIL.Image.Image
+        The two pictures.
+    features : mapping of (model, layer) to Features
+        The features of a collection, as `extract` returns them: the maps show what makes this pair more similar than
+        most, as `similarity_maps` with `against`.
+    framing : {"pad", "crop", "squash"}, default "pad"
+        As for `extract`.
+    background : str, default "white"
+        Colour behind transparent parts, as for `Collection.from_folder`.
+
+    Returns
+    -------
+    dict of str to HeatMap
+        "query: MODEL LAYER" for each model and layer, then "match: MODEL LAYER", for `plot.heat_maps`.
+
+    Raises
+    ------
+    ModelError, QueryError
+        As for `similarity_maps`.
+    """
+    how = {"framing": framing, "background": background}
+    pairs = {
+        f"{model} {layer}": similarity_maps(query, match, model, layer, against=usual, **how)
+        for (model, layer), usual in features.items()
+    }
+    sides = enumerate(("query", "match"))
+    return {f"{side}: {name}": pair[place] for place, side in sides for name, pair in pairs.items()}
 
 
 def class_map(
