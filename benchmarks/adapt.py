@@ -63,7 +63,7 @@ def run(options, folder: Path) -> None:
     print(f"head, views: weights of epoch {views.settings['stopped']}", flush=True)
     found = []
     for seed in range(options.splits):
-        train, queries = halves(cartoons, seed)
+        train, queries = am.learning.split_labels(relevance, seed=seed)
         start = time.perf_counter()
         systems = {
             **unlabelled,
@@ -90,14 +90,6 @@ def part(features: am.Features, ids: list[str]) -> am.Features:
     wanted = set(ids)
     rows = [row for row, id in enumerate(features.ids) if id in wanted]
     return am.Features(features.vectors[rows], *([of[row] for row in rows] for of in (features.ids, features.labels)))
-
-
-def halves(cartoons: am.Collection, seed: int) -> tuple[list[str], list[str]]:
-    """Ids of the training pictures, a random half of the categories, and of the queries, the other half."""
-    names = np.array(sorted(set(cartoons.labels)))
-    half = set(names[np.random.default_rng(seed).permutation(len(names))[: len(names) // 2]])
-    pairs = list(zip(cartoons.ids, cartoons.labels, strict=True))
-    return [id for id, label in pairs if label in half], [id for id, label in pairs if label not in half]
 
 
 def best_head(frozen: am.Features, relevance: am.Relevance, train: list[str], config=None) -> am.Features:

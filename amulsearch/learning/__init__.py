@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "heads": ["Head"],
         "finetune": ["fine_tune", "load_fine_tuned", "training_history"],
-        "training": ["TrainingConfig"],
+        "training": ["TrainingConfig", "split_labels"],
         "vocabulary": ["learn_sift", "load_vocabulary", "save_vocabulary"],
     },
 )

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
-from ..errors import QueryError, check_integer
+from ..errors import QueryError, check_integer, check_k
 from ..measure import Relevance
 
 LOSSES = ("contrastive", "triplet")
@@ -95,6 +96,39 @@ def split(relevance: Relevance, config: TrainingConfig) -> tuple[np.ndarray, np.
     of = labels if any(relevance.labels) else range(len(labels))
     back = np.array([one in held for one in of])
     return np.flatnonzero(~back), np.flatnonzero(back)
+
+
+def split_labels(relevance: Relevance, count: int | None = None, *, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Divide the labelled pictures for training and testing, so that no label is on both sides.
+
+    Parameters
+    ----------
+    relevance : Relevance
+        With labels. Pictures whose label no other picture has are on neither side.
+    count : int, optional
+        How many labels are for training; by default half of them. With the same seed, fewer labels are a part of more.
+    seed : int, default 0
+        Of the order of the labels.
+
+    Returns
+    -------
+    train, test : list of str
+        The ids of the pictures with the first `count` labels, and of those with the others, in the order of
+        `relevance.ids`.
+
+    Raises
+    ------
+    QueryError
+        If fewer than two labels have two pictures or more, or `count` leaves one side empty.
+    """
+    labels = pd.Series(relevance.labels, index=relevance.ids, dtype=object).dropna()
+    labels = labels[labels.duplicated(keep=False)]
+    names = np.array(sorted(set(labels)), dtype=object)
+    if len(names) < 2:
+        raise QueryError(f"{len(names)} labels with two pictures or more cannot be divided: at least two are needed")
+    count = len(names) // 2 if count is None else check_k(count, len(names) - 1, "labels that leave one for testing")
+    trained = labels.isin(names[np.random.default_rng(seed).permutation(len(names))[:count]])
+    return labels.index[trained].tolist(), labels.index[~trained].tolist()
 
 
 class Batches:

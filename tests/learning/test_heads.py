@@ -180,3 +180,20 @@ def test_keywords_teach(cartoons, bundled_features, openclipart):
     config = am.learning.TrainingConfig(epochs=1)
     head = am.learning.Head.fit(features, relevance, ids=cartoons.ids[:600], width=32, config=config, progress=False)
     assert head(features).vectors.shape == (len(cartoons), 32) and len(head.history) == 2
+
+
+def test_no_label_is_on_both_sides_of_a_split():
+    ids = [f"{row}" for row in range(23)]
+    labels = [f"kind {row % 7}" for row in range(21)] + ["alone", None]
+    relevance = am.Relevance.from_labels(ids, labels)
+    train, test = am.learning.split_labels(relevance, seed=3)
+    assert sorted(train + test, key=int) == ids[:21] and train == sorted(train, key=int)
+    kinds = [{int(id) % 7 for id in side} for side in (train, test)]
+    assert len(kinds[0]) == 3 and len(kinds[1]) == 4 and not kinds[0] & kinds[1]
+    fewer, more = am.learning.split_labels(relevance, 1, seed=3)
+    assert len(fewer) == 3 and set(fewer) < set(train) and len(more) == 18
+    assert am.learning.split_labels(relevance, seed=4) != (train, test)
+    with pytest.raises(am.QueryError, match="k=7 is more than the 6 labels that leave one for testing"):
+        am.learning.split_labels(relevance, 7)
+    with pytest.raises(am.QueryError, match="0 labels with two pictures or more cannot be divided"):
+        am.learning.split_labels(am.Relevance.from_labels(["a", "b"], ["x", "y"]))
