@@ -43,7 +43,7 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
     parts = [post[name, "logits"] for name in am.models.BUNDLED]
     plain = [ours[name, "penultimate"] for name in am.models.BUNDLED]
     joined = am.transforms.concatenate([ours[name, "last:gem"] for name in am.models.BUNDLED])
-    reduced = am.transforms.PCA.fit(joined, min(256, len(joined) - 1), whiten=0.5)(joined)
+    reduced = am.transforms.PCA.fit(joined, 256, whiten=0.5)(joined)
     noise = np.random.default_rng(0).random((len(collection), len(collection)))
     votes = fused_similarities(parts, "vote", depth=4)
     return {
@@ -63,7 +63,7 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
 def joined_layers(layers: list[am.Features]) -> tuple[am.Features, list]:
     """One vector of all layers: PCA 512 whitened by .5, expanded by 5 neighbours; and the fitted transforms."""
     joined = am.transforms.concatenate(layers)
-    pca = am.transforms.PCA.fit(joined, min(512, len(joined) - 1), whiten=0.5)
+    pca = am.transforms.PCA.fit(joined, 512, whiten=0.5)
     expansion = am.transforms.Expansion.fit(pca(joined), min(5, len(joined) // 50 or 1), alpha=2.0)
     return expansion(pca(joined)), [pca, expansion]
 
@@ -87,8 +87,7 @@ def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.
     powers = am.BEST.whiten * len(deep)
     deep = [part for part in deep for _ in am.BEST.whiten]
     fitted = [
-        am.transforms.PCA.fit(some(part), min(am.BEST.width, part.vectors.shape[1]), whiten=power)
-        for part, power in zip(deep, powers, strict=True)
+        am.transforms.PCA.fit(some(part), am.BEST.width, whiten=power) for part, power in zip(deep, powers, strict=True)
     ]
     parts = [of(some(part)) for of, part in zip(fitted, deep, strict=True)]
     index = am.indexes.DiffusionIndex.build(parts)

@@ -98,8 +98,7 @@ class Preset:
         """Reduce and whiten the layers that `layers_of` returns, as `parts` does."""
         found = []
         for layer in layers:
-            width = min(self.width, len(layer) - 1, layer.vectors.shape[1])
-            found += [PCA.fit(layer, width, whiten=power)(layer) for power in self.whiten]
+            found += [PCA.fit(layer, self.width, whiten=power)(layer) for power in self.whiten]
         return found
 
 

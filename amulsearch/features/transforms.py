@@ -168,7 +168,7 @@ class PCA(Linear):
         features : Features or ndarray of shape (N, D)
             The vectors to learn from.
         width : int, default 256
-            Number of components W, at most D and N - 1. Components without variance are dropped.
+            Number of components W; capped at D and N - 1. Components without variance are dropped.
         whiten : float from 0 to 1, default 0
             Each component is divided by its standard deviation to this power: 0 does not whiten, 1 gives all
             components the same variance.
@@ -188,11 +188,7 @@ class PCA(Linear):
         Mukundan et al. 2019, Understanding and improving kernel local descriptors.
         """
         vectors, source, content = learned_from(features)
-        most = min(len(vectors) - 1, vectors.shape[1])
-        width = check_integer("width", width)
-        if width > most:
-            made_of = f"{len(vectors)} vectors of width {vectors.shape[1]}"
-            raise QueryError(f"a PCA of {made_of} has 1 to {most} components, not {width}: change width=")
+        width = min(check_integer("width", width), vectors.shape[1], len(vectors) - 1)
         if not 0 <= whiten <= 1:
             raise QueryError(f"whiten must be an exponent from 0 to 1, not {whiten!r}")
         mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)

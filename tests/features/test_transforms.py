@@ -35,6 +35,11 @@ def test_a_transform_is_displayed_in_a_line(vectors):
     assert repr(am.transforms.PCA.fit(vectors, 5, whiten=0.5)) == "PCA(PCA 5 whitened 0.5, for vectors of width 12)"
 
 
+def test_there_are_no_more_components_than_dimensions_or_other_vectors(vectors):
+    assert str(am.transforms.PCA.fit(vectors, 13)) == "PCA 12"
+    assert am.transforms.PCA.fit(vectors[:7], 512)(vectors).shape == (60, 6)
+
+
 def test_components_without_variance_are_left_out():
     line = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [2, 1, 0]], dtype=np.float32)
     assert am.transforms.PCA.fit(line, 3)(line).shape[1] <= 2
@@ -79,7 +84,6 @@ def test_wrong_use_is_told(vectors):
     fitted = am.transforms.PCA.fit(features, 4)
     for call, words in (
         (lambda: fitted(vectors[:, :7]), r"takes vectors of shape \(N, 12\)"),
-        (lambda: am.transforms.PCA.fit(features, 13), "1 to 12 components"),
         (lambda: am.transforms.PCA.fit(vectors[:1], 1), "at least two vectors"),
         (lambda: am.transforms.PCA.fit(features, 4, whiten=2), "from 0 to 1"),
         (lambda: am.transforms.PCA.fit(np.full((4, 3), np.nan), 2), "NaN"),
