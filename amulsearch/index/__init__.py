@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "diffusion": ["DiffusionIndex"],
         "several": ["query_all"],
         "tuning": ["TuningResult", "tune_index"],
-        "speed": ["tradeoff"],
+        "speed": ["tradeoff", "tradeoffs"],
         "enlarging": ["enlarge"],
         "check": ["check_store", "is_current"],
         "duplicates": ["THRESHOLD", "near_duplicates"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,6 +72,57 @@ def tradeoff(
         ):
             break
     return pd.DataFrame(rows)
+
+
+def tradeoffs(
+    builds: Mapping[Hashable, Callable[[], Index]],
+    queries: np.ndarray | None = None,
+    *,
+    efforts: Sequence[int] | None = None,
+    k: int = 10,
+) -> pd.DataFrame:
+    """Build several indexes, and measure the recall and the speed of each by search effort.
+
+    Parameters
+    ----------
+    builds : mapping of name to function
+        The functions build the indexes, one after the other.
+    queries : ndarray of shape (Q, D), optional
+        As for `tradeoff`.
+    efforts : sequence of int, optional
+        As for `tradeoff`.
+    k : int, default 10
+
+    Returns
+    -------
+    DataFrame
+        The columns of `tradeoff`, after index (the name) and build_seconds.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> features = am.Features(np.random.default_rng(0).standard_normal((500, 16)), range(500))
+    >>> builds = {n_trees: partial(am.AnnoyIndex.build, features, n_trees=n_trees) for n_trees in (1, 10)}
+    >>> table = am.indexes.tradeoffs(builds, efforts=[20, 500])
+    >>> table[["index", "effort", "recall"]].round(2)
+       index  effort  recall
+    0      1      20    0.34
+    1      1     500    1.00
+    2     10      20    0.45
+    3     10     500    0.99
+    """
+    tables = []
+    for name, build in builds.items():
+        start = time.perf_counter()
+        index = build()
+        seconds = time.perf_counter() - start
+        table = tradeoff(index, queries, efforts=efforts, k=k)
+        table.insert(0, "index", [name] * len(table))
+        table.insert(1, "build_seconds", seconds)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
 def ask(

@@ -49,15 +49,15 @@ def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5),
     return figure
 
 
-def tradeoff_chart(tables: Mapping[str, pd.DataFrame], exact: pd.DataFrame | None = None) -> Figure:
+def tradeoff_chart(table: pd.DataFrame, exact: pd.DataFrame | None = None) -> Figure:
     """Draw recall against queries per second, a line for each index: further up and to the right is better.
 
     Parameters
     ----------
-    tables : Mapping of str to DataFrame
-        Name -> table, as `indexes.tradeoff` returns it.
+    table : DataFrame
+        As `indexes.tradeoffs` returns it.
     exact : DataFrame, optional
-        The table of exact search; its speed is drawn as a dotted line.
+        The table of exact search, as `indexes.tradeoff` returns it; its speed is drawn as a dotted line.
 
     Returns
     -------
@@ -65,8 +65,8 @@ def tradeoff_chart(tables: Mapping[str, pd.DataFrame], exact: pd.DataFrame | Non
     """
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
     plt.close(figure)
-    for (name, table), marker in zip(tables.items(), "osD^vPX*<>" * len(tables), strict=False):
-        axis.plot(table["recall"], table["queries_per_second"], marker=marker, markersize=5, label=name)
+    for (name, own), marker in zip(table.groupby("index", sort=False), "osD^vPX*<>" * len(table), strict=False):
+        axis.plot(own["recall"], own["queries_per_second"], marker=marker, markersize=5, label=name)
     if exact is not None:
         speed = exact["queries_per_second"].iloc[0]
         axis.axhline(speed, color="#555555", linestyle=":", label="exact search")

@@ -1,5 +1,7 @@
 """Recall and speed, and enlarged collections."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,22 @@ def test_new_vectors_ask_as_well(vectors):
     found = [[int(id) for id in index.query(one, 5, search_k=50)["id"]] for one in new]
     expected = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(true.tolist(), found, strict=True)])
     assert am.indexes.tradeoff(index, new, efforts=[50], k=5)["recall"].iloc[0] == pytest.approx(expected)
+
+
+def test_several_indexes_in_one_table(vectors):
+    features = am.Features(vectors, [str(row) for row in range(len(vectors))])
+    built = []
+
+    def annoy():
+        time.sleep(0.1)
+        built.append(am.AnnoyIndex.build(features, n_trees=5))
+        return built[0]
+
+    table = am.indexes.tradeoffs({"forest": annoy, 2: lambda: am.ExactIndex.build(features)}, efforts=[10, 100], k=5)
+    assert table["index"].tolist() == ["forest", "forest", 2] and len(built) == 1
+    assert table["kind"].tolist() == ["AnnoyIndex", "AnnoyIndex", "ExactIndex"]
+    assert np.allclose(table["recall"], [built[0].recall(5, search_k=effort) for effort in (10, 100)] + [1])
+    assert (table["build_seconds"] >= [0.1, 0.1, 0]).all() and table["build_seconds"].nunique() == 2
 
 
 def test_exact_search_has_one_row(vectors):

@@ -190,7 +190,10 @@ def test_tradeoff_chart_has_a_line_for_each_index():
         name: pd.DataFrame({"recall": [0.5, 0.9], "queries_per_second": [speed, speed / 10]})
         for name, speed in (("Annoy", 8000), ("a graph", 20000))
     }
-    figure = plot.tradeoff_chart(tables, pd.DataFrame({"recall": [1.0], "queries_per_second": [700.0]}))
+    figure = plot.tradeoff_chart(
+        pd.concat(tables, names=["index"]).reset_index("index"),
+        pd.DataFrame({"recall": [1.0], "queries_per_second": [700.0]}),
+    )
     FigureCanvasAgg(figure).draw()
     (axis,) = figure.axes
     for line, of in zip(axis.lines, tables.values(), strict=False):
