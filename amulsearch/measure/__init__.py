@@ -10,8 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "ensemble": ["METHODS", "fuse", "fuse_all", "fused_similarities", "vote_table"],
-        "relevance": ["Relevance", "neighbour_purity", "same_label"],
-        "tables": ["Table", "differences", "precision"],
+        "relevance": ["Relevance", "same_label"],
+        "tables": ["Table", "differences", "neighbour_purity", "precision"],
         "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
         "calibration": ["calibrate", "calibrated"],
         "recommendation": ["Recommendation", "recommend"],

@@ -247,32 +247,3 @@ def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
     codes, rows = labels.factorize()[0], np.asarray(rows)
     asked = (labels.notna() & labels.duplicated(keep=False)).to_numpy()
     return np.where(asked[:, None], (codes[rows] == codes[:, None]) & (rows >= 0), np.nan)
-
-
-def neighbour_purity(rows: np.ndarray, labels: Sequence[str | None]) -> pd.Series:
-    """Measure how often neighbours share the label of their picture.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (N, k), int
-        Neighbours, as `Map.neighbours` and `ExactIndex.all_neighbours` return them.
-    labels : sequence of N str or None
-
-    Returns
-    -------
-    Series
-        purity, the fraction of neighbours with the label of their picture, and chance, the same for random
-        neighbours (the chance level). Both are from 0 to 1, means over the pictures whose label another picture has.
-
-    Raises
-    ------
-    QueryError
-        If no two pictures have the same label.
-    """
-    same = same_label(rows, labels)
-    asked = ~np.isnan(same).any(axis=1)
-    if not asked.any():
-        raise QueryError("no two pictures have the same label: there is no purity to measure")
-    labels = pd.Series(list(labels), dtype=object)
-    others = labels.map(labels.value_counts())[asked] - 1
-    return pd.Series({"purity": same[asked].mean(), "chance": others.mean() / (len(labels) - 1)})

@@ -91,6 +91,31 @@ def precision(
     return table_of(columns, any(not np.isnan(hits).all() for hits in same.values()))
 
 
+def neighbour_purity(found: Mapping[Hashable, np.ndarray], labels: Sequence[str | None]) -> Table:
+    """Measure how often neighbours share the label of their picture, and how often random ones would.
+
+    Parameters
+    ----------
+    found : mapping of name to ndarray of shape (N, k), int
+        Neighbours, as `Map.neighbours` and `all_neighbours` return them, by where they were found.
+    labels : sequence of N str or None
+
+    Returns
+    -------
+    Table
+        One row per name, with the columns purity, the fraction of neighbours with the label of their picture, and
+        chance, the same for random neighbours (the chance level). Both are means over the pictures whose label another
+        picture has.
+    """
+    of = pd.Series(list(labels), dtype=object)
+    others = of.map(of.value_counts()) - 1
+    columns = {
+        "purity": {name: pd.DataFrame(same_label(rows, labels)).stack().mean() for name, rows in found.items()},
+        "chance": dict.fromkeys(found, others[others > 0].mean() / (len(of) - 1)),
+    }
+    return table_of(columns, bool((others > 0).any()))
+
+
 def differences(
     pairs: Mapping[Hashable, tuple[Evaluation, Evaluation]], measures: Sequence[str] = ("P@1", "mAP")
 ) -> Table:

@@ -212,7 +212,7 @@ def _answers(page: Page, of: _Report) -> None:
     )
     if pd.Series(groups, dtype=object).dropna().duplicated().any():
         nearest = min(10, len(drawn) - 1)
-        purity = neighbour_purity(drawn.neighbours(nearest), groups)
+        purity = neighbour_purity({"map": drawn.neighbours(nearest)}, groups).loc["map"]
         page.text(
             f"On average, {purity['purity']:.0%} of a picture's {nearest} nearest neighbours on the map belong to its "
             f"group; the chance level is {purity['chance']:.0%}."

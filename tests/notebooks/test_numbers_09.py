@@ -94,15 +94,20 @@ def test_near_duplicates(joined, cartoons, stated):
 
 def test_the_map(joined, bundled_features, cartoons, stated):
     folders, about = [label.split("/")[0] for label in cartoons.labels], {"abs": 0.012}
-    found = am.measure.neighbour_purity(am.views.Map.fit(joined).neighbours(10), folders)
-    assert stated(NAME, r"(\.\d+) of the ten nearest pictures on the map") == pytest.approx(found["purity"], **about)
-    assert stated(NAME, r"the chance level is (\.\d+)\.") == pytest.approx(found["chance"], abs=0.001)
-    rows = am.ExactIndex.build(joined).all_neighbours(10)[0]
+    near = {
+        "map": am.views.Map.fit(joined).neighbours(10),
+        "vectors": am.ExactIndex.build(joined).all_neighbours(10)[0],
+    }
+    found = am.measure.neighbour_purity(near, folders)
+    assert stated(NAME, r"(\.\d+) of the ten nearest pictures on the map") == pytest.approx(
+        found.at["map", "purity"], **about
+    )
+    assert stated(NAME, r"the chance level is (\.\d+)\.") == pytest.approx(found.at["map", "chance"], abs=0.001)
     assert stated(NAME, r"In the vectors themselves, the fraction is (\.\d+):") == pytest.approx(
-        am.measure.neighbour_purity(rows, folders)["purity"], abs=0.003
+        found.at["vectors", "purity"], abs=0.003
     )
     one = bundled_features[SQUEEZENET, "penultimate"]
-    on_map = am.measure.neighbour_purity(am.views.Map.fit(one).neighbours(10), folders)["purity"]
+    near = {"map": am.views.Map.fit(one).neighbours(10), "vectors": am.ExactIndex.build(one).all_neighbours(10)[0]}
+    on_map, in_vectors = am.measure.neighbour_purity(near, folders)["purity"]
     assert stated(SOLUTIONS, r"has a purity of (\.\d+) on its map") == pytest.approx(on_map, **about)
-    in_vectors = am.measure.neighbour_purity(am.ExactIndex.build(one).all_neighbours(10)[0], folders)["purity"]
     assert stated(SOLUTIONS, r"on its map and (\.\d+) in its vectors") == pytest.approx(in_vectors, abs=0.003)

@@ -27,7 +27,7 @@ def test_pictures_of_a_kind_lie_together_and_none_share_a_cell():
     assert (made.cells >= 0).all() and (made.cells < (made.columns, made.rows)).all()
     assert made.columns * made.rows >= 1.3 * 90
     assert made.columns / made.rows == pytest.approx(4 / 3, rel=0.2)
-    purity = am.measure.neighbour_purity(made.neighbours(5), made.labels)
+    purity = am.measure.neighbour_purity({"map": made.neighbours(5)}, made.labels).loc["map"]
     assert purity["purity"] > 0.95
     assert purity["chance"] == pytest.approx(29 / 89)
 
@@ -44,7 +44,7 @@ def test_a_sample_of_many_pictures_is_laid_out_and_the_map_says_so():
     assert len({tuple(cell) for cell in made.cells}) == len(set(made.ids)) == 50
     assert made.ids == again.ids != other.ids and made.ids == sorted(made.ids, key=int)
     assert made.labels == [features.labels[int(id)] for id in made.ids]
-    assert am.measure.neighbour_purity(made.neighbours(5), made.labels)["purity"] > 0.9
+    assert am.measure.neighbour_purity({"map": made.neighbours(5)}, made.labels).at["map", "purity"] > 0.9
     assert repr(am.views.Map.fit(clouds(50), sample=50)).startswith("Map(50 pictures in")
     with pytest.raises(am.QueryError, match="sample must be an integer of at least 2"):
         am.views.Map.fit(features, sample=1)
@@ -90,11 +90,10 @@ def test_one_picture_has_no_map():
 
 def test_purity_by_hand():
     rows = np.array([[1, 2], [0, 3], [0, 1], [0, 1]])
-    found = am.measure.neighbour_purity(rows, ["a", "a", "a", None])
-    assert found["purity"] == pytest.approx((1 + 0.5 + 1) / 3)
-    assert found["chance"] == pytest.approx(2 / 3)
-    with pytest.raises(am.QueryError, match="no purity to measure"):
-        am.measure.neighbour_purity(rows, ["a", "b", "c", None])
+    found = am.measure.neighbour_purity({"here": rows, "there": rows[:, :1]}, ["a", "a", "a", None])
+    assert found["purity"].tolist() == pytest.approx([(1 + 0.5 + 1) / 3, 1])
+    assert found["chance"].tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert "nothing to count" in repr(am.measure.neighbour_purity({"here": rows}, ["a", "b", "c", None]))
 
 
 def test_groups_and_their_colours():
@@ -113,10 +112,10 @@ def test_the_bundled_cartoons_part_into_animals_food_and_vehicles(cartoons, bund
     joined = am.transforms.concatenate([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     groups = [label.split("/")[0] for label in cartoons.labels]
     made = am.views.Map.fit(joined)
-    purity = am.measure.neighbour_purity(made.neighbours(10), groups)
+    purity = am.measure.neighbour_purity({"map": made.neighbours(10)}, groups).loc["map"]
     assert purity["purity"] > 2 * purity["chance"]
     # Among animals, food and vehicles only, most neighbours on the map are of the same kind.
     kept = [row for row, group in enumerate(groups) if group in ("animals", "food", "transportation")]
     rows = am.ExactIndex.build(made.positions[kept], [str(row) for row in kept], metric="euclidean").all_neighbours(10)
-    apart = am.measure.neighbour_purity(rows[0], [groups[row] for row in kept])
+    apart = am.measure.neighbour_purity({"map": rows[0]}, [groups[row] for row in kept]).loc["map"]
     assert apart["purity"] > 0.75 > 1.5 * apart["chance"]
