@@ -75,7 +75,7 @@ def test_the_links_of_the_guitar(bundled_features, stated):
 
 def test_the_missile(bundled_features):
     found = {
-        name: am.indexes.query_class(bundled_features[name, "logits"], "missile", 12) for name in am.models.BUNDLED
+        name: am.indexes.query_class(bundled_features[name, "logits"], "missile", 10) for name in am.models.BUNDLED
     }
     fused = am.fuse(found, "rrf", k=6)["id"].tolist()
     assert [any(word in id for id in fused) for word in ("dolphin", "ch_teau", "lighthouse")] == [True] * 3
