@@ -144,10 +144,12 @@ def evaluate_store(options: Namespace) -> None:
     collection = store.collection()
     if options.judgements:
         relevance = Relevance.from_judgements(collection.ids, Judgements(options.judgements).table)
+        missing = "no picture was judged relevant to another: judge some results first"
     else:
         relevance = Relevance.from_labels(collection.ids, collection.labels)
-        if not len(relevance.queries):
-            raise QueryError("no two pictures have the same label: sort the pictures into folders")
+        missing = "no two pictures have the same label: sort the pictures into folders"
+    if not len(relevance.queries):
+        raise QueryError(missing)
     systems = []
     if options.preset:
         index = _open_preset(store, options.preset)

@@ -203,16 +203,9 @@ class Relevance:
         Returns
         -------
         Relevance
-
-        Raises
-        ------
-        QueryError
-            If no picture was judged relevant to a query.
         """
         row = {id: place for place, id in enumerate(ids)}
         known = table[table["query"].isin(row) & table["id"].isin(row)]
-        if not (known["relevance"] > 0).any():
-            raise QueryError("no picture of the collection was judged relevant to another: judge some results first")
         relevant: dict[int, list[tuple[int, float]]] = {}
         for query, id, relevance in known[["query", "id", "relevance"]].itertuples(index=False):
             relevant.setdefault(row[query], []).append((row[id], relevance))
@@ -224,7 +217,8 @@ class Relevance:
                     values[place, other] = relevance
             return values
 
-        return cls(list(ids), [None] * len(ids), grades, np.array(sorted(relevant), dtype=np.int64))
+        queries = sorted(own for own, judged in relevant.items() if any(relevance > 0 for _, relevance in judged))
+        return cls(list(ids), [None] * len(ids), grades, np.array(queries, dtype=np.int64))
 
 
 def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
