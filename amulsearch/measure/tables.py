@@ -16,7 +16,8 @@ NOTHING = "No two pictures are relevant to each other (have the same label): the
 class Table(pd.DataFrame):
     """A DataFrame of measures. If there is nothing to count, its numbers are NaN, and in their place it shows why.
 
-    The sentence is in `attrs["why"]`, so tables derived from it show it too, and `plot.chart` draws it.
+    The sentence is in `attrs["why"]`, so tables derived from it show it too, and `plot.chart` draws it. In a notebook,
+    a number that a row does not have is an empty cell: the baseline has no difference from itself.
     """
 
     @property
@@ -29,7 +30,10 @@ class Table(pd.DataFrame):
     def _repr_html_(self) -> str | None:
         if "why" in self.attrs:
             return f"<p>{self.attrs['why']}</p>"
-        return self.to_html(na_rep="", max_rows=60, notebook=True)  # a baseline is not compared with itself
+        shown = pd.DataFrame(self)
+        for name in self.select_dtypes("Int64"):  # na_rep does not hold for these
+            shown[name] = self[name].astype(object).where(self[name].notna(), "")
+        return shown.to_html(na_rep="", max_rows=60, notebook=True)
 
 
 def table_of(rows: Mapping | Sequence | pd.DataFrame, counted: bool, why: str = NOTHING) -> Table:

@@ -37,6 +37,14 @@ def test_differences(cartoons, bundled_features):
     assert "<td></td>" in table._repr_html_() and "NaN" not in table._repr_html_()
 
 
+def test_a_number_that_a_row_does_not_have_is_an_empty_cell(bundled_features):
+    features = {key: bundled_features[key] for key in [("squeezenet1_1", "logits"), ("squeezenet1_1", "penultimate")]}
+    table = am.compare(features, progress=False).table
+    assert table["wins"].isna().sum() == 1
+    shown = table[["system", "difference", "wins"]].round(3)._repr_html_()
+    assert "squeezenet1_1 penultimate" in shown and "NaN" not in shown and "NA&gt;" not in shown
+
+
 @pytest.mark.parametrize("labels", [[None] * 6, list("abcdef")])
 def test_nothing_to_count(labels):
     relevance = am.Relevance.from_labels(list("abcdef"), labels)
