@@ -11,6 +11,7 @@ import amulsearch as am
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
+COLUMNS = ["preset best", *MODELS, "rrf"]
 JUPYTER = ("--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser")
 FIRST = "animals/bugs/damselfly_leigh_purdie_r.webp"
 
@@ -185,7 +186,7 @@ def the_view_is_saved_as_a_page(lab, shots, tmp_path):
     page.goto((tmp_path / "saved.html").as_uri())
     pictures = page.locator(".am-columns img").evaluate_all("(all) => all.map((one) => [one.alt, one.naturalWidth])")
     assert [alt for alt, _ in pictures] == [
-        f"{rank}: {id}" for column in (*MODELS, "rrf") for rank, id in enumerate(shown(lab, column), 1)
+        f"{rank}: {id}" for column in COLUMNS for rank, id in enumerate(shown(lab, column), 1)
     ]
     assert all(width > 50 for _, width in pictures)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
