@@ -125,7 +125,9 @@ def split_labels(relevance: Relevance, count: int | None = None, *, seed: int = 
     labels = labels[labels.duplicated(keep=False)]
     names = np.array(sorted(set(labels)), dtype=object)
     if len(names) < 2:
-        raise QueryError(f"{len(names)} labels with two pictures or more cannot be divided: at least two are needed")
+        raise QueryError(
+            f"{len(names)} labels have two pictures or more, too few to divide: sort the pictures into more folders"
+        )
     count = len(names) // 2 if count is None else check_k(count, len(names) - 1, "labels that leave one for testing")
     trained = labels.isin(names[np.random.default_rng(seed).permutation(len(names))[:count]])
     return labels.index[trained].tolist(), labels.index[~trained].tolist()
@@ -202,13 +204,12 @@ def train(parameters, forward: Callable, measure: Callable, batches: Batches, co
     import torch
 
     optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0)
-    try:
-        history = [{"loss": float("nan"), "validation mAP": measure()}]
-    except QueryError:
+    history = [{"loss": float("nan"), "validation mAP": measure()}]
+    if np.isnan(history[0]["validation mAP"]):
         raise QueryError(
             "no two pictures of the validation set are relevant to each other: train with more pictures, or enlarge "
             "the validation set, for example TrainingConfig(validation_fraction=0.4)"
-        ) from None
+        )
     best, kept = [value.detach().clone() for value in parameters], 0
     with tqdm(range(config.epochs), desc="learn", unit="epoch", delay=2, disable=not progress) as bar:
         for epoch in bar:

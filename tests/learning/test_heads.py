@@ -195,5 +195,5 @@ def test_no_label_is_on_both_sides_of_a_split():
     assert am.learning.split_labels(relevance, seed=4) != (train, test)
     with pytest.raises(am.QueryError, match="k=7 is more than the 6 labels that leave one for testing"):
         am.learning.split_labels(relevance, 7)
-    with pytest.raises(am.QueryError, match="0 labels with two pictures or more cannot be divided"):
+    with pytest.raises(am.QueryError, match="0 labels have two pictures or more, too few to divide"):
         am.learning.split_labels(am.Relevance.from_labels(["a", "b"], ["x", "y"]))
