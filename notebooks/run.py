@@ -2,8 +2,9 @@
 
 python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03] [--solutions]
 
-The figure of a cell with the tag figure:NAME is kept as build/figures/NAME.png. A page loads nothing from elsewhere,
-except MathJax if it has formulas.
+The figure of a cell with the tag figure:NAME is kept as build/figures/NAME.png. A notebook ends at a cell with the tag
+may-end if the library says there that the folder does not suffice. A page loads nothing from elsewhere, except MathJax
+if it has formulas.
 """
 
 import argparse
@@ -150,15 +151,33 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
                 config=Config(KernelManager={"transport": "ipc"}, NotebookClient={"extra_arguments": [drawing]}),
             )
     except papermill.PapermillExecutionError as error:
-        progress.end_line()
-        print(f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}", file=sys.stderr)
-        print(f"The notebook up to the error: {executed}", file=sys.stderr)
-        return False
+        done = nbformat.read(executed, as_version=4)
+        if not end_where_it_may(done):
+            progress.end_line()
+            print(f"{notebook.name}, cell {error.cell_index + 1}: {error.ename}: {error.evalue}", file=sys.stderr)
+            print(f"The notebook up to the error: {executed}", file=sys.stderr)
+            return False
+        nbformat.write(done, executed)
     done = nbformat.read(executed, as_version=4)
     keep_figures(done, figures)
     executed.with_suffix(".html").write_text(page_of(done, notebook.parent, parameters), encoding="utf-8")
     progress.done()
     return True
+
+
+def end_where_it_may(notebook) -> bool:
+    """Whether the library said, in a cell tagged may-end, that the folder does not suffice; its sentence is kept."""
+    from nbformat.v4 import new_output
+
+    notebook.cells = [
+        cell for cell in notebook.cells if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])
+    ]
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "error" and output.ename == "QueryError":
+                cell.outputs = [new_output("stream", text=f"The notebook ends here: {output.evalue}.\n")]
+                return "may-end" in cell.metadata.get("tags", [])
+    return False
 
 
 def keep_figures(notebook, folder: Path) -> None:

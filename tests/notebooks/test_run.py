@@ -36,6 +36,8 @@ def test_on_a_flat_folder_of_twelve_pictures(openclipart, tmp_path):
     models = "squeezenet1_1,tf_efficientnet_lite0"
     run("--images", tmp_path / "pictures", "--models", models, "--k", 3, "--build", tmp_path / "build")
     assert_results(tmp_path / "build")
+    page = (tmp_path / "build" / "notebooks" / "12_fine_tuning.html").read_text(encoding="utf-8")
+    assert "The notebook ends here: 0 labels have two pictures or more" in page and "Traceback" not in page
 
 
 def test_a_missing_folder_is_told_in_a_line(tmp_path):
