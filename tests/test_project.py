@@ -1,5 +1,6 @@
 """The files that describe the project agree with each other and with the tree."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -65,8 +66,25 @@ def test_what_the_readme_names_is_there():
         assert (ROOT / "notebooks" / "solutions" / notebook.name).exists()
 
 
+def test_what_the_other_ways_to_set_up_name_is_there():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    target = container["postCreateCommand"].removeprefix("make ")
+    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.M)
+    extras = requirements()[0]["optional-dependencies"]
+    for path in ("README.md", "docs/teaching.md", "Makefile"):
+        for named in re.findall(r"\.\[([\w,]+)\]", (ROOT / path).read_text()):
+            assert set(named.split(",")) <= set(extras), (path, named)
+
+
+def test_the_teachers_page_has_every_lesson():
+    text = (ROOT / "docs" / "teaching.md").read_text()
+    for notebook in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+        title = re.match(r"# (.*)", "".join(json.loads(notebook.read_text())["cells"][0]["source"]))[1]
+        assert f"[{title}](../notebooks/{notebook.name})" in text and f"\n### {title}\n" in text
+
+
 @pytest.mark.parametrize(
-    "name", ["README.md", "SECURITY.md", "data/README.md", "docs/architecture.md", "docs/course.md"]
+    "name", ["README.md", "SECURITY.md", "data/README.md", "docs/architecture.md", "docs/course.md", "docs/teaching.md"]
 )
 def test_what_the_texts_name_is_in_the_library(name):
     text = (ROOT / name).read_text()

@@ -141,7 +141,7 @@ def test_a_small_site(executed, tmp_path):
     source, site = tmp_path / "source", tmp_path / "site"
     toctree = "```{toctree}\nnotebooks/01_small\napi/intake\n```\n"
     (source / "index.md").write_text(f"# Small\n\n[The notebook](notebooks/01_small.ipynb)\n\n{toctree}")
-    for name in ("course.md", "architecture.md"):
+    for name in ("course.md", "teaching.md", "architecture.md"):
         (source / name).unlink()
     assert make_site.build(source, site) == 0
     assert make_site.broken_links(site) == []
