@@ -96,6 +96,8 @@ def fine_tune(
     relevance = relevance or Relevance.from_labels(collection.ids, collection.labels)
     if relevance.ids != collection.ids:
         raise QueryError("the relevance and the collection are not of the same pictures in the same order")
+    if relevance.queries is not None and not len(relevance.queries):
+        raise QueryError("no two pictures are relevant to each other: give labels, or another relevance")
     chosen = collection.subset(collection.ids if ids is None else ids)
     place = {id: row for row, id in enumerate(collection.ids)}
     network = load(base)

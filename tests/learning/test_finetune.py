@@ -61,9 +61,12 @@ def test_what_is_measured_is_what_extract_gives(some, tuned):
         ("resnet152", {}, "not a bundled network"),
         ("squeezenet1_1", {"blocks": 13}, "train fewer"),
         ("squeezenet1_1", {"name": "alexnet"}, "in the table"),
+        ("squeezenet1_1", {"relevance": "none"}, "no two pictures are relevant"),
     ],
 )
 def test_what_cannot_be(some, tmp_path, model, options, words):
+    if "relevance" in options:
+        options = {"relevance": am.Relevance.from_labels(some.ids, [None] * len(some))}
     with pytest.raises(am.AmulsearchError, match=words):
         am.learning.fine_tune(some, model, tmp_path / "weights", progress=False, **options)
 
