@@ -103,6 +103,10 @@ def answer(check):
     return name
 
 
+def test_every_notebook_has_exercises():
+    assert list(WRONG) == sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_each_exercise_asks_leaves_room_for_an_answer_and_checks_it(name):
     asked = sections(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells)
