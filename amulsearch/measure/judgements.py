@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -91,15 +92,17 @@ class Judgements:
         self._read()
         return self._of.get((query, id))
 
-    def add(self, query: str, id: str, relevance: bool | int | None) -> None:
-        """Judge a pair, or withdraw its judgement; the file on disk is up to date on return.
+    def add(self, query: str, ids: str | Iterable[str], relevance: bool | int | None) -> None:
+        """Judge one or several pictures, or withdraw their judgements; the file on disk is up to date on return.
 
         Parameters
         ----------
-        query, id : str
-            The ids of the query and of the picture.
+        query : str
+            The id of the query, or words: a tag.
+        ids : str or iterable of str
+            The ids of the pictures.
         relevance : bool, int or None
-            Whether the picture is relevant to the query; None withdraws the judgement.
+            Whether the pictures are relevant to the query; None withdraws the judgements.
 
         Raises
         ------
@@ -109,12 +112,13 @@ class Judgements:
         from filelock import FileLock  # imported where something is written
 
         value = "" if relevance is None else str(int(bool(relevance)))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        rows = [[query, id, value, now] for id in ([ids] if isinstance(ids, str) else ids)]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_name(f".{self.path.name}.lock")):
                 self._read()
                 lines = io.StringIO()
-                rows = [[query, id, value, datetime.now(UTC).isoformat(timespec="seconds")]]
                 csv.writer(lines, lineterminator="\n").writerows(rows if self._whole else [COLUMNS, *rows])
                 with self.path.open("ab") as file:
                     file.truncate(self._whole)  # nobody else is writing: a rest is left by a crash

@@ -10,6 +10,7 @@ import importlib.util
 import re
 from functools import cache, lru_cache, partial
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 
@@ -18,14 +19,22 @@ from .preprocess import Preprocess
 from .record import Model
 from .weights import Downloaded, HuggingFace
 
+LOADING = RLock()
+"""Held while a library of networks or a network is loaded: two threads that do so at once get in each other's way."""
 
-@lru_cache(maxsize=1)
+
 def import_torchvision():
     """Import torchvision, even if its compiled part was made for another build of torch.
 
     In that case `import torchvision` fails with "operator torchvision::nms does not exist", although networks, weights
     and transforms need none of its operators. Declaring the two operators that it looks for makes the rest work.
     """
+    with LOADING:
+        return _torchvision()
+
+
+@lru_cache(maxsize=1)
+def _torchvision():
     import torch
 
     spec = importlib.util.find_spec("torchvision")
@@ -38,7 +47,7 @@ def import_torchvision():
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import_torchvision.library = library  # the declarations live as long as this object
+        _torchvision.library = library  # the declarations live as long as this object
     return importlib.import_module("torchvision")
 
 

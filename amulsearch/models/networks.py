@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import torch
 from ..errors import ModelError, QueryError
 from ..intake import Decoded
 from . import registry
-from .architectures import import_torchvision
+from .architectures import LOADING, import_torchvision
 from .record import Model
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -66,7 +67,8 @@ def load(model: str | Model, precision: str = "float32") -> Network:
         raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
     with _told(model):
         identity = model.weights.identity
-    return _load(model, precision, identity)
+    with LOADING:
+        return _load(model, precision, identity)
 
 
 @lru_cache(maxsize=12)
@@ -158,6 +160,7 @@ class Network:
         self.module = module.to(self.device, dtype, memory_format=torch.channels_last)
         self.modules = dict(module.named_modules())
         self._taps: dict[str, Tap] = {}
+        self._hooks = Lock()  # what one thread reads of a layer must not be what another thread's pictures gave
 
     def __call__(self, batch: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
         """Compute the vectors of a batch of pictures.
@@ -221,12 +224,14 @@ class Network:
             If the network does not return one (B, classes) tensor, or a layer outputs no tensor that can be pooled.
         """
         seen: dict[str, torch.Tensor] = {}
-        handles = [self._watch(layer, seen) for layer in layers if layer != "logits"]
-        try:
-            seen["logits"] = self.module(values)
-        finally:
-            for handle in handles:
-                handle.remove()
+        taps = {layer: self.tap(layer) for layer in layers if layer != "logits"}
+        with self._hooks:
+            handles = [self._watch(layer, tap, seen) for layer, tap in taps.items()]
+            try:
+                seen["logits"] = self.module(values)
+            finally:
+                for handle in handles:
+                    handle.remove()
         if not isinstance(seen["logits"], torch.Tensor) or seen["logits"].ndim != 2:
             raise ModelError(f"{self.model.name}: the network must return one (B, classes) tensor")
         for layer in layers:
@@ -234,8 +239,7 @@ class Network:
                 raise ModelError(f"{self.model.name}: {layer} outputs no tensor to pool: choose another layer")
         return seen
 
-    def _watch(self, layer: str, seen: dict):
-        tap = self.tap(layer)
+    def _watch(self, layer: str, tap: Tap, seen: dict):
         module = self.modules[tap.module]
         if tap.side == "in":
             return module.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(layer, inputs[0]))

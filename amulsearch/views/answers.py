@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,8 @@ SIDE, QUALITY = 96, 55
 """The side of a thumbnail in pixels, and the quality of its WebP."""
 WHOLE = 4000
 """Up to this many pictures, the thumbnails are in the page; beyond, in files beside it."""
-SHEET = 1024
-"""How many thumbnails are on a sheet."""
+ACROSS = 32
+"""How many thumbnails stand side by side on a sheet, which is square if it is full."""
 
 
 System = Index | tuple
@@ -133,36 +133,48 @@ def _base64(values: np.ndarray, dtype: str) -> str:
 
 
 def _sheets(collection: Collection, folder: Path | None) -> list[dict]:
-    """Sheets of thumbnails, in the order of the collection: source, columns and rows."""
-    columns = math.isqrt(SHEET)
-    found, sheet, used = [], None, 0
-
-    def keep() -> None:
-        rows, file = -(-used // columns), io.BytesIO()
-        sheet.crop((0, 0, columns * SIDE, rows * SIDE)).save(file, "WEBP", quality=QUALITY, method=4)
+    """The sheets of thumbnails, in the page or as files: source, columns and rows of each."""
+    found = []
+    for rows, content in thumbnail_sheets(collection, collection.ids):
         if folder is None:
-            src = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+            src = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
         else:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / f"sheet-{len(found):03}.webp") as temporary:
-                temporary.write_bytes(file.getvalue())
+                temporary.write_bytes(content)
             src = f"{folder.name}/sheet-{len(found):03}.webp"
-        found.append({"src": src, "columns": columns, "rows": rows})
-
-    for image in thumbnails(collection, collection.ids, SIDE):
-        if sheet is None:
-            sheet, used = Image.new("RGB", (columns * SIDE, columns * SIDE), "white"), 0
-        if image is not None:
-            row, column = divmod(used, columns)
-            corner = column * SIDE + (SIDE - image.width) // 2, row * SIDE + (SIDE - image.height) // 2
-            sheet.paste(image, corner)
-        used += 1
-        if used == columns * columns:
-            keep()
-            sheet = None
-    if sheet is not None:
-        keep()
+        found.append({"src": src, "columns": ACROSS, "rows": rows})
     return found
+
+
+def thumbnail_sheets(collection: Collection, ids: list[str], *, progress: bool = True) -> Iterator[tuple[int, bytes]]:
+    """Yield sheets of `ACROSS` x `ACROSS` thumbnails, `SIDE` pixels each, the last one shorter; pictures that can no
+    longer be read are left blank.
+
+    Parameters
+    ----------
+    collection : Collection
+    ids : list of str
+    progress : bool, default True
+
+    Yields
+    ------
+    rows : int
+        How many rows of thumbnails the sheet has.
+    content : bytes
+        A WebP file.
+    """
+    images = thumbnails(collection, ids, SIDE, progress=progress)
+    for part in iter(lambda: list(islice(images, ACROSS * ACROSS)), []):
+        rows, file = -(-len(part) // ACROSS), io.BytesIO()
+        sheet = Image.new("RGB", (ACROSS * SIDE, rows * SIDE), "white")
+        for place, image in enumerate(part):
+            row, column = divmod(place, ACROSS)
+            if image is not None:
+                corner = column * SIDE + (SIDE - image.width) // 2, row * SIDE + (SIDE - image.height) // 2
+                sheet.paste(image, corner)
+        sheet.save(file, "WEBP", quality=QUALITY, method=4)
+        yield rows, file.getvalue()
 
 
 def as_script(data: dict) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,14 @@ from PIL import Image
 from ..errors import QueryError, check_k
 from ..features import Features, encode, l2_normalize
 from ..index import AnnoyIndex, ExactIndex, Index, NoveltyTest
-from ..measure import METHODS, calibrated, fuse
+from ..intake import Collection
+from ..measure import METHODS, calibrated, fuse, fuse_all
 
 DEPTH = 50
 """How many neighbours of each network are fused; "vote" counts its own default of 10."""
+
+OPENINGS = 40
+"""Of how many pictures `opening` chooses one."""
 
 LESS = 0.5
 """Weight of the negative examples, relative to the positive ones."""
@@ -138,6 +143,7 @@ class Exploration:
         self._indexes: dict[tuple, Index] = {}
         self._new: dict[tuple, np.ndarray] = {}  # vectors of new pictures
         self._tests: dict[str, NoveltyTest] = {}  # by layer
+        self._networks = Lock()  # a picture waits for the network that `warm_up` is loading
 
     @property
     def layers(self) -> list[str]:
@@ -197,6 +203,62 @@ class Exploration:
                 found[name] = self._ask(name, question, look, k)
         return {name: found[name].head(k) for name in look.columns}
 
+    def opening(self, collection: Collection, look: Look) -> str:
+        """Choose a query that shows what the first column can do.
+
+        Parameters
+        ----------
+        collection : Collection
+        look : Look
+
+        Returns
+        -------
+        str
+            Of a sample of 40 pictures, the one for which the first column finds the most neighbours of its label, and
+            more of them than the other columns if several are equal; the first picture if there are no labels.
+        """
+        labels = dict(zip(collection.ids, collection.labels, strict=True))
+        best, most = self.ids[0], 0.0
+        for id in collection.subset(self.ids).sample(min(OPENINGS, len(self.ids))) if look.columns else []:
+            if labels[id] is None:
+                continue
+            found = self.answer(Question((id,)), look)
+            first, *others = (sum(labels[one] == labels[id] for one in table["id"]) for table in found.values())
+            if first - sum(others) / (1 + len(others) * look.k) > most:
+                best, most = id, first - sum(others) / (1 + len(others) * look.k)
+        return best
+
+    def systems(self, look: Look) -> dict[str, Index | tuple]:
+        """Return what answers in each column, for `Page.answers`.
+
+        Parameters
+        ----------
+        look : Look
+
+        Returns
+        -------
+        dict of str to Index or tuple
+            Column -> index; for a fusion, the neighbours of all pictures, as `fuse_all` returns them.
+        """
+        fusions = [name for name in look.columns if name in METHODS]
+        depth = min(DEPTH, len(self.ids) - 1)
+        lists = [self._index(model, look).all_neighbours(depth) for model in self.models(look.layer) if fusions]
+        return {
+            name: fuse_all(lists, name, k=look.k) if name in fusions else self._index(name, look)
+            for name in look.columns
+        }
+
+    def warm_up(self, look: Look) -> None:
+        """Load the networks of all columns, so that the first new picture need not wait for them.
+
+        Parameters
+        ----------
+        look : Look
+        """
+        blank = NewPicture("a blank picture", Image.new("RGB", (64, 64)))
+        for name in [*self.models(look.layer), *self.presets]:
+            self._vector(name, blank, look)
+
     def p_value(self, question: Question, look: Look) -> float | None:
         """Test whether a new picture is like the collection, by all networks with the layer.
 
@@ -239,9 +301,10 @@ class Exploration:
     def _vector(self, name: str, picture: NewPicture, look: Look) -> np.ndarray:
         made = self._of(name, look)
         key = (picture.name, name, look.layer if name not in self.presets else "")
-        if key not in self._new:
-            self._new[key] = encode([picture.image], made.fingerprint, made.makers)[0]
-        return self._new[key]
+        with self._networks:
+            if key not in self._new:
+                self._new[key] = encode([picture.image], made.fingerprint, made.makers)[0]
+            return self._new[key]
 
     def _of(self, name: str, look: Look) -> Features | Index:
         made = self.presets.get(name) or self.features.get((name, look.layer))

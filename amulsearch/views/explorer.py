@@ -1,8 +1,8 @@
 """An interactive search for notebooks: JupyterLab, Notebook 7 and Voila.
 
-The page is in explorer.js, explorer_parts.js and explorer.css; the answers come from `exploration.py`. The page sends
-messages {"do": ...} and receives {"say": "view" | "sheet" | "pictures" | "page" | "error", ...}; pictures are sent as
-JPEG buffers.
+What is seen is explorer.js, built from web/src by `npm ci && npm run build` in web/, with two style sheets; the answers
+come from `exploration.py`. The widget sends messages {"do": ...}, each handled by the method of this name, and receives
+{"say": ...}; pictures are sent as buffers.
 """
 
 from __future__ import annotations
@@ -13,22 +13,28 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import Thread
 
 import anywidget
+import numpy as np
+import pandas as pd
 from PIL import Image
 
 from ..errors import AmulsearchError, PictureError, QueryError
-from ..features import Features
+from ..features import Features, concatenate
 from ..index import Index, novelty_told, unlikely_from
 from ..intake import Collection, Request, decode, near_names
 from ..measure import METHODS, Judgements
+from .answers import ACROSS, SIDE, WHOLE, thumbnail_sheets
 from .captions import short_name
 from .exploration import Exploration, Look, NewPicture, Question
+from .mapping import Map
 from .page import Page
+from .selection import Selection
 
 HERE = Path(__file__).parent
 
@@ -42,6 +48,7 @@ def explore(
     *,
     presets: Mapping[str, Features | Index] | None = None,
     judgements: str | os.PathLike | Judgements | None = None,
+    map: Map | None = None,
     query: str | None = None,
     k: int = 5,
 ) -> Explorer:
@@ -56,9 +63,12 @@ def explore(
     presets : Mapping of str to Features or Index, optional
         Name -> features, or an index such as `indexes.DiffusionIndex.build(BEST.parts(collection))`.
     judgements : path or Judgements, optional
-        The CSV file in which thumbs up and down are saved. Without it, the widget has no thumbs.
+        The CSV file in which thumbs up and down and tags are saved. Without it, the widget has neither.
+    map : Map, optional
+        A map of the pictures, or of some of them. Without it, the widget makes one when asked, which takes some ten
+        seconds for 2,000 pictures.
     query : str, optional
-        The id to start with; by default, the first picture.
+        The id to start with; by default, one of a sample on which the first column is most often right.
     k : int, default 5
         How many neighbours to show.
 
@@ -83,7 +93,7 @@ def explore(
     """
     if judgements is not None and not isinstance(judgements, Judgements):
         judgements = Judgements(judgements)
-    return Explorer(collection, Exploration(features, presets), judgements, query, k)
+    return Explorer(collection, Exploration(features, presets), judgements, map, query, k)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -103,31 +113,47 @@ class Explorer(anywidget.AnyWidget):
         The systems.
     judgements : Judgements or None
         The judgements so far.
+    map : Map or None
+        The map.
     """
 
-    _esm = "".join((HERE / name).read_text(encoding="utf-8") for name in ("explorer_parts.js", "explorer.js"))
-    _css = (HERE / "explorer.css").read_text(encoding="utf-8")
+    _esm = (HERE / "explorer.js").read_text(encoding="utf-8")
+    _css = "".join((HERE / name).read_text(encoding="utf-8") for name in ("answers.css", "explorer.css"))
 
     def __init__(
-        self, collection: Collection, exploration: Exploration, judgements: Judgements | None, query: str | None, k: int
+        self,
+        collection: Collection,
+        exploration: Exploration,
+        judgements: Judgements | None,
+        map: Map | None,
+        query: str | None,
+        k: int,
     ):
         super().__init__()
-        self.collection, self.exploration, self.judgements = collection, exploration, judgements
+        self.collection, self.exploration, self.judgements, self.map = collection, exploration, judgements, map
         self._labels = dict(zip(collection.ids, collection.labels, strict=True))
-        unknown = [id for id in (query, *exploration.ids) if id is not None and id not in self._labels]
+        asked = [*([] if query is None else [query]), *exploration.ids, *(map.ids if map else [])]
+        unknown = [id for id in asked if id not in self._labels]
         if unknown:
             raise QueryError(f"no picture {unknown[0]!r} in {collection.folder}")
         layers = exploration.layers
         layer = "penultimate" if "penultimate" in layers else layers[0]
         shown = [name for name in exploration.columns(layer) if name not in METHODS or name == "rrf"]
         self.look = Look(layer, tuple(shown[:6]), min(k, len(exploration.ids) - 1))
-        self.question = Question((query or exploration.ids[0],))
+        self.question = Question((query or exploration.opening(collection, self.look),))
         self.found = exploration.answer(self.question, self.look)
         self._pictures: dict[str, NewPicture] = {}
         self._past: list[Question] = []
+        self._selection = Selection(collection, judgements)
         self._page, self._text = 0, ""
         self._jpeg = lru_cache(maxsize=5000)(self._make_jpeg)
+        self._worker: Thread | None = None
         self.on_msg(self._receive)
+
+    @property
+    def selected(self) -> pd.DataFrame:
+        """The rows of `collection.table` of the selected pictures, in the order of the collection."""
+        return self._selection.table
 
     def _receive(self, _, message: dict, buffers: list) -> None:
         try:
@@ -141,6 +167,35 @@ class Explorer(anywidget.AnyWidget):
     def _do_start(self, message: dict, buffers: list) -> None:
         self._show()
         self._show_sheet()
+        self._show_selected()
+        self._start(self._prepare)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        """Do something in the background, after what is being done there."""
+        before = self._worker
+
+        def in_turn() -> None:
+            if before is not None:
+                before.join()
+            try:
+                work()
+            except AmulsearchError as error:
+                self.send({"say": "error", "text": str(error)})
+
+        self._worker = Thread(target=in_turn, daemon=True)
+        self._worker.start()
+
+    def _prepare(self) -> None:
+        """Send the map, and load the networks for the first new picture."""
+        if self.map is not None:
+            self._show_map()
+        self.exploration.warm_up(self.look)
+
+    def _lay_out(self) -> None:
+        if self.map is None:
+            models, layer = self.exploration.models(self.look.layer), self.look.layer
+            self.map = Map.fit(concatenate([self.exploration.features[model, layer] for model in models]))
+        self._show_map()
 
     def _do_query(self, message: dict, buffers: list) -> None:
         self._ask(Question((self._example(message["id"]),)))
@@ -155,8 +210,42 @@ class Explorer(anywidget.AnyWidget):
         self._ask(self.question.without(self._example(message["id"])))
 
     def _do_back(self, message: dict, buffers: list) -> None:
+        """Go back to the query before, or to an earlier one."""
         if self._past:
-            self._show(question=self._past[-1], past=self._past[:-1])
+            to = message.get("to", len(self._past) - 1)
+            self._show(question=self._past[to], past=self._past[:to])
+
+    def _do_map(self, message: dict, buffers: list) -> None:
+        self._start(self._lay_out)
+
+    def _do_select(self, message: dict, buffers: list) -> None:
+        self._selection.select(message["ids"])
+        self._show_selected()
+
+    def _do_select_found(self, message: dict, buffers: list) -> None:
+        self._selection.select([*self._selection.ids, *self._matching(message["text"])])
+        self._show_selected()
+
+    def _do_tag(self, message: dict, buffers: list) -> None:
+        done = self._selection.tag(message["text"])
+        self._show()
+        self.send({"say": "done", "text": done})
+
+    def _do_copy(self, message: dict, buffers: list) -> None:
+        self.send({"say": "done", "text": self._selection.copy_to(message["text"])})
+
+    def _do_about(self, message: dict, buffers: list) -> None:
+        """Say what is known of a picture."""
+        example = self._example(message["id"])
+        image, facts = self._image(example), []
+        if isinstance(example, str):
+            row = self.collection.table.set_index("id").loc[example]
+            facts = [f"label: {row['label']}"] if isinstance(row["label"], str) else []
+            facts.append(f"{row['width']:,} x {row['height']:,} pixels, {row['format']}")
+            facts.append(str(self.collection.path(example)))
+        else:
+            facts.append(f"{image.width:,} x {image.height:,} pixels, not in the collection")
+        self.send({"say": "about", "id": message["id"], "facts": facts})
 
     def _do_look(self, message: dict, buffers: list) -> None:
         changed = {name: message[name] for name in ("layer", "k", "n_trees", "search_k") if name in message}
@@ -187,16 +276,19 @@ class Explorer(anywidget.AnyWidget):
         ]
         if box[2] - box[0] < 8 or box[3] - box[1] < 8:
             raise QueryError("the part is too small: select at least 8 x 8 pixels")
-        self._ask_new(NewPicture(f"part {','.join(map(str, box))} of {name}", image.crop(box)))
+        part = NewPicture(f"part {','.join(str(edge) for edge in box)} of {name}", image.crop(box))
+        self._ask_new(part, Question((part, *self.question.more[1:]), self.question.less))
 
     def _do_judge(self, message: dict, buffers: list) -> None:
-        if self.judgements is None:
-            raise QueryError("there is no file for judgements: call explore(..., judgements=FILE)")
-        self.judgements.add(self._asked, message["id"], message["relevance"])
+        self._selection.judge(self._asked, message["ids"], message["relevance"])
+        self._show()
+
+    def _do_undo(self, message: dict, buffers: list) -> None:
+        self._selection.undo()
         self._show()
 
     def _do_export(self, message: dict, buffers: list) -> None:
-        """Send what is on the screen as a page in one file."""
+        """Send a page that opens with what is on the screen, and in which every picture can be clicked."""
         if not self.found:
             raise QueryError("there is nothing to save: choose a column first")
         asked = {
@@ -204,12 +296,18 @@ class Explorer(anywidget.AnyWidget):
             for sign, part in vars(self.question).items()
             for one in part
         }
-        query = asked if len(asked) > 1 else next(iter(asked.values()))
-        look, name = self.look, _caption(self.question.more[0])
+        look, first = self.look, self.question.more[0]
         search = f"Annoy, {look.n_trees} trees, search_k {look.search_k}" if look.n_trees else "exact search"
-        page = Page(f"Pictures like {name}").text(f"Layer {look.layer}, {search}.")
-        html = page.grid(self.collection, query, self.found).html()
-        self.send({"say": "page", "name": f"like {name}.html".replace("/", "_"), "html": html})
+        page = Page(f"Pictures like {_caption(first)}").text(f"Layer {look.layer}, {search}.")
+        pictures = self.collection.subset(self.exploration.ids)
+        single, whole = len(asked) == 1 and isinstance(first, str), len(pictures) <= WHOLE
+        if not single or not whole:
+            page.grid(self.collection, first if single else asked if len(asked) > 1 else first.image, self.found)
+        if whole:
+            maps = {"of the explorer": self.map} if self.map is not None and self.map.ids == pictures.ids else {}
+            systems = self.exploration.systems(look)
+            page.answers(pictures, systems, maps, query=first if single else None, k=look.k)
+        self.send({"say": "page", "name": f"like {_caption(first)}.html".replace("/", "_"), "html": page.html()})
 
     def _do_sheet(self, message: dict, buffers: list) -> None:
         self._page, self._text = message["page"], message["text"]
@@ -226,9 +324,9 @@ class Explorer(anywidget.AnyWidget):
             raise QueryError(f"no picture {id!r} in {self.collection.folder}")
         return self._pictures.get(id, id)
 
-    def _ask_new(self, picture: NewPicture) -> None:
+    def _ask_new(self, picture: NewPicture, question: Question | None = None) -> None:
         self._pictures[picture.name] = picture
-        self._ask(Question((picture,)))
+        self._ask(question or Question((picture,)))
 
     def _ask(self, question: Question) -> None:
         if not question.more:
@@ -272,7 +370,8 @@ class Explorer(anywidget.AnyWidget):
         view = {"examples": examples, "columns": columns, "look": asdict(self.look), "choices": choices}
         p_value = self.exploration.p_value(question, look)
         view |= {"novelty": None if p_value is None else novelty_told(p_value)}
-        view |= {"back": len(self._past), "thumbs": self.judgements is not None, "ms": round(1000 * seconds)}
+        past = [{"id": _name(one.more[0]), "at": at} for at, one in enumerate(self._past)]
+        view |= {"past": past, "thumbs": self._selection.judged(self._asked), "ms": round(1000 * seconds)}
         self.send({"say": "view", "most": len(self.exploration.ids) - 1, **view})
 
     def _row(self, row: dict, label: str | None) -> dict:
@@ -287,9 +386,26 @@ class Explorer(anywidget.AnyWidget):
         likely = {"probability": f"{row['probability']:.0%}"} if "probability" in row else {}
         return {"id": row["id"], "rank": row["rank"], "judged": judged, **shown, **votes, **likely}
 
+    def _show_selected(self) -> None:
+        rows = [{"id": id, "label": self._labels[id]} for id in self._selection.ids]
+        self.send({"say": "selected", "rows": rows})
+
+    def _show_map(self) -> None:
+        """Send the places of the pictures on the map, then their thumbnails."""
+        map = self.map
+        about = {"name": f"of {len(map):,} pictures", "columns": map.columns, "rows": map.rows, "ids": map.ids}
+        cells = np.ascontiguousarray(map.cells, dtype="<u4").tobytes()
+        self.send({"say": "map", "side": SIDE, "across": ACROSS, **about}, [cells])
+        for sheet, (_, content) in enumerate(thumbnail_sheets(self.collection, map.ids, progress=False)):
+            self.send({"say": "thumbnails", "sheet": sheet}, [content])
+
+    def _matching(self, text: str) -> list[str]:
+        """The pictures whose ids contain every word of a text."""
+        words = text.lower().split()
+        return [id for id in self.exploration.ids if all(word in id.lower() for word in words)]
+
     def _show_sheet(self) -> None:
-        words = self._text.lower().split()
-        ids = [id for id in self.exploration.ids if all(word in id.lower() for word in words)]
+        ids = self._matching(self._text)
         pages = max(1, -(-len(ids) // SHEET))
         self._page = min(max(self._page, 0), pages - 1)
         shown = ids[self._page * SHEET : (self._page + 1) * SHEET]

@@ -57,7 +57,7 @@ def test_the_data_are_those_of_the_systems(some, features):
 
 
 def test_thumbnails_lie_in_the_order_of_the_collection(some, features, monkeypatch, tmp_path):
-    monkeypatch.setattr(answers, "SHEET", 100)  # two sheets
+    monkeypatch.setattr(answers, "ACROSS", 10)  # two sheets
     index = am.ExactIndex.build(features)
     assert "my files" not in am.views.Page("small").answers(some, {"one": index}, folder="my files").html()
     monkeypatch.setattr("amulsearch.views.page.WHOLE", 119)
@@ -120,11 +120,12 @@ def test_mistakes_are_told(some, features, monkeypatch):
         page.answers(some, {"one": index})
 
 
-def test_the_bundle_is_that_of_its_source():
+def test_the_bundles_are_those_of_their_source():
     """`npm run build` in web/ writes the digest of what it was built from."""
     sources = sorted((HERE / "web" / "src").glob("*.ts"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    assert (HERE / "answers.js").read_text(encoding="utf-8").startswith(f"/* {digest} */")
+    for name in ("answers.js", "explorer.js"):
+        assert (HERE / name).read_text(encoding="utf-8").startswith(f"/* {digest} */"), name
 
 
 def test_the_bundle_opens_no_connection():

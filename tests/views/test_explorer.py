@@ -1,8 +1,13 @@
 """The messages of the explorer: requests from a page, and the replies."""
 
+import base64
 import io
+import json
+import re
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -28,7 +33,9 @@ def explorer(bundled_features, cartoons, tmp_path, monkeypatch):
         (content, sent), *more = said
         return said if more else (content, sent) if sent else content
 
-    return widget, ask
+    yield widget, ask
+    if widget._worker is not None:
+        widget._worker.join()
 
 
 def ids_of(view, column):
@@ -37,10 +44,11 @@ def ids_of(view, column):
 
 def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_features, cartoons):
     widget, ask = explorer
-    (view, _), (sheet, _) = ask("start")
+    (view, _), (sheet, _), (selected, _) = ask("start")
+    assert selected == {"say": "selected", "rows": []}
     index = am.ExactIndex.build(bundled_features[LITE0, "penultimate"])
     assert ids_of(view, LITE0) == index.query(cartoons.ids[7], 3)["id"].tolist()
-    assert [column["name"] for column in view["columns"]] == [SQUEEZENET, LITE0, "rrf"] and view["back"] == 0
+    assert [column["name"] for column in view["columns"]] == [SQUEEZENET, LITE0, "rrf"] and view["past"] == []
     assert sheet["ids"] == cartoons.ids[:60] and sheet["pages"] == 28 and sheet["count"] == len(cartoons)
     clicked = ids_of(view, LITE0)[1]
     view = ask("query", id=clicked)
@@ -49,10 +57,13 @@ def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_feature
     labels = dict(zip(cartoons.ids, cartoons.labels, strict=True))
     for row in view["columns"][0]["rows"]:
         assert row["same"] == (labels[row["id"]] == labels[clicked])
-    assert view["back"] == 1
-    assert ask("query", id=clicked)["back"] == 1  # the same query again is not a step
-    view = ask("back")
-    assert view["back"] == 0 and view["examples"][0]["id"] == cartoons.ids[7]
+    assert view["past"] == [{"id": cartoons.ids[7], "at": 0}]
+    assert len(ask("query", id=clicked)["past"]) == 1  # the same query again is not a step
+    assert len(ask("query", id=cartoons.ids[700])["past"]) == 2
+    assert ask("back")["examples"][0]["id"] == clicked
+    ask("query", id=cartoons.ids[700])
+    view = ask("back", to=0)
+    assert view["past"] == [] and view["examples"][0]["id"] == cartoons.ids[7]
 
 
 def test_probabilities_and_novelty_are_sent(explorer, cartoons):
@@ -136,36 +147,161 @@ def test_a_part_of_the_query(explorer, cartoons):
     vector = am.embed(picture.image, LITE0, "penultimate")["penultimate"][0]
     assert ids_of(view, LITE0) == widget.exploration._index(LITE0, widget.look).query(vector, 3)["id"].tolist()
     assert ask("crop", x=0.5, y=0.5, w=0.001, h=0.5)["text"].startswith("the part is too small")
+    ask("query", id=id)
+    ask("more", id=cartoons.ids[20])
+    ask("less", id=cartoons.ids[500])
+    view = ask("crop", x=0, y=0, w=0.5, h=1)  # the part takes the place of its picture, the other examples stay
+    assert [(one["id"], one["sign"]) for one in view["examples"]] == [
+        (f"part 0,0,{round(width / 2)},{height} of {id}", "more"),
+        (cartoons.ids[20], "more"),
+        (cartoons.ids[500], "less"),
+    ]
 
 
 def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     widget, ask = explorer
-    (view, _), _ = ask("start")
+    view = ask("query", id=cartoons.ids[7])
     good, bad = ids_of(view, LITE0)[:2]
-    ask("judge", id=good, relevance=1)
-    view = ask("judge", id=bad, relevance=0)
+    ask("judge", ids=[good], relevance=1)
+    view = ask("judge", ids=[bad], relevance=0)
+    assert view["thumbs"] == {"query": 2, "all": 2, "undo": True}
     judged = {row["id"]: row["judged"] for column in view["columns"] for row in column["rows"]}
     assert judged[good] == 1 and judged[bad] == 0
     table = am.measure.Judgements(tmp_path / "judged.csv").table
     assert table.values.tolist() == [[cartoons.ids[7], good, 1], [cartoons.ids[7], bad, 0]]
-    ask("judge", id=bad, relevance=None)
+    ask("judge", ids=[bad], relevance=None)
     assert len(am.measure.Judgements(tmp_path / "judged.csv")) == 1
+    ask("undo")
+    assert am.measure.Judgements(tmp_path / "judged.csv").table.values.tolist() == table.values.tolist()
+    ask("undo")
+    view = ask("undo")
+    assert len(am.measure.Judgements(tmp_path / "judged.csv")) == 0
+    assert view["thumbs"] == {"query": 0, "all": 0, "undo": False}
+    assert ask("undo")["say"] == "view"  # nothing more to take back
     other = am.explore(cartoons, widget.exploration.features, query=cartoons.ids[7])
-    other._handle_custom_msg({"do": "judge", "id": good, "relevance": 1}, [])
+    other._handle_custom_msg({"do": "judge", "ids": [good], "relevance": 1}, [])
     assert other.judgements is None
 
 
-def test_the_view_is_saved_as_a_page(explorer, cartoons):
+def test_a_selection_is_a_table_is_tagged_and_its_files_are_copied(explorer, cartoons, tmp_path):
     widget, ask = explorer
+    chosen = [cartoons.ids[300], cartoons.ids[8]]
+    reply = ask("select", ids=[*chosen, "no such"])
+    assert [row["id"] for row in reply["rows"]] == chosen[::-1]  # in the order of the collection
+    pd.testing.assert_frame_equal(
+        widget.selected, cartoons.table[cartoons.table["id"].isin(chosen)].reset_index(drop=True)
+    )
+    found = [id for id in cartoons.ids if "guitar" in id]
+    assert {row["id"] for row in ask("select_found", text="guitar")["rows"]} == {*chosen, *found}
+    ask("select", ids=chosen)
+    assert ask("tag", text=" ")["text"].startswith("a tag needs at least one letter")
+    (view, _), (done, _) = ask("tag", text=" two  things ")
+    assert done["text"] == "2 pictures tagged as “two things”" and view["thumbs"]["all"] == 2
+    expected = [["two things", id, 1] for id in chosen[::-1]]
+    assert am.measure.Judgements(tmp_path / "judged.csv").table.values.tolist() == expected
+    ask("undo")
+    assert len(am.measure.Judgements(tmp_path / "judged.csv")) == 0
+    assert ask("copy", text="")["text"].startswith("type the folder")
+    assert ask("copy", text=str(tmp_path / "to"))["text"] == f"2 pictures copied to {tmp_path / 'to'}"
+    for id in chosen:
+        assert (tmp_path / "to" / Path(id).name).read_bytes() == cartoons.path(id).read_bytes()
+    (tmp_path / "file").touch()
+    assert "cannot be written to" in ask("copy", text=str(tmp_path / "file"))["text"]
+
+
+def test_the_map_and_its_thumbnails_are_sent(bundled_features, cartoons, monkeypatch):
+    some = cartoons.subset(cartoons.ids[:1100])  # more than one sheet
+    features = {(LITE0, "penultimate"): bundled_features[LITE0, "penultimate"]}
+    rows = np.arange(1100)
+    vectors = features[LITE0, "penultimate"].vectors[rows]
+    layout = am.views.Map(
+        some.ids, some.labels, np.zeros((1100, 2), np.float32), np.stack([rows % 40, rows // 40], axis=1), 40, 28, 1631
+    )
+    said = []
+    monkeypatch.setattr(Explorer, "send", lambda self, content, buffers=None: said.append((content, buffers)))
+    widget = am.explore(cartoons, features, map=layout)
+    widget._handle_custom_msg({"do": "start"}, [])
+    widget._worker.join()
+    (about, (cells,)), *sheets = [one for one in said if one[0]["say"] in ("map", "thumbnails")]
+    assert about["ids"] == some.ids and about["columns"] == 40 and about["rows"] == 28
+    assert np.array_equal(np.frombuffer(cells, "<u4").reshape(-1, 2), layout.cells)
+    assert [content["sheet"] for content, _ in sheets] == [0, 1]
+    (content,) = sheets[1][1]
+    second = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), int)
+    row, column = divmod(1040 - about["across"] ** 2, about["across"])
+    side = about["side"]
+    small = cartoons.open(some.ids[1040])
+    small.thumbnail((side, side))
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(small, ((side - small.width) // 2, (side - small.height) // 2))
+    shown = second[row * side : (row + 1) * side, column * side : (column + 1) * side]
+    assert np.abs(shown - np.asarray(square, int)).mean() < 12
+    blank = widget.exploration._new["a blank picture", LITE0, "penultimate"]  # the network is warm
+    assert blank.shape == vectors[0].shape
+    with pytest.raises(am.QueryError, match="no picture"):
+        am.explore(some, features)
+
+
+def test_a_map_is_laid_out_when_asked(explorer, cartoons, monkeypatch):
+    widget, _ = explorer
+    asked = []
+
+    def fit(features):
+        asked.append(features.vectors.shape)
+        raise am.QueryError("a map needs at least two pictures")
+
+    monkeypatch.setattr(am.views.Map, "fit", fit)
+    widget._handle_custom_msg({"do": "map"}, [])
+    widget._worker.join()
+    widths = [widget.exploration.features[model, "penultimate"].vectors.shape[1] for model in (SQUEEZENET, LITE0)]
+    assert asked == [(len(cartoons), sum(widths))]
+
+
+def test_it_opens_with_a_picture_on_which_the_first_column_is_right(explorer, cartoons):
+    widget, _ = explorer
+    opened = widget.exploration.opening(cartoons, widget.look)
+    labels = dict(zip(cartoons.ids, cartoons.labels, strict=True))
+
+    def hits(id):
+        found = am.ExactIndex.build(widget.exploration.features[SQUEEZENET, "penultimate"]).query(id, widget.look.k)
+        return (found["label"] == labels[id]).sum()
+
+    assert hits(opened) == max(hits(id) for id in cartoons.sample(40)) == 3
+
+
+def test_a_picture_is_told_about(explorer, cartoons):
+    _, ask = explorer
+    id = cartoons.ids[7]
+    facts = ask("about", id=id)["facts"]
+    width, height = cartoons.open(id).size
+    assert facts == [f"label: {cartoons.labels[7]}", f"{width:,} x {height:,} pixels, WEBP", str(cartoons.path(id))]
+    view = ask("upload", cartoons.path(id).read_bytes(), name="mine.webp")
+    facts = ask("about", id=view["examples"][0]["id"])["facts"]
+    assert facts == [f"{width:,} x {height:,} pixels, not in the collection"]
+
+
+def written(html):
+    """The data of the part that answers."""
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, re.S)[1])
+
+
+def test_the_view_is_saved_as_a_page_that_answers(explorer, cartoons):
+    widget, ask = explorer
+    ask("query", id=cartoons.ids[7])
     answer = ask("export")
     assert answer["name"] == f"like {short_name(cartoons.ids[7])}.html" and answer["html"].startswith("<!doctype html>")
-    shown = {id for table in widget.found.values() for id in table["id"]}
-    assert all(f": {id}" in answer["html"] for id in shown)
-    assert answer["html"].count("data:image/webp") == 1 + sum(map(len, widget.found.values()))
+    data = written(answer["html"])
+    assert data["names"] == cartoons.ids and data["query"] == 7
+    assert [system["name"] for system in data["systems"]] == [SQUEEZENET, LITE0, "rrf"]
+    for system in data["systems"]:
+        rows = np.frombuffer(base64.b64decode(system["rows"]), "<u2").reshape(-1, system["k"])[7]
+        assert [cartoons.ids[row] for row in rows] == widget.found[system["name"]]["id"].tolist()
     ask("crop", x=0, y=0, w=0.5, h=1)
     ask("less", id=cartoons.ids[500])
     answer = ask("export")
     assert f"more like part of {short_name(cartoons.ids[7])}" in answer["html"] and "less like " in answer["html"]
+    shown = {id for table in widget.found.values() for id in table["id"]}
+    assert all(f": {id}" in answer["html"] for id in shown)
     ask("look", columns=[])
     assert ask("export")["text"] == "there is nothing to save: choose a column first"
 

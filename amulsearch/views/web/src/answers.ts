@@ -1,29 +1,12 @@
 // The page that answers: a click makes any picture the query, and its neighbours stand in columns of systems, beside maps.
 
 import { Data, type System } from "./data";
-import { MapView } from "./map";
+import { breaking, element, saveTable } from "./dom";
+import { MapView, mapButtons } from "./map";
 import { State, type View } from "./state";
 
 const LIKELY = 10; // per cent; below it, nothing is likely to fit
 const SHOWN = 60; // pictures of a search, a selection or a list of changes that are shown at once
-
-type Child = Node | string | null;
-
-function element<Name extends keyof HTMLElementTagNameMap>(
-  name: Name, attributes: Record<string, string | number | boolean | ((event: any) => void)> = {}, ...children: Child[]
-): HTMLElementTagNameMap[Name] {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (typeof value === "function") made.addEventListener(key.slice(2), value);
-    else if (typeof value === "boolean") made.toggleAttribute(key, value);
-    else made.setAttribute(key, String(value));
-  }
-  made.append(...children.filter((child): child is Node | string => child !== null));
-  return made;
-}
-
-/** A name that may break after each underscore. */
-const breaking = (name: string) => name.split(/(?<=_)/).flatMap((part, at) => (at ? [document.createElement("wbr"), part] : [part]));
 
 const shown = (value: number) => (Math.abs(value) < 100 ? +value.toPrecision(3) : Math.round(value)).toString();
 
@@ -54,18 +37,13 @@ function start(root: HTMLElement) {
   const hovered = element("span", { class: "am-hovered", hidden: true });
   const maps = [0, 1].map(() => new MapView(data, ask, hover, select));
   const frames = maps.map((map) => element("div", { class: "am-canvas" }, map.canvas));
-  const tool = element("button", { type: "button", "aria-pressed": "false", onclick: () => lasso(!maps[0].lasso) }, "Lasso");
   const choose = (label: string, none: boolean, pick: (at: number) => void) =>
     element("select", { "aria-label": label, onchange: (event: Event) => pick(+(event.target as HTMLSelectElement).value) },
       ...(none ? [element("option", { value: -1 }, "no second map")] : []),
       ...data.maps.map((map, at) => element("option", { value: at }, `map: ${map.name}`)));
   const first = choose("Map", false, (at) => state.set({ map: at }));
   const second = choose("Second map, beside the first", true, (at) => state.set({ second: at }));
-  const zooms = [["+", "Zoom in", () => zoom(1.5)], ["−", "Zoom out", () => zoom(1 / 1.5)], ["all", "Show the whole map", () => zoom(0)]] as const;
-  const tools = element("div", { class: "am-bar" },
-    first, data.maps.length > 1 ? second : null,
-    ...zooms.map(([sign, name, act]) => element("button", { type: "button", title: name, onclick: act, ...(sign === "all" ? {} : { "aria-label": name }) }, sign)),
-    tool);
+  const tools = element("div", { class: "am-bar" }, first, data.maps.length > 1 ? second : null, ...mapButtons(maps, root));
   const selection = element("div", { class: "am-list", hidden: true });
   const changes = changesPart();
   root.append(
@@ -77,19 +55,9 @@ function start(root: HTMLElement) {
     state.set({ query: row });
   }
 
-  function zoom(by: number) {
-    for (const map of maps) if (map.layout) by ? map.zoomBy(by) : map.reset();
-  }
-
   function hover(row: number | null) {
     hovered.textContent = row === null ? "" : data.short(row);
     hovered.hidden = row === null;
-  }
-
-  function lasso(on: boolean) {
-    for (const map of maps) map.lasso = on;
-    tool.setAttribute("aria-pressed", String(on));
-    root.classList.toggle("am-lasso", on);
   }
 
   function select(rows: number[], add: boolean) {
@@ -145,13 +113,7 @@ function start(root: HTMLElement) {
     else list(found, `${rows.length.toLocaleString("en")} pictures with “${search.value.trim()}”`, rows, close);
   }
 
-  function save(rows: number[]) {
-    const quoted = (text: string) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-    const lines = rows.map((row) => `${quoted(data.names[row])},${quoted(data.label(row) ?? "")}\n`);
-    const address = URL.createObjectURL(new Blob(["id,label\n", ...lines], { type: "text/csv" }));
-    element("a", { href: address, download: "selection.csv" }).click();
-    URL.revokeObjectURL(address);
-  }
+  const save = (rows: number[]) => saveTable(rows.map((row) => ({ id: data.names[row], label: data.label(row) })));
 
   /** Two systems, and the pictures whose neighbours differ most between them. */
   function changesPart() {
@@ -212,7 +174,6 @@ function start(root: HTMLElement) {
   }
 
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && maps[0].lasso) lasso(false);
     if (event.key === "/" && !/INPUT|SELECT|TEXTAREA/.test((event.target as HTMLElement).tagName)) {
       event.preventDefault();
       search.focus();

@@ -1,5 +1,8 @@
 // What Python writes into the page (answers.py), and what is read from it.
 
+import { short } from "./dom";
+import type { Layout, Thumbnails } from "./map";
+
 interface Written {
   query: number;
   names: string[];
@@ -26,13 +29,6 @@ export interface System {
   likely: Uint8Array; // probabilities in per cent; empty if there are none
 }
 
-export interface Layout {
-  name: string;
-  columns: number;
-  rows: number;
-  cells: Uint32Array; // column and row of each picture
-}
-
 function bytes(text: string): Uint8Array<ArrayBuffer> {
   const raw = atob(text), found = new Uint8Array(raw.length);
   for (let at = 0; at < raw.length; at++) found[at] = raw.charCodeAt(at);
@@ -41,7 +37,7 @@ function bytes(text: string): Uint8Array<ArrayBuffer> {
 
 const words = (text: string) => new Uint32Array(bytes(text).buffer);
 
-export class Data {
+export class Data implements Thumbnails {
   readonly names: string[];
   readonly systems: System[];
   readonly maps: Layout[];
@@ -102,10 +98,8 @@ export class Data {
     return this.written.labelNames[this.written.labels[row]] ?? null;
   }
 
-  /** The file name without folders and extension. */
   short(row: number) {
-    const name = this.names[row].replace(/.*\//, "").replace(/\.[^.]*$/, "");
-    return name.length <= 30 ? name : `${name.slice(0, 18)}…${name.slice(-11)}`;
+    return short(this.names[row]);
   }
 
   /** Where the thumbnail of a picture lies: its sheet, and its corner in pixels. */

@@ -2,7 +2,24 @@
 
 import { select } from "d3-selection";
 import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
-import type { Data, Layout } from "./data";
+import { button } from "./dom";
+
+export interface Layout {
+  name: string;
+  columns: number;
+  rows: number;
+  cells: Uint32Array; // column and row of each picture
+}
+
+/** The pictures of a map: squares on sheets that arrive one after the other. */
+export interface Thumbnails {
+  readonly count: number;
+  readonly perSheet: number;
+  readonly side: number;
+  readonly images: HTMLImageElement[];
+  /** The sheet of a picture, and its corner there in pixels. */
+  place(row: number): [number, number, number];
+}
 
 const COLOURS = { query: "#e69f00", found: "#0072b2", selected: "#d55e00" };
 const SLOW = 20; // milliseconds; if a sharp frame takes longer, the map is drawn from its overview while it moves
@@ -26,7 +43,7 @@ export class MapView {
   private marks = { query: -1, found: new Set<number>(), selected: new Set<number>() };
 
   constructor(
-    private readonly data: Data,
+    private readonly data: Thumbnails,
     private readonly click: (row: number) => void,
     private readonly hover: (row: number | null) => void,
     private readonly chosen: (rows: number[], add: boolean) => void,
@@ -282,6 +299,26 @@ export class MapView {
     }
     return best;
   }
+}
+
+/** The buttons of one or several maps: zoom, and the lasso, which the key Escape puts away. */
+export function mapButtons(maps: MapView[], root: HTMLElement): HTMLButtonElement[] {
+  const zoom = (by: number) => {
+    for (const map of maps) if (map.layout) by ? map.zoomBy(by) : map.reset();
+  };
+  const lasso = (on: boolean) => {
+    for (const map of maps) map.lasso = on;
+    tool.setAttribute("aria-pressed", String(on));
+    root.classList.toggle("am-lasso", on);
+  };
+  const tool = button("Lasso", () => lasso(!maps[0].lasso), { "aria-pressed": "false", title: "Draw around pictures to select them; with Shift, to add them" });
+  root.addEventListener("keydown", (event) => event.key === "Escape" && lasso(false));
+  return [
+    button("+", () => zoom(1.5), { title: "Zoom in", "aria-label": "Zoom in" }),
+    button("−", () => zoom(1 / 1.5), { title: "Zoom out", "aria-label": "Zoom out" }),
+    button("all", () => zoom(0), { title: "Show the whole map" }),
+    tool,
+  ];
 }
 
 /** Whether a point lies in a polygon (even-odd rule). */

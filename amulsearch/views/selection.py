@@ -1,0 +1,133 @@
+"""What a person does with pictures in the explorer: select them, judge and tag them, copy their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import QueryError
+from ..intake import Collection, copy_pictures
+from ..measure import Judgements
+
+
+class Selection:
+    """Some pictures of a collection, and the judgements of them.
+
+    Parameters
+    ----------
+    collection : Collection
+    judgements : Judgements or None
+        Where judgements and tags are kept; a tag is a judgement whose query is words. None: there are none.
+
+    Attributes
+    ----------
+    ids : list of str
+        The selected pictures, in the order of the collection.
+    """
+
+    def __init__(self, collection: Collection, judgements: Judgements | None):
+        self.collection, self.judgements = collection, judgements
+        self.ids: list[str] = []
+        self._done: list[tuple[str, dict[str, int | None]]] = []  # the query, and how its pictures were judged before
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows of `collection.table` of the selected pictures."""
+        table = self.collection.table
+        return table[table["id"].isin(self.ids)].reset_index(drop=True)
+
+    def select(self, ids: Iterable[str]) -> None:
+        """Select these pictures and no others; names that are not of the collection are left out."""
+        chosen = set(ids)
+        self.ids = [id for id in self.collection.ids if id in chosen]
+
+    def judge(self, query: str, ids: list[str], relevance: int | None) -> None:
+        """Judge pictures for a query, or withdraw their judgements, as `Judgements.add`.
+
+        Parameters
+        ----------
+        query : str
+        ids : list of str
+        relevance : 0, 1 or None
+
+        Raises
+        ------
+        QueryError
+            If there is no file for judgements.
+        StoreError
+            If it cannot be written.
+        """
+        if self.judgements is None:
+            raise QueryError("there is no file for judgements: call explore(..., judgements=FILE)")
+        before = {id: self.judgements.get(query, id) for id in ids}
+        self.judgements.add(query, ids, relevance)
+        self._done.append((query, before))
+
+    def tag(self, text: str) -> str:
+        """Judge the selected pictures as relevant to words; returns what was done, in a sentence.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        QueryError
+            If there are no words, or no file for judgements.
+        StoreError
+            If it cannot be written.
+        """
+        tag = " ".join(text.split())
+        if not tag:
+            raise QueryError("a tag needs at least one letter: type a word for the selected pictures")
+        self.judge(tag, self.ids, 1)
+        return f"{self._count} tagged as “{tag}”"
+
+    def undo(self) -> None:
+        """Take back the last judgement or tag made here."""
+        if self._done:
+            query, before = self._done[-1]
+            for value in set(before.values()):
+                self.judgements.add(query, [id for id, one in before.items() if one == value], value)
+            self._done.pop()
+
+    def judged(self, query: str) -> dict | None:
+        """Count the judgements: of a query, in all, and whether one can be taken back; None without a file."""
+        if self.judgements is None:
+            return None
+        queries = self.judgements.table["query"]
+        return {"query": int((queries == query).sum()), "all": len(queries), "undo": bool(self._done)}
+
+    def copy_to(self, folder: str) -> str:
+        """Copy the files of the selected pictures, as `copy_pictures`; returns what was done, in a sentence.
+
+        Parameters
+        ----------
+        folder : str
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        QueryError
+            If no folder is given, or it cannot be written to.
+        PictureError
+            If a file can no longer be read.
+        """
+        if not folder.strip():
+            raise QueryError("type the folder that the files are to be copied to")
+        path = Path(folder.strip()).expanduser().absolute()
+        copy_pictures(self.collection, self.ids, path)
+        return f"{self._count} copied to {path}"
+
+    @property
+    def _count(self) -> str:
+        return f"{len(self.ids):,} {'picture' if len(self.ids) == 1 else 'pictures'}"

@@ -1,0 +1,166 @@
+// The parts of the explorer: pictures fetched on demand, the selection of a part, sliders, thumbs and keys.
+
+import { element } from "./dom";
+
+export interface Model {
+  send(message: object, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
+  on(event: "msg:custom", call: (message: any, buffers: DataView[]) => void): void;
+  off(event: "msg:custom", call: (message: any, buffers: DataView[]) => void): void;
+}
+
+/** A thumb drawn as SVG: not every machine has a font with one. */
+export function thumb(way: "up" | "down") {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS(svg.namespaceURI, "path");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", `am-thumb am-${way}`);
+  path.setAttribute("d", "M2 10h4v11H2z M8 21V10l5-8 2 1-1 6h8l-2 12z");
+  svg.append(path);
+  return svg;
+}
+
+/** The file name without folders and extension; for a part or a new picture, preceded by what it is. */
+export function nameOf(id: string) {
+  const [, kind, of] = id.match(/^((?:part [\d,]+ of )*(?:new picture )?)(.*)$/s)!;
+  return kind + of.replace(/ [0-9a-f]{12}$/, "").replace(/^.*\//s, "").replace(/\.[^.]+$/, "");
+}
+
+/** Pictures by id, each fetched once; `into` shows one in an <img> as soon as it has arrived. */
+export class Pictures {
+  private readonly urls = new Map<string, string>();
+  private readonly waiting = new Map<string, HTMLImageElement[]>();
+  private timer = 0;
+
+  constructor(private readonly model: Model, readonly side: number) {}
+
+  into(image: HTMLImageElement, id: string) {
+    const url = this.urls.get(id);
+    if (url) image.src = url;
+    else {
+      if (!this.waiting.has(id)) this.waiting.set(id, []);
+      this.waiting.get(id)!.push(image);
+      this.timer ||= window.setTimeout(() => this.fetch()); // all pictures of a screen in one message
+    }
+    return image;
+  }
+
+  private fetch() {
+    this.timer = 0;
+    this.model.send({ do: "pictures", ids: [...this.waiting.keys()], side: this.side });
+  }
+
+  take(ids: string[], buffers: DataView[]) {
+    ids.forEach((id, place) => {
+      if (!this.waiting.has(id)) return;
+      const url = URL.createObjectURL(new Blob([buffers[place] as BlobPart], { type: "image/jpeg" }));
+      this.urls.set(id, url);
+      for (const image of this.waiting.get(id)!) image.src = url;
+      this.waiting.delete(id);
+    });
+  }
+}
+
+export type Box = [x: number, y: number, width: number, height: number];
+
+/** A rectangle on a picture, drawn with the pointer or moved with the arrow keys (Shift: resized). */
+export class Part {
+  box: Box | null = null; // fractions of the width and the height
+  private readonly shade = element("div", { class: "am-part", hidden: true });
+
+  constructor(
+    readonly frame: HTMLElement,
+    private readonly image: HTMLImageElement,
+    private readonly use: () => void,
+    private readonly changed: (box: Box | null) => void,
+  ) {
+    frame.append(this.shade);
+    frame.addEventListener("pointerdown", (event) => this.down(event));
+    frame.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  private at(event: PointerEvent) {
+    const { left, top, width, height } = this.image.getBoundingClientRect();
+    const within = (value: number) => Math.min(1, Math.max(0, value));
+    return [within((event.clientX - left) / width), within((event.clientY - top) / height)];
+  }
+
+  private down(event: PointerEvent) {
+    if (event.button) return;
+    event.preventDefault();
+    this.frame.focus({ preventScroll: true });
+    this.frame.setPointerCapture(event.pointerId);
+    const [x, y] = this.at(event);
+    const move = (event: PointerEvent) => {
+      const [u, v] = this.at(event);
+      this.set([Math.min(x, u), Math.min(y, v), Math.abs(u - x), Math.abs(v - y)]);
+    };
+    const up = (event: PointerEvent) => {
+      this.frame.removeEventListener("pointermove", move);
+      this.frame.removeEventListener("pointerup", up);
+      move(event);
+      if (this.box![2] < 0.02 || this.box![3] < 0.02) this.set(null); // a click, not a drag
+    };
+    this.frame.addEventListener("pointermove", move);
+    this.frame.addEventListener("pointerup", up);
+  }
+
+  private key(event: KeyboardEvent) {
+    const steps: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (event.key === "Escape" && this.box) this.set(null);
+    else if (event.key === "Enter" && this.box) this.use();
+    else if (steps[event.key]) {
+      let [x, y, w, h] = this.box ?? [0.25, 0.25, 0.5, 0.5];
+      const [right, down] = steps[event.key].map((step) => step * 0.05);
+      if (event.shiftKey) [w, h] = [Math.max(0.05, w + right), Math.max(0.05, h + down)];
+      else [x, y] = [x + right, y + down];
+      [w, h] = [Math.min(w, 1), Math.min(h, 1)];
+      this.set([Math.min(Math.max(x, 0), 1 - w), Math.min(Math.max(y, 0), 1 - h), w, h]);
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  set(box: Box | null) {
+    this.box = box;
+    this.shade.hidden = !box;
+    const sides = ["left", "top", "width", "height"] as const;
+    if (box) sides.forEach((name, at) => (this.shade.style[name] = `${100 * box[at]}%`));
+    this.changed(box);
+  }
+}
+
+/** A range input with its value beside it; `changed` is called when it is released. */
+export function slider(least: number, most: number, changed: (value: number) => void, name: (value: number) => string = String) {
+  const output = element("output");
+  const input = element("input", {
+    type: "range", min: least, max: most,
+    oninput: () => (output.textContent = name(Number(input.value))),
+    onchange: () => changed(Number(input.value)),
+  });
+  const show = (value: number, limit = most) => {
+    Object.assign(input, { max: limit, value });
+    output.textContent = name(value);
+  };
+  return { input, show, parts: [input, output] };
+}
+
+/** The keys on a picture: the arrows move to the next one, the others press a button below it or do the same. */
+export function walk(root: HTMLElement, event: KeyboardEvent, acts: Record<string, (tile: HTMLElement) => void>) {
+  const at = (event.target as HTMLElement).closest<HTMLElement>(".am-picture");
+  if (!at || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (acts[event.key]) {
+    event.preventDefault();
+    return acts[event.key](at.parentElement!);
+  }
+  const sign = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!sign) return;
+  event.preventDefault();
+  const { x, y, width, height } = at.getBoundingClientRect();
+  let best: HTMLElement | null = null, least = Infinity;
+  for (const other of root.querySelectorAll<HTMLElement>(".am-picture")) {
+    const box = other.getBoundingClientRect(), across = box.x - x, down = box.y - y;
+    const along = across * sign[0] + down * sign[1], aside = Math.abs(across * sign[1]) + Math.abs(down * sign[0]);
+    const far = along + 3 * aside;
+    if (along > Math.min(width, height) / 2 && far < least) [best, least] = [other, far];
+  }
+  best?.focus();
+}
