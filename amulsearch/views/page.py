@@ -141,8 +141,17 @@ class Page:
             name: {"tiles": [tile(row) for row in table.itertuples()], "unlikely": unlikely_from(table)}
             for name, table in lists.items()
         }
-        probable = any("probability" in table for table in lists.values())
-        return self._add("grid", queries=top, columns=columns, has_label=label is not None, probable=probable)
+        told = {
+            "Blue frame: same label as the query.": label is not None,
+            "Below a picture: its distance, the smaller, the more similar.": any(
+                "distance" in of for of in lists.values()
+            ),
+            "Score: the larger, the more similar.": any("score" in of for of in lists.values()),
+            "Per cent: how probable it is, by the labels, that the picture is relevant.": any(
+                "probability" in of for of in lists.values()
+            ),
+        }
+        return self._add("grid", queries=top, columns=columns, keys=[key for key, holds in told.items() if holds])
 
     def contact_sheet(
         self, collection: Collection, ids: Sequence[str] | None = None, *, captions: Mapping[str, str] | None = None
@@ -303,8 +312,16 @@ class Page:
             shown = ["system", *measures, low, high, "difference", "holm", "wins", "losses"]
             if result.note:
                 self.text(result.note)
+            baseline = table["system"][table["difference"].isna()].iat[0]
             drawn = "labels with all their queries" if by_label else "queries"
-            self.text(f"The 95% interval and p draw {drawn} at random; p is corrected for the number of systems.")
+            self.text(
+                "P@1 and P@5: the fraction of the first one and five neighbours that are relevant. R-precision: of the "
+                "first R, if R pictures are relevant. mAP: 1 if the relevant pictures come before all others; MAP@R: "
+                "the same among the first R. nDCG@10: the same among the first ten, where the first count most.\n\n"
+                f"95% low and high: the interval of mAP if {drawn} are drawn at random. difference: of mAP from "
+                f"{baseline}. p: how often chance alone gives a difference as large, corrected for the number of "
+                "systems. wins and losses: queries with a higher and a lower mAP."
+            )
             names = {low: "95% low", high: "95% high", "holm": "p"}
             return self.table(table[shown].rename(columns=names).dropna(axis="columns", how="all"))
         low, high = result.interval("AP")

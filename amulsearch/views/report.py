@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,17 @@ from ..errors import QueryError, check_k
 from ..features import BEST, Features, FeatureSet, concatenate, extract
 from ..index import THRESHOLD, DiffusionIndex, ExactIndex, Index, near_duplicates, query_all
 from ..intake import Collection
-from ..measure import calibrated, compare, disagreement, fuse, fuse_all, neighbour_purity
+from ..measure import Comparison, calibrated, compare, disagreement, fuse, fuse_all, neighbour_purity
 from ..store import Store
 from .mapping import Map, sampled
 from .page import Page, writable
 from .palette import label_groups
 
 LAYER = "penultimate"
-SHOWN, GROUPS, QUERIES, LISTED, NEAR = 48, 10, 6, 50, 8
-"""Maximum numbers of pictures on the contact sheet, groups of near-duplicates, queries in grids, rejected files listed
-by name, and neighbours of each picture that can be asked with."""
+SHOWN, GROUPS, QUERIES, LISTED, NEAR, LABELS = 48, 10, 3, 50, 8, 6
+"""Maximum numbers of pictures on the contact sheet, groups of near-duplicates, good and hard queries each, rejected
+files listed by name, neighbours of each picture that can be asked with, and labels with the best and worst results."""
+FUSIONS = ("vote", "rrf", "combsum")
 JOINED, ASKED, ANSWERED = 50_000, 2000, 20_000
 """Maximum numbers of pictures among which near-duplicates are searched, of pictures that query all others, for the
 differences of the networks and for the evaluation, and of pictures that can be asked with. In a larger folder each is a
@@ -43,10 +45,10 @@ def write_report(
 ) -> Path:
     """Write a report about a folder of pictures to an HTML page, as `amulsearch report` does.
 
-    The page shows the files that were read, skipped and rejected, and a contact sheet; it answers queries by any
-    picture, with a map (see `Page.answers`); and it shows near-duplicates and the queries on which the networks differ
-    most. If subfolders serve as labels, it also evaluates each network and their
-    fusions. In a large folder, some parts are made of a random sample, and say so.
+    The page begins with a summary in words. It answers queries by any picture, with a map (see `Page.answers`), and
+    shows queries that are answered well and queries on which the networks differ most. If subfolders serve as labels,
+    it compares the networks, their fusions and the preset. It ends with near-duplicates and the files that were read,
+    skipped and rejected. In a large folder, some parts are made of a random sample, and say so.
 
     The thumbnails of more than 4,000 pictures are written to a folder beside the page, NAME_files.
 
@@ -104,6 +106,35 @@ class _Report:
     files: Path
     """The folder for thumbnails beside the page."""
 
+    @cached_property
+    def some(self) -> dict[str, Features]:
+        """The layer of each network, of the pictures that can be asked with."""
+        return {model: sampled(made, ANSWERED) for (model, _), made in self.features.items()}
+
+    @cached_property
+    def indexes(self) -> dict[str, Index]:
+        """The preset and the networks, of the pictures that can be asked with."""
+        layers = [sampled(made, ANSWERED) for made in self.layers]
+        preset = {"preset best": DiffusionIndex.build(BEST.reduced(layers))} if layers else {}
+        indexes = preset | {model: ExactIndex.build(made) for model, made in self.some.items()}
+        return {name: calibrated(index) for name, index in indexes.items()}
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """The rows, among the pictures that can be asked with, of those for which systems are compared."""
+        count = len(next(iter(self.some.values())))
+        return np.sort(np.random.default_rng(0).permutation(count)[:ASKED])
+
+    @cached_property
+    def compared(self) -> Comparison | None:
+        """The networks, their fusions and the preset, measured by the labels; None if no two pictures share one."""
+        pictures = self.features.collection
+        if not pictures.table["label"].dropna().duplicated().any():
+            return None
+        preset = self.indexes.get("preset best")
+        others = {"preset best": preset} if preset is not None and len(preset) == len(pictures) else {}
+        return compare(self.features, fusions=FUSIONS, others=others, sample=ASKED, progress=False)
+
 
 def _extracted(folder, models, output: Path, k: int, how: dict) -> _Report:
     """Extract what a report needs, with one pass of each network."""
@@ -145,7 +176,35 @@ def _say_sample(page: Page, part: int, whole: int) -> None:
         page.text(f"A random sample of {part:,} of the {whole:,} pictures.")
 
 
-def _intake(page: Page, of: _Report) -> None:
+def _summary(page: Page, of: _Report) -> None:
+    """What there is and how well it is found, in words."""
+    collection = of.features.collection
+    told = [f"{len(collection):,} pictures can be searched."]
+    if len(collection.rejected):
+        files = "file looks like a picture" if len(collection.rejected) == 1 else "files look like pictures"
+        told.append(f"{len(collection.rejected):,} more {files} but cannot be used; the last part lists them.")
+    if of.compared is None:
+        page.text(" ".join(told))
+        page.text(
+            "No two pictures share a label, so nothing says which results are right, and nothing is measured. Sort "
+            "some pictures into subfolders, two or more into each, to have the networks compared."
+        )
+        return
+    table, labels = of.compared.table, collection.table["label"]
+    best, first = table["system"].iat[0], table.set_index("system")["P@1"]
+    single = first[[f"{model} {layer}" for model, layer in of.features]].idxmax()
+    counts = labels.value_counts()
+    chance = (counts * (counts - 1)).sum() / counts[counts > 1].sum() / (len(labels) - 1)
+    told.append(
+        f"For {first[best]:.0%} of them, the nearest neighbour has the same label, that is, it lies in the same "
+        f"subfolder, if {best} is asked; by chance it would be {chance:.0%}."
+    )
+    if best != single:
+        told.append(f"The best single network, {single}, finds {first[single]:.0%}.")
+    page.text(" ".join(told))
+
+
+def _contents(page: Page, of: _Report) -> None:
     collection, table = of.features.collection, of.features.collection.table
     about = {
         "pictures": f"{len(table):,}",
@@ -165,21 +224,22 @@ def _intake(page: Page, of: _Report) -> None:
         if len(collection.rejected) > LISTED:
             page.text(f"and {len(collection.rejected) - LISTED:,} more")
     ids = collection.sample(SHOWN)
-    page.text("All pictures:" if len(ids) == len(table) else f"A random sample of {len(ids)} pictures:")
+    page.text("All pictures:" if len(ids) == len(table) else f"{len(ids)} of the {len(table):,} pictures, at random:")
     page.contact_sheet(collection, ids)
 
 
 def _near_duplicates(page: Page, of: _Report) -> None:
-    table, same = near_duplicates(of.joined), len(of.features.collection.duplicates())
+    table, same = near_duplicates(of.joined), of.features.collection.duplicates()
     page.heading("Near-duplicates")
     _say_sample(page, len(of.joined), len(of.features.collection))
     if table.empty:
         page.text(f"No two pictures have a cosine similarity of {THRESHOLD} or more.")
         return
-    groups = table["group"].nunique()
+    groups, copies = table["group"].nunique(), table["id"].isin(same["id"]).sum()
+    exact = f"{copies:,} of these pictures are" if copies else "None of these pictures is"
     page.text(
         f"{groups:,} groups with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
-        f"or more to another in its group. In the whole folder, {same:,} files are byte-for-byte identical to another."
+        f"or more to another in its group. {exact} byte for byte the same as another in the group."
     )
     page.duplicates(of.features.collection, table, most=GROUPS)
     if groups > GROUPS:
@@ -189,21 +249,16 @@ def _near_duplicates(page: Page, of: _Report) -> None:
 def _answers(page: Page, of: _Report) -> None:
     """Every picture can be asked with; of a large folder, those of a sample."""
     page.heading("Ask with any picture")
-    some = {model: sampled(made, ANSWERED) for (model, _), made in of.features.items()}
-    parts = list(some.values())
+    parts = list(of.some.values())
     _say_sample(page, len(parts[0]), len(of.features.collection))
-    indexes = {model: ExactIndex.build(made) for model, made in some.items()}
-    systems: dict[str, Index | tuple] = {}
-    if of.layers:
-        layers = [sampled(made, ANSWERED) for made in of.layers]
-        systems["preset best"] = calibrated(DiffusionIndex.build(BEST.reduced(layers)))
-    systems |= {model: calibrated(index) for model, index in indexes.items()}
-    if len(indexes) > 1:
-        lists = {model: index.all_neighbours(min(50, len(index) - 1)) for model, index in indexes.items()}
-        systems |= {method: fuse_all(lists, method, k=NEAR) for method in ("vote", "rrf", "combsum")}
-    maps = {"all networks" if len(parts) > 1 else next(iter(some)): Map.fit(concatenate(parts))}
+    systems: dict[str, Index | tuple] = dict(of.indexes)
     if len(parts) > 1:
-        maps[next(iter(some))] = Map.fit(parts[0])
+        lists = {model: of.indexes[model].all_neighbours(min(50, len(parts[0]) - 1)) for model in of.some}
+        systems |= {method: fuse_all(lists, method, k=NEAR) for method in FUSIONS}
+    first = next(iter(of.some))
+    maps = {"all networks" if len(parts) > 1 else first: Map.fit(concatenate(parts))}
+    if len(parts) > 1:
+        maps[first] = Map.fit(parts[0])
     drawn = next(iter(maps.values()))
     groups = label_groups(drawn.labels)
     page.text(
@@ -221,54 +276,68 @@ def _answers(page: Page, of: _Report) -> None:
     page.answers(pictures, systems, maps, k=NEAR, folder=of.files)
 
 
-def _networks(page: Page, of: _Report) -> None:
-    collection = of.features.collection
-    indexes = {model: calibrated(ExactIndex.build(made)) for (model, _), made in of.features.items()}
-    ids, depth = collection.sample(QUERIES), min(50, len(collection) - 1)
-    page.heading("Neighbours by network")
-    if len(indexes) > 1:
-        compared = min(10, depth)
-        asked = np.sort(np.random.default_rng(0).permutation(len(collection))[:ASKED])
-        _say_sample(page, len(asked), len(collection))
-        rows = {
-            model: indexes[model].search(made.vectors[asked], compared, own=asked)[0]
-            for (model, _), made in of.features.items()
-        }
-        table = disagreement(collection.table["id"].iloc[asked], rows)
-        label = table["id"].map(dict(zip(collection.ids, collection.labels, strict=True)))
-        ids = table["id"][~label.duplicated() | label.isna()].head(QUERIES)
+def _examples(page: Page, of: _Report) -> None:
+    """Queries that are answered well, then queries on which the networks differ most, at most one for each label."""
+    one, asked, depth = next(iter(of.some.values())), of.asked, min(10, len(of.joined) - 1)
+    found = {name: index.search(index._take(asked), depth, own=asked)[0] for name, index in of.indexes.items()}
+    ids, labels = np.array(one.ids, dtype=object)[asked], np.array(one.labels, dtype=object)
+    first, *others = ((labels[rows] == labels[asked, None])[:, : of.k].mean(axis=1) for rows in found.values())
+    gain = first - np.mean(others, axis=0) if others else first
+    known = np.array([label is not None for label in labels[asked]])
+    good = pd.DataFrame({"id": ids, "hits": first, "gain": gain})[known & (first > 0)]
+    good = _one_a_label(good.sort_values(["hits", "gain"], ascending=False, kind="stable"), one)
+    if len(good):
+        page.heading(f"Where {next(iter(found))} is right")
+        _say_sample(page, len(asked), len(of.features.collection))
+        page.text("Queries whose neighbours have their label, most of all where the others have fewer.")
+        _grids(page, of, good)
+    networks = {model: found[model] for model in of.some}
+    if len(networks) > 1:
+        table = disagreement(ids, networks)
+        page.heading("Where the networks differ most")
+        _say_sample(page, len(asked), len(of.features.collection))
         page.text(
-            f"On average, two networks share {table['overlap'].mean():.0%} of their first {compared} neighbours. These "
-            "are the queries on which the networks differ most, at most one per label. The last column fuses all "
-            "networks by reciprocal rank."
+            f"On average, two networks share {table['overlap'].mean():.0%} of their first {depth} neighbours. These "
+            "are the queries for which they share the fewest: hard ones."
         )
+        _grids(page, of, _one_a_label(table[~table["id"].isin(good)], one))
+
+
+def _one_a_label(table: pd.DataFrame, features: Features) -> list[str]:
+    """The first ids of a table, at most one for each label."""
+    label = table["id"].map(dict(zip(features.ids, features.labels, strict=True)))
+    return table["id"][~label.duplicated() | label.isna()].head(QUERIES).tolist()
+
+
+def _grids(page: Page, of: _Report, ids: list[str]) -> None:
+    """A grid for each query: the preset, the networks and their fusion."""
     for id in ids:
-        lists = query_all(indexes, id, depth)
-        fused = {"fused (rrf)": fuse(lists, "rrf", k=of.k)} if len(lists) > 1 else {}
-        page.grid(collection, id, {name: table.head(of.k) for name, table in lists.items()} | fused)
+        lists = query_all(of.indexes, id, min(50, len(of.some[next(iter(of.some))]) - 1))
+        networks = [lists[model] for model in of.some]
+        fused = {"fused (combsum)": fuse(networks, "combsum", k=of.k)} if len(networks) > 1 else {}
+        page.grid(of.features.collection, id, {name: table.head(of.k) for name, table in lists.items()} | fused)
 
 
-def _evaluation(page: Page, of: _Report) -> None:
+def _quality(page: Page, of: _Report) -> None:
     page.heading("Retrieval quality")
-    if not of.features.collection.table["label"].dropna().duplicated().any():
+    if of.compared is None:
         page.text("No two pictures share a label, so there is no ground truth to evaluate against.")
         return
-    found = compare(of.features, fusions=("vote", "rrf", "combsum"), sample=ASKED, progress=False)
-    best = found.table["system"].iloc[0]
-    page.text(
-        f"{found.asked:,} pictures query all others; those with the same label are relevant. Systems are sorted by "
-        "mAP, shown with its 95% confidence interval; difference and p are relative to "
-        f"{next(iter(found.evaluations))}."
-    )
+    found, best = of.compared, of.compared.table["system"].iat[0]
+    page.text(f"{found.asked:,} pictures query all others; those with the same label are relevant.")
     page.evaluation(found)
-    page.text(f"Results by label of the best system, {best}:")
-    page.table(found[best].by_label().rename("mAP").reset_index())
+    by_label = found[best].by_label().rename("mAP").reset_index()
+    page.text(f"Results of {best} by label, best first:")
+    page.table(by_label.head(LABELS) if len(by_label) > 2 * LABELS else by_label)
+    if len(by_label) > 2 * LABELS:
+        page.text(f"and the last {LABELS} of {len(by_label)} labels:").table(by_label.tail(LABELS))
 
 
 _PARTS = {
-    "intake": _intake,
+    "summary": _summary,
     "answers": _answers,
+    "examples": _examples,
+    "quality": _quality,
     "near-duplicates": _near_duplicates,
-    "networks": _networks,
-    "evaluation": _evaluation,
+    "contents": _contents,
 }

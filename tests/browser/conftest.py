@@ -44,6 +44,19 @@ def shots() -> Path:
 
 
 @pytest.fixture(scope="session")
+def faults():
+    """`faults(page, within)`: what axe-core finds seriously wrong for people who use a keyboard or a screen reader."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
+
+    def find(page, within: str = "body") -> list[str]:
+        violations = axe.Axe().run(page, context=within).response["violations"]
+        serious = [one for one in violations if one["impact"] in ("serious", "critical")]
+        return [f"{one['id']}: {node['html'][:120]}" for one in serious for node in one["nodes"]]
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def serve():
     """`with serve("lab", folder) as address`: run a Jupyter program that serves a folder."""
 

@@ -195,8 +195,9 @@ def test_touch(opened, cartoons):
 
 @pytest.mark.parametrize("width", [390, 768, 1280, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_or_overlaps(opened, shots, width, scheme):
+def test_nothing_is_cut_or_overlaps(opened, shots, faults, width, scheme):
     page = opened(width, 900, color_scheme=scheme)
+    assert faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=shots / f"answers_{width}_{scheme}.png", full_page=True)
     boxes = page.locator(".am-strip button:visible, .am-strip input, .am-side .am-bar > *:visible").evaluate_all(

@@ -310,6 +310,10 @@ def the_keyboard_alone(lab, indexes):
     assert lab.locator(".am-example").count() == 2
 
 
+def axe_finds_no_serious_fault(lab, faults):
+    assert faults(lab, ".am-explorer") == []
+
+
 def nothing_overlaps_and_nothing_is_cut(lab, shots, width):
     lab.set_viewport_size({"width": width, "height": 2400})
     lab.wait_for_timeout(500)
@@ -346,7 +350,7 @@ def nothing_overlaps_and_nothing_is_cut(lab, shots, width):
     assert wrong == []
 
 
-def test_in_jupyterlab(lab, indexes, cartoons, folder, shots, tmp_path, subtests):
+def test_in_jupyterlab(lab, indexes, cartoons, folder, shots, faults, tmp_path, subtests):
     """All checks in turn on one server, because starting it takes longest."""
     with subtests.test("a click on a picture makes it the query"):
         a_click_on_a_picture_makes_it_the_query(lab, indexes)
@@ -370,6 +374,8 @@ def test_in_jupyterlab(lab, indexes, cartoons, folder, shots, tmp_path, subtests
         the_view_is_saved_as_a_page(lab, shots, tmp_path)
     with subtests.test("the keyboard alone"):
         the_keyboard_alone(lab, indexes)
+    with subtests.test("axe-core finds no serious fault"):
+        axe_finds_no_serious_fault(lab, faults)
     for width in (768, 1280, 1920):
         with subtests.test(f"nothing overlaps and nothing is cut at {width} pixels"):
             nothing_overlaps_and_nothing_is_cut(lab, shots, width)

@@ -77,7 +77,7 @@ OVERLAPS = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_it_fits_at_every_width(width, scheme, look, shots):
+def test_it_fits_at_every_width(width, scheme, look, shots, faults):
     page = look(width, scheme)
     page.screenshot(path=shots / f"page_{width}_{scheme}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -90,6 +90,7 @@ def test_it_fits_at_every_width(width, scheme, look, shots):
     )
     assert abs(sum(paper[:3]) - sum(ink[:3])) > 3 * 150
     assert (sum(paper[:3]) < sum(ink[:3])) == (scheme == "dark")
+    assert faults(page) == []
 
 
 def test_a_script_in_a_name_does_not_run(look):

@@ -33,7 +33,7 @@ def test_the_command_prints_and_writes_a_page(folder, tmp_path, capsys):
     seen = Seen(page.read_text(encoding="utf-8"))
     assert "Which model for drawings?" in seen.text and "All systems" in seen.text
     assert sum("interval" in one["alt"] for one in seen.of("img")) == 1
-    assert "Percentages: how probable" in seen.text
+    assert "Per cent: how probable" in seen.text
     assert main([*asked, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["measure"] == "mAP" and told["pictures"] == 72

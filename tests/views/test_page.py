@@ -88,7 +88,7 @@ def test_a_line_marks_from_where_nothing_is_likely(colours):
     table.insert(3, "probability", [0.82, 0.04])
     seen = Seen(am.views.Page("likely").grid(colours, red, {"one": table, "two": found(colours, green)}))
     assert seen.text.count("From here on, nothing is likely to fit") == 1
-    assert "0 · 82%" in seen.text and "Percentages" in seen.text
+    assert "0 · 82%" in seen.text and "Per cent: how probable" in seen.text
     before, after = seen.text.split("From here on")
     assert "gold" in before and "1  green" in after and "2  green" in after
 

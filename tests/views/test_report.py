@@ -5,6 +5,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from test_answers import data_of
@@ -45,17 +46,50 @@ def test_the_intake_is_that_of_the_scan(folder, page):
     assert "JPEG 1" in text and "WEBP 32" in text
     assert "broken <b>.png" in text and collection.rejected["reason"].iat[0] in text
     assert "not a picture: .txt: 1" in text
-    assert [one["alt"] for one in page[1].of("img")[:33]] == collection.ids
+    assert [one["alt"] for one in page[1].of("img")[-33:]] == collection.ids
     assert page[0].stat().st_size < 3_000_000
     assert "unfinished" not in text and "A random sample" not in text
 
 
 def test_a_copy_and_its_original_are_a_group(folder, page):
     original = next((folder / "food/fruit").glob("*.webp"))
-    shown = [one["alt"] for one in page[1].of("img")]
-    first = shown[33 : shown.index(next(alt for alt in shown if alt.startswith("query ")))]
-    assert {f"food/fruit/{original.name}", "food/fruit/zz_copy.jpg"} <= set(first)
+    shown = [one["alt"] for one in page[1].of("img")][:-33]  # without the contact sheet
+    group = shown[max(place for place, alt in enumerate(shown) if re.match(r"\d+: ", alt)) + 1 :]
+    assert {f"food/fruit/{original.name}", "food/fruit/zz_copy.jpg"} <= set(group)
     assert re.search(r"[1-4] groups with \d+ pictures", page[1].text)
+    contents = [path.read_bytes() for path in folder.rglob("*.webp")]
+    same = sum(contents.count(one) > 1 for one in contents)  # the other copy is a JPEG
+    assert same == 2 and "2 of these pictures are byte for byte the same as another in the group" in page[1].text
+
+
+def test_the_summary_says_in_words_how_often_the_first_neighbour_is_right(folder, page):
+    collection = am.Collection.from_folder(folder)
+    text = page[1].text.split("Ask with any picture")[0]
+    assert "33 pictures can be searched. 1 more file looks like a picture but cannot be used" in text
+    right, chance = map(int, re.search(r"For (\d+)% of them.*by chance it would be (\d+)%", text).groups())
+    table = am.compare(
+        am.extract(collection, layers="penultimate", progress=False),
+        fusions=("vote", "rrf", "combsum"),
+        others={"preset best": am.indexes.DiffusionIndex.build(am.BEST.parts(collection, progress=False))},
+        progress=False,
+    ).table
+    assert table["system"].iat[0] in text and right == round(100 * table["P@1"].iat[0])
+    sizes = pd.Series(collection.labels).value_counts()
+    assert chance == round(100 * (sizes * (sizes - 1)).sum() / 33 / 32)
+
+
+def test_good_examples_come_before_hard_ones(folder, page):
+    collection = am.Collection.from_folder(folder)
+    label = dict(zip(collection.ids, collection.labels, strict=True))
+    index = am.indexes.DiffusionIndex.build(am.BEST.parts(collection, progress=False))
+    good = [
+        one["alt"].removeprefix("query ")
+        for one in Seen(page[0].read_text("utf-8").split("Where the networks differ most")[0]).of("img")
+        if one["alt"].startswith("query ")
+    ]
+    assert "Where preset best is right" in page[1].text and len({label[id] for id in good}) == len(good) == 3
+    for id in good:
+        assert (index.query(id, 3)["label"] == label[id]).all()
 
 
 def test_the_map_holds_all_and_is_measured(folder, page):
@@ -79,15 +113,17 @@ def test_the_grids_are_where_networks_differ_most(folder, page):
     table = am.measure.disagreement(
         collection.ids, {name: index.all_neighbours(10)[0] for name, index in indexes.items()}
     )
-    asked = [one["alt"].removeprefix("query ") for one in page[1].of("img") if one["alt"].startswith("query ")]
-    assert asked[0] == table["id"].iat[0]
-    assert len({id.rpartition("/")[0] for id in asked}) == len(asked) == 4
+    good, hard = (Seen(part) for part in page[0].read_text("utf-8").split("Where the networks differ most"))
+    before = {one["alt"].removeprefix("query ") for one in good.of("img") if one["alt"].startswith("query ")}
+    asked = [one["alt"].removeprefix("query ") for one in hard.of("img") if one["alt"].startswith("query ")]
+    assert asked[0] == next(id for id in table["id"] if id not in before)
+    assert len({id.rpartition("/")[0] for id in asked}) == len(asked) == 3
     found = am.query_all(indexes, asked[0], 3)
-    shown = [one["alt"] for one in page[1].of("img")]
-    place = shown.index(f"query {asked[0]}") + 1
+    shown = [one["alt"] for one in hard.of("img")]
+    place = shown.index(f"query {asked[0]}") + 1 + 3  # after the column of the preset
     expected = [f"{row.rank}: {row.id}" for table in found.values() for row in table.itertuples()]
     assert shown[place : place + 12] == expected
-    assert "fused (rrf)" in page[1].text
+    assert "fused (combsum)" in page[1].text
 
 
 def test_the_evaluation_is_that_of_evaluate(folder, page):
@@ -97,7 +133,7 @@ def test_the_evaluation_is_that_of_evaluate(folder, page):
     mean = am.evaluate(features["squeezenet1_1", "penultimate"], relevance).mean()
     assert f"{mean['mAP']:.3f}" in page[1].text.split("Retrieval quality")[1]
     for kind in KINDS:
-        assert kind in page[1].text.split("Results by label")[1]
+        assert kind in page[1].text.split("by label, best first")[1]
 
 
 def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, monkeypatch):
@@ -107,10 +143,13 @@ def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, mon
     path = am.views.write_report(folder, tmp_path / "page.html", models="squeezenet1_1,tf_efficientnet_lite0")
     page = Seen(path.read_text(encoding="utf-8"))
     parts = page.text.split("Ask with any picture")[1]
-    for number, heading in ((20, "Near-duplicates"), (30, "Neighbours by network"), (10, "Retrieval quality")):
-        part, _, parts = parts.partition(heading)
-        assert f"A random sample of {number} of the 33 pictures." in part
-    assert "10 pictures query all others" in parts and "A random sample of 10 of 33 pictures queried." in parts
+    asked, _, parts = parts.partition("Where squeezenet1_1 is right")
+    examples, _, parts = parts.partition("Retrieval quality")
+    quality, _, copies = parts.partition("Near-duplicates")
+    assert "A random sample of 20 of the 33 pictures." in asked
+    assert examples.count("A random sample of 10 of the 33 pictures.") == 2
+    assert "10 pictures query all others" in quality and "A random sample of 10 of 33 pictures queried." in quality
+    assert "A random sample of 30 of the 33 pictures." in copies
     data = data_of(path.read_text(encoding="utf-8"))
     assert len(data["names"]) == 20 and set(data["names"]) <= set(am.Collection.from_folder(folder).ids)
     assert [one["src"] for one in data["sheets"]] == ["page_files/sheet-000.webp"]
@@ -124,13 +163,13 @@ def test_an_interrupted_report_leaves_what_was_done(folder, tmp_path, monkeypatc
         assert "(unfinished)" in path.read_text(encoding="utf-8")
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(report._PARTS, "networks", interrupt)
+    monkeypatch.setitem(report._PARTS, "quality", interrupt)
     with pytest.raises(KeyboardInterrupt):
         am.views.write_report(folder, path, models="squeezenet1_1", progress=False)
     text = Seen(path.read_text(encoding="utf-8")).text
     assert "33 pictures in my pictures (unfinished)" in text
-    assert "Contents of the folder" in text and "Near-duplicates" in text and "Ask with any picture" in text
-    assert "Retrieval quality" not in text
+    assert "33 pictures can be searched" in text and "Ask with any picture" in text
+    assert "Retrieval quality" not in text and "Contents of the folder" not in text
     assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
 
 
@@ -143,7 +182,7 @@ def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
     assert main([*arguments, "--store", str(store)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
     text = Seen((tmp_path / "page.html").read_text(encoding="utf-8")).text
-    assert "there is no ground truth" in text
+    assert "nothing says which results are right" in text and "there is no ground truth" in text
     assert am.features.FeatureSet.open(store)
 
 
