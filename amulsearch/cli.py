@@ -25,13 +25,13 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 
-from . import commands
 from .errors import AmulsearchError, first_line, one_line
-from .features import PRESETS
-from .measure import METHODS
-from .models import FRAMINGS
+
+# Help and errors of usage need nothing but the standard library, so the names that options take stand here too.
+METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
+FRAMINGS = ("pad", "crop", "squash")
+PRESETS = ("best",)
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -74,7 +74,9 @@ def _run(arguments: list[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that cannot show a character of a name
     try:
-        status = parsed.run(parsed) or 0
+        from . import commands
+
+        status = getattr(commands, parsed.run)(parsed) or 0
         sys.stdout.flush()
         return status
     except AmulsearchError as error:
@@ -117,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("models", help="list the networks and whether their weights are on this machine")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=commands.list_models)
+    command.set_defaults(run="list_models")
 
     command = add("index", help="extract the features of a folder's pictures and index them")
     command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures, searched with its subfolders")
@@ -136,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number format of the networks; auto is the fastest on this machine (default: float32)",
     )
     _preset(command)
-    command.set_defaults(run=commands.index_folder)
+    command.set_defaults(run="index_folder")
 
     command = add("query", help="find the pictures that are most similar to one")
     command.add_argument("query", metavar="IMAGE_OR_ID", help="a picture file, or an id of the collection")
@@ -154,14 +156,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--copy-to", metavar="DIR", help="copy the files of the results to this folder; nothing there is overwritten"
     )
-    command.set_defaults(run=commands.query_store)
+    command.set_defaults(run="query_store")
 
     command = add("evaluate", help="evaluate stored features; pictures in the same folder are relevant")
     command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")
     command.add_argument("--judgements", metavar="FILE.csv", help="use these judgements as ground truth, not folders")
     command.add_argument("--json", action="store_true", help="print JSON")
     _preset(command)
-    command.set_defaults(run=commands.evaluate_store)
+    command.set_defaults(run="evaluate_store")
 
     command = add("compare", help="say which network, layer or fusion to use for a folder, and how sure that is")
     command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures; its subfolders are the labels")
@@ -172,12 +174,12 @@ def _parser() -> argparse.ArgumentParser:
         "--sample", type=int, default=2000, metavar="N", help="how many pictures to compare, at random (default: 2000)"
     )
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=commands.compare_systems)
+    command.set_defaults(run="compare_systems")
 
     command = add("check", help="verify everything in a store")
     command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")
     command.add_argument("--repair", action="store_true", help="delete damaged data and rebuild indexes")
-    command.set_defaults(run=commands.check_store)
+    command.set_defaults(run="check_store")
 
     command = add("report", help="write a page about a folder: its pictures and what the networks find")
     command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures, searched with its subfolders")
@@ -185,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--models", default="bundled", metavar="A,B", help=MODELS_HELP)
     command.add_argument("-k", type=int, default=4, metavar="K", help="number of neighbours (default: 4)")
     command.add_argument("--store", metavar="DIR", help="keep the features here for later runs")
-    command.set_defaults(run=commands.report_folder)
+    command.set_defaults(run="report_folder")
     return parser
 
 
@@ -197,6 +199,8 @@ class _Version(argparse.Action):
     """Prints the version, which is looked up only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             number = version("amulsearch")
         except PackageNotFoundError:

@@ -292,3 +292,22 @@ def test_query_by_id_imports_neither_torch_nor_matplotlib(indexed):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["query"], ["index", ".", "--framing", "none"]])
+def test_help_and_errors_of_usage_load_no_library(arguments):
+    code = (
+        "import sys\nfrom amulsearch.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print('loaded', [name for name in ('numpy', 'pandas', 'PIL') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_the_command_line_offers_what_the_library_has():
+    from amulsearch import cli
+    from amulsearch.features import PRESETS
+    from amulsearch.models import FRAMINGS
+
+    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (*PRESETS,) == cli.PRESETS
