@@ -84,7 +84,16 @@ def test_the_teachers_page_has_every_lesson():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "SECURITY.md", "data/README.md", "docs/architecture.md", "docs/course.md", "docs/teaching.md"]
+    "name",
+    [
+        "README.md",
+        "SECURITY.md",
+        "data/README.md",
+        "docs/architecture.md",
+        "docs/course.md",
+        "docs/measurements.md",
+        "docs/teaching.md",
+    ],
 )
 def test_what_the_texts_name_is_in_the_library(name):
     text = (ROOT / name).read_text()
