@@ -22,7 +22,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 BUNDLED = HERE.parent / "data" / "openclipart"
-DOTS = 150  # per inch of a figure
 PAGE = """
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
@@ -136,7 +135,6 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
     from traitlets.config import Config
 
     executed = pages / notebook.name
-    drawing = f"--InlineBackend.print_figure_kwargs={{'dpi': {DOTS}, 'bbox_inches': 'tight'}}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -148,7 +146,7 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
                 progress_bar=False,
                 on_cell_start=progress.section,
                 # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it.
-                config=Config(KernelManager={"transport": "ipc"}, NotebookClient={"extra_arguments": [drawing]}),
+                config=Config(KernelManager={"transport": "ipc"}),
             )
     except papermill.PapermillExecutionError as error:
         done = nbformat.read(executed, as_version=4)
