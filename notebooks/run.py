@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -136,7 +137,7 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
 
     executed = pages / notebook.name
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as sockets:
             warnings.simplefilter("ignore")
             papermill.execute_notebook(
                 notebook,
@@ -145,8 +146,9 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
                 cwd=notebook.parent,
                 progress_bar=False,
                 on_cell_start=progress.section,
-                # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it.
-                config=Config(KernelManager={"transport": "ipc"}),
+                # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it. The sockets
+                # would lie beside the notebook, where a kernel that is killed leaves them to the next.
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
             )
     except papermill.PapermillExecutionError as error:
         done = nbformat.read(executed, as_version=4)
