@@ -146,8 +146,8 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
                 cwd=notebook.parent,
                 progress_bar=False,
                 on_cell_start=progress.section,
-                # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it. The sockets
-                # would lie beside the notebook, where a kernel that is killed leaves them to the next.
+                # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it. Without a
+                # folder of their own, the sockets of a kernel that is killed stay beside the notebook.
                 config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
             )
     except papermill.PapermillExecutionError as error:
