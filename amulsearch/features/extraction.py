@@ -30,7 +30,7 @@ Held = dict[tuple[str, str], VectorFile | MemoryRows]
 def extract(
     collection: Collection,
     models: str | Model | list | tuple = model_table.BUNDLED,
-    layers: str | list | tuple = ("logits", "penultimate"),
+    layers: str | list | tuple | Mapping[str, Sequence[str]] = ("logits", "penultimate"),
     *,
     framing: str = "pad",
     precision: str = "float32",
@@ -48,10 +48,12 @@ def extract(
     collection : Collection
     models : str, Model or sequence of these, default: the four bundled networks
         Names (see `models.get`), records, or the groups "bundled" and "blog".
-    layers : str or sequence of str, default ("logits", "penultimate")
-        "logits", "penultimate", "last" (the last feature map) or the name of an inner module (`Network.nodes` lists
-        them). The name of a feature map may end in ":mean" (the default) or ":gem", see `models.pool`. The classical
-        descriptors have one layer, "descriptor".
+    layers : str, sequence of str, or mapping of model to these, default ("logits", "penultimate")
+        Of all models, or of each by its name. "logits", "penultimate", "last" (the last feature map) or the name of an
+        inner module (`Network.nodes` lists them). The name of a feature map may end in ":mean" (the default) or
+        ":gem", see `models.pool`. The classical descriptors have one layer, "descriptor". "standard" stands for those
+        that most questions need, see `models.standard_layers`: one pass of a network computes all its layers, so it
+        saves time to ask for them at once.
     framing : {"pad", "crop", "squash"}
         How pictures become squares, see `models.resize_image`.
     precision : {"float32", "bfloat16", "float16", "auto"}
@@ -110,18 +112,26 @@ def extract(
 
         precision = resolve_precision(precision)
     records = [model_table.get(name) for name in model_table.names_of(models)]
-    layers = [layers] if isinstance(layers, str) else layers
-    layers = list(dict.fromkeys(canonical_layer(layer) for layer in layers))
-    if not records or not layers:
-        raise QueryError("give at least one model and one layer")
+    layers_of = {model.name: _layers_of(model, layers) for model in records}
+    if not records or not all(layers_of.values()):
+        raise QueryError("give at least one model, and at least one layer of each")
     with store.lock() if store is not None else nullcontext():
-        return _extract(collection, records, layers, framing, precision, store, runner, progress)
+        return _extract(collection, records, layers_of, framing, precision, store, runner, progress)
+
+
+def _layers_of(model: Model, layers) -> list[str]:
+    """The layers of a model by their full names, from what `extract` takes."""
+    asked = layers.get(model.name, ()) if isinstance(layers, Mapping) else layers
+    found = []
+    for layer in [asked] if isinstance(asked, str) else asked:
+        found += model_table.standard_layers(model) if layer == "standard" else [canonical_layer(layer)]
+    return list(dict.fromkeys(found))
 
 
 def _extract(
     collection: Collection,
     records: list[Model],
-    layers,
+    layers: dict[str, list[str]],
     framing: str,
     precision: str,
     store: Store | None,
@@ -153,7 +163,13 @@ def _extract(
 
 
 def _held(
-    collection: Collection, records: list[Model], layers, framing: str, precision: str, store: Store | None, rows
+    collection: Collection,
+    records: list[Model],
+    layers: dict[str, list[str]],
+    framing: str,
+    precision: str,
+    store: Store | None,
+    rows,
 ) -> tuple[Held, dict[tuple[str, str], dict], dict[str, str]]:
     """Find the vectors that are there already, their fingerprints, and the backend of each model, by its name.
 
@@ -163,7 +179,8 @@ def _held(
     held: Held = {}
     made_by, chosen = {}, {}
     for model in records:
-        of = {layer: fingerprint(model, layer, framing, precision, collection) for layer in layers}
+        own = layers[model.name]
+        of = {layer: fingerprint(model, layer, framing, precision, collection) for layer in own}
         files: dict[str, dict] = {}
         lacking: dict[str, int] = {}
 
@@ -174,12 +191,12 @@ def _held(
             }
             lacking[backend] = int(np.any([file.places(rows) < 0 for file in files[backend].values()], axis=0).sum())
 
-        for backend in store.backends(of[layers[0]]) if store else ():
+        for backend in store.backends(of[own[0]]) if store else ():
             look(backend)
         if 0 not in lacking.values():
             from .engine import backends
 
-            here = backends(model, layers, precision)
+            here = backends(model, own, precision)
             for backend in here.keys() - files.keys():
                 look(backend)
             lacking = {name: seconds * lacking[name] + start for name, (seconds, start) in here.items()}
@@ -203,7 +220,7 @@ class Run:
         rows: np.ndarray,
         collection: Collection,
         models: list[Model],
-        layers: list[str],
+        layers: dict[str, list[str]],
         framing: str,
         precision: str,
         backends: Mapping[str, str],
@@ -214,7 +231,7 @@ class Run:
         self.lacking = {key: file.places(rows) < 0 for key, file in held.items()}
         """Which pictures (N,) have no vector, by model and layer."""
         self.missing = {
-            model.name: np.any([self.lacking[model.name, layer] for layer in layers], axis=0) for model in models
+            name: np.any([self.lacking[name, layer] for layer in own], axis=0) for name, own in layers.items()
         }
         self.wanted = np.flatnonzero(np.any(list(self.missing.values()), axis=0)).tolist()
         self.rejected: dict[str, str] = {}
@@ -267,7 +284,9 @@ class Run:
                 batch, self._waiting[model.name] = waiting[:BATCH], waiting[BATCH:]
                 if model.name not in self._engines:
                     backend = self.backends[model.name]
-                    self._engines[model.name] = engine_for(model, self.layers, self.precision, backend, self._announce)
+                    self._engines[model.name] = engine_for(
+                        model, self.layers[model.name], self.precision, backend, self._announce
+                    )
                 places, pixels = zip(*batch, strict=True)
                 self._engines[model.name].submit(places, np.stack(pixels))
         self._keep()
@@ -288,7 +307,7 @@ class Run:
         self._reject_unusable(name, places, vectors)
         usable = np.array([self._id(place) not in self.rejected for place in places], dtype=bool)
         places = np.asarray(places, dtype=np.int64)
-        for layer in self.layers:
+        for layer in self.layers[name]:
             lacking = self.lacking[name, layer]
             new = usable & lacking[places]
             if new.any():

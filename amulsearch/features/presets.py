@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import QueryError
 from ..intake import Collection
+from ..models import INNER
 from .extraction import extract
 from .features import Features
 from .transforms import PCA
@@ -65,12 +66,7 @@ class Preset:
         """
         if len(collection) < 3:
             raise QueryError(f"the preset {self.name} needs at least 3 pictures, not {len(collection)}")
-        found = {}
-        for layers in dict.fromkeys(self.layers.values()):
-            names = [name for name, of in self.layers.items() if of == layers]
-            made = extract(collection, names, layers, **options)
-            collection = made.collection  # without the pictures that could not be decoded
-            found |= {(name, layer): made[name, layer] for name in names for layer in layers}
+        found = extract(collection, list(self.layers), self.layers, **options)
         return [found[name, layer] for name, layers in self.layers.items() for layer in layers]
 
     def parts(self, collection: Collection, **options) -> list[Features]:
@@ -102,14 +98,9 @@ class Preset:
         return found
 
 
-_LITE = ("last:gem", "blocks.5:gem")
-
 BEST = Preset(
     "best",
-    {
-        "squeezenet1_1": ("last:gem", "features.9:gem"),
-        **{f"tf_efficientnet_lite{number}": _LITE for number in (0, 1, 2)},
-    },
+    {name: ("last:gem", inner) for name, inner in INNER.items()},
     width=256,
     whiten=(0.5, 1.0),
 )

@@ -124,7 +124,7 @@ class RayRunner:
                 run.rejected |= rejected
                 with np.load(io.BytesIO(row["vectors"]), allow_pickle=False) as arrays:
                     for place, model in enumerate(run.models):
-                        vectors = {layer: arrays[f"{place} {at}"] for at, layer in enumerate(run.layers)}
+                        vectors = {layer: arrays[f"{place} {at}"] for at, layer in enumerate(run.layers[model.name])}
                         run.take(model.name, [place_of[id] for id in ids], vectors)
                 bar.update(len(ids) + len(rejected))
 
@@ -152,7 +152,7 @@ class _Actor:
         models, layers, *_ = self.work
         table = plain_text(json.loads(batch["table"][0]), TEXTS)
         part = replace(self.collection, table=table)
-        held, rows = {(model.name, layer): MemoryRows() for model in models for layer in layers}, np.arange(len(part))
+        held, rows = {(name, layer): MemoryRows() for name in layers for layer in layers[name]}, np.arange(len(part))
         run = Run(held, rows, part, *self.work, engines=self.engines)
         try:
             run(progress=False)
@@ -161,7 +161,7 @@ class _Actor:
         done = rows[[id not in run.rejected for id in part.ids]]
         arrays, file = {}, io.BytesIO()
         for place, model in enumerate(models):
-            for at, layer in enumerate(layers):
+            for at, layer in enumerate(layers[model.name]):
                 made = held[model.name, layer].take(done) if len(done) else np.zeros((0, 1), np.float32)
                 arrays[f"{place} {at}"] = made
         np.savez(file, **arrays)

@@ -9,7 +9,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "registry": ["BLOG", "BUNDLED", "GROUPS", "TABLE", "get", "names_of", "own", "ready", "table"],
+        "registry": [
+            *("BLOG", "BUNDLED", "GROUPS", "INNER", "TABLE"),
+            *("get", "names_of", "own", "ready", "standard_layers", "table"),
+        ],
         "record": ["Model", "canonical_layer"],
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],
         "descriptors": ["Descriptor"],

@@ -26,6 +26,7 @@ from .architectures import (
     timm_record,
     torchvision_record,
 )
+from .descriptors import Descriptor
 from .preprocess import OwnTransform, Preprocess
 from .record import Model
 from .weights import Downloaded, InMemory, OwnFile, Packaged
@@ -41,8 +42,15 @@ __all__ = [
     "names_of",
     "own",
     "ready",
+    "standard_layers",
     "table",
 ]
+
+INNER = {
+    "squeezenet1_1": "features.9:gem",
+    **{f"tf_efficientnet_lite{number}": "blocks.5:gem" for number in (0, 1, 2)},
+}
+"""An inner layer of each bundled network, where much of the meaning is there but not yet the classes of ImageNet."""
 
 
 def _post(name: str, file: str, penultimate: int, size: int = 224, **more) -> Model:
@@ -121,6 +129,38 @@ BLOG = ("alexnet", "vgg19", "resnet152", "densenet161", "inception_v3")
 
 GROUPS = {"bundled": BUNDLED, "blog": BLOG}
 """Names that stand for several networks."""
+
+
+def standard_layers(model: str | Model) -> list[str]:
+    """Return the layers that most questions need; one pass of the network gives all of them.
+
+    Parameters
+    ----------
+    model : str or Model
+        A name, see `get`, or a record, see `own`.
+
+    Returns
+    -------
+    list of str
+        The logits, the penultimate layer and the last feature map, GeM-pooled; for a bundled network also the inner
+        layer of the preset `BEST`. A classical descriptor has one layer.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> am.models.standard_layers("squeezenet1_1")
+    ['logits', 'penultimate', 'last:gem', 'features.9:gem']
+    """
+    record = get(model)
+    if isinstance(record, Descriptor):
+        return ["descriptor"]
+    inner = [INNER[record.name]] if record.name in INNER and TABLE[record.name] == record else []
+    return ["logits", "penultimate", "last:gem", *inner]
 
 
 def names_of(models: str | Model | tuple | list) -> list[str | Model]:

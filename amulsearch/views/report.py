@@ -139,22 +139,22 @@ class _Report:
 def _extracted(folder, models, output: Path, k: int, how: dict) -> _Report:
     """Extract what a report needs, with one pass of each network."""
     collection = Collection.from_folder(folder, progress=how["progress"])
-    names = [str(name) for name in model_table.names_of(models)]
-    preset = set(BEST.layers) <= set(names) and len(collection) > 2
-    if preset:
-        for layers in dict.fromkeys(BEST.layers.values()):
-            same = [name for name in names if BEST.layers.get(name) == layers]
-            collection = extract(collection, same, [LAYER, *layers], **how).collection
+    names = [model_table.get(name).name for name in model_table.names_of(models)]
+    preset = set(BEST.layers) <= set(names)
     if len(collection) > 1:
-        features = extract(collection, models, LAYER, **how)
-        collection = features.collection
+        layers = {name: [LAYER, *(BEST.layers.get(name, ()) if preset else ())] for name in names}
+        extracted = extract(collection, models, layers, **how)
+        collection = extracted.collection
     if len(collection) < 2:
         raise QueryError(
             f"a report needs at least two pictures, but only {len(collection)} of those in {folder} can be used"
         )
-    layers = BEST.layers_of(collection, **how) if preset and len(collection) > 2 else []
+    asked = [(name, layer) for name, own in BEST.layers.items() for layer in own] if preset else []
+    of_preset = [extracted[key] for key in asked] if len(collection) > 2 else []
+    one_layer = {key: made for key, made in extracted.items() if key[1] == LAYER}
+    features = FeatureSet(collection, one_layer, extracted.extracted)
     joined = concatenate([sampled(made, JOINED) for made in features.values()])
-    return _Report(features, layers, joined, min(k, len(collection) - 1), output.with_name(f"{output.stem}_files"))
+    return _Report(features, of_preset, joined, min(k, len(collection) - 1), output.with_name(f"{output.stem}_files"))
 
 
 def _write(of: _Report, output: Path, progress: bool) -> Path:
