@@ -44,4 +44,4 @@ def test_the_standard_layers_are_all_that_the_preset_needs(some, tmp_path, monke
 def test_a_descriptor_has_one_layer(some):
     assert am.models.standard_layers("colour") == ["descriptor"]
     found = am.extract(some, ["colour", SQUEEZENET], "standard", progress=False)
-    assert list(found)[0] == ("colour", "descriptor") and (SQUEEZENET, "last:gem") in found
+    assert next(iter(found)) == ("colour", "descriptor") and (SQUEEZENET, "last:gem") in found
