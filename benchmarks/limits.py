@@ -20,7 +20,8 @@ import pandas as pd
 
 import amulsearch as am
 from amulsearch.features import prepared
-from amulsearch.features.engine import BATCH, engine_for, resolve_precision
+from amulsearch.features.converted import BATCH
+from amulsearch.features.engine import engine_for, resolve_precision
 
 LAYERS = ["logits", "penultimate"]
 

@@ -15,7 +15,8 @@ from limits import batches
 from tqdm import tqdm
 
 import amulsearch as am
-from amulsearch.features.engine import BATCH, resolve_precision
+from amulsearch.features.converted import BATCH
+from amulsearch.features.engine import resolve_precision
 
 
 def main() -> None:

@@ -14,6 +14,9 @@ from ..intake import Decoded, open_image
 from ..models import Descriptor, Model, canonical_layer
 from .transforms import Transform, combine
 
+PASS = ("model", "framing", "background", "precision")
+"""What the layers that one pass of a network computes have in common in their fingerprints."""
+
 
 def embed(
     images: Image.Image | list[Image.Image],
@@ -66,7 +69,7 @@ def embed(
     full = {layer: canonical_layer(layer) for layer in layers}
     pixels = [pixels_of(image, record, framing, background) for image in images]
     from ..models import load
-    from .engine import BATCH
+    from .converted import BATCH
 
     network = record if isinstance(record, Descriptor) else load(record)
     batches = [np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
@@ -152,16 +155,30 @@ def encode_each(
     fitted = {maker.digest: maker for maker in makers if isinstance(maker, Transform)}
     passes: dict[tuple, list] = {}  # all layers of a network in one pass
     for leaf in (leaf for one in made_by for leaf in _leaves(one)):
-        passes.setdefault((leaf["model"], leaf["framing"], leaf["background"]), []).append(leaf)
+        passes.setdefault(tuple(leaf[key] for key in PASS), []).append(leaf)
     known = {}
-    for (name, framing, background), leaves in passes.items():
+    for key, leaves in passes.items():
+        name = leaves[0]["model"]
         model = records.get(name) or models.get(name)
-        if any({key: leaf.get(key) for key in model.describe()} != model.describe() for leaf in leaves):
+        described = model.describe()
+        if any({field: leaf.get(field) for field in described} != described for leaf in leaves):
             raise QueryError(f"the index was made with other weights or preprocessing of {name}: build it again")
-        layers = list(dict.fromkeys(leaf["layer"] for leaf in leaves))
-        for layer, vectors in embed(images, model, layers, framing=framing, background=background).items():
-            known[name, framing, background, layer] = vectors
+        known |= {(*key, layer): vectors for layer, vectors in _embedded(images, model, leaves).items()}
     return [_follow(one, known, fitted) for one in made_by]
+
+
+def _embedded(images: list[Image.Image], model: Model, leaves: list[Mapping]) -> dict[str, np.ndarray]:
+    """The vectors (B, D) by layer, by the graph with which the collection's were computed if there is one: then neither
+    torch is imported nor a network built."""
+    layers, leaf = list(dict.fromkeys(leaf["layer"] for leaf in leaves)), leaves[0]
+    if images and all(one.get("backend", "").startswith("openvino") for one in leaves):
+        from .converted import single
+
+        run = single(model, layers, leaf["precision"])
+        if run is not None:
+            found = [run(pixels_of(image, model, leaf["framing"], leaf["background"])) for image in images]
+            return {layer: np.stack([vectors[layer] for vectors in found]) for layer in layers}
+    return embed(images, model, layers, framing=leaf["framing"], background=leaf["background"])
 
 
 def write_fitted(folder: Path, fitted: list[Transform]) -> list[dict]:
@@ -260,7 +277,7 @@ def _fitted_in(made_by: Mapping) -> list[str]:
 def _follow(made_by: Mapping, known: Mapping, fitted: Mapping[str, Transform]) -> np.ndarray:
     """Compute the vectors (B, D) at a node of the tree."""
     if "of" not in made_by:
-        return known[tuple(made_by[key] for key in ("model", "framing", "background", "layer"))]
+        return known[tuple(made_by[key] for key in (*PASS, "layer"))]
     parts = [_follow(part, known, fitted) for part in made_by["of"]]
     if "fitted" in made_by:
         return fitted[made_by["fitted"]](parts[0])

@@ -21,7 +21,8 @@ from .features import Features, FeatureSet, fingerprint
 from .inputs import Inputs, prepared
 
 if TYPE_CHECKING:
-    from .engine import DescriptorEngine, OpenVinoEngine, TorchEngine
+    from .converted import OpenVinoEngine
+    from .engine import DescriptorEngine, TorchEngine
 
 Held = dict[tuple[str, str], VectorFile | MemoryRows]
 """The vectors that are there already, by model and layer."""
@@ -247,7 +248,7 @@ class Run:
                 load(model)
 
     def __call__(self, progress: bool) -> None:
-        from .engine import BATCH
+        from .converted import BATCH
 
         self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress)
         chunks = prepared(self.collection, self.models, self.framing, self.wanted, self.missing)
@@ -277,7 +278,8 @@ class Run:
 
     def _forward(self, least: int) -> None:
         """Start a batch for each model for which at least this many pictures wait."""
-        from .engine import BATCH, engine_for
+        from .converted import BATCH
+        from .engine import engine_for
 
         for model in self.models:
             while len(waiting := self._waiting[model.name]) >= least:

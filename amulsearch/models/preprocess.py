@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -202,9 +203,42 @@ def _square(
 
 def _resize(rgb: np.ndarray, width: int, height: int, interpolation: str) -> np.ndarray:
     """Resize as Pillow does, four to ten times as fast; rounding changes levels by 0.01 on average on clip art, and by
-    0.3 on noise."""
+    0.3 on noise. A query does not wait for torch: if it is not loaded yet, numpy computes the same."""
+    if "torch" not in sys.modules and interpolation in _FILTERS:
+        wide = _resize_width(rgb, width, interpolation)
+        return _resize_width(wide.swapaxes(0, 1), height, interpolation).swapaxes(0, 1)
     import torch
 
     values = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(values, size=(height, width), mode=interpolation, antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
+
+
+def _resize_width(rgb: np.ndarray, width: int, interpolation: str) -> np.ndarray:
+    """Resize (H, W, 3) uint8 to another width in the integers that torch computes with: (H, width, 3) uint8."""
+    before = rgb.shape[1]
+    if before == width:
+        return rgb
+    radius, weigh = _FILTERS[interpolation]
+    scale = before / width
+    centre, support = scale * (np.arange(width) + 0.5), radius * max(scale, 1)
+    first = np.maximum((centre - support + 0.5).astype(int), 0)
+    last = np.minimum((centre + support + 0.5).astype(int), before)
+    place = np.arange(before)
+    inside = (place >= first[:, None]) & (place < last[:, None])
+    weights = np.where(inside, weigh(np.abs(place - centre[:, None] + 0.5) / max(scale, 1)), 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    bits = next(bits for bits in range(23) if bits == 22 or int(0.5 + weights.max() * 2 ** (bits + 1)) >= 2**15)
+    weights = np.trunc(weights * 2**bits + np.where(weights < 0, -0.5, 0.5))
+    sums = np.einsum("hwc,xw->hxc", rgb.astype(np.float64), weights, optimize=True)  # exact: all are integers
+    return np.clip(np.floor((sums + 2 ** (bits - 1)) / 2**bits), 0, 255).astype(np.uint8)
+
+
+def _cubic(far: np.ndarray) -> np.ndarray:
+    """The cubic convolution of Keys (1981) with a = -1/2, of distances from 0."""
+    near = 1.5 * far**3 - 2.5 * far**2 + 1
+    return np.where(far < 1, near, np.where(far < 2, -0.5 * far**3 + 2.5 * far**2 - 4 * far + 2, 0))
+
+
+_FILTERS = {"bicubic": (2, _cubic), "bilinear": (1, lambda far: np.maximum(1 - far, 0))}
+"""The radius of each filter in pixels, and its weights by distance."""

@@ -1,0 +1,217 @@
+"""Networks converted to OpenVINO graphs: kept in the user's cache folder, and run without torch.
+
+A conversion takes seconds, reading a graph a tenth of one. A graph goes from prepared pictures to the pooled vectors of
+its layers, which name its outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..models import Model
+
+if TYPE_CHECKING:
+    from ..models import Network
+
+BATCH = 8
+"""Number of pictures per batch; larger batches exceed the processor's caches and are slower."""
+
+Result = tuple[Any, dict[str, np.ndarray]]
+
+_NAMES = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
+
+
+@lru_cache(maxsize=1)
+def openvino_precisions() -> tuple[str, ...]:
+    """List the precisions that OpenVINO supports on this CPU without emulation; none if it is not installed."""
+    if importlib.util.find_spec("openvino") is None:
+        return ()
+    import openvino
+
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return tuple(precision for precision, (_, name) in _NAMES.items() if name in able)
+
+
+def filled(batch: np.ndarray) -> np.ndarray:
+    """Pad a batch with black pictures to BATCH pictures."""
+    rest = np.zeros((BATCH - len(batch), *batch.shape[1:]), batch.dtype)
+    return np.concatenate([batch, rest]) if len(rest) else batch
+
+
+class OpenVinoEngine:
+    """Runs batches in parallel in OpenVINO's streams; the order of the results may differ.
+
+    graph: a converted network, or the path of one.
+    """
+
+    def __init__(self, graph, layers: list[str], precision: str):
+        self.layers = layers
+        import openvino
+
+        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _NAMES[precision][0]}
+        self._queue = openvino.AsyncInferQueue(openvino.Core().compile_model(graph, "CPU", hints))
+        self._queue.set_callback(self._collect)
+        self._done: deque[Result] = deque()
+
+    def submit(self, tag, batch: np.ndarray) -> None:
+        """Start a batch of at most BATCH pictures; wait while all streams are busy."""
+        self._queue.start_async({0: filled(batch)}, (tag, len(batch)))
+
+    def _collect(self, request, userdata) -> None:
+        tag, count = userdata
+        outputs = [request.get_output_tensor(place).data[:count].copy() for place in range(len(self.layers))]
+        self._done.append((tag, dict(zip(self.layers, outputs, strict=True))))
+
+    def results(self, wait: bool = False) -> Iterator[Result]:
+        """Yield what is done: (tag, layer -> (B, D) float32). With `wait`, everything that was submitted."""
+        if wait:
+            self._queue.wait_all()
+        while self._done:
+            yield self._done.popleft()
+
+
+class Single:
+    """A converted network that computes single pictures at once, for queries.
+
+    core : openvino.Core
+    graph : openvino.Model
+    precision : str
+    """
+
+    def __init__(self, core, graph, precision: str):
+        self.layers = [output.get_any_name() for output in graph.outputs]
+        graph.reshape([1, *list(graph.inputs[0].shape)[1:]])
+        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _NAMES[precision][0]}
+        self._compiled = core.compile_model(graph, "CPU", hints)
+
+    def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute the vectors of one picture.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (size, size, 3), uint8
+            As `Preprocess.pixels` returns it.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (D,), float32
+            By layer.
+        """
+        request = self._compiled.create_infer_request()  # one each, so that threads do not share it
+        request.infer({0: pixels[None]})
+        outputs = (request.get_output_tensor(place).data[0].copy() for place in range(len(self.layers)))
+        return dict(zip(self.layers, outputs, strict=True))
+
+
+def single(model: Model, layers: list[str], precision: str) -> Single | None:
+    """Open a graph that has these layers of a network, perhaps among others.
+
+    Parameters
+    ----------
+    model : Model
+    layers : list of str
+    precision : str
+
+    Returns
+    -------
+    Single or None
+        None if no extraction on this machine has converted such a graph.
+    """
+    if precision not in openvino_precisions():
+        return None
+    paths = sorted(_folder().glob(f"{_stem(model)}-*.xml"))
+    return _single(tuple(paths), tuple(layers), precision)
+
+
+@lru_cache(maxsize=24)
+def _single(paths: tuple[Path, ...], layers: tuple[str, ...], precision: str) -> Single | None:
+    import openvino
+
+    core = openvino.Core()
+    for path in paths:
+        with contextlib.suppress(RuntimeError):  # a damaged file is not used
+            graph = core.read_model(path)
+            if set(layers) <= {output.get_any_name() for output in graph.outputs}:
+                return Single(core, graph, precision)
+    return None
+
+
+def convert(network: Network, layers: list[str], path: Path):
+    """Convert a network to a graph, and save it at `path`.
+
+    Return the path, or the graph itself if it cannot be saved.
+    """
+    import openvino
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    class Tapped(torch.nn.Module):
+        """A module whose outputs are the pooled layers of the network, for tracing."""
+
+        def __init__(self):
+            super().__init__()
+            self.module = network.module
+
+        def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(network.vectors(batch, layers).values())
+
+    for layer in layers:
+        network.tap(layer)  # runs the network, which is not possible while it is traced
+    shape = network.blank().shape[1:]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO's way of tracing is deprecated in torch
+        example = torch.from_numpy(np.repeat(network.blank(), 2, axis=0))
+        # `openvino.convert_model` does the same, but sends usage statistics over the network.
+        front_end = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(Tapped(), example_input=example)
+        graph = front_end.convert(front_end.load(decoder))
+        graph.reshape([BATCH, *shape])
+    for output, layer in zip(graph.outputs, layers, strict=True):
+        output.get_tensor().set_names({layer})
+    temporary = path.with_name(f"{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(graph, temporary, compress_to_fp16=False)
+        # The .xml is moved last: if it is there, its weights are too.
+        os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
+        os.replace(temporary, path)
+        return path  # compiled from the file as in every later run: the graph in memory rounds differently
+    except (OSError, RuntimeError):
+        for suffix in (".xml", ".bin"):  # without a cache, the next run takes some seconds longer
+            with contextlib.suppress(OSError):
+                temporary.with_suffix(suffix).unlink()
+    return graph
+
+
+def path_of(model: Model, layers: list[str]) -> Path:
+    """Return where the graph of some layers of a network is saved."""
+    key = hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:8]
+    return _folder() / f"{_stem(model)}-{key}.xml"
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "amulsearch"
+
+
+def _stem(model: Model) -> str:
+    """What the names of all graphs of a network begin with."""
+    name = model.name.partition("@")[0]  # a mirrored view has the same graph
+    preprocess = {**model.preprocess.describe(), "mirror": None}
+    made_of = {**model.describe(), "model": name, "preprocess": preprocess, "batch": BATCH}
+    made_of |= {"openvino": version("openvino")}
+    key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+    return f"{name.replace('/', '-')}-{key}"
