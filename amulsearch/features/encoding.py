@@ -12,6 +12,7 @@ from .. import models
 from ..errors import QueryError, StoreError
 from ..intake import Decoded, open_image
 from ..models import Descriptor, Model, canonical_layer
+from .converted import BATCH, single
 from .transforms import Transform, combine
 
 PASS = ("model", "framing", "background", "precision")
@@ -69,7 +70,6 @@ def embed(
     full = {layer: canonical_layer(layer) for layer in layers}
     pixels = [pixels_of(image, record, framing, background) for image in images]
     from ..models import load
-    from .converted import BATCH
 
     network = record if isinstance(record, Descriptor) else load(record)
     batches = [np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
@@ -172,8 +172,6 @@ def _embedded(images: list[Image.Image], model: Model, leaves: list[Mapping]) ->
     torch is imported nor a network built."""
     layers, leaf = list(dict.fromkeys(leaf["layer"] for leaf in leaves)), leaves[0]
     if images and all(one.get("backend", "").startswith("openvino") for one in leaves):
-        from .converted import single
-
         run = single(model, layers, leaf["precision"])
         if run is not None:
             found = [run(pixels_of(image, model, leaf["framing"], leaf["background"])) for image in images]

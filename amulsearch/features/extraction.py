@@ -17,6 +17,7 @@ from ..errors import AmulsearchError, PictureError, QueryError
 from ..intake import Collection, plain_text
 from ..models import FRAMINGS, Model, canonical_layer
 from ..store import MemoryRows, Store, VectorFile
+from .converted import BATCH
 from .features import Features, FeatureSet, fingerprint
 from .inputs import Inputs, prepared
 
@@ -248,8 +249,6 @@ class Run:
                 load(model)
 
     def __call__(self, progress: bool) -> None:
-        from .converted import BATCH
-
         self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress)
         chunks = prepared(self.collection, self.models, self.framing, self.wanted, self.missing)
         try:
@@ -278,7 +277,6 @@ class Run:
 
     def _forward(self, least: int) -> None:
         """Start a batch for each model for which at least this many pictures wait."""
-        from .converted import BATCH
         from .engine import engine_for
 
         for model in self.models:

@@ -9,7 +9,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch import models
-from amulsearch.features import engine
+from amulsearch.features import converted, engine
 from amulsearch.models import weights
 
 MODEL = "squeezenet1_1"
@@ -20,7 +20,7 @@ BLANK = Path(__file__).parents[1] / "pictures" / "football_pitch__andy_bur_01.we
 @pytest.fixture(scope="module")
 def pixels(cartoons) -> np.ndarray:
     """A batch of cartoons in the form that the network takes."""
-    images = am.intake.decode([cartoons.request(id) for id in cartoons.sample(engine.BATCH)])
+    images = am.intake.decode([cartoons.request(id) for id in cartoons.sample(converted.BATCH)])
     return np.stack([models.get(MODEL).preprocess.pixels(image, "pad", "white") for image in images])
 
 
@@ -108,7 +108,7 @@ def test_an_empty_xdg_cache_home_counts_as_unset(tmp_path, monkeypatch):
     places = []
     for value in ("", str(tmp_path / ".cache")):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
-        places.append((engine._converted_path(models.get(MODEL), LAYERS), weights.cache_folder()))
+        places.append((converted.path_of(models.get(MODEL), LAYERS), weights.cache_folder()))
     assert places[0] == places[1] and all(tmp_path in place.parents for place in places[0])
 
 

@@ -1,0 +1,91 @@
+"""Queries by graphs that an extraction has converted: the same vectors, and no torch."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import amulsearch as am
+from amulsearch.features import converted, encode, engine
+from amulsearch.models import preprocess
+
+MODEL = "tf_efficientnet_lite0"
+
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache of graphs for this test alone, filled however few pictures there are."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(engine, "WORTH_CONVERTING", 0)
+    converted._single.cache_clear()
+    return tmp_path / "cache"
+
+
+@needs_openvino
+def test_a_query_takes_any_graph_that_has_its_layers(small_folder, own_cache, monkeypatch):
+    features = am.extract(am.Collection.from_folder(small_folder), MODEL, "standard", progress=False)
+    assert len(list(own_cache.rglob("*.xml"))) == 1
+    images = [features.collection.open(id) for id in features.collection.ids[:3]]
+    monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_: pytest.fail("torch computed something"))
+    for made in features.values():
+        vectors = encode(images, made.fingerprint, made.makers)
+        np.testing.assert_allclose(vectors, made.vectors[:3], atol=1e-4 * abs(made.vectors).max())
+    assert converted.single(am.models.get(MODEL), ["blocks.1:mean"], "float32") is None
+
+
+@needs_openvino
+def test_without_a_graph_or_with_a_damaged_one_torch_computes(small_folder, own_cache):
+    features = am.extract(am.Collection.from_folder(small_folder), MODEL, "penultimate", progress=False)
+    made, image = features[MODEL, "penultimate"], features.collection.open(features.collection.ids[0])
+    (graph,) = own_cache.rglob("*.xml")
+    for content in ("damaged", None):
+        graph.write_text(content) if content else graph.unlink()
+        converted._single.cache_clear()
+        (vector,) = encode([image], made.fingerprint, made.makers)
+        np.testing.assert_allclose(vector, made.vectors[0], atol=1e-4 * abs(made.vectors).max())
+
+
+@needs_openvino
+def test_the_command_line_answers_without_torch(small_folder, openclipart, own_cache, tmp_path):
+    code = (
+        "import sys\nfrom amulsearch.cli import main\n"
+        "status = main(['query', *sys.argv[1:]])\n"
+        "print('status', status, 'torch' in sys.modules)\n"
+    )
+    am.extract(am.Collection.from_folder(small_folder), MODEL, "penultimate", progress=False)  # converts the network
+    index = [
+        "index",
+        str(small_folder),
+        "--store",
+        str(tmp_path / "store"),
+        "--models",
+        MODEL,
+        "--layers",
+        "penultimate",
+    ]
+    subprocess.run([sys.executable, "-m", "amulsearch", *index], check=True, capture_output=True)
+    new = openclipart / "animals/birds/crow_01.webp"
+    command = [sys.executable, "-c", code, str(new), "--store", str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "status 0 False"
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_numpy_resizes_bit_for_bit_as_torch_does(interpolation):
+    random = np.random.default_rng(0)
+    for height, width, high, wide in random.integers(1, 400, (40, 4)):
+        rgb = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        by_torch = torch.nn.functional.interpolate(
+            torch.from_numpy(rgb).permute(2, 0, 1)[None],
+            size=(int(high), int(wide)),
+            mode=interpolation,
+            antialias=True,
+        )
+        resized = preprocess._resize_width(rgb, wide, interpolation).swapaxes(0, 1)
+        resized = preprocess._resize_width(resized, high, interpolation).swapaxes(0, 1)
+        assert np.array_equal(resized, by_torch[0].permute(1, 2, 0).numpy())
