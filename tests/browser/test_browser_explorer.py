@@ -328,6 +328,8 @@ def nothing_overlaps_and_nothing_is_cut(lab, shots, width):
             const parts = [...root.querySelectorAll("button, input, select, img, figcaption, h4, output")];
             const apart = ".am-tiles, .am-tile > .am-act"; // the contact sheet, and buttons that lie on a picture
             const seen = parts.filter((part) => part.checkVisibility() && !part.closest(apart));
+            const strip = root.querySelector(".am-strip").getBoundingClientRect();
+            if (strip.width < edge.width - 30) wrong.push("the strip does not take the whole width");
             const scrolls = (part) => part !== root && (scrolled(part) || scrolls(part.parentElement));
             const wide = (part) => part.scrollWidth > part.clientWidth;
             const scrolled = (part) => wide(part) && getComputedStyle(part).overflowX === "auto";
