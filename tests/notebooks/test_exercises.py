@@ -136,7 +136,7 @@ def test_the_solutions_are_right_and_wrong_answers_are_not(name, openclipart, st
     notebook.cells = cells
     monkeypatch.chdir(tmp_path)  # the sockets of the kernel are there
     NotebookClient(notebook, timeout=600, config=Config(KernelManager={"transport": "ipc"})).execute()
-    said = ["".join(one.text for one in cell.outputs if one.name == "stdout") for cell in checks(notebook.cells)]
+    said = ["".join(one.text for one in cell.outputs if one.get("name") == "stdout") for cell in checks(notebook.cells)]
     assert len(said) == 2 * len(of)
     for number, right, wrong in zip(of.values(), said[::2], said[1::2], strict=True):
         assert right == "Right.\n", (number, right)
