@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ensemble": ["METHODS", "fuse", "fuse_all", "fused_similarities", "vote_table"],
         "relevance": ["Relevance", "same_label"],
-        "tables": ["Table", "differences", "neighbour_purity", "precision"],
+        "tables": ["Table", "chance_level", "differences", "neighbour_purity", "precision"],
         "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
         "calibration": ["calibrate", "calibrated"],
         "recommendation": ["Recommendation", "recommend"],

@@ -111,13 +111,29 @@ def neighbour_purity(found: Mapping[Hashable, np.ndarray], labels: Sequence[str 
         chance, the same for random neighbours (the chance level). Both are means over the pictures whose label another
         picture has.
     """
-    of = pd.Series(list(labels), dtype=object)
-    others = of.map(of.value_counts()) - 1
+    chance = chance_level(labels)
     columns = {
         "purity": {name: pd.DataFrame(same_label(rows, labels)).stack().mean() for name, rows in found.items()},
-        "chance": dict.fromkeys(found, others[others > 0].mean() / (len(of) - 1)),
+        "chance": dict.fromkeys(found, chance),
     }
-    return table_of(columns, bool((others > 0).any()))
+    return table_of(columns, not np.isnan(chance))
+
+
+def chance_level(labels: Sequence[str | None]) -> float:
+    """Compute how often a random other picture has the label of a picture: what measures of neighbours start from.
+
+    Parameters
+    ----------
+    labels : sequence of N str or None
+
+    Returns
+    -------
+    float
+        The mean over the pictures whose label another picture has; NaN if there are none.
+    """
+    of = pd.Series(list(labels), dtype=object)
+    others = of.map(of.value_counts()) - 1
+    return float(others[others > 0].mean()) / max(len(of) - 1, 1)
 
 
 def differences(

@@ -102,10 +102,25 @@ def _found(name: str, system: System, ids: list[str], k: int) -> tuple:
 
 
 def _opening(lists: list[np.ndarray], codes: np.ndarray) -> int:
-    """A picture that shows what the first system can do: it finds more of the same label than the others."""
+    """A picture that shows what the first system can do."""
     hits = [((codes[rows] == codes[:, None]) & (rows >= 0) & (codes[:, None] >= 0)).sum(axis=1) for rows in lists]
-    others = np.mean(hits[1:], axis=0) if len(hits) > 1 else np.zeros(len(codes))
-    return int(np.argmax(hits[0] + (hits[0] - others) / (lists[0].shape[1] + 1)))
+    return most_telling(np.array(hits))
+
+
+def most_telling(hits: np.ndarray) -> int:
+    """Choose the query for which the first system is right most often; of several, that on which the others are least.
+
+    Parameters
+    ----------
+    hits : ndarray of shape (S, Q)
+        How many neighbours of each of Q queries each of S systems has right.
+
+    Returns
+    -------
+    int
+        The column of the query, the first of several.
+    """
+    return int(np.lexsort((hits[1:].sum(axis=0), -hits[0]))[0])
 
 
 def _system(name: str, rows: np.ndarray, values: np.ndarray, likely: np.ndarray, measure: str) -> dict:

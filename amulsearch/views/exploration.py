@@ -15,6 +15,7 @@ from ..features import Features, encode, l2_normalize
 from ..index import AnnoyIndex, ExactIndex, Index, NoveltyTest
 from ..intake import Collection
 from ..measure import METHODS, calibrated, fuse, fuse_all
+from .answers import most_telling
 
 DEPTH = 50
 """How many neighbours of each network are fused; "vote" counts its own default of 10."""
@@ -218,15 +219,12 @@ class Exploration:
             more of them than the other columns if several are equal; the first picture if there are no labels.
         """
         labels = dict(zip(collection.ids, collection.labels, strict=True))
-        best, most = self.ids[0], 0.0
-        for id in collection.subset(self.ids).sample(min(OPENINGS, len(self.ids))) if look.columns else []:
-            if labels[id] is None:
-                continue
-            found = self.answer(Question((id,)), look)
-            first, *others = (sum(labels[one] == labels[id] for one in table["id"]) for table in found.values())
-            if first - sum(others) / (1 + len(others) * look.k) > most:
-                best, most = id, first - sum(others) / (1 + len(others) * look.k)
-        return best
+        sample = collection.subset(self.ids).sample(min(OPENINGS, len(self.ids))) if look.columns else []
+        ids = [id for id in sample if labels[id] is not None]
+        found = [self.answer(Question((id,)), look).values() for id in ids]
+        pairs = zip(ids, found, strict=True)
+        hits = np.array([[(table["label"] == labels[id]).sum() for table in tables] for id, tables in pairs]).T
+        return ids[most_telling(hits)] if hits.size and hits[0].any() else self.ids[0]
 
     def systems(self, look: Look) -> dict[str, Index | tuple]:
         """Return what answers in each column, for `Page.answers`.

@@ -156,8 +156,12 @@ class Explorer(anywidget.AnyWidget):
         return self._selection.table
 
     def _receive(self, _, message: dict, buffers: list) -> None:
+        self._guard(lambda: getattr(self, f"_do_{message['do']}")(message, buffers))
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Do something, and say what goes wrong."""
         try:
-            getattr(self, f"_do_{message['do']}")(message, buffers)
+            work()
         except AmulsearchError as error:
             self.send({"say": "error", "text": str(error)})
         except Exception as error:  # an error in this program must not leave the widget waiting
@@ -177,10 +181,7 @@ class Explorer(anywidget.AnyWidget):
         def in_turn() -> None:
             if before is not None:
                 before.join()
-            try:
-                work()
-            except AmulsearchError as error:
-                self.send({"say": "error", "text": str(error)})
+            self._guard(work)
 
         self._worker = Thread(target=in_turn, daemon=True)
         self._worker.start()
@@ -237,14 +238,13 @@ class Explorer(anywidget.AnyWidget):
     def _do_about(self, message: dict, buffers: list) -> None:
         """Say what is known of a picture."""
         example = self._example(message["id"])
-        image, facts = self._image(example), []
         if isinstance(example, str):
-            row = self.collection.table.set_index("id").loc[example]
+            row = self.collection.table.iloc[self.collection.ids.index(example)]
             facts = [f"label: {row['label']}"] if isinstance(row["label"], str) else []
             facts.append(f"{row['width']:,} x {row['height']:,} pixels, {row['format']}")
             facts.append(str(self.collection.path(example)))
         else:
-            facts.append(f"{image.width:,} x {image.height:,} pixels, not in the collection")
+            facts = [f"{example.image.width:,} x {example.image.height:,} pixels, not in the collection"]
         self.send({"say": "about", "id": message["id"], "facts": facts})
 
     def _do_look(self, message: dict, buffers: list) -> None:

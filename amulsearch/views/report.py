@@ -17,7 +17,7 @@ from ..errors import QueryError, check_k
 from ..features import BEST, Features, FeatureSet, concatenate, extract
 from ..index import THRESHOLD, DiffusionIndex, ExactIndex, Index, near_duplicates, query_all
 from ..intake import Collection
-from ..measure import Comparison, calibrated, compare, disagreement, fuse, fuse_all, neighbour_purity
+from ..measure import Comparison, calibrated, chance_level, compare, disagreement, fuse, fuse_all, neighbour_purity
 from ..store import Store
 from .mapping import Map, sampled
 from .page import Page, writable
@@ -190,14 +190,12 @@ def _summary(page: Page, of: _Report) -> None:
             "some pictures into subfolders, two or more into each, to have the networks compared."
         )
         return
-    table, labels = of.compared.table, collection.table["label"]
+    table = of.compared.table
     best, first = table["system"].iat[0], table.set_index("system")["P@1"]
     single = first[[f"{model} {layer}" for model, layer in of.features]].idxmax()
-    counts = labels.value_counts()
-    chance = (counts * (counts - 1)).sum() / counts[counts > 1].sum() / (len(labels) - 1)
     told.append(
         f"For {first[best]:.0%} of them, the nearest neighbour has the same label, that is, it lies in the same "
-        f"subfolder, if {best} is asked; by chance it would be {chance:.0%}."
+        f"subfolder, if {best} is asked; by chance it would be {chance_level(collection.labels):.0%}."
     )
     if best != single:
         told.append(f"The best single network, {single}, finds {first[single]:.0%}.")
