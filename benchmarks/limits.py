@@ -21,7 +21,7 @@ import pandas as pd
 import amulsearch as am
 from amulsearch.features import prepared
 from amulsearch.features.converted import BATCH
-from amulsearch.features.engine import engine_for, resolve_precision
+from amulsearch.features.engine import backends, engine_for, resolve_precision
 
 LAYERS = ["logits", "penultimate"]
 
@@ -97,7 +97,8 @@ def decoding(model, collection: am.Collection) -> float:
 
 def forward(model, precision: str, collection: am.Collection):
     """A function that runs the network alone on pictures in memory, and returns pictures per second."""
-    engine = engine_for(model, LAYERS, precision, len(collection), lambda text: None)
+    backend = next(iter(backends(model, LAYERS, precision)))
+    engine = engine_for(model, LAYERS, precision, backend, lambda text: None)
     inputs = list(batches(model, collection))
 
     def side() -> float:

@@ -13,7 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "features": ["FeatureSet", "Features"],
         "extraction": ["extract"],
         "encoding": ["background_of", "embed", "encode", "encode_each", "open_fitted", "pixels_of", "write_fitted"],
-        "converted": ["BATCH"],
         "inputs": ["prepared"],
         "presets": ["BEST", "PRESETS", "Preset"],
         "ray_runner": ["RayRunner"],

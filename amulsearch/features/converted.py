@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..models import Network
 
 BATCH = 8
-"""Number of pictures per batch; larger batches exceed the processor's caches and are slower."""
+"""Number of pictures per batch of a graph; larger batches exceed the processor's caches and are slower."""
 
 Result = tuple[Any, dict[str, np.ndarray]]
 
@@ -45,9 +45,9 @@ def openvino_precisions() -> tuple[str, ...]:
     return tuple(precision for precision, (_, name) in _NAMES.items() if name in able)
 
 
-def filled(batch: np.ndarray) -> np.ndarray:
-    """Pad a batch with black pictures to BATCH pictures."""
-    rest = np.zeros((BATCH - len(batch), *batch.shape[1:]), batch.dtype)
+def filled(batch: np.ndarray, size: int = BATCH) -> np.ndarray:
+    """Pad a batch with black pictures to `size` pictures."""
+    rest = np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)
     return np.concatenate([batch, rest]) if len(rest) else batch
 
 
@@ -57,17 +57,19 @@ class OpenVinoEngine:
     graph: a converted network, or the path of one.
     """
 
+    batch = BATCH
+
     def __init__(self, graph, layers: list[str], precision: str):
         self.layers = layers
         import openvino
 
-        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _NAMES[precision][0]}
-        self._queue = openvino.AsyncInferQueue(openvino.Core().compile_model(graph, "CPU", hints))
+        compiled = _compiled(graph, precision) if isinstance(graph, Path) else _compile(graph, precision)
+        self._queue = openvino.AsyncInferQueue(compiled)
         self._queue.set_callback(self._collect)
         self._done: deque[Result] = deque()
 
     def submit(self, tag, batch: np.ndarray) -> None:
-        """Start a batch of at most BATCH pictures; wait while all streams are busy."""
+        """Start a batch of at most `batch` pictures; wait while all streams are busy."""
         self._queue.start_async({0: filled(batch)}, (tag, len(batch)))
 
     def _collect(self, request, userdata) -> None:
@@ -81,6 +83,19 @@ class OpenVinoEngine:
             self._queue.wait_all()
         while self._done:
             yield self._done.popleft()
+
+
+def _compile(graph, precision: str):
+    import openvino
+
+    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _NAMES[precision][0]}
+    return openvino.Core().compile_model(graph, "CPU", hints)
+
+
+@lru_cache(maxsize=8)
+def _compiled(path: Path, precision: str):
+    """A graph that stays compiled for the next extraction: of 160 pictures, that is a fifth of the time."""
+    return _compile(path, precision)
 
 
 class Single:

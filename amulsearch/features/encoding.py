@@ -72,7 +72,8 @@ def embed(
     from ..models import load
 
     network = record if isinstance(record, Descriptor) else load(record)
-    batches = [np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+    size = BATCH if network is record else network.config.batch
+    batches = [np.stack(pixels[start : start + size]) for start in range(0, len(pixels), size)]
     parts = [network(batch, list(full.values())) for batch in batches]
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}
 

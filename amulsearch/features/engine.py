@@ -1,7 +1,7 @@
 """Running a network over many batches: with torch, or about three times faster on a CPU with OpenVINO.
 
-An engine accepts batches, each with a tag, and returns (tag, vectors) pairs later, in any order. The vectors of a
-picture do not depend on the others in its batch: all batches are padded to one size.
+An engine accepts batches of at most `batch` pictures, each with a tag, and returns (tag, vectors) pairs later, in any
+order. The vectors of a picture do not depend on the others in its batch: all batches are padded to one size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 from ..errors import AmulsearchError, QueryError
 from ..models import PRECISIONS, Descriptor, Model, Network, device, load
-from .converted import OpenVinoEngine, Result, convert, filled, openvino_precisions, path_of
+from .converted import BATCH, OpenVinoEngine, Result, convert, filled, openvino_precisions, path_of
 
 WORTH_CONVERTING = 100
 """The number of pictures from which a conversion, which takes seconds, saves time."""
@@ -31,6 +31,8 @@ def resolve_precision(precision: str) -> str:
         return "bfloat16" if "bfloat16" in openvino_precisions() else "float32"
     if precision not in PRECISIONS:
         raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}, auto")
+    if precision == "tf32" and not (device().type == "cuda" and torch.cuda.get_device_capability() >= (8, 0)):
+        raise QueryError("tf32 needs an NVIDIA GPU of the generation Ampere or later, and there is none: use float32")
     return precision
 
 
@@ -77,27 +79,39 @@ def engine_for(
 
 
 class TorchEngine:
-    """Runs batches with torch: at once on a CPU; a GPU computes one while the next is prepared."""
+    """Runs batches with torch: at once on a CPU; a GPU computes some while the next is prepared and copied."""
 
     def __init__(self, network: Network, layers: list[str]):
         self.network, self.layers = network, layers
-        self._running: deque[tuple[Any, int, dict[str, torch.Tensor]]] = deque()
+        self.batch = network.config.batch
+        self._running: deque[tuple[Any, int, dict[str, torch.Tensor], torch.cuda.Event | None]] = deque()
 
     def submit(self, tag, batch: np.ndarray) -> None:
-        """Run a batch of at most BATCH pictures, as `Preprocess.pixels` returns them."""
+        """Run a batch of at most `batch` pictures, as `Preprocess.pixels` returns them."""
+        pinned, copied = self.network.config.pinned, None
         with torch.inference_mode():
-            values = torch.from_numpy(filled(batch)).to(self.network.device)
-            self._running.append((tag, len(batch), self.network.vectors(values, self.layers)))
+            values = torch.from_numpy(filled(batch, self.batch))
+            values = values.pin_memory() if pinned else values
+            vectors = self.network.vectors(values.to(self.network.device, non_blocking=pinned), self.layers)
+            if pinned:  # the copies back go to page-locked memory too, and are complete at this event
+                vectors = {layer: one.to("cpu", non_blocking=True) for layer, one in vectors.items()}
+                copied = torch.cuda.Event()
+                copied.record()
+        self._running.append((tag, len(batch), vectors, copied))
 
     def results(self, wait: bool = False) -> Iterator[Result]:
         """Yield what is done: (tag, layer -> (B, D) float32). With `wait`, everything that was submitted."""
-        while len(self._running) > (0 if wait or self.network.device.type == "cpu" else 2):
-            tag, count, vectors = self._running.popleft()
+        while len(self._running) > (0 if wait else self.network.config.ahead):
+            tag, count, vectors, copied = self._running.popleft()
+            if copied is not None:
+                copied.synchronize()
             yield tag, {layer: values[:count].cpu().numpy() for layer, values in vectors.items()}
 
 
 class DescriptorEngine:
     """Computes classical descriptors, each batch at once, while the next pictures are decoded."""
+
+    batch = BATCH
 
     def __init__(self, descriptor: Descriptor, layers: list[str]):
         self.descriptor, self.layers = descriptor, layers

@@ -17,7 +17,6 @@ from ..errors import AmulsearchError, PictureError, QueryError
 from ..intake import Collection, plain_text
 from ..models import FRAMINGS, Model, canonical_layer
 from ..store import MemoryRows, Store, VectorFile
-from .converted import BATCH
 from .features import Features, FeatureSet, fingerprint
 from .inputs import Inputs, prepared
 
@@ -58,9 +57,10 @@ def extract(
         saves time to ask for them at once.
     framing : {"pad", "crop", "squash"}
         How pictures become squares, see `models.resize_image`.
-    precision : {"float32", "bfloat16", "float16", "auto"}
+    precision : {"float32", "tf32", "bfloat16", "float16", "auto"}
         The type in which networks compute. "bfloat16" and "float16" are up to several times faster if the processor
-        or the GPU supports them; the neighbours differ slightly. "auto" is the fastest on this machine.
+        or the GPU supports them, and so is "tf32" on NVIDIA GPUs (float32 with products of 10 bits of mantissa); the
+        neighbours differ slightly. "auto" is the fastest on this machine.
     store : path or Store, optional
         A folder that keeps the vectors, so that the next run computes only new and changed pictures.
     runner : callable, optional
@@ -255,9 +255,9 @@ class Run:
             with closing(chunks):
                 for places, found in chunks:
                     self._take(places, found)
-                    self._forward(BATCH)
+                    self._forward()
                     self._bar.update(len(places))
-            self._forward(1)
+            self._forward(rest=True)
         finally:
             self._keep(wait=True)
             for file in self.held.values():
@@ -275,21 +275,25 @@ class Run:
     def _id(self, place: int) -> str:
         return self.collection.table["id"].iat[place]
 
-    def _forward(self, least: int) -> None:
-        """Start a batch for each model for which at least this many pictures wait."""
-        from .engine import engine_for
-
+    def _forward(self, rest: bool = False) -> None:
+        """Start all full batches of pictures that wait for a model; with `rest`, also the one that is not full."""
         for model in self.models:
-            while len(waiting := self._waiting[model.name]) >= least:
-                batch, self._waiting[model.name] = waiting[:BATCH], waiting[BATCH:]
-                if model.name not in self._engines:
-                    backend = self.backends[model.name]
-                    self._engines[model.name] = engine_for(
-                        model, self.layers[model.name], self.precision, backend, self._announce
-                    )
+            while waiting := self._waiting[model.name]:
+                engine = self._engine(model)
+                if len(waiting) < engine.batch and not rest:
+                    break
+                batch, self._waiting[model.name] = waiting[: engine.batch], waiting[engine.batch :]
                 places, pixels = zip(*batch, strict=True)
-                self._engines[model.name].submit(places, np.stack(pixels))
+                engine.submit(places, np.stack(pixels))
         self._keep()
+
+    def _engine(self, model: Model) -> TorchEngine | OpenVinoEngine | DescriptorEngine:
+        if model.name not in self._engines:
+            from .engine import engine_for
+
+            backend, layers = self.backends[model.name], self.layers[model.name]
+            self._engines[model.name] = engine_for(model, layers, self.precision, backend, self._announce)
+        return self._engines[model.name]
 
     def _announce(self, text: str) -> None:
         """Show next to the progress bar what takes seconds without advancing it."""

@@ -205,8 +205,6 @@ def _maps(collection: Collection, base: Model, view: str, framing: str, stem, ne
     """Map each id to the input of the last blocks, (C, H, W), for one view of every picture that can be decoded."""
     import torch
 
-    from ..features import BATCH
-
     seen = model_table.get(f"{base.name}{view}")
     found, waiting = {}, []
 
@@ -226,7 +224,7 @@ def _maps(collection: Collection, base: Model, view: str, framing: str, stem, ne
                 if not isinstance(one, PictureError)
             ]
             bar.update(len(places))
-            if len(waiting) >= BATCH:
+            if len(waiting) >= network.config.batch:
                 flush()
         flush()
     return found

@@ -17,6 +17,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],
         "descriptors": ["Descriptor"],
         "weights": ["InMemory", "OwnFile"],
-        "networks": ["PRECISIONS", "Network", "categories", "device", "load", "pool", "spatial_dims"],
+        "networks": [
+            "DEVICES",
+            "PRECISIONS",
+            "DeviceConfig",
+            "Network",
+            "categories",
+            "device",
+            "load",
+            "pool",
+            "spatial_dims",
+        ],
     },
 )

@@ -20,10 +20,42 @@ from . import registry
 from .architectures import LOADING, import_torchvision
 from .record import Model
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 POOLINGS = ("mean", "gem")
 GEM_P = 3.0
 """The exponent p of generalised-mean (GeM) pooling, see `pool`."""
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """How networks run on a kind of device.
+
+    Attributes
+    ----------
+    batch : int
+        Number of pictures per batch.
+    ahead : int
+        Number of batches that the device may still be computing while the next one is prepared.
+    channels_last : bool
+        Whether weights and activations lie in memory with the channels of a position side by side.
+    pinned : bool
+        Whether batches are copied from and to page-locked memory, while the device computes.
+    """
+
+    batch: int
+    ahead: int
+    channels_last: bool
+    pinned: bool
+
+
+DEVICES = {
+    "cpu": DeviceConfig(8, 0, channels_last=True, pinned=False),  # larger batches exceed the processor's caches
+    "cuda": DeviceConfig(64, 2, channels_last=True, pinned=True),
+    "mps": DeviceConfig(32, 1, channels_last=False, pinned=False),
+}
+"""The configuration of each type of `torch.device` that `device` returns."""
+
+_TF32 = Lock()  # the switch is one for the whole process
 
 
 @lru_cache(maxsize=1)
@@ -48,8 +80,9 @@ def load(model: str | Model, precision: str = "float32") -> Network:
     ----------
     model : str or Model
         A name, see `get`, or a record, see `own`.
-    precision : {"float32", "bfloat16", "float16"}
-        The type of weights and activations.
+    precision : {"float32", "tf32", "bfloat16", "float16"}
+        The type of weights and activations. "tf32" is float32 whose products an NVIDIA GPU computes with 10 bits of
+        mantissa; float32 never does, whatever torch's own default is.
 
     Returns
     -------
@@ -78,7 +111,9 @@ def _load(model: Model, precision: str, identity: str) -> Network:
     module = model.build()
     if state is not None:
         _fill(module, state, model)
-    return Network(model, module, getattr(torch, precision))
+    return Network(
+        model, module, torch.float32 if precision == "tf32" else getattr(torch, precision), precision == "tf32"
+    )
 
 
 @contextmanager
@@ -103,6 +138,23 @@ def device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@contextmanager
+def _products(where: torch.device, tf32: bool) -> Iterator[None]:
+    """Multiply float32 on an NVIDIA GPU in full, or in TF32: by default, torch does the one for linear layers and the
+    other for convolutions."""
+    if where.type != "cuda":
+        yield
+        return
+    convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
+    with _TF32:
+        before = convolutions.allow_tf32, matrices.allow_tf32
+        convolutions.allow_tf32 = matrices.allow_tf32 = tf32
+        try:
+            yield
+        finally:
+            convolutions.allow_tf32, matrices.allow_tf32 = before
 
 
 def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
@@ -139,6 +191,8 @@ class Network:
         The network with its weights. In float32 it is used itself, else a copy.
     dtype : torch.dtype, default torch.float32
         The type of weights and activations.
+    tf32 : bool, default False
+        Let an NVIDIA GPU compute products of float32 with 10 bits of mantissa.
 
     Attributes
     ----------
@@ -150,14 +204,18 @@ class Network:
     device : torch.device
         See `device`.
     dtype : torch.dtype
+    tf32 : bool
+    config : DeviceConfig
     """
 
-    def __init__(self, model: Model, module: torch.nn.Module, dtype: torch.dtype = torch.float32):
-        self.model, self.dtype, self.device = model, dtype, device()
+    def __init__(self, model: Model, module: torch.nn.Module, dtype: torch.dtype = torch.float32, tf32: bool = False):
+        self.model, self.dtype, self.tf32, self.device = model, dtype, tf32, device()
+        self.config = DEVICES[self.device.type]
+        self._format = torch.channels_last if self.config.channels_last else torch.contiguous_format
         if dtype != torch.float32:
             module = copy.deepcopy(module)  # the user's module stays unchanged
         module.eval().requires_grad_(False)
-        self.module = module.to(self.device, dtype, memory_format=torch.channels_last)
+        self.module = module.to(self.device, dtype, memory_format=self._format)
         self.modules = dict(module.named_modules())
         self._taps: dict[str, Tap] = {}
         self._hooks = Lock()  # what one thread reads of a layer must not be what another thread's pictures gave
@@ -201,7 +259,7 @@ class Network:
             On the network's device.
         """
         values = self.model.preprocess.normalise(batch)
-        seen = self.run(values.to(self.dtype, memory_format=torch.channels_last), layers)
+        seen = self.run(values.to(self.dtype, memory_format=self._format), layers)
         return {layer: pool(seen[layer].float(), self.tap(layer).pooling) for layer in layers}
 
     def run(self, values: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
@@ -228,7 +286,8 @@ class Network:
         with self._hooks:
             handles = [self._watch(layer, tap, seen) for layer, tap in taps.items()]
             try:
-                seen["logits"] = self.module(values)
+                with _products(self.device, self.tf32):
+                    seen["logits"] = self.module(values)
             finally:
                 for handle in handles:
                     handle.remove()

@@ -1,0 +1,94 @@
+"""The configuration of a device: with the processor in the place of a GPU, and on a GPU where there is one."""
+
+import numpy as np
+import pytest
+import torch
+
+import amulsearch as am
+from amulsearch.features import engine
+from amulsearch.models import networks
+
+MODEL = "squeezenet1_1"
+LAYERS = ["logits", "penultimate", "last:gem"]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+def test_a_device_with_larger_batches_that_lie_ahead_gives_the_same_vectors(small_folder, monkeypatch):
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    record = am.models.get(MODEL)
+    same = am.models.own("same", am.models.load(MODEL).module, record.preprocess, feature_map="features")
+    monkeypatch.setattr(engine, "openvino_precisions", tuple)  # so that torch runs
+    expected = am.extract(collection, record, LAYERS, progress=False)
+    monkeypatch.setitem(networks.DEVICES, "cpu", am.models.DeviceConfig(7, 2, channels_last=False, pinned=False))
+    sizes = []
+    submit = engine.TorchEngine.submit
+    monkeypatch.setattr(
+        engine.TorchEngine, "submit", lambda self, tag, batch: (sizes.append(len(batch)), submit(self, tag, batch))
+    )
+    found = am.extract(collection, same, LAYERS, progress=False)
+    assert sizes == [7] * (len(collection) // 7) + [len(collection) % 7][: len(collection) % 7 > 0]
+    for layer in LAYERS:
+        assert found["same", layer].fingerprint["backend"].startswith("torch")
+        expect = expected[MODEL, layer].vectors
+        assert np.allclose(found["same", layer].vectors, expect, rtol=1e-4, atol=1e-5 * np.abs(expect).max())
+
+
+def test_batches_that_lie_ahead_are_taken_when_there_are_enough():
+    network = am.models.load(MODEL)
+    runs = engine.TorchEngine(network, ["logits"])
+    blank = network.blank()
+    network.config, before = am.models.DeviceConfig(8, 2, channels_last=True, pinned=False), network.config
+    try:
+        taken = []
+        for tag in range(4):
+            runs.submit(tag, blank)
+            taken.append([tag for tag, _ in runs.results()])
+        assert taken == [[], [], [0], [1]]
+        assert [tag for tag, _ in runs.results(wait=True)] == [2, 3]
+    finally:
+        network.config = before
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_float32_is_full_on_a_gpu_whatever_torch_was_told(tf32):
+    convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, matrices.allow_tf32
+    with networks._products(torch.device("cuda"), tf32):
+        assert convolutions.allow_tf32 == matrices.allow_tf32 == tf32
+    assert (convolutions.allow_tf32, matrices.allow_tf32) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="an NVIDIA GPU has tf32")
+def test_tf32_is_refused_without_a_gpu(small_folder):
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    with pytest.raises(am.QueryError, match="tf32 needs an NVIDIA GPU .*: use float32"):
+        am.extract(collection, MODEL, precision="tf32", progress=False)
+
+
+@needs_cuda
+def test_a_gpu_gives_the_vectors_of_the_processor(small_folder, monkeypatch):
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    found = am.extract(collection, MODEL, LAYERS, progress=False)
+    monkeypatch.setattr(networks, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(engine, "device", lambda: torch.device("cpu"))
+    networks._load.cache_clear()
+    expected = am.extract(collection, MODEL, LAYERS, progress=False)
+    networks._load.cache_clear()
+    for layer in LAYERS:
+        expect = expected[MODEL, layer].vectors
+        assert found[MODEL, layer].fingerprint["backend"].endswith("cuda")
+        assert np.allclose(found[MODEL, layer].vectors, expect, rtol=1e-3, atol=1e-4 * np.abs(expect).max())
+
+
+@needs_cuda
+def test_tf32_is_another_set_of_features(small_folder):
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("needs a GPU with tf32")
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    full, less = (
+        am.extract(collection, MODEL, "logits", precision=precision, progress=False)[MODEL, "logits"]
+        for precision in ("float32", "tf32")
+    )
+    assert less.fingerprint == {**full.fingerprint, "precision": "tf32"}
+    assert not np.array_equal(full.vectors, less.vectors)
+    assert np.allclose(full.vectors, less.vectors, atol=0.02 * np.abs(full.vectors).max())
