@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "novelty": ["NoveltyTest", "novelty_told"],
         "graph": ["NeighbourGraph"],
         "diffusion": ["DiffusionIndex"],
+        "keywords": ["KeywordIndex"],
         "several": ["query_all"],
         "tuning": ["TuningResult", "tune_index"],
         "speed": ["tradeoff", "tradeoffs"],

@@ -17,7 +17,7 @@ from .danbooru import SAFE, read_danbooru
 from .decoding import Request, decode
 from .pictures import MAX_PIXELS
 from .scan import Listing, existing_folder, labeller, scan_all, walk
-from .tables import read_table
+from .tables import keywords_of, read_table
 
 COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "digest"]
 """The columns that the table of every collection has."""
@@ -84,6 +84,7 @@ class Collection:
         folder: str | os.PathLike,
         *,
         labels: str | None | Callable[[str], str | None] | Mapping[str, str] | pd.DataFrame = "folder",
+        keywords: Mapping[str, str | Sequence[str]] | str | os.PathLike | pd.DataFrame | None = None,
         frame: int = 0,
         background: str = "white",
         max_pixels: int = MAX_PIXELS,
@@ -101,6 +102,9 @@ class Collection:
         labels : "folder", None, callable, mapping, Series or DataFrame, default "folder"
             Where the labels come from: the folder of each picture, relative to `folder`; nowhere; a function of the
             id; a mapping from id to label; or a table with the columns id and label.
+        keywords : mapping, path or DataFrame, optional
+            Where keywords come from: a mapping from id to a list of words or to one string of words joined by ";"; or
+            a .csv file, a .parquet file or a pandas table with the columns path (or id) and keywords.
         frame, background, max_pixels
             How pictures are opened, see `Collection`.
         progress : bool, default True
@@ -115,7 +119,8 @@ class Collection:
         AmulsearchError
             If the folder does not exist or holds no usable picture.
         QueryError
-            If `labels` is of another kind or names none of the pictures.
+            If `labels` is of another kind, `labels` or `keywords` names none of the pictures, or the table of keywords
+            cannot be read.
 
         Examples
         --------
@@ -130,10 +135,13 @@ class Collection:
         """
         folder = existing_folder(folder)
         names, rejected, passed_over = walk(folder)
-        listing = Listing(folder, names, rejected, passed_over, {"label": labeller(labels)})
+        columns = {"label": labeller(labels)} | ({} if keywords is None else {"keywords": keywords_of(keywords)})
+        listing = Listing(folder, names, rejected, passed_over, columns)
         made = cls._scanned(listing, progress, frame=frame, background=background, max_pixels=max_pixels)
         if isinstance(labels, (Mapping, pd.Series, pd.DataFrame)) and not any(made.labels):
             raise QueryError(f"labels= names none of the {len(made)} pictures: use their ids, such as {made.ids[0]!r}")
+        if keywords is not None and not any(made.keywords.values()):
+            raise QueryError(f"none of the {len(made)} pictures has keywords: name them by id, such as {made.ids[0]!r}")
         return made
 
     @classmethod
@@ -284,7 +292,8 @@ class Collection:
         """
         if "keywords" not in self.table:
             raise QueryError(
-                "this collection has no keywords: make it with Collection.from_table or Collection.from_danbooru"
+                "this collection has no keywords: give Collection.from_folder a table of them (keywords=), or make it "
+                "with Collection.from_table or Collection.from_danbooru"
             )
         return dict(zip(self.table["id"], self.table["keywords"], strict=True))
 

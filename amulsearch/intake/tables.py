@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,21 @@ def read_table(
         words[id] = _words(row.get(keywords), separator)
     columns = {"label": labels.get} | ({"keywords": words.get} if keywords in rows else {})
     return Listing(folder, sorted(labels), rejected, {}, columns)
+
+
+def keywords_of(
+    keywords: Mapping[str, str | Sequence[str]] | str | os.PathLike | pd.DataFrame,
+) -> Callable[[str], list[str]]:
+    """The function from id to keywords that `keywords` stands for, see `Collection.from_folder`."""
+    if not isinstance(keywords, Mapping):
+        table = keywords if isinstance(keywords, pd.DataFrame) else Path(keywords).expanduser()
+        rows = _read(table, ["path", "id", "keywords"])
+        of = next((name for name in ("path", "id") if name in rows), None)
+        if of is None or "keywords" not in rows:
+            has = ", ".join(map(repr, rows.columns)) or "none of them"
+            raise QueryError(f"the table of keywords needs the columns path (or id) and keywords, but has {has}")
+        keywords = dict(zip(map(_text, rows[of]), rows["keywords"], strict=True))
+    return lambda id: _words(keywords.get(id), ";")
 
 
 def _read(table: Path | pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -61,7 +61,7 @@ def test_float32_is_full_on_a_gpu_whatever_torch_was_told(tf32):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="an NVIDIA GPU has tf32")
 def test_tf32_is_refused_without_a_gpu(small_folder):
     collection = am.Collection.from_folder(small_folder, progress=False)
-    with pytest.raises(am.QueryError, match="tf32 needs an NVIDIA GPU .*: use float32"):
+    with pytest.raises(am.QueryError, match=r"tf32 needs an NVIDIA GPU .*: use float32"):
         am.extract(collection, MODEL, precision="tf32", progress=False)
 
 

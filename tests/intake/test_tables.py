@@ -92,3 +92,24 @@ def test_a_missing_file_and_a_table_without_a_folder(tmp_path, table):
 def test_without_keywords_there_are_none(cartoons):
     with pytest.raises(am.QueryError, match="no keywords"):
         cartoons.keywords
+
+
+def test_a_folder_takes_keywords_from_a_table_or_a_mapping(small_folder, named, tmp_path):
+    plain = am.Collection.from_folder(small_folder, progress=False)
+    named.rename(columns={"path": "id"}).to_csv(tmp_path / "words.csv", index=False)
+    words = dict(zip(named["path"], named["keywords"], strict=True))
+    for keywords in (tmp_path / "words.csv", named, words):
+        made = am.Collection.from_folder(small_folder, keywords=keywords, progress=False)
+        assert made.ids == plain.ids and made.labels == plain.labels
+        assert {id: found for id, found in made.keywords.items() if found} == {
+            named["path"][0]: ["apple", "red"],
+            named["path"][2]: ["pear", "green"],
+        }
+    for wrong, told in (
+        ({"none": ["a"]}, "none of the .* pictures has keywords: name them by id, such as"),
+        (named[["path"]], r"needs the columns path \(or id\) and keywords, but has 'path'"),
+        (tmp_path / "none.csv", "cannot be read"),
+        (tmp_path, "neither .csv nor .parquet"),
+    ):
+        with pytest.raises(am.QueryError, match=told):
+            am.Collection.from_folder(small_folder, keywords=wrong, progress=False)
