@@ -44,10 +44,10 @@ class KeywordIndex:
     --------
     >>> import amulsearch as am
     >>> folder = "data/openclipart/animals"
-    >>> words = {"birds/crow_01.webp": ["bird", "black"], "birds/parrot_architetto_franc_01.webp": "bird;colours"}
+    >>> words = {"birds/crow_01.webp": ["bird", "black"], "birds/eagle_01.webp": "bird;brown"}
     >>> animals = am.Collection.from_folder(folder, keywords=words, progress=False)
     >>> am.indexes.KeywordIndex(animals).query("black birds")["id"].tolist()
-    ['birds/crow_01.webp', 'birds/parrot_architetto_franc_01.webp']
+    ['birds/crow_01.webp', 'birds/eagle_01.webp']
     """
 
     def __init__(self, collection: Collection):

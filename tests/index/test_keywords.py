@@ -56,8 +56,7 @@ def test_pictures_with_both_words_come_first_and_avoided_words_leave(found, keyw
 
 
 def test_lists_of_words_can_be_fused(found):
-    words = found.query("flower", 20)
-    fused = am.fuse([words, found.query("red", 20)], "combsum", k=5)
+    fused = am.fuse([found.query("bird", 45), found.query("penguin", 6)], "combsum", k=5)
     assert fused["votes"].max() == 2 and fused["model"].iat[0] == ["keywords"]
 
 
