@@ -2,6 +2,8 @@
 
 `Packaged` is a file inside an installed Python package; `Downloaded` and `HuggingFace` are files in a cache folder,
 downloaded if missing; `OwnFile` is a checkpoint of the user; `InMemory` stands for weights that a module already has.
+A download that breaks off is continued by the next one. Mirrors: files of `Downloaded` come from the folder that the
+environment variable AMULSEARCH_MIRROR names by its URL, if it is set, those of `HuggingFace` from HF_ENDPOINT.
 `find` returns the path of the file or None; `fetch` downloads a missing file, or raises ModelError; `read` returns the
 checked state dict; `identity` says in a fingerprint which weights these are. It goes by what the file holds: by its
 SHA-256 where that is known before the file is there, else by that of the file itself, which is then fetched.
@@ -12,11 +14,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import socket
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from ..errors import ModelError, first_line
 from .checkpoints import check_digest, identity_of, read_checkpoint, read_pickled_arrays
@@ -89,20 +92,14 @@ class Downloaded:
         path = self.find()
         if path is not None:
             return path
-        import torch
-
-        path = cache_folder() / self.file
+        path, mirror = cache_folder() / self.file, os.environ.get("AMULSEARCH_MIRROR")
+        url = f"{mirror.rstrip('/')}/{self.file}" if mirror else self.url
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _patience(20):
-                # Shows a progress bar, writes to a temporary name, and keeps the file only if its digest is correct.
-                torch.hub.download_url_to_file(self.url, str(path), self.sha256 or None, progress=True)
-        except RuntimeError as error:
-            raise ModelError(f"the download of {self.url} was damaged in transit ({error}): try again") from None
-        except (OSError, HTTPException) as error:  # everything that urllib raises
+            download(url, path, self.sha256)
+        except (OSError, HTTPException, ValueError) as error:  # everything that urllib raises
             raise ModelError(
                 f"the file {self.file} is not on this machine and could not be downloaded "
-                f"({getattr(error, 'reason', error)}): download {self.url} and save it in {path.parent}"
+                f"({getattr(error, 'reason', error)}): download {url} and save it in {path.parent}"
             ) from None
         return path
 
@@ -226,12 +223,61 @@ def cache_folder() -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
-@contextmanager
-def _patience(seconds: float):
-    """Give up on a silent connection after `seconds`; by default, urllib waits forever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+def download(url: str, path: Path, sha256: str) -> None:
+    """Download a file, showing progress.
+
+    What arrives is kept beside `path`, with the ending .part, until the file is complete and its digest is right; the
+    next attempt continues from there.
+
+    Parameters
+    ----------
+    url : str
+    path : Path
+    sha256 : str
+        The first digits of the file's digest; empty if they are not known, and then nothing is continued.
+
+    Raises
+    ------
+    ModelError
+        If the connection breaks off, or the file is not the expected one.
+    OSError, HTTPException, ValueError
+        What urllib raises if the file cannot be had.
+    """
+    from filelock import FileLock
+
+    part, lock = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield
+        with FileLock(lock):  # two processes must not append to one file
+            if path.is_file():
+                return
+            try:
+                _receive(url, part, part.stat().st_size if sha256 and part.exists() else 0)
+            except HTTPError as error:
+                if error.code != 416:  # there is nothing left to send
+                    raise
+            try:
+                check_digest(part, sha256, "try again")
+            except ModelError:
+                part.unlink()
+                raise ModelError(f"the download of {url} was damaged in transit: try again") from None
+            os.replace(part, path)
     finally:
-        socket.setdefaulttimeout(before)
+        with suppress(OSError):  # a process that waits for it holds it open
+            lock.unlink()
+
+
+def _receive(url: str, part: Path, have: int) -> None:
+    """Write a file to `part`, continuing it if it has `have` bytes and the server can."""
+    from tqdm.auto import tqdm
+
+    asked = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    with urlopen(asked, timeout=20) as answer, part.open("ab" if answer.status == 206 else "wb") as file:
+        have = file.tell()
+        whole = have + int(answer.headers["Content-Length"] or 0)
+        bar = tqdm(total=whole, initial=have, desc=part.stem, unit="B", unit_scale=True, delay=1)
+        with bar, suppress(ConnectionError, TimeoutError, HTTPException):  # told below
+            while block := answer.read(1 << 20):
+                bar.update(file.write(block))
+        if (have := file.tell()) < whole:
+            raise ModelError(f"the download of {url} broke off at {have:,} of {whole:,} bytes: run the same again")

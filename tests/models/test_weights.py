@@ -24,25 +24,32 @@ from amulsearch.models.weights import Downloaded, HuggingFace, OwnFile, Packaged
 
 
 class Server:
-    """Files on 127.0.0.1: path -> bytes. Half of a path in `cut` is sent; one in `spoiled` is damaged once."""
+    """Files on 127.0.0.1: path -> bytes. Half of a path in `cut` is sent, once; one in `spoiled` is damaged once. With
+    `ranges`, a part of a file can be asked for."""
 
     def __init__(self):
         self.files: dict[str, bytes] = {}
         self.cut: set[str] = set()
         self.spoiled: set[str] = set()
+        self.ranges = True
         self.asked: list[str] = []
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 path = self.path.partition("?")[0]
-                server.asked.append(f"{self.command} {path}")
+                start = int((self.headers["Range"] or "bytes=0-")[len("bytes=") : -1]) if server.ranges else 0
+                server.asked.append(f"{self.command} {path}" + (f" from {start}" if start else ""))
                 if path not in server.files:
                     self.send_error(404)
                     return
                 data = server.files[path]
                 sha = hashlib.sha256(data).hexdigest()
-                self.send_response(200)
+                if start and start >= len(data):
+                    self.send_error(416)
+                    return
+                data = data[start:]
+                self.send_response(206 if start else 200)
                 # The length, and the headers of the Hugging Face hub.
                 headers = {"Content-Length": len(data), "X-Linked-Size": len(data), "X-Repo-Commit": "0123456789" * 4}
                 for name, value in {**headers, "ETag": f'"{sha}"', "X-Linked-ETag": f'"{sha}"'}.items():
@@ -53,7 +60,10 @@ class Server:
                 if path in server.spoiled:
                     server.spoiled.remove(path)
                     data = data[:-1] + bytes([data[-1] ^ 1])
-                self.wfile.write(data[: len(data) // 2] if path in server.cut else data)
+                if path in server.cut:
+                    server.cut.remove(path)
+                    data = data[: len(data) // 2]
+                self.wfile.write(data)
 
             do_HEAD = do_GET
 
@@ -124,17 +134,66 @@ def test_weights_are_downloaded_once(server, cache, checkpoint):
     assert server.asked.count(f"GET /{name}") == 1
 
 
-@pytest.mark.parametrize("damage", ["spoiled", "cut"])
-def test_a_damaged_download_is_refused_and_not_kept(server, cache, checkpoint, damage):
-    name = named(checkpoint, damage)
+def test_a_damaged_download_is_refused_and_not_kept(server, cache, checkpoint):
+    name = named(checkpoint, "spoiled")
     server.files[f"/{name}"] = checkpoint
-    getattr(server, damage).add(f"/{name}")
+    server.spoiled.add(f"/{name}")
     model = downloaded(f"{server.url}/{name}")
     with pytest.raises(am.ModelError, match=rf"squeezenet1_1: the download of .*{name} was damaged .*: try again"):
         networks.load(model)
     assert list(cache.iterdir()) == [] and not model.ready
-    server.cut.clear()
     assert torch.equal(first_bias(model), saved_bias(checkpoint))
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_download_that_broke_off_is_continued(server, cache, checkpoint, monkeypatch, ranges):
+    monkeypatch.setattr(server, "ranges", ranges)
+    name, half = named(checkpoint, f"cut{ranges}"), len(checkpoint) // 2
+    server.files[f"/{name}"] = checkpoint
+    server.cut.add(f"/{name}")
+    model = downloaded(f"{server.url}/{name}")
+    told = rf"squeezenet1_1: the download of .*{name} broke off at {half:,} of {len(checkpoint):,} bytes: run the same"
+    with pytest.raises(am.ModelError, match=told):
+        networks.load(model)
+    assert [path.name for path in cache.iterdir()] == [f"{name}.part"] and not model.ready
+    assert torch.equal(first_bias(model), saved_bias(checkpoint))
+    assert server.asked[-1] == (f"GET /{name} from {half}" if ranges else f"GET /{name}")
+    assert [path.name for path in cache.iterdir()] == [name]
+
+
+def test_a_part_that_is_complete_or_wrong(server, cache, checkpoint):
+    name = named(checkpoint, "part")
+    server.files[f"/{name}"] = checkpoint
+    model = downloaded(f"{server.url}/{name}")
+    cache.mkdir(parents=True)
+    (cache / f"{name}.part").write_bytes(b"x" * 1000)  # of another file
+    with pytest.raises(am.ModelError, match="damaged in transit"):
+        networks.load(model)
+    (cache / f"{name}.part").write_bytes(checkpoint)
+    assert torch.equal(first_bias(model), saved_bias(checkpoint))
+    assert [path.name for path in cache.iterdir()] == [name]
+
+
+def test_two_processes_download_a_file_once(server, cache, checkpoint):
+    name = named(checkpoint, "twice")
+    server.files[f"/{name}"] = checkpoint
+    program = "import sys; from amulsearch.models.weights import Downloaded; Downloaded(sys.argv[1]).fetch()"
+    command = [sys.executable, "-c", program, f"{server.url}/{name}"]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [one.wait() for one in both] == [0, 0], [one.stderr.read() for one in both]
+    assert server.asked.count(f"GET /{name}") == 1 and (cache / name).read_bytes() == checkpoint
+
+
+def test_a_mirror_is_a_folder_with_the_files(server, cache, checkpoint, monkeypatch):
+    name = named(checkpoint, "mirrored")
+    server.files[f"/mirror/{name}"] = checkpoint
+    monkeypatch.setenv("AMULSEARCH_MIRROR", f"{server.url}/mirror/")
+    model = downloaded(f"http://127.0.0.1:9/somewhere/{name}")
+    assert torch.equal(first_bias(model), saved_bias(checkpoint))
+    monkeypatch.setenv("AMULSEARCH_MIRROR", "not a place")
+    absent = downloaded(f"{server.url}/absent-01234567.pth")
+    with pytest.raises(am.ModelError, match=r"could not be downloaded .*: download not a place/absent-01234567.pth"):
+        networks.load(absent)
 
 
 def test_a_missing_file_is_told_with_what_to_do(server, cache):
