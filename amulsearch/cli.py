@@ -9,6 +9,8 @@
     amulsearch compare FOLDER [-o FILE.html] [--models A,B] [--store DIR] [--sample N] [--json]
     amulsearch check   --store DIR [--repair]
     amulsearch report  FOLDER -o FILE.html [--models A,B] [-k 4] [--store DIR]
+    amulsearch weights export A,B FILE
+    amulsearch weights import FILE
 
 In `index`, `query` and `evaluate`, `--preset best` replaces --models and --layers by the best recipe.
 
@@ -188,6 +190,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("-k", type=int, default=4, metavar="K", help="number of neighbours (default: 4)")
     command.add_argument("--store", metavar="DIR", help="keep the features here for later runs")
     command.set_defaults(run="report_folder")
+
+    command = add("weights", help="carry the weights of networks to a machine without a connection, in one file")
+    command.set_defaults(run="carry_weights")
+    part = command.add_subparsers(metavar="export|import", dest="way", required=True).add_parser
+    way = part("export", help="write the weights of networks to a file; what is missing is downloaded")
+    way.add_argument("models", metavar="A,B", help="names of networks, or a group, such as blog")
+    way.add_argument("file", metavar="FILE", help="the file to write")
+    way = part("import", help="take the weights from such a file; nothing is downloaded")
+    way.add_argument("file", metavar="FILE", help="the file that `amulsearch weights export` wrote")
     return parser
 
 

@@ -178,6 +178,16 @@ def report_folder(options: Namespace) -> None:
     print(write_report(options.folder, options.output, models=options.models, k=options.k, store=options.store))
 
 
+def carry_weights(options: Namespace) -> None:
+    """Write weights to a file, or take them from one, and print which."""
+    if options.way == "export":
+        carried = models.export_weights(options.models, options.file)
+    else:
+        carried = models.import_weights(options.file)
+    for entry in carried:
+        print(f"{entry['model']}  {entry['file']}  {entry['bytes'] / 1e6:.1f} MB  {entry['licence']}")
+
+
 def compare_systems(options: Namespace) -> None:
     """Print which network, layer or fusion to use for a folder, and write a page about it."""
     if options.output:

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             *("BLOG", "BUNDLED", "GROUPS", "INNER", "TABLE"),
             *("get", "names_of", "own", "ready", "standard_layers", "table"),
         ],
+        "archive": ["export_weights", "import_weights"],
         "record": ["Model", "canonical_layer"],
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],
         "descriptors": ["Descriptor"],
