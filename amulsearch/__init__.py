@@ -17,6 +17,7 @@ __all__ = [
     "Features",
     "transforms",
     "BEST",
+    "preset",
     "Store",
     "AnnoyIndex",
     "ExactIndex",
@@ -46,7 +47,7 @@ __getattr__, _, _ = lazy_loader.attach(
     submod_attrs={
         "errors": ["AmulsearchError", "ModelError", "PictureError", "QueryError", "StoreError"],
         "intake": ["Collection", "open_image"],
-        "features": ["BEST", "Features", "embed", "extract", "transforms"],
+        "features": ["BEST", "Features", "embed", "extract", "preset", "transforms"],
         "store": ["Store"],
         "index": ["AnnoyIndex", "ExactIndex", "query_all"],
         "measure": ["Relevance", "compare", "evaluate", "fuse"],

@@ -12,7 +12,8 @@
     amulsearch weights export A,B FILE
     amulsearch weights import FILE
 
-In `index`, `query` and `evaluate`, `--preset best` replaces --models and --layers by the best recipe.
+In `index`, `query` and `evaluate`, `--preset best` replaces the layers by the best recipe. `index` makes it of the
+networks that --models names, by default the four with which it was measured.
 
 An error is one line on standard error that says what to do; the exit status is then 2. `check` exits with 1 if it finds
 a problem. An interrupted command exits with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.
@@ -44,7 +45,7 @@ def _interrupt(number: int, frame) -> None:
     raise _Interrupted(number)
 
 
-MODELS_HELP = "names of networks, or a group: bundled or blog (default: bundled)"
+MODELS_HELP = "names of networks, or a group: bundled, blog or modern (default: bundled)"
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -128,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--store", required=True, metavar="DIR", help="where features and indexes are kept")
     command.add_argument("--models", default="bundled", metavar="A,B", help=MODELS_HELP)
     command.add_argument(
-        "--layers", default="logits,penultimate", metavar="A,B", help="layers (default: logits,penultimate)"
+        "--layers", metavar="A,B", help="layers (default: penultimate, and logits of networks with classes)"
     )
     command.add_argument(
         "--framing", default="pad", choices=FRAMINGS, help="how pictures are made square (default: pad)"
@@ -203,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _preset(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", choices=PRESETS, help="a complete recipe instead of models and layers")
+    command.add_argument("--preset", choices=PRESETS, help="a complete recipe instead of layers")
 
 
 class _Version(argparse.Action):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from . import models
 from .errors import QueryError, StoreError, check_k, one_line
-from .features import PRESETS, Features, FeatureSet, extract
+from .features import Features, FeatureSet, extract, preset
 from .index import (
     LIKELY,
     AnnoyIndex,
@@ -54,13 +54,13 @@ def index_folder(options: Namespace) -> None:
 def _index(collection: Collection, store: Store, options: Namespace) -> None:
     how = {"framing": options.framing, "precision": options.precision, "store": store}
     if options.preset:
-        preset = PRESETS[options.preset]
-        layers = preset.layers_of(collection, **how)
-        _build(store, f"preset {preset.name}", DiffusionIndex, preset.reduced(layers))
+        recipe = preset(options.models)
+        layers = recipe.layers_of(collection, **how)
+        _build(store, f"preset {recipe.name}", DiffusionIndex, recipe.reduced(layers))
         _report_rejected(store.collection([]).rejected)
-        print(f"{len(layers[0])} pictures indexed with the preset {preset.name}, in {store.folder}")
+        print(f"{len(layers[0])} pictures indexed with the preset {recipe.name}, in {store.folder}")
         return
-    features = extract(collection, options.models, options.layers.split(","), **how)
+    features = extract(collection, options.models, options.layers and options.layers.split(","), **how)
     built = sum(_build(store, " ".join(key), AnnoyIndex, made) for key, made in features.items())
     _report_rejected(features.rejected)
     print(
@@ -255,14 +255,13 @@ def _open_preset(store: Store, name: str) -> DiffusionIndex:
     return DiffusionIndex.open_in(store, f"preset {name}")
 
 
-def _novelty(store: Store, indexes: dict[str, Index], preset: str | None) -> NoveltyTest:
+def _novelty(store: Store, indexes: dict[str, Index], name: str | None) -> NoveltyTest:
     """The test of whether a picture is like the collection: by the networks of the query, without what was fitted."""
-    if preset is None:
+    if name is None:
         return NoveltyTest.build(list(indexes.values()), sample=400)
     stored = FeatureSet.open(store)
-    return NoveltyTest.build(
-        [stored[name, layer] for name, layers in PRESETS[preset].layers.items() for layer in layers]
-    )
+    reduced = [layer for part in indexes[name].fingerprint["of"] for layer in part["of"]]
+    return NoveltyTest.build([stored[key] for key in dict.fromkeys((of["model"], of["layer"]) for of in reduced)])
 
 
 def _as_query(query: str, store: Store):

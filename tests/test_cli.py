@@ -307,7 +307,6 @@ def test_help_and_errors_of_usage_load_no_library(arguments):
 
 def test_the_command_line_offers_what_the_library_has():
     from amulsearch import cli
-    from amulsearch.features import PRESETS
     from amulsearch.models import FRAMINGS
 
-    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (*PRESETS,) == cli.PRESETS
+    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (am.BEST.name,) == cli.PRESETS

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "extraction": ["extract"],
         "encoding": ["background_of", "embed", "encode", "encode_each", "open_fitted", "pixels_of", "write_fitted"],
         "inputs": ["prepared"],
-        "presets": ["BEST", "PRESETS", "Preset"],
+        "presets": ["BEST", "Preset", "preset"],
         "ray_runner": ["RayRunner"],
         "transforms": [
             "PCA",

@@ -22,7 +22,7 @@ PASS = ("model", "framing", "background", "precision")
 def embed(
     images: Image.Image | list[Image.Image],
     model: str | Model,
-    layers: str | list | tuple = ("logits", "penultimate"),
+    layers: str | list | tuple | None = None,
     *,
     framing: str = "pad",
     background: str = "white",
@@ -35,7 +35,7 @@ def embed(
         See `open_image`.
     model : str or Model
         See `models.get`.
-    layers : str or sequence of str, default ("logits", "penultimate")
+    layers : str or sequence of str, optional
         See `extract`.
     framing : {"pad", "crop", "squash"}
         See `models.resize_image`.
@@ -63,7 +63,7 @@ def embed(
     ((1, 512), (1, 512))
     """
     record = models.get(model)
-    layers = [layers] if isinstance(layers, str) else layers
+    layers = models.main_layers(record) if layers is None else [layers] if isinstance(layers, str) else layers
     images = [images] if isinstance(images, Image.Image) else list(images)
     if not images:
         raise QueryError("give at least one picture")

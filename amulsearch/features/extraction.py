@@ -31,7 +31,7 @@ Held = dict[tuple[str, str], VectorFile | MemoryRows]
 def extract(
     collection: Collection,
     models: str | Model | list | tuple = model_table.BUNDLED,
-    layers: str | list | tuple | Mapping[str, Sequence[str]] = ("logits", "penultimate"),
+    layers: str | list | tuple | Mapping[str, Sequence[str]] | None = None,
     *,
     framing: str = "pad",
     precision: str = "float32",
@@ -48,11 +48,12 @@ def extract(
     ----------
     collection : Collection
     models : str, Model or sequence of these, default: the four bundled networks
-        Names (see `models.get`), records, or the groups "bundled" and "blog".
-    layers : str, sequence of str, or mapping of model to these, default ("logits", "penultimate")
-        Of all models, or of each by its name. "logits", "penultimate", "last" (the last feature map) or the name of an
-        inner module (`Network.nodes` lists them). The name of a feature map may end in ":mean" (the default) or
-        ":gem", see `models.pool`. The classical descriptors have one layer, "descriptor". "standard" stands for those
+        Names (see `models.get`), records, or the groups "bundled", "blog" and "modern".
+    layers : str, sequence of str, or mapping of model to these, optional
+        Of all models, or of each by its name; by default "logits", if the network has classes, and "penultimate". Also
+        "last" (the last feature map, or the tokens of a transformer's places), "cls" (the class token of a transformer)
+        or the name of an inner module (`Network.nodes` lists them). The name of a feature map may end in ":mean" (the
+        default) or ":gem", see `models.pool`. The classical descriptors have one layer, "descriptor". "standard" stands for those
         that most questions need, see `models.standard_layers`: one pass of a network computes all its layers, so it
         saves time to ask for them at once.
     framing : {"pad", "crop", "squash"}
@@ -124,6 +125,7 @@ def extract(
 def _layers_of(model: Model, layers) -> list[str]:
     """The layers of a model by their full names, from what `extract` takes."""
     asked = layers.get(model.name, ()) if isinstance(layers, Mapping) else layers
+    asked = model_table.main_layers(model) if asked is None else asked
     found = []
     for layer in [asked] if isinstance(asked, str) else asked:
         found += model_table.standard_layers(model) if layer == "standard" else [canonical_layer(layer)]

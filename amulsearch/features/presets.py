@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..errors import QueryError
 from ..intake import Collection
-from ..models import INNER
+from ..models import BUNDLED, INNER, TABLE, Descriptor, Model, get, names_of
 from .extraction import extract
 from .features import Features
 from .transforms import PCA
@@ -100,7 +100,7 @@ class Preset:
 
 BEST = Preset(
     "best",
-    {name: ("last:gem", inner) for name, inner in INNER.items()},
+    {name: ("last:gem", INNER[name]) for name in BUNDLED},
     width=256,
     whiten=(0.5, 1.0),
 )
@@ -108,5 +108,56 @@ BEST = Preset(
 
 Whitening by the power 0.5 is better on drawings, full whitening elsewhere."""
 
-PRESETS = {preset.name: preset for preset in (BEST,)}
-"""All presets by name."""
+def preset(models: str | Sequence[str] = BUNDLED) -> Preset:
+    """Return the recipe of `BEST` with other networks.
+
+    Of a network of feature maps, the recipe takes the last map and an inner one, both GeM-pooled; of a transformer, the
+    penultimate layer, which the network was trained to fill with meaning, and the patches of an inner block, averaged.
+    `models.INNER` names the inner layers of the networks in the table. For others, the rule of `Network.inner_layer`
+    does, which loads the network. Only the layers of the bundled networks were chosen by measurements: see with
+    `compare` whether the recipe suits other networks.
+
+    Parameters
+    ----------
+    models : str or sequence of str, default: the four bundled networks
+        Names, as for `extract`.
+
+    Returns
+    -------
+    Preset
+        For the bundled networks, that is `BEST`.
+
+    Raises
+    ------
+    ModelError
+        For an unknown model, and if the weights of one that is not in the table cannot be loaded.
+    QueryError
+        Without a model, and for a classical descriptor, which has no inner layer.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> am.preset("alexnet,dinov2_small").layers["alexnet"]
+    ('last:gem', 'features.11:gem')
+    >>> am.preset("alexnet,dinov2_small").layers["dinov2_small"]
+    ('penultimate', 'blocks.8:mean')
+    >>> am.preset("bundled") == am.BEST
+    True
+    """
+    layers = {record.name: _layers_of(record) for record in (get(model) for model in names_of(models))}
+    if not layers:
+        raise QueryError("a preset needs at least one network")
+    return replace(BEST, layers=layers)
+
+
+def _layers_of(model: Model) -> tuple[str, ...]:
+    if isinstance(model, Descriptor):
+        raise QueryError(f"{model.name} is not a network and has no inner layer for a preset: leave it out")
+    if TABLE.get(model.name) == model:
+        inner = INNER[model.name]
+    else:
+        from ..models import load
+
+        inner = load(model).inner_layer()
+    first = "last:gem" if inner.endswith(":gem") else "penultimate"
+    return tuple(dict.fromkeys((first, inner)))

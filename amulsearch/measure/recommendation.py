@@ -16,7 +16,7 @@ from ..errors import QueryError, check_integer
 from ..features import BEST, FeatureSet, embed, encode_each, extract
 from ..index import DiffusionIndex, ExactIndex, Index
 from ..intake import Collection
-from ..models import BUNDLED
+from ..models import BUNDLED, get, names_of
 from ..store import Store
 from .advice import with_labels, without_labels
 from .agreement import overlap
@@ -93,6 +93,7 @@ def recommend(
     models : str or sequence, default BUNDLED
         See `extract`. The preset is among the systems if its networks are among the models.
     layers : sequence of str, default ("logits", "penultimate", "last:gem")
+        Networks without classes have no logits and are compared by the other layers.
     sample : int, default 2000
         How many pictures are compared: a random sample, or all if there are fewer.
     seed : int, default 0
@@ -122,7 +123,9 @@ def recommend(
     if len(pictures) < LEAST:
         raise QueryError(f"a comparison needs at least {LEAST} pictures, not {len(pictures)}")
     how = {"store": store, "progress": progress}
-    features = extract(pictures, models, list(layers), **how)
+    records = [get(model) for model in names_of(models)]
+    usable = {of.name: [layer for layer in layers if layer != "logits" or of.classes != 0] for of in records}
+    features = extract(pictures, records, usable, **how)
     pictures, preset = features.collection, None
     names = list(dict.fromkeys(name for name, _ in features))
     if set(BEST.layers) <= set(names):
@@ -188,13 +191,12 @@ def _reciprocal(rows: np.ndarray, distances: np.ndarray, own: int) -> np.ndarray
 
 def _with_fusions(features: FeatureSet, found: Mapping[str, tuple], k: int) -> dict[str, tuple]:
     """Lists (Q, m) of rows and distances by system, and those of the fusions, in which a distance is minus a score."""
-    names = list(dict.fromkeys(name for name, _ in features))
     ranked = {name: (rows[:, :k], far[:, :k]) for name, (rows, far) in found.items()}
-    for layer in dict.fromkeys(layer for _, layer in features) if len(names) > 1 else ():
-        lists = [found[f"{name} {layer}"] for name in names]
-        for method in FUSIONS:
+    for layer in dict.fromkeys(layer for _, layer in features):
+        lists = [found[f"{name} {of}"] for name, of in features if of == layer]
+        for method in FUSIONS if len(lists) > 1 else ():
             rows, scores = fuse_all(lists, method, k=k)
-            ranked[f"{method} of {len(names)} {layer}"] = rows, -scores
+            ranked[f"{method} of {len(lists)} {layer}"] = rows, -scores
     return ranked
 
 
@@ -214,9 +216,9 @@ def _costs(features: FeatureSet, indexes: Mapping[str, Index], pictures: Collect
     images = [pictures.open(id) for id in pictures.ids[:8]]
     milliseconds = {}
     for name in dict.fromkeys(name for name, _ in features):
-        embed(images[:1], name, LAYERS[:1])
+        embed(images[:1], name, "penultimate")
         start = time.perf_counter()
-        embed(images, name, LAYERS[:1])
+        embed(images, name, "penultimate")
         milliseconds[name] = 1000 * (time.perf_counter() - start) / len(images)
     rows = {
         f"{name} {layer}": (milliseconds[name], made.vectors.shape[1] * 4 / 1000)

@@ -10,8 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "registry": [
-            *("BLOG", "BUNDLED", "GROUPS", "INNER", "TABLE"),
-            *("get", "names_of", "own", "ready", "standard_layers", "table"),
+            *("BLOG", "BUNDLED", "GROUPS", "INNER", "MODERN", "TABLE"),
+            *("classifiers", "get", "main_layers", "names_of", "own", "ready", "standard_layers", "table"),
         ],
         "archive": ["export_weights", "import_weights"],
         "record": ["Model", "canonical_layer"],

@@ -67,14 +67,29 @@ def build_torchvision(name: str):
     return import_torchvision().models.get_model(name, weights=None, **special)
 
 
-def build_timm(name: str):
-    """Build a timm network with random weights."""
-    return import_timm().create_model(name, pretrained=False)
+def build_timm(name: str, size: int | None = None):
+    """Build a timm network with random weights, for its usual size of input or for another one."""
+    return import_timm().create_model(name, pretrained=False, **_sized(size))
+
+
+def _sized(size: int | None) -> dict:
+    return {} if size is None else {"img_size": size}
 
 
 def denselayer_names(state: dict, own: dict) -> dict:
     """Rename the layers of a DenseNet saved when module names could contain dots: `norm.1` is now `norm1`."""
     return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)", r"\1\2", name): value for name, value in state.items()}
+
+
+def timm_names(name: str, state: dict, own: dict, size: int | None = None) -> dict:
+    """Convert a checkpoint as timm's own loader does, unless its names and shapes are those of the module already.
+
+    Some files have the names of an earlier version; for another size of input, position embeddings are interpolated.
+    """
+    if {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in own.items()}:
+        return state
+    source = {"state_dict": state, "custom_load": False}
+    return import_timm().create_model(name, pretrained=True, pretrained_cfg_overlay=source, **_sized(size)).state_dict()
 
 
 def by_position(state: dict, own: dict) -> dict:
@@ -130,6 +145,7 @@ def torchvision_record(name: str) -> Model | None:
             interpolation=transform.interpolation.value,
             crop_pct=size / resize,
         ),
+        classes=len(weights.meta["categories"]),
         rename=denselayer_names,
         licence="BSD-3-Clause",
         source=f"torchvision {tag}",
@@ -138,7 +154,7 @@ def torchvision_record(name: str) -> Model | None:
 
 @cache
 def timm_record(name: str) -> Model | None:
-    """Make the record of a timm classifier, `NAME` or `NAME.WEIGHTS` without "timm/"; None for an unknown name."""
+    """Make the record of a timm network, `NAME` or `NAME.WEIGHTS` without "timm/"; None for an unknown name."""
     timm = import_timm()
     if name.partition(".")[0] not in timm.list_models():
         return None
@@ -150,6 +166,8 @@ def timm_record(name: str) -> Model | None:
         raise ModelError(f"timm has no pretrained weights for {name}: choose from timm.list_pretrained()")
     if config.custom_load and not config.hf_hub_id:
         raise ModelError(f"the weights of timm's {name} are not stored as a state dict: choose another network")
+    if config.input_size[-1] != config.input_size[-2]:
+        raise ModelError(f"timm's {name} takes pictures that are not square: choose another network")
     data = timm.data.resolve_data_config(pretrained_cfg=config.to_dict(), model=None)
     return Model(
         f"timm/{name}",
@@ -162,7 +180,10 @@ def timm_record(name: str) -> Model | None:
             interpolation=data["interpolation"],
             crop_pct=data["crop_pct"],
         ),
+        classes=config.num_classes,
         head=config.classifier if isinstance(config.classifier, str) else None,
+        rename=partial(timm_names, name),
+        fixed_size=config.fixed_input_size,
         licence=config.license or "not known",
         source=f"timm {name}",
     )

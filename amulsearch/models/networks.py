@@ -7,7 +7,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from math import isqrt
 from threading import Lock
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..errors import ModelError, QueryError
 from ..intake import Decoded
 from . import registry
 from .architectures import LOADING, import_torchvision
-from .record import Model
+from .record import VECTORS, Model
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 POOLINGS = ("mean", "gem")
@@ -173,11 +174,11 @@ def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
 
 @dataclass(frozen=True)
 class Tap:
-    """Where a layer is read, the input or the output of a module, and how a feature map is pooled."""
+    """Where a layer is read, the input or the output of a module, and how a feature map or tokens are pooled."""
 
-    module: str
+    module: str  # "" is the network itself
     side: str  # "in" or "out"
-    pooling: str = "mean"
+    pooling: str = "mean"  # or "gem", or "cls": the first token
 
 
 class Network:
@@ -206,6 +207,8 @@ class Network:
     dtype : torch.dtype
     tf32 : bool
     config : DeviceConfig
+    prefix : int
+        How many tokens a transformer puts before those of the places in the picture: its class token and registers.
     """
 
     def __init__(self, model: Model, module: torch.nn.Module, dtype: torch.dtype = torch.float32, tf32: bool = False):
@@ -217,6 +220,7 @@ class Network:
         module.eval().requires_grad_(False)
         self.module = module.to(self.device, dtype, memory_format=self._format)
         self.modules = dict(module.named_modules())
+        self.prefix = getattr(module, "num_prefix_tokens", None) or int(hasattr(module, "class_token"))
         self._taps: dict[str, Tap] = {}
         self._hooks = Lock()  # what one thread reads of a layer must not be what another thread's pictures gave
 
@@ -260,7 +264,45 @@ class Network:
         """
         values = self.model.preprocess.normalise(batch)
         seen = self.run(values.to(self.dtype, memory_format=self._format), layers)
-        return {layer: pool(seen[layer].float(), self.tap(layer).pooling) for layer in layers}
+        return {layer: self.pooled(seen[layer].float(), layer) for layer in layers}
+
+    def pooled(self, values: torch.Tensor, layer: str) -> torch.Tensor:
+        """Pool the output of a layer to one vector per picture, without the class token and the registers.
+
+        Parameters
+        ----------
+        values : torch.Tensor
+            What `run` returns for the layer.
+        layer : str
+
+        Returns
+        -------
+        torch.Tensor of shape (B, D)
+        """
+        pooling = self.tap(layer).pooling
+        if pooling == "cls":
+            return values[:, 0]
+        grid = self.grid(values.shape[1:]) if values.ndim == 3 else None
+        return pool(values[:, grid[0] :] if grid else values, pooling)
+
+    def grid(self, shape: tuple[int, int]) -> tuple[int, int] | None:
+        """Find the places of the picture among tokens.
+
+        Parameters
+        ----------
+        shape : tuple of 2 int
+            The shape (T, D) of the tokens of one picture.
+
+        Returns
+        -------
+        tuple of 2 int, or None
+            How many tokens come before the grid, and its side; None if the tokens form no square grid.
+        """
+        for before in (self.prefix, 0):  # some networks add the class token in their last blocks
+            side = isqrt(max(int(shape[0]) - before, 0))
+            if side > 1 and side * side == shape[0] - before:
+                return before, side
+        return None
 
     def run(self, values: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
         """Compute the output of layers before pooling.
@@ -279,20 +321,24 @@ class Network:
         Raises
         ------
         ModelError
-            If the network does not return one (B, classes) tensor, or a layer outputs no tensor that can be pooled.
+            If the network does not return one (B, classes) tensor, does not take pictures of this size, or a layer
+            outputs no tensor that can be pooled.
         """
         seen: dict[str, torch.Tensor] = {}
-        taps = {layer: self.tap(layer) for layer in layers if layer != "logits"}
+        taps = {layer: self.tap(layer) for layer in layers}
         with self._hooks:
-            handles = [self._watch(layer, tap, seen) for layer, tap in taps.items()]
+            handles = [self._watch(layer, tap, seen) for layer, tap in taps.items() if tap.module]
             try:
                 with _products(self.device, self.tf32):
-                    seen["logits"] = self.module(values)
+                    output = self.module(values)
+            except AssertionError as error:  # with these, transformers refuse other sizes than their own
+                raise ModelError(f"{self.model.name} takes no pictures of {values.shape[-1]} pixels: {error}") from None
             finally:
                 for handle in handles:
                     handle.remove()
-        if not isinstance(seen["logits"], torch.Tensor) or seen["logits"].ndim != 2:
+        if not isinstance(output, torch.Tensor) or output.ndim != 2:
             raise ModelError(f"{self.model.name}: the network must return one (B, classes) tensor")
+        seen |= {layer: output for layer, tap in taps.items() if not tap.module}
         for layer in layers:
             if not isinstance(seen.get(layer), torch.Tensor) or seen[layer].ndim < 2:
                 raise ModelError(f"{self.model.name}: {layer} outputs no tensor to pool: choose another layer")
@@ -314,9 +360,10 @@ class Network:
         Parameters
         ----------
         layer : str
-            "logits" (the network's output), "penultimate" (the input of its classifier), "last" (its last feature
-            map), or the name of an inner module (its output). The name of a feature map may end in ":mean" (the
-            default) or ":gem", its pooling.
+            "logits" (the output of its classifier), "penultimate" (the input of its classifier, or the output of a
+            network without one), "last" (its last feature map, or the tokens of a transformer's places), "cls" (a
+            transformer's class token, read where "last" is), or the name of an inner module (its output). The name of
+            a feature map or of tokens may end in ":mean" (the default) or ":gem", its pooling.
 
         Returns
         -------
@@ -336,21 +383,30 @@ class Network:
         node, _, pooling = layer.partition(":")
         if pooling and pooling not in POOLINGS:
             raise ModelError(f"unknown pooling {pooling!r} in {layer!r}: use {' or '.join(POOLINGS)}")
-        if node in ("logits", "penultimate") and pooling:
+        if node in VECTORS and pooling:
             raise ModelError(f"{node} is already a vector: write it without :{pooling}")
-        if node == "logits":
+        if node == "logits" and self.model.classes != 0:
             return Tap("", "out")
         if node == "penultimate":
-            return Tap(self.model.head or self._find_head(), "in")
+            return Tap("", "out") if self.model.classes == 0 else Tap(self.model.head or self._find_head(), "in")
         if node == "last":
             return Tap(self.model.feature_map or self._find_feature_map(), "out", pooling or "mean")
+        if node == "cls" and self._has_class_token:
+            return Tap(self.tap("last").module, "out", "cls")
         if node in self.modules and node:
             return Tap(node, "out", pooling or "mean")
+        usual = [*registry.main_layers(self.model), *(["cls"] if self._has_class_token else []), "last:gem"]
         near = [name for name in self.modules if "." not in name and name]
+        missing = "no classes, and therefore no layer" if node == "logits" else "no layer"
         raise ModelError(
-            f"{self.model.name} has no layer {layer!r}: use logits, penultimate, last:gem, or the name of a module "
+            f"{self.model.name} has {missing} {layer!r}: use {', '.join(usual)}, or the name of a module "
             f"such as {', '.join(near[:8])} (am.models.load(model).nodes() lists all modules)"
         )
+
+    @property
+    def _has_class_token(self) -> bool:
+        tokens = (getattr(self.module, name, None) for name in ("cls_token", "class_token"))
+        return any(isinstance(token, torch.Tensor) for token in tokens)
 
     def _find_head(self) -> str:
         """Find the classifier: the last linear or convolutional module that is as wide as the output."""
@@ -365,15 +421,57 @@ class Network:
         return heads[-1]
 
     def _find_feature_map(self) -> str:
-        """Find the last module that outputs a feature map with more than one position."""
-        nodes = self.nodes()
-        maps = nodes[nodes["shape"].map(lambda shape: len(shape) == 3 and min(_spatial(shape)) > 1)]
-        head = self.model.head or self._find_head()
-        maps = maps[maps["node"] != head]
-        # In a vision transformer only the patch embedding, at the very start, is a map.
-        if maps.empty or maps.index[-1] < len(nodes) / 2:
-            raise ModelError(f"{self.model.name} has no feature map: use logits, penultimate or the name of a module")
+        """Find the last module that outputs a feature map, or the tokens of a transformer's places."""
+        nodes = self._nodes
+        nodes = nodes[nodes["node"] != self.tap("penultimate").module]
+        outer = nodes[~nodes["node"].str.contains(".", regex=False) & (nodes["side"] > 1)]
+        if len(outer) and len(outer["shape"].iloc[-1]) == 2:
+            return outer["node"].iloc[-1]  # within a transformer, attention gives maps and tokens of other kinds
+        maps = nodes[nodes["shape"].map(len).eq(3) & (nodes["side"] > 1)]
+        if maps.empty or maps.index[-1] < len(nodes) / 2:  # a patch embedding, at the very start, is not the last map
+            usual = ", ".join(registry.main_layers(self.model))
+            raise ModelError(f"{self.model.name} has no feature map: use {usual} or the name of a module")
         return maps["node"].iloc[-1]
+
+    @cached_property
+    def _nodes(self) -> pd.DataFrame:
+        """`nodes`, each once, with the column side: that of its square grid of places, 0 for a vector."""
+        nodes = self.nodes().drop_duplicates("node", keep="last")
+        return nodes.assign(side=nodes["shape"].map(self._side).astype(int))
+
+    def _side(self, shape: tuple[int, ...]) -> int:
+        if len(shape) == 2:
+            return (self.grid(shape) or (0, 0))[1]
+        return min(_spatial(shape)) if len(shape) == 3 else 0
+
+    @property
+    def blocks(self) -> list[str]:
+        """The names of a transformer's blocks, in order; none for a network whose last layer is a feature map."""
+        shapes = dict(zip(self._nodes["node"], self._nodes["shape"], strict=True))
+        last = shapes.get(self.tap("last").module, ())
+        for name, module in self.modules.items() if len(last) == 2 else ():
+            if name and isinstance(module, (torch.nn.Sequential, torch.nn.ModuleList)):
+                inner = [f"{name}.{child}" for child, _ in module.named_children()]
+                if len(inner) > 1 and all(shapes.get(child) == last for child in inner):
+                    return inner
+        return []
+
+    def inner_layer(self) -> str:
+        """Name the layer that a preset takes below the last one, where there is meaning but not yet the classes.
+
+        Returns
+        -------
+        str
+            Of a network of feature maps, the last of the next larger size, GeM-pooled, among modules that lie at most
+            one level deep; "last:gem" if all have one size. Of a transformer, the block at three quarters of its depth,
+            averaged: unlike the maps after a rectifier, its values are negative half the time, which GeM would drop.
+        """
+        if blocks := self.blocks:
+            return f"{blocks[-(-3 * len(blocks) // 4) - 1]}:mean"
+        maps = self._nodes[self._nodes["shape"].map(len).eq(3) & (self._nodes["node"].str.count(r"\.") < 2)]
+        last = self._nodes.set_index("node")["side"][self.tap("last").module]
+        larger = maps[maps["side"] > last]
+        return f"{larger['node'].iloc[-1]}:gem" if len(larger) else "last:gem"
 
     def nodes(self) -> pd.DataFrame:
         """List the inner modules in the order in which they finish; each is a layer.
@@ -396,23 +494,29 @@ class Network:
 
         handles = [module.register_forward_hook(note(name)) for name, module in self.modules.items() if name]
         try:
-            self(self.blank(), ["logits"])
+            self(self.blank(), [])
         finally:
             for handle in handles:
                 handle.remove()
         return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
 
     def stages(self) -> pd.DataFrame:
-        """List the last feature map of each size, in the order in which they finish.
+        """List the last feature map of each size, in the order in which they finish, or every third block.
+
+        The blocks are those of a transformer, whose tokens are as many at every depth.
 
         Returns
         -------
         DataFrame
             Columns node and shape, as in `nodes`. The node of the last row is "last", the layer's other name.
         """
-        nodes = self.nodes().drop_duplicates("node", keep="last")
-        maps = nodes[nodes["shape"].map(lambda shape: len(shape) == 3 and min(_spatial(shape)) > 1)]
-        stages = maps[~maps["shape"].map(_spatial).duplicated(keep="last")][["node", "shape"]].reset_index(drop=True)
+        nodes, blocks = self._nodes, self.blocks
+        if blocks:
+            stages = nodes[nodes["node"].isin([*blocks[:-1][::3], self.tap("last").module])]
+        else:
+            maps = nodes[nodes["shape"].map(len).eq(3) & (nodes["side"] > 1)]
+            stages = maps[~maps["side"].duplicated(keep="last")]
+        stages = stages[["node", "shape"]].reset_index(drop=True)
         stages.loc[stages.index[-1:], "node"] = "last"
         return stages
 

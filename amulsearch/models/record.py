@@ -9,12 +9,18 @@ from typing import Any
 from .preprocess import OwnTransform, Preprocess
 from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
 
-NOT_DECIDING = ("build", "rename", "penultimate", "licence", "source", "words", "weights_of_words", "learned")
+NOT_DECIDING = (
+    *("build", "rename", "penultimate", "fixed_size", "licence", "source"),
+    *("words", "weights_of_words", "learned"),
+)
 """Fields of a record that do not decide a vector, or only what the identity of the weights says as well."""
 
-POOLING_VERSION = 1
+POOLING_VERSION = 2
 """Part of every network's fingerprint: raise it when `networks.pool`, or the place where a layer is read (`Tap`),
 changes what a network returns."""
+
+VECTORS = ("logits", "penultimate", "cls", "descriptor")
+"""Layers that are vectors and take no pooling."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,17 @@ class Model:
         How a picture becomes the network's input.
     penultimate : int or None
         Width of the penultimate layer, the input of the classifier; None if it is known only once built.
+    classes : int or None
+        Width of the classifier; 0 for a network without one, whose output is its penultimate layer and which has no
+        logits; None if it is known only once built.
     head : str or None
         Name of the classifier module, whose input is the penultimate layer; None to find it automatically.
     feature_map : str or None
         Name of the module that outputs the last feature map, the layer "last"; None to find it automatically.
     rename : callable or None
         Converts the state dict of the file to the names of the module, given both state dicts.
+    fixed_size : bool
+        Whether the network is built for one size of input: another size needs another position embedding.
     licence, source : str
         The licence of the weights, and where they come from.
     """
@@ -47,9 +58,11 @@ class Model:
     weights: Packaged | Downloaded | HuggingFace | OwnFile | InMemory
     preprocess: Preprocess | OwnTransform
     penultimate: int | None = None
+    classes: int | None = None
     head: str | None = None
     feature_map: str | None = None
     rename: Callable[[dict, dict], dict] | None = None
+    fixed_size: bool = False
     licence: str = "not known"
     source: str = ""
 
@@ -79,6 +92,6 @@ def canonical_layer(layer: str) -> str:
     Returns
     -------
     str
-        For example "last:mean" for "last"; "logits", "penultimate" and "descriptor" stay as they are.
+        For example "last:mean" for "last"; "logits", "penultimate", "cls" and "descriptor" stay as they are.
     """
-    return layer if layer in ("logits", "penultimate", "descriptor") or ":" in layer else f"{layer}:mean"
+    return layer if layer in VECTORS or ":" in layer else f"{layer}:mean"

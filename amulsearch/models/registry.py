@@ -9,13 +9,13 @@ import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ModelError
+from ..errors import ModelError, QueryError
 from . import descriptors
 from .architectures import (
     build_timm,
@@ -23,22 +23,26 @@ from .architectures import (
     by_position,
     denselayer_names,
     keras_squeezenet,
+    timm_names,
     timm_record,
     torchvision_record,
 )
 from .descriptors import Descriptor
 from .preprocess import OwnTransform, Preprocess
 from .record import Model
-from .weights import Downloaded, InMemory, OwnFile, Packaged
+from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
 
 __all__ = [
     "BLOG",
     "BUNDLED",
     "GROUPS",
+    "MODERN",
     "TABLE",
     "Model",
     "Preprocess",
+    "classifiers",
     "get",
+    "main_layers",
     "names_of",
     "own",
     "ready",
@@ -49,8 +53,17 @@ __all__ = [
 INNER = {
     "squeezenet1_1": "features.9:gem",
     **{f"tf_efficientnet_lite{number}": "blocks.5:gem" for number in (0, 1, 2)},
+    "alexnet": "features.11:gem",
+    "vgg19": "features.35:gem",
+    "resnet152": "layer3:gem",
+    "densenet161": "features.denseblock3:gem",
+    "inception_v3": "Mixed_6e:gem",
+    "convnext_tiny_22k": "stages.2:gem",
+    **dict.fromkeys(("dinov2_small", "dinov3_small", "siglip_base", "eva02_tiny"), "blocks.8:mean"),
 }
-"""An inner layer of each bundled network, where much of the meaning is there but not yet the classes of ImageNet."""
+"""An inner layer of each network in the table, where much of the meaning is there but not yet the classes of ImageNet.
+
+Those of the bundled networks were chosen by measurements; the others follow the rule of `Network.inner_layer`."""
 
 
 def _post(name: str, file: str, penultimate: int, size: int = 224, **more) -> Model:
@@ -61,6 +74,7 @@ def _post(name: str, file: str, penultimate: int, size: int = 224, **more) -> Mo
         Downloaded(f"https://download.pytorch.org/models/{file}"),
         Preprocess(size, crop_pct=0.875 if size == 224 else size / 342),
         penultimate,
+        1000,
         licence="BSD-3-Clause",
         source="torchvision IMAGENET1K_V1",
         **more,
@@ -75,11 +89,52 @@ def _lite(number: int, size: int, crop_pct: float, file: str, sha256: str) -> Mo
         Packaged(package, package.replace("_", "-"), f"models/{file}", sha256),
         Preprocess(size, (127.0,) * 3, (128.0,) * 3, interpolation="bicubic", crop_pct=crop_pct),
         1280,
+        1000,
         feature_map="bn2",
         rename=by_position,
         licence="Apache-2.0",
         source=f"package {package.replace('_', '-')}",
     )
+
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5,) * 3, (0.5,) * 3
+
+
+def _modern(
+    name: str, timm_name: str, size: int, normalisation: tuple, crop_pct: float, penultimate: int, licence: str, **more
+) -> Model:
+    """Make the record of a network of today, with the weights and the preprocessing of timm's configuration.
+
+    Its weights are known by the SHA-256 of the file that is downloaded, not by a revision of the hub's repository.
+    """
+    mean, std = (tuple(255 * value for value in values) for values in normalisation)
+    return Model(
+        name,
+        partial(build_timm, timm_name),
+        HuggingFace(f"timm/{timm_name}"),
+        Preprocess(size, mean, std, interpolation="bicubic", crop_pct=crop_pct),
+        penultimate,
+        rename=partial(timm_names, timm_name),
+        licence=licence,
+        source=f"timm {timm_name}",
+        **more,
+    )
+
+
+def _for_size(model: Model, size: int) -> Model:
+    """Return the record of a network that takes pictures of another size; equal records for equal sizes."""
+    preprocess = replace(model.preprocess, size=size)
+    if not model.fixed_size:
+        return replace(model, preprocess=preprocess)
+    build, rename = _sized(model.build, size), _sized(model.rename, size)
+    return replace(model, preprocess=preprocess, build=build, rename=rename)
+
+
+@cache
+def _sized(function: Callable, size: int) -> Callable:
+    return partial(function, size=size)
 
 
 _RECORDS = [
@@ -94,6 +149,7 @@ _RECORDS = [
         ),
         Preprocess(224, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "BGR"),
         512,
+        1000,
         feature_map="features",
         rename=keras_squeezenet,
         licence="MIT",
@@ -116,10 +172,42 @@ _RECORDS = [
     _post("resnet152", "resnet152-394f9c45.pth", 2048, feature_map="layer4"),
     _post("densenet161", "densenet161-8d451a50.pth", 2208, feature_map="features", rename=denselayer_names),
     _post("inception_v3", "inception_v3_google-0cc3c7bd.pth", 2048, size=299, feature_map="Mixed_7c"),
+    _modern(
+        *("convnext_tiny_22k", "convnext_tiny.fb_in22k_ft_in1k", 224, IMAGENET, 0.875, 768, "Apache-2.0"),
+        classes=1000,
+        head="head.fc",
+    ),
+    _modern(
+        *("eva02_tiny", "eva02_tiny_patch14_336.mim_in22k_ft_in1k", 336, CLIP, 1.0, 192, "MIT"),
+        classes=1000,
+        head="head",
+        fixed_size=True,
+    ),
+    _for_size(
+        _modern(
+            *("dinov2_small", "vit_small_patch14_reg4_dinov2.lvd142m", 518, IMAGENET, 1.0, 384, "Apache-2.0"),
+            classes=0,
+            head="head",
+            fixed_size=True,
+        ),
+        224,  # a sixth of the time that 518 pixels take, and the size of the other networks
+    ),
+    _modern(
+        *("dinov3_small", "vit_small_patch16_dinov3.lvd1689m", 256, IMAGENET, 1.0, 384, "DINOv3 License"),
+        classes=0,
+        head="head",
+        fixed_size=True,
+    ),
+    _modern(
+        *("siglip_base", "vit_base_patch16_siglip_224.webli", 224, HALF, 0.9, 768, "Apache-2.0"),
+        classes=0,
+        head="head",
+        fixed_size=True,
+    ),
 ]
 
 TABLE: dict[str, Model] = {model.name: model for model in _RECORDS}
-"""The records of the nine networks in the table, by name."""
+"""The records of the networks in the table, by name."""
 
 BUNDLED = ("squeezenet1_1", "tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 """Networks whose ImageNet weights are installed with the library; running them downloads nothing."""
@@ -127,8 +215,56 @@ BUNDLED = ("squeezenet1_1", "tf_efficientnet_lite0", "tf_efficientnet_lite1", "t
 BLOG = ("alexnet", "vgg19", "resnet152", "densenet161", "inception_v3")
 """The five networks of the 2019 post, with the weights that were current then; downloaded on first use."""
 
-GROUPS = {"bundled": BUNDLED, "blog": BLOG}
+MODERN = ("convnext_tiny_22k", "eva02_tiny", "dinov2_small", "dinov3_small", "siglip_base")
+"""Five networks of today, from timm; downloaded on first use, about 680 MB.
+
+- "convnext_tiny_22k": a convolutional network trained on ImageNet's 22,000 classes, then on its 1,000; 28.6 million
+  weights. Classes of objects, and the only one of the five that gives maps of several sizes.
+- "eva02_tiny": a transformer that learned to restore the features of CLIP, then ImageNet; 5.8 million weights. The
+  smallest; its vectors have 192 numbers, and its pictures 336 x 336 pixels.
+- "dinov2_small": a transformer with registers that learned from 142 million pictures without a label; 22 million
+  weights. What looks alike in shape and parts. Its pictures have 224 x 224 pixels here; "dinov2_small@518" has the size
+  that it was trained with.
+- "dinov3_small": its successor, from 1.7 billion pictures; 21.6 million weights. Its licence is Meta's own, the DINOv3
+  License, with terms for use and redistribution: read it before you use it.
+- "siglip_base": the image encoder of a network that learned from pictures with their captions; 93 million weights.
+  What a caption would say.
+
+The last three have no classes, and so no logits: see `main_layers`."""
+
+GROUPS = {"bundled": BUNDLED, "blog": BLOG, "modern": MODERN}
 """Names that stand for several networks."""
+
+
+def main_layers(model: str | Model) -> list[str]:
+    """Return the layers that `extract` computes if none are named.
+
+    Parameters
+    ----------
+    model : str or Model
+        A name, see `get`, or a record, see `own`.
+
+    Returns
+    -------
+    list of str
+        The logits and the penultimate layer. A network without classes has no logits, and a classical descriptor has
+        one layer.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> am.models.main_layers("alexnet"), am.models.main_layers("dinov2_small")
+    (['logits', 'penultimate'], ['penultimate'])
+    """
+    record = get(model)
+    if isinstance(record, Descriptor):
+        return ["descriptor"]
+    return ["penultimate"] if record.classes == 0 else ["logits", "penultimate"]
 
 
 def standard_layers(model: str | Model) -> list[str]:
@@ -142,8 +278,8 @@ def standard_layers(model: str | Model) -> list[str]:
     Returns
     -------
     list of str
-        The logits, the penultimate layer and the last feature map, GeM-pooled; for a bundled network also the inner
-        layer of the preset `BEST`. A classical descriptor has one layer.
+        Those of `main_layers` and the last feature map, GeM-pooled; for a network in the table also its inner layer,
+        see `preset`. A classical descriptor has one layer.
 
     Raises
     ------
@@ -159,8 +295,42 @@ def standard_layers(model: str | Model) -> list[str]:
     record = get(model)
     if isinstance(record, Descriptor):
         return ["descriptor"]
-    inner = [INNER[record.name]] if record.name in INNER and TABLE[record.name] == record else []
-    return ["logits", "penultimate", "last:gem", *inner]
+    inner = [INNER[record.name]] if TABLE.get(record.name) == record else []
+    return [*main_layers(record), "last:gem", *inner]
+
+
+def classifiers(models: str | Model | tuple | list) -> list[str]:
+    """Return the names of those models that know the 1,000 classes of ImageNet, see `categories`.
+
+    Parameters
+    ----------
+    models : str, Model or sequence of these
+        As `names_of` takes them.
+
+    Returns
+    -------
+    list of str
+        At least one.
+
+    Raises
+    ------
+    ModelError
+        For an unknown name.
+    QueryError
+        If there is none.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> am.models.classifiers("modern")
+    ['convnext_tiny_22k', 'eva02_tiny']
+    """
+    records = [get(model) for model in names_of(models)]
+    found = [record.name for record in records if record.classes == 1000]
+    if not found:
+        names = ", ".join(record.name for record in records) or "the list"
+        raise QueryError(f"classes of ImageNet are needed, which none of {names} has: add a network such as resnet18")
+    return found
 
 
 def names_of(models: str | Model | tuple | list) -> list[str | Model]:
@@ -169,7 +339,7 @@ def names_of(models: str | Model | tuple | list) -> list[str | Model]:
     Parameters
     ----------
     models : str, Model or sequence of these
-        "bundled" and "blog" are groups, see `GROUPS`; a string may hold several names, separated by commas.
+        "bundled", "blog" and "modern" are groups, see `GROUPS`; a string may hold several names, separated by commas.
 
     Returns
     -------
@@ -199,8 +369,8 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     ----------
     name : str or Model
         A network of `TABLE`; any other torchvision classifier, such as "resnet18" (weights IMAGENET1K_V1) or
-        "resnet50.IMAGENET1K_V2" (other weights, after a dot); any timm classifier, such as
-        "timm/mobilenetv3_small_100.lamb_in1k"; or a classical descriptor, "colour" or "hog". A name may end in a
+        "resnet50.IMAGENET1K_V2" (other weights, after a dot); any network of timm, such as
+        "timm/mobilenetv3_small_100.lamb_in1k" or "timm/vit_base_patch32_clip_224.openai"; or a classical descriptor, "colour" or "hog". A name may end in a
         view, for which the network gets mirrored pictures ("@mirror") or pictures of another size ("@320", 320 x 320
         pixels), see `transforms.average`. A Model is returned unchanged.
     weights : path, optional
@@ -238,8 +408,9 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
         return model
     # The bundled SqueezeNet comes from Keras; the user's checkpoint is assumed to be trained as in torchvision.
     preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
+    rename = model.rename if model.fixed_size else None  # which interpolates position embeddings
     own = OwnFile(str(weights))
-    return replace(model, weights=own, preprocess=preprocess, rename=None, licence="not known", source=str(weights))
+    return replace(model, weights=own, preprocess=preprocess, rename=rename, licence="not known", source=str(weights))
 
 
 def _seen(model: Model, view: str) -> Model:
@@ -247,12 +418,12 @@ def _seen(model: Model, view: str) -> Model:
     if isinstance(model.preprocess, OwnTransform):
         raise ModelError(f"{model.name} has its own transform and therefore no views: leave out @{view}")
     if view == "mirror":
-        changed = {"mirror": True}
+        model = replace(model, preprocess=replace(model.preprocess, mirror=True), name=f"{model.name}@{view}")
     elif view.isdecimal() and 32 <= int(view) <= 2048:
-        changed = {"size": int(view)}
+        model = replace(_for_size(model, int(view)), name=f"{model.name}@{view}")
     else:
         raise ModelError(f"{model.name} has no view @{view}: use @mirror, or @ and a size of 32 to 2048 pixels")
-    return replace(model, name=f"{model.name}@{view}", preprocess=replace(model.preprocess, **changed))
+    return model
 
 
 def own(
@@ -270,7 +441,8 @@ def own(
     name : str
         Any name that is not in `TABLE`.
     module : torch.nn.Module
-        Maps (B, 3, H, W) float32 to (B, classes). The record keeps a copy: training the module further does not
+        Maps (B, 3, H, W) float32 to (B, classes), or to (B, D) without a classifier if its attribute `num_classes` is
+        0, as timm's networks have it. The record keeps a copy: training the module further does not
         change it.
     preprocess : Preprocess or callable, optional
         By default ImageNet's preprocessing. A callable maps an RGB PIL image to a (3, H, W) tensor.
@@ -310,6 +482,7 @@ def own(
         lambda: module,
         InMemory(f"sha256:{sha.hexdigest()}"),
         preprocess,
+        classes=0 if getattr(module, "num_classes", None) == 0 else None,
         head=head,
         feature_map=feature_map,
         source="your own module",
@@ -321,18 +494,18 @@ def table() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with 9 rows
-        Columns: name, group ("bundled" or "blog"), ready (whether the weights are on this machine), input (side of
+    DataFrame with 14 rows
+        Columns: name, group ("bundled", "blog" or "modern"), ready (whether the weights are on this machine), input (side of
         the input, in pixels), penultimate (width of that layer), licence, weights (where they come from), file.
 
     Examples
     --------
     >>> import amulsearch as am
     >>> am.models.table()[["name", "group", "input", "penultimate"]].tail(3)
-               name group  input  penultimate
-    6     resnet152  blog    224         2048
-    7   densenet161  blog    224         2208
-    8  inception_v3  blog    299         2048
+                name   group  input  penultimate
+    11  dinov2_small  modern    224          384
+    12  dinov3_small  modern    256          384
+    13   siglip_base  modern    224          768
     """
     rows = [
         {
@@ -362,7 +535,7 @@ def ready() -> list[str]:
 
 
 def _other(name: str) -> Model:
-    """Return the record of a descriptor, or of a torchvision or timm classifier that is not in the table."""
+    """Return the record of a descriptor, or of a torchvision or timm network that is not in the table."""
     if not isinstance(name, str):
         raise ModelError(f"a model must be a name (a string) or a Model, not {type(name).__name__}")
     if name in GROUPS:
@@ -375,6 +548,6 @@ def _other(name: str) -> Model:
     if found is None:
         raise ModelError(
             f"there is no network {name!r}: use one of {', '.join(TABLE)}, a torchvision classifier (resnet18), "
-            "or a timm classifier, prefixed with timm/ (timm/mobilenetv3_small_100)"
+            "or a timm network, prefixed with timm/ (timm/mobilenetv3_small_100)"
         )
     return found

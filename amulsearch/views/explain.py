@@ -1,11 +1,15 @@
-"""Heat maps: how much each place of a feature map contributes to a similarity or to the logit of a class.
+"""Heat maps: how much each place of a picture contributes to a similarity or to the logit of a class.
+
+A place is one of a feature map, or the token of a patch in a transformer.
 
 The contribution of a place is its activations times the gradient of the number with respect to them, summed over the
 channels. For vectors pooled by the mean this is the similarity map of Stylianou, Souvenir & Pless 2019 ("Visualizing
 deep similarity networks"), for logits of pooled maps the class activation map of Zhou et al. 2016 ("Learning deep
 features for discriminative localization"), and in general HiResCAM (Draelos & Carin 2020). If scaling the map scales
 the vector, as with the mean, GeM and rectifiers, the contributions add up to the number (Euler's theorem on homogeneous
-functions). If layers with a bias lie in between, a rest remains, and `HeatMap.rest` states it.
+functions). If layers with a bias lie in between, a rest remains, and `HeatMap.rest` states it; so do the contributions
+of a transformer's class token and registers, which have no place. Where only the class token decides, as in many
+transformers, the tokens before the last block are explained, from which attention gathers it.
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ class HeatMap:
     picture : ndarray of shape (S, S, 3), uint8
         The picture in RGB, as it was framed for the network.
     values : ndarray of shape (H, W), float32
-        The contribution of each place of the feature map; negative if it lowers the number.
+        The contribution of each place of the feature map, or of each patch of a transformer; negative if it lowers the
+        number.
     total : float
         The number that is explained.
     of : str
@@ -95,8 +100,8 @@ def similarity_maps(
     model : str or Model
         The network.
     layer : str, default "penultimate"
-        "penultimate", "logits", "last:gem" or any feature map, as for `extract`. The contributions are those of the
-        map itself; for "penultimate" and "logits", those of the last map.
+        "penultimate", "logits", "cls", "last:gem" or any feature map or tokens, as for `extract`. The contributions are
+        those of the map itself; for a layer that is a vector, those of the last map.
     against : Features, optional
         The features of a collection, of the same model and layer. Without them, each map adds up to the cosine of the
         two pictures, and a large part of that is common to all pictures. With them, each map adds up to that cosine
@@ -133,7 +138,7 @@ def similarity_maps(
             others = others - others.new_tensor(_usual(against, network, layer, vectors.shape[1]))
         return (units * others).sum(1)
 
-    values, totals = _shares(network, framed, layer, _map_of(network, layer), cosines)
+    values, totals = _shares(network, framed, layer, cosines)
     of = "cosine" if against is None else "cosine above the mean"
     first, second = (HeatMap(_shown(network, framed[row]), values[row], float(totals[row]), of) for row in (0, 1))
     return first, second
@@ -228,7 +233,7 @@ def class_map(
         found[:] = [find_class(category, logits.shape[1])]
         return logits[:, found[0][0]]
 
-    values, totals = _shares(network, pixels[None], "logits", _map_of(network, "logits"), logit)
+    values, totals = _shares(network, pixels[None], "logits", logit)
     return HeatMap(_shown(network, pixels), values[0], float(totals[0]), f"logit of {found[0][1]}")
 
 
@@ -255,37 +260,45 @@ def _usual(against: Features, network: Network, layer: str, width: int) -> np.nd
     return l2_normalize(against.vectors).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-def _map_of(network: Network, layer: str) -> str:
-    """The name of the module whose output is explained: the layer itself, or the last map if the layer is a vector; for
-    logits, the map of classes if the classifier is a convolution."""
-    if layer not in ("logits", "penultimate"):
-        return network.tap(layer).module
+def _maps_of(network: Network, layer: str) -> list[str]:
+    """The modules whose output may be explained, the first choice first: the layer itself, or the last map if the layer
+    is a vector; for logits, the map of classes if the classifier is a convolution."""
+    if layer not in ("logits", "penultimate", "cls"):
+        return [network.tap(layer).module]
     head = network.tap("penultimate").module
     if layer == "logits" and type(network.modules[head]).__name__ == "Conv2d":
-        return head
-    return network.tap("last").module
+        return [head]
+    return [network.tap("last").module, *network.blocks[-2:-1]]
 
 
 def _shares(
-    network: Network,
-    pixels: np.ndarray,
-    layer: str,
-    place: str,
-    numbers: Callable[[torch.Tensor], torch.Tensor],
+    network: Network, pixels: np.ndarray, layer: str, numbers: Callable[[torch.Tensor], torch.Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The contributions (B, H, W) float32 of each place of the module's map to the numbers, and the numbers (B,).
+    """The contributions (B, H, W) float32 of each place to the numbers, and the numbers (B,).
 
     `pixels` (B, ...) are prepared pictures; `numbers` maps the layer's vectors (B, D) to (B,).
     """
+    for place in _maps_of(network, layer):
+        shares, explained = _shares_at(place, network, pixels, layer, numbers)
+        if shares.any():  # else only the class token decides
+            break
+    return shares, explained
+
+
+def _shares_at(
+    place: str, network: Network, pixels: np.ndarray, layer: str, numbers: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `_shares` returns, for the output of the module `place`."""
     import torch
 
-    from ..models import pool, spatial_dims
+    from ..models import spatial_dims
 
     maps: list[torch.Tensor] = []
 
     def restart(module, inputs, output):
         """Keep the map for the gradient and pass on a copy, which later modules may change in place."""
-        if not isinstance(output, torch.Tensor) or output.ndim != 4:
+        tokens = isinstance(output, torch.Tensor) and output.ndim == 3 and network.grid(output.shape[1:])
+        if not isinstance(output, torch.Tensor) or not (output.ndim == 4 or tokens):
             raise ModelError(f"{network.model.name}: {place} gives no feature map: choose another layer")
         maps[:] = [output.detach().requires_grad_()]
         return maps[0].clone()
@@ -295,12 +308,17 @@ def _shares(
         with torch.enable_grad():
             values = network.model.preprocess.normalise(torch.from_numpy(pixels).to(network.device))
             seen = network.run(values.contiguous(memory_format=torch.channels_last), [layer])[layer]
-            explained = numbers(pool(seen, network.tap(layer).pooling))
+            explained = numbers(network.pooled(seen, layer))
             (gradient,) = torch.autograd.grad(explained.sum(), maps[0], allow_unused=True)
     finally:
         handle.remove()
     if gradient is None:
         raise ModelError(f"{network.model.name}: {layer} does not depend on the map {place}: choose another layer")
     shares = maps[0].detach() * gradient
-    channels = ({1, 2, 3} - set(spatial_dims(tuple(shares.shape[1:])))).pop()
-    return shares.sum(channels).cpu().numpy(), explained.detach().cpu().numpy()
+    if shares.ndim == 3:
+        before, side = network.grid(shares.shape[1:])
+        values = shares[:, before:].sum(2).unflatten(1, (side, side))
+    else:
+        channels = ({1, 2, 3} - set(spatial_dims(tuple(shares.shape[1:])))).pop()
+        values = shares.sum(channels)
+    return values.cpu().numpy(), explained.detach().cpu().numpy()

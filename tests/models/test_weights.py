@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import http.server
 import io
 import json
 import os
@@ -10,7 +9,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -21,69 +19,6 @@ import amulsearch as am
 from amulsearch import models
 from amulsearch.models import networks, weights
 from amulsearch.models.weights import Downloaded, HuggingFace, OwnFile, Packaged
-
-
-class Server:
-    """Files on 127.0.0.1: path -> bytes. Half of a path in `cut` is sent, once; one in `spoiled` is damaged once. With
-    `ranges`, a part of a file can be asked for."""
-
-    def __init__(self):
-        self.files: dict[str, bytes] = {}
-        self.cut: set[str] = set()
-        self.spoiled: set[str] = set()
-        self.ranges = True
-        self.asked: list[str] = []
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                path = self.path.partition("?")[0]
-                start = int((self.headers["Range"] or "bytes=0-")[len("bytes=") : -1]) if server.ranges else 0
-                server.asked.append(f"{self.command} {path}" + (f" from {start}" if start else ""))
-                if path not in server.files:
-                    self.send_error(404)
-                    return
-                data = server.files[path]
-                sha = hashlib.sha256(data).hexdigest()
-                if start and start >= len(data):
-                    self.send_error(416)
-                    return
-                data = data[start:]
-                self.send_response(206 if start else 200)
-                # The length, and the headers of the Hugging Face hub.
-                headers = {"Content-Length": len(data), "X-Linked-Size": len(data), "X-Repo-Commit": "0123456789" * 4}
-                for name, value in {**headers, "ETag": f'"{sha}"', "X-Linked-ETag": f'"{sha}"'}.items():
-                    self.send_header(name, str(value))
-                self.end_headers()
-                if self.command == "HEAD":
-                    return
-                if path in server.spoiled:
-                    server.spoiled.remove(path)
-                    data = data[:-1] + bytes([data[-1] ^ 1])
-                if path in server.cut:
-                    server.cut.remove(path)
-                    data = data[: len(data) // 2]
-                self.wfile.write(data)
-
-            do_HEAD = do_GET
-
-            def log_message(self, *args):
-                pass
-
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-
-    def close(self):
-        self._http.shutdown()
-        self._http.server_close()
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture
