@@ -14,6 +14,8 @@ __all__ = [
     "models",
     "extract",
     "embed",
+    "text",
+    "Words",
     "Features",
     "transforms",
     "BEST",
@@ -47,7 +49,7 @@ __getattr__, _, _ = lazy_loader.attach(
     submod_attrs={
         "errors": ["AmulsearchError", "ModelError", "PictureError", "QueryError", "StoreError"],
         "intake": ["Collection", "open_image"],
-        "features": ["BEST", "Features", "embed", "extract", "preset", "transforms"],
+        "features": ["BEST", "Features", "Words", "embed", "extract", "text", "preset", "transforms"],
         "store": ["Store"],
         "index": ["AnnoyIndex", "ExactIndex", "query_all"],
         "measure": ["Relevance", "compare", "evaluate", "fuse"],

@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "learned_from",
             "same_pictures",
         ],
+        "words": ["Words", "text"],
         "vectors": ["check_vectors", "compared", "l2_normalize"],
         "exact_search": ["distances_to", "nearest", "within"],
     },

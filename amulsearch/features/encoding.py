@@ -14,6 +14,7 @@ from ..intake import Decoded, open_image
 from ..models import Descriptor, Model, canonical_layer
 from .converted import BATCH, single
 from .transforms import Transform, combine
+from .words import Words, of_words
 
 PASS = ("model", "framing", "background", "precision")
 """What the layers that one pass of a network computes have in common in their fingerprints."""
@@ -131,13 +132,13 @@ def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model |
 
 
 def encode_each(
-    images: list[Image.Image], made_by: Sequence[Mapping], makers: Iterable[Model | Transform]
+    images: list[Image.Image | Words], made_by: Sequence[Mapping], makers: Iterable[Model | Transform]
 ) -> list[np.ndarray]:
     """Compute the vectors of new pictures as several fingerprints say, with one pass of each network.
 
     Parameters
     ----------
-    images : list of B PIL images
+    images : list of B PIL image or Words
     made_by : sequence of P mapping
     makers : iterable of Model or Transform
         Of all of them.
@@ -168,10 +169,17 @@ def encode_each(
     return [_follow(one, known, fitted) for one in made_by]
 
 
-def _embedded(images: list[Image.Image], model: Model, leaves: list[Mapping]) -> dict[str, np.ndarray]:
+def _embedded(images: list[Image.Image | Words], model: Model, leaves: list[Mapping]) -> dict[str, np.ndarray]:
     """The vectors (B, D) by layer, by the graph with which the collection's were computed if there is one: then neither
     torch is imported nor a network built."""
     layers, leaf = list(dict.fromkeys(leaf["layer"] for leaf in leaves)), leaves[0]
+    if any(isinstance(image, Words) for image in images):
+        found = []
+        for image in images:
+            pictures = list(image.pictures) if isinstance(image, Words) else [image]
+            seen = _embedded(pictures, model, leaves)[layers[0]] if pictures else None
+            found.append(of_words(image, model, layers, seen) if isinstance(image, Words) else seen[0])
+        return {layers[0]: np.stack(found)}
     if images and all(one.get("backend", "").startswith("openvino") for one in leaves):
         run = single(model, layers, leaf["precision"])
         if run is not None:

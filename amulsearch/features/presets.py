@@ -108,6 +108,7 @@ BEST = Preset(
 
 Whitening by the power 0.5 is better on drawings, full whitening elsewhere."""
 
+
 def preset(models: str | Sequence[str] = BUNDLED) -> Preset:
     """Return the recipe of `BEST` with other networks.
 

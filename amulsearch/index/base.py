@@ -16,6 +16,7 @@ from ..errors import AmulsearchError, MissingKeyError, QueryError, StoreError, c
 from ..features import (
     Features,
     Transform,
+    Words,
     background_of,
     check_vectors,
     distances_to,
@@ -128,8 +129,9 @@ class Index:
 
         Parameters
         ----------
-        query : str, path, PIL image or ndarray of shape (D,)
-            An id of the index, the path of a picture file, a picture (see `open_image`), or a vector.
+        query : str, path, PIL image, Words or ndarray of shape (D,)
+            An id of the index, the path of a picture file, a picture (see `open_image`), words (see `Words`), or a
+            vector.
         k : int, default 10
         include_self : bool, default False
             Whether a picture of the index may be its own first neighbour.
@@ -356,7 +358,7 @@ class Index:
         raise NotImplementedError
 
     def _as_vector(self, query) -> np.ndarray:
-        if isinstance(query, (str, os.PathLike, Image.Image)):
+        if isinstance(query, (str, os.PathLike, Image.Image, Words)):
             query = encoded([self], query)[0]
         given = f"a {type(query).__name__}"
         if isinstance(query, np.ndarray):
@@ -551,12 +553,12 @@ class Index:
 
 
 def encoded(indexes: Sequence[Index], query) -> list[np.ndarray]:
-    """Compute the vectors of a new picture for several indexes, with one pass of each network.
+    """Compute the vectors of a new picture, or of words, for several indexes, with one pass of each network.
 
     Parameters
     ----------
     indexes : sequence of P Index
-    query : path or PIL image
+    query : path, PIL image or Words
 
     Returns
     -------
@@ -567,14 +569,14 @@ def encoded(indexes: Sequence[Index], query) -> list[np.ndarray]:
     QueryError
         If there is no such file, or an index was built from vectors without a model.
     """
-    if not isinstance(query, Image.Image) and not Path(query).expanduser().is_file():
+    if not isinstance(query, (Image.Image, Words)) and not Path(query).expanduser().is_file():
         raise MissingKeyError(f"{os.fspath(query)!r} is neither the id of a picture in the index nor a file")
     if not all(index.fingerprint for index in indexes):
         raise QueryError(WITHOUT_MODEL)
     found: dict[int, np.ndarray] = {}
     backgrounds = [background_of(index.fingerprint) for index in indexes]
     for background in dict.fromkeys(backgrounds):
-        picture = query if isinstance(query, Image.Image) else open_image(query, background=background)
+        picture = query if isinstance(query, (Image.Image, Words)) else open_image(query, background=background)
         places = [place for place, of in enumerate(backgrounds) if of == background]
         makers = [maker for place in places for maker in indexes[place].makers]
         vectors = encode_each([picture], [indexes[place].fingerprint for place in places], makers)

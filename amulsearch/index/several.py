@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from PIL import Image
 
 from ..errors import QueryError
+from ..features import Words
 from .base import encoded
 
 
@@ -17,7 +18,7 @@ def query_all(indexes: Mapping, query, k: int = 10, **options) -> dict:
     Parameters
     ----------
     indexes : mapping of name to Index
-    query : str, path, PIL image or ndarray of shape (D,)
+    query : str, path, PIL image, Words or ndarray of shape (D,)
         As for `Index.query`.
     k : int, default 10
     **options
@@ -40,7 +41,9 @@ def query_all(indexes: Mapping, query, k: int = 10, **options) -> dict:
     """
     if not isinstance(indexes, Mapping):
         raise QueryError('query_all takes indexes by name, such as {"squeezenet1_1": index}; for one, use index.query')
-    if isinstance(query, (str, os.PathLike, Image.Image)) and not all(query in index for index in indexes.values()):
+    if isinstance(query, (str, os.PathLike, Image.Image, Words)) and not all(
+        query in index for index in indexes.values()
+    ):
         asked = dict(zip(indexes, encoded(list(indexes.values()), query), strict=True))
     else:
         asked = dict.fromkeys(indexes, query)

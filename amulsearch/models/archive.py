@@ -61,11 +61,11 @@ def export_weights(
     for record in records:
         if not isinstance(record.weights, (Downloaded, HuggingFace)):
             raise QueryError(f"{record.name} has weights of your own: copy that file yourself")
-        source = record.weights.fetch()
         record.weights.read()  # a damaged file must not travel
-        about = (record.name, record.weights.file, digest(source), source.stat().st_size, record.licence, record.source)
-        entries.append(dict(zip(_ENTRY, about, strict=True)))
-        paths.append(source)
+        for file, source in record.weights.travels().items():
+            about = (record.name, file, digest(source), source.stat().st_size, record.licence, record.source)
+            entries.append(dict(zip(_ENTRY, about, strict=True)))
+            paths.append(source)
     try:
         with _writing(Path(path).expanduser()) as file, zipfile.ZipFile(file, "w") as archive:
             archive.writestr(MANIFEST, json.dumps({"weights": entries}, indent=1))

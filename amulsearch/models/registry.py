@@ -30,6 +30,7 @@ from .architectures import (
 from .descriptors import Descriptor
 from .preprocess import OwnTransform, Preprocess
 from .record import Model
+from .towers import PREFIX, tower_record
 from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
 
 __all__ = [
@@ -544,6 +545,8 @@ def _other(name: str) -> Model:
         return descriptors.TABLE[name]
     if name == "sift":
         raise ModelError("sift needs a learned vocabulary: use the result of am.learning.learn_sift(collection)")
+    if name.startswith(PREFIX):
+        return tower_record(name.removeprefix(PREFIX))
     found = timm_record(name.removeprefix("timm/")) if name.startswith("timm/") else torchvision_record(name)
     if found is None:
         raise ModelError(

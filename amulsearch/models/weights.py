@@ -5,8 +5,9 @@ downloaded if missing; `OwnFile` is a checkpoint of the user; `InMemory` stands 
 A download that breaks off is continued by the next one. Mirrors: files of `Downloaded` come from the folder that the
 environment variable AMULSEARCH_MIRROR names by its URL, if it is set, those of `HuggingFace` from HF_ENDPOINT.
 `find` returns the path of the file or None; `fetch` downloads a missing file, or raises ModelError; `read` returns the
-checked state dict; `identity` says in a fingerprint which weights these are. It goes by what the file holds: by its
-SHA-256 where that is known before the file is there, else by that of the file itself, which is then fetched.
+checked state dict; `travels` returns the files by the names under which `find` looks for them in the cache folder.
+`identity` says in a fingerprint which weights these are. It goes by what the file holds: by its SHA-256 where that is
+known before the file is there, else by that of the file itself, which is then fetched.
 """
 
 from __future__ import annotations
@@ -108,50 +109,73 @@ class Downloaded:
         check_digest(path, self.sha256)
         return read_checkpoint(path)
 
+    def travels(self) -> dict[str, Path]:
+        return {self.file: self.fetch()}
+
 
 @dataclass(frozen=True)
 class HuggingFace:
-    """The file `model.safetensors` of a repository on the Hugging Face hub, in the hub's own cache.
+    """A file of a repository on the Hugging Face hub, in the hub's own cache, and perhaps a configuration beside it.
 
-    A file `NAME.safetensors` that was saved by hand in `cache_folder()` takes precedence. The hub may replace a file
-    under the same name, and nothing says what a file saved by hand should hold, so the SHA-256 of the file on this
-    machine says which weights these are.
+    A file that was saved by hand in `cache_folder()` takes precedence: `REPOSITORY.safetensors` for
+    `model.safetensors`, `REPOSITORY-NAME` for a file of another name. The hub may replace a file under the same name,
+    and nothing says what a file saved by hand should hold, so the SHA-256 of the files on this machine say which
+    weights these are.
     """
 
     repository: str
+    name: str = "model.safetensors"
+    config: str | None = None
 
     @property
     def file(self) -> str:
-        return self.repository.rpartition("/")[2] + ".safetensors"
+        return self._by_hand(self.name)
 
     @property
     def identity(self) -> str:
-        return identity_of(self.fetch())
+        config = [] if self.config is None else [self.fetch_config()]
+        return " ".join(identity_of(path) for path in (self.fetch(), *config))
 
     def find(self) -> Path | None:
-        from huggingface_hub import try_to_load_from_cache
-
-        by_hand = cache_folder() / self.file
-        if by_hand.is_file():
-            return by_hand
-        cached = try_to_load_from_cache(self.repository, "model.safetensors")
-        return Path(cached) if isinstance(cached, str) else None
+        return self._find(self.name)
 
     def fetch(self) -> Path:
-        path = self.find()
+        return self._fetch(self.name)
+
+    def fetch_config(self) -> Path:
+        return self._fetch(self.config)
+
+    def _by_hand(self, name: str) -> str:
+        repository = self.repository.rpartition("/")[2]
+        return f"{repository}.safetensors" if name == "model.safetensors" else f"{repository}-{name}"
+
+    def _find(self, name: str) -> Path | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        by_hand = cache_folder() / self._by_hand(name)
+        if by_hand.is_file():
+            return by_hand
+        cached = try_to_load_from_cache(self.repository, name)
+        return Path(cached) if isinstance(cached, str) else None
+
+    def _fetch(self, name: str) -> Path:
+        path = self._find(name)
         if path is not None:
             return path
         from huggingface_hub import constants, hf_hub_download
 
         try:
-            return Path(hf_hub_download(self.repository, "model.safetensors", etag_timeout=20))
+            return Path(hf_hub_download(self.repository, name, etag_timeout=20))
         except Exception as error:  # the hub's client raises its own errors and those of requests and httpx
             raise ModelError(
                 f"the weights {self.repository} are not on this machine and could not be downloaded "
-                f"({first_line(error)}): download "
-                f"{constants.ENDPOINT}/{self.repository}/resolve/main/model.safetensors and save it as "
-                f"{self.file} in {cache_folder()}"
+                f"({first_line(error)}): download {constants.ENDPOINT}/{self.repository}/resolve/main/{name} and save "
+                f"it as {self._by_hand(name)} in {cache_folder()}"
             ) from None
+
+    def travels(self) -> dict[str, Path]:
+        names = [self.name, *([] if self.config is None else [self.config])]
+        return {self._by_hand(name): self._fetch(name) for name in names}
 
     def read(self) -> dict:
         path = self.fetch()

@@ -1,0 +1,121 @@
+"""Image and text towers: networks that learned from pictures with their captions, from the Hugging Face hub through
+open_clip. Pictures and words become vectors of one space.
+
+The configuration file of the weights decides architecture and preprocessing. torch and open_clip are imported inside
+the functions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from functools import cache, partial
+from pathlib import Path
+
+from ..errors import ModelError, first_line, import_optional
+from .architectures import import_torchvision
+from .preprocess import Preprocess
+from .record import Model
+from .weights import HuggingFace
+
+CONFIG = "open_clip_config.json"
+PREFIX = "open_clip/"
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@cache
+def tower_record(repository: str) -> Model:
+    """Make the record of the image tower of a repository; its small configuration file is downloaded if missing."""
+    weights = HuggingFace(repository, "open_clip_model.safetensors", CONFIG)
+    try:
+        config = json.loads(weights.fetch_config().read_text(encoding="utf-8"))
+        vision, width = config["model_cfg"]["vision_cfg"], config["model_cfg"]["embed_dim"]
+        preprocess = _preprocess(vision["image_size"], config.get("preprocess_cfg", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"the file {CONFIG} of {repository} is not one of open_clip ({error!r})") from None
+    return Model(
+        f"{PREFIX}{repository}",
+        partial(_build, weights),
+        weights,
+        preprocess,
+        width,
+        classes=0,
+        feature_map=_last(vision),
+        rename=_under_clip,
+        fixed_size=True,
+        source=f"hub {repository}",
+    )
+
+
+def _last(vision: dict) -> str | None:
+    """The module that outputs the last feature map or tokens: of open_clip's own towers, or of a transformer of timm."""
+    if name := vision.get("timm_model_name"):
+        return "clip.visual.trunk.norm" if name.startswith("vit_") else None
+    return "clip.visual.layer4" if isinstance(vision.get("layers"), list) else "clip.visual.transformer"
+
+
+def _preprocess(size, config: dict) -> Preprocess:
+    sides = [size, size] if isinstance(size, int) else list(size)
+    if sides[0] != sides[1]:
+        raise ValueError("its pictures are not square")
+    mean, std = config.get("mean", CLIP_MEAN), config.get("std", CLIP_STD)
+    scaled = [tuple(255 * float(value) for value in values) for values in (mean, std)]
+    interpolation = config.get("interpolation", "bicubic")
+    return Preprocess(sides[0], *scaled, interpolation=interpolation, crop_pct=1.0)
+
+
+def _under_clip(state: dict, own: dict) -> dict:
+    return {f"clip.{name}": value for name, value in state.items()}
+
+
+def _build(weights: HuggingFace):
+    """Build both towers with random weights, as a module whose output is the vector of a picture."""
+    import torch
+
+    import_torchvision()
+    open_clip = import_optional("open_clip", "'amulsearch[text]'")
+    config = json.loads(weights.fetch_config().read_text(encoding="utf-8"))
+    nowhere = logging.NullHandler()
+    logging.getLogger().addHandler(nowhere)  # otherwise open_clip's messages would set up logging for the process
+    logging.disable()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+            clip = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
+    except Exception as error:  # whatever the constructor of an architecture raises
+        raise ModelError(f"open_clip cannot build {weights.repository}: {first_line(error)}") from None
+    finally:
+        logging.disable(logging.NOTSET)
+        logging.getLogger().removeHandler(nowhere)
+
+    class Towers(torch.nn.Module):
+        """The image tower as a network, and the text tower beside it."""
+
+        def __init__(self):
+            super().__init__()
+            self.clip = clip
+            trunk = getattr(clip.visual, "trunk", clip.visual)
+            own_token = int(hasattr(trunk, "class_embedding"))
+            self.num_prefix_tokens = getattr(trunk, "num_prefix_tokens", own_token)
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return self.clip.encode_image(pictures)
+
+        def words(self, texts: list[str]) -> torch.Tensor:
+            """The vectors (B, D) of texts."""
+            tokens = _tokenizer(open_clip, config["model_cfg"]["text_cfg"])(texts)
+            return self.clip.encode_text(tokens.to(next(self.parameters()).device))
+
+    return Towers()
+
+
+def _tokenizer(open_clip, config: dict):
+    """What open_clip takes for this configuration; SimpleTokenizer is part of it, others are files of the hub."""
+    more = {"context_length": config.get("context_length", 77), **config.get("tokenizer_kwargs", {})}
+    if not config.get("hf_tokenizer_name"):
+        return open_clip.SimpleTokenizer(**more)
+    import_optional("transformers", "transformers sentencepiece")
+    return open_clip.HFTokenizer(config["hf_tokenizer_name"], tokenizer_mode=config.get("tokenizer_mode"), **more)

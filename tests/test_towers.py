@@ -1,0 +1,185 @@
+"""Image and text towers from a hub on this machine: the real architecture and tokenizer of CLIP, small and untrained.
+
+open_clip's own functions say what the vectors are.
+"""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import amulsearch as am
+from amulsearch.features import converted, engine
+from amulsearch.models import towers
+from amulsearch.models.architectures import import_torchvision
+
+import_torchvision()
+open_clip = pytest.importorskip("open_clip")
+
+REPOSITORY = "somewhere/CLIP-small"
+NAME = f"open_clip/{REPOSITORY}"
+TOWERS = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 96, "layers": 2, "width": 64, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
+PREPROCESS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "interpolation": "bicubic", "resize_mode": "shortest"}
+SENTENCES = ["a man with an umbrella", "a drawing of a red bird", "Ein Vogel, rot!"]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The reference: open_clip's own model, and the folder of its files in the layout of a repository."""
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("clip")
+    torch.manual_seed(0)
+    (folder / towers.CONFIG).write_text(json.dumps({"model_cfg": TOWERS, "preprocess_cfg": PREPROCESS}))
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False).eval()
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "w.safetensors")
+    return model, folder
+
+
+@pytest.fixture
+def published(clip, server, monkeypatch, tmp_path):
+    """The same on a hub on this machine; its environment variables."""
+    from huggingface_hub import constants
+
+    _, folder = clip
+    address = f"/{REPOSITORY}/resolve/main"
+    server.files[f"{address}/{towers.CONFIG}"] = (folder / towers.CONFIG).read_bytes()
+    server.files[f"{address}/open_clip_model.safetensors"] = (folder / "w.safetensors").read_bytes()
+    told = {"TORCH_HOME": str(tmp_path / "torch"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "no_proxy": "127.0.0.1"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(engine, "WORTH_CONVERTING", 0)
+    towers.tower_record.cache_clear()
+    yield told | {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    towers.tower_record.cache_clear()
+
+
+def test_pictures_are_as_open_clip_s_own(published, clip, cartoons):
+    model, _ = clip
+    made = am.extract(cartoons[:20], NAME, ["penultimate", "last:mean"], framing="crop", progress=False)
+    assert made[NAME, "penultimate"].vectors.shape == (20, 32)
+    preprocess = am.models.get(NAME).preprocess
+    assert preprocess.size == 96 and np.allclose(preprocess.mean, np.array([0.4, 0.5, 0.6]) * 255)
+    transform = open_clip.image_transform(96, is_train=False, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    pixels = [
+        preprocess.pixels(image, "crop", "white")
+        for image in am.intake.decode(list(map(cartoons.request, cartoons.ids[:20])))
+    ]
+    with torch.no_grad():
+        same = model.encode_image(torch.stack([transform(Image.fromarray(one)) for one in pixels])).numpy()
+        own = model.encode_image(torch.stack([transform(cartoons.open(id)) for id in cartoons.ids[:20]])).numpy()
+    found = made[NAME, "penultimate"].vectors
+    np.testing.assert_allclose(found, same, atol=1e-5 * np.abs(same).max(), rtol=0)
+    cosines = (am.features.l2_normalize(found) * am.features.l2_normalize(own)).sum(axis=1)
+    assert cosines.min() > 0.999  # from the file: its resizing rounds in another way
+
+
+def test_texts_are_as_open_clip_s_own(published, clip):
+    model, folder = clip
+    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(SENTENCES)
+    with torch.no_grad():
+        expected = model.encode_text(tokens).numpy()
+    np.testing.assert_allclose(am.text(NAME, SENTENCES), expected, atol=1e-5 * np.abs(expected).max(), rtol=0)
+    one = am.text(NAME, SENTENCES[0])
+    assert one.shape == (32,) and one.dtype == np.float32
+    np.testing.assert_allclose(one, expected[0], atol=1e-5 * np.abs(expected).max(), rtol=0)
+
+
+def test_words_find_what_their_vector_is_nearest_to(published, cartoons):
+    collection = cartoons[:30]
+    features = am.extract(collection, NAME, "penultimate", progress=False)[NAME, "penultimate"]
+    scaled = am.features.l2_normalize(features.vectors)
+    unit = lambda text: am.features.l2_normalize(am.text(NAME, [text]))[0]  # noqa: E731
+    picture = Image.new("RGB", (40, 30), "orange")
+    seen = am.features.l2_normalize(am.embed(picture, NAME, "penultimate")["penultimate"])[0]
+    cases = {
+        am.Words("a red bird"): unit("a red bird"),
+        am.Words("a red bird", avoid="a cage"): unit("a red bird") - 0.5 * unit("a cage"),
+        am.Words("a red bird", pictures=(picture,)): unit("a red bird") + seen,
+    }
+    for index in (am.ExactIndex.build(features), am.AnnoyIndex.build(features, n_trees=50)):
+        for words, vector in cases.items():
+            expected = np.argsort(-(scaled @ vector), kind="stable")[:5]
+            assert index.query(words, k=5)["id"].tolist() == [features.ids[row] for row in expected]
+    lists = am.query_all({"exact": am.ExactIndex.build(features)}, am.Words("a red bird"), k=3)
+    assert len(lists["exact"]) == 3
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_the_graph_of_the_image_tower_agrees_with_torch(published, cartoons):
+    made = am.extract(cartoons[:8], NAME, "penultimate", progress=False)[NAME, "penultimate"]
+    assert made.fingerprint["backend"].startswith("openvino")
+    assert converted.path_of(am.models.get(NAME), ["penultimate"]).exists()
+    expected = am.embed([cartoons.open(id) for id in made.ids], NAME, "penultimate")["penultimate"]
+    np.testing.assert_allclose(made.vectors, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+
+
+def test_the_configuration_is_part_of_what_the_weights_are(published, clip, server):
+    before = am.models.get(NAME).weights.identity
+    assert before.count("sha256:") == 2
+    weights = am.models.weights.HuggingFace(REPOSITORY, "open_clip_model.safetensors", towers.CONFIG)
+    path = weights.fetch_config()
+    path.resolve().write_text(json.dumps({"model_cfg": {**TOWERS, "quick_gelu": True}, "preprocess_cfg": PREPROCESS}))
+    assert am.models.get(NAME).weights.identity != before
+
+
+def test_what_has_no_text_tower_is_told(published, bundled_features, cartoons):
+    with pytest.raises(am.QueryError, match=r"squeezenet1_1 has no text tower: use a network of open_clip"):
+        am.text("squeezenet1_1", "a bird")
+    index = am.ExactIndex.build(bundled_features["squeezenet1_1", "penultimate"])
+    with pytest.raises(am.QueryError, match="no text tower"):
+        index.query(am.Words("a bird"))
+    last = am.ExactIndex.build(am.extract(cartoons[:8], NAME, "last:mean", progress=False)[NAME, "last:mean"])
+    with pytest.raises(am.QueryError, match=r"with the layer penultimate only, not with last:mean"):
+        last.query(am.Words("a bird"))
+    for wrong in ("", "  ", 3):
+        with pytest.raises(am.QueryError, match="word"):
+            am.text(NAME, [wrong])
+    with pytest.raises(am.QueryError, match="word"):
+        am.Words("")
+
+
+def test_a_repository_that_is_none(published, server):
+    with pytest.raises(am.ModelError, match=r"could not be downloaded .*: download .*/nobody/nothing/resolve/main/"):
+        am.models.get("open_clip/nobody/nothing")
+    for config, told in (
+        (b"{}", "is not one of open_clip"),
+        (b"no json", "is not one of open_clip"),
+        (
+            json.dumps({"model_cfg": {**TOWERS, "text_cfg": {}, "vision_cfg": {"image_size": [96, 64]}}}).encode(),
+            "square",
+        ),
+    ):
+        server.files[f"/nobody/broken/resolve/main/{towers.CONFIG}"] = config
+        towers.tower_record.cache_clear()
+        with pytest.raises(am.ModelError, match=told):
+            am.models.get("open_clip/nobody/broken")
+        blobs = am.models.weights.HuggingFace("nobody/broken", config=towers.CONFIG).fetch_config()
+        blobs.unlink()
+
+
+def test_towers_travel(published, tmp_path, monkeypatch):
+    listed = am.models.export_weights(NAME, tmp_path / "w.zip", progress=False)
+    assert [entry["file"] for entry in listed] == [
+        "CLIP-small-open_clip_model.safetensors",
+        "CLIP-small-open_clip_config.json",
+    ]
+    before = am.text(NAME, "a bird")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "there"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    am.models.import_weights(tmp_path / "w.zip", progress=False)
+    towers.tower_record.cache_clear()
+    assert np.array_equal(am.text(NAME, "a bird"), before)
