@@ -18,7 +18,7 @@ BIN := .venv/bin
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv: a few minutes, once (Annoy and hnswlib are compiled here)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[notebooks,fast,indexes,classical,parquet,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[notebooks,fast,indexes,classical,parquet,text,dev]'
 	@touch $@
 
 notebooks: .venv/ready
