@@ -97,7 +97,7 @@ def decoding(model, collection: am.Collection) -> float:
 
 def forward(model, precision: str, collection: am.Collection):
     """A function that runs the network alone on pictures in memory, and returns pictures per second."""
-    backend = next(iter(backends(model, LAYERS, precision)))
+    backend = next(iter(backends(model, LAYERS, precision)))  # the fastest
     engine = engine_for(model, LAYERS, precision, backend, lambda text: None)
     inputs = list(batches(model, collection))
 

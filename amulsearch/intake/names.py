@@ -1,4 +1,4 @@
-"""Ids that resemble a text with a typing error."""
+"""Ids, and other names, that resemble a text with a typing error."""
 
 from __future__ import annotations
 
@@ -39,3 +39,26 @@ def near_names(text: str, ids: Sequence[str], most: int = 3) -> list[str]:
             known.setdefault(name.lower(), id)
     found = get_close_matches(text.strip().lower(), known, 3 * most, 0.6)
     return list(dict.fromkeys(known[name] for name in found))[:most]
+
+
+def did_you_mean(text: str, names: Sequence[str]) -> str:
+    """Ask in an error message whether a name was meant that is like the text.
+
+    Parameters
+    ----------
+    text : str
+    names : sequence of str
+        Those that exist.
+
+    Returns
+    -------
+    str
+        To put behind the text; empty if no name is similar.
+
+    Examples
+    --------
+    >>> did_you_mean("penultimat", ["logits", "penultimate"])
+    ' (did you mean penultimate?)'
+    """
+    near = near_names(text, names)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import sys
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from threading import RLock
@@ -115,6 +116,14 @@ def keras_squeezenet(state: dict, own: dict) -> dict:
         renamed[f"{names[ours]}.weight"] = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
         renamed[f"{names[ours]}.bias"] = torch.from_numpy(np.array(bias))
     return renamed
+
+
+@cache
+def other_names() -> list[str]:
+    """List the classifiers of torchvision, and those of timm if it is loaded, as `get` takes them."""
+    models = import_torchvision().models
+    timm = sys.modules.get("timm")
+    return [*models.list_models(module=models), *(f"timm/{name}" for name in (timm.list_models() if timm else ()))]
 
 
 @cache

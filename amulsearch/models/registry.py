@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ModelError, QueryError
+from ..intake import did_you_mean
 from . import descriptors
 from .architectures import (
     build_timm,
@@ -23,11 +24,13 @@ from .architectures import (
     by_position,
     denselayer_names,
     keras_squeezenet,
+    other_names,
     timm_names,
     timm_record,
     torchvision_record,
 )
 from .descriptors import Descriptor
+from .facts import FACTS
 from .preprocess import OwnTransform, Preprocess
 from .record import Model
 from .towers import PREFIX, tower_record
@@ -496,8 +499,11 @@ def table() -> pd.DataFrame:
     Returns
     -------
     DataFrame with 14 rows
-        Columns: name, group ("bundled", "blog" or "modern"), ready (whether the weights are on this machine), input (side of
-        the input, in pixels), penultimate (width of that layer), licence, weights (where they come from), file.
+        Columns: name, group ("bundled", "blog" or "modern"), ready (whether the weights are on this machine),
+        MB (size of the file), input (side of the input, in pixels), penultimate (width of that layer), ImageNet (top-1 accuracy in
+        percent, as torchvision states it), pictures/s (the network alone, on two cores), P@5 and mAP (of the
+        penultimate layer on the bundled cartoons), licence, weights (where they come from), file. NaN where there is
+        no such number, see `benchmarks/networks.py`.
 
     Examples
     --------
@@ -513,8 +519,13 @@ def table() -> pd.DataFrame:
             "name": model.name,
             "group": next(group for group, names in GROUPS.items() if model.name in names),
             "ready": model.ready,
+            "MB": FACTS[model.name].MB,
             "input": model.preprocess.size,
             "penultimate": model.penultimate,
+            "ImageNet": FACTS[model.name].ImageNet,
+            "pictures/s": FACTS[model.name].speed,
+            "P@5": FACTS[model.name].P5,
+            "mAP": FACTS[model.name].mAP,
             "licence": model.licence,
             "weights": model.source,
             "file": Path(model.weights.file).name,
@@ -549,8 +560,9 @@ def _other(name: str) -> Model:
         return tower_record(name.removeprefix(PREFIX))
     found = timm_record(name.removeprefix("timm/")) if name.startswith("timm/") else torchvision_record(name)
     if found is None:
+        meant = did_you_mean(name, [*TABLE, *GROUPS, *descriptors.TABLE, *other_names()])
         raise ModelError(
-            f"there is no network {name!r}: use one of {', '.join(TABLE)}, a torchvision classifier (resnet18), "
+            f"there is no network {name!r}{meant}: use one of {', '.join(TABLE)}, a torchvision classifier (resnet18), "
             "or a timm network, prefixed with timm/ (timm/mobilenetv3_small_100)"
         )
     return found

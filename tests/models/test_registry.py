@@ -59,7 +59,19 @@ def test_the_table_holds_the_post_s_networks_and_the_bundled_ones():
     assert tuple(table.index[table["group"] == "modern"]) == models.MODERN
     assert len(table) == 14 and table["ready"][list(models.BUNDLED)].all()
     assert set(models.BUNDLED) <= set(models.ready())
-    assert table.notna().all(axis=None)
+    known = table.drop(columns=["ImageNet", "pictures/s", "P@5", "mAP"])
+    assert known.notna().all(axis=None)
+    for name in models.ready():
+        size = models.get(name).weights.find().stat().st_size
+        assert table.at[name, "MB"] == round(size / 1e6, 1)
+
+
+def test_the_table_says_what_torchvision_says_of_the_post_s_networks():
+    choose, table = networks.import_torchvision().models.get_model_weights, models.table().set_index("name")
+    for name in models.BLOG:
+        meta = choose(name).IMAGENET1K_V1.meta
+        assert table.at[name, "MB"] == round(meta["_file_size"] * 2**20 / 1e6, 1)
+        assert table.at[name, "ImageNet"] == round(meta["_metrics"]["ImageNet-1K"]["acc@1"], 1)
 
 
 def test_the_post_s_weights_are_those_of_2019():
