@@ -15,6 +15,11 @@
 In `index`, `query` and `evaluate`, `--preset best` replaces the layers by the best recipe. `index` makes it of the
 networks that --models names, by default the four with which it was measured.
 
+As text, `query` prints first what all networks find together: the list of the preset if it is indexed and neither
+--models nor --layer is given, else the fusion combsum; then the list of each network. As JSON and as a grid, it has the
+lists of the networks only; with --fuse or --preset, one list. `evaluate` measures networks and layers, the fusions vote
+and combsum of the usual layer, and the preset if it is indexed, best mAP first.
+
 An error is one line on standard error that says what to do; the exit status is then 2. `check` exits with 1 if it finds
 a problem. An interrupted command exits with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.
 """

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
+from tqdm.auto import tqdm
 
 from . import models
 from .errors import QueryError, StoreError, check_k, one_line
@@ -24,49 +28,85 @@ from .index import (
     unlikely_from,
 )
 from .index import check_store as verify
-from .intake import Collection, copy_pictures, near_names, open_image
-from .measure import Judgements, Relevance, calibrated, evaluate, fuse, recommend
+from .intake import Collection, copy_pictures, did_you_mean, open_image
+from .measure import (
+    Judgements,
+    Relevance,
+    calibrated,
+    chance_level,
+    evaluate,
+    fuse,
+    fused_similarities,
+    recommend,
+)
 from .store import Store
 from .views import writable, write_report
 
-DEPTH = 100
-"""The number of neighbours of each model to fuse; "vote" uses its own default of 10."""
+DEPTH, DEPTHS = 100, {"vote": 10}
+"""The number of neighbours of each model to fuse, and of the methods for which another is usual."""
+
+FUSION, FUSIONS = "combsum", ("vote", "combsum")
+"""The fusion that answers where no preset is indexed, the most accurate one (docs/measurements.md), and those that
+`evaluate` measures beside the networks: the post's as well."""
 
 
 def list_models(options: Namespace) -> None:
     """Print the table of networks."""
     table = models.table()
     if options.json:
-        _print_json(table.to_dict("records"))
+        _print_json(table.astype(object).where(table.notna(), None).to_dict("records"))
         return
     table["ready"] = table["ready"].map({True: "ready", False: "to download"})
-    print(table.drop(columns="file").to_string(index=False))
+    print(_aligned(table.drop(columns="file")))
+    print("MB: the file of the weights; ImageNet: top-1 accuracy in %, as torchvision states it")
+    print(
+        "pictures/s: the network alone on two cores; P@5, mAP: penultimate layer, bundled cartoons (measured for some)"
+    )
 
 
 def index_folder(options: Namespace) -> None:
     """Extract the features of a folder and index them in a store."""
+    _say(f"scanning {options.folder}")
     collection = Collection.from_folder(options.folder)
     store = Store(options.store)
     with store.lock():  # from the first vector to the last index
-        _index(collection, store, options)
+        found = _index(collection, store, options)
+    query = f"amulsearch query {_as_argument(found.ids[0])} --store {_as_argument(options.store)}"
+    print(f"Next: {query}")
 
 
-def _index(collection: Collection, store: Store, options: Namespace) -> None:
+def _index(collection: Collection, store: Store, options: Namespace) -> Collection:
+    """Return the collection without the pictures that cannot be used."""
     how = {"framing": options.framing, "precision": options.precision, "store": store}
+    _say(f"{len(collection)} pictures: loading networks, extracting features")
     if options.preset:
         recipe = preset(options.models)
         layers = recipe.layers_of(collection, **how)
+        _say(f"linking the pictures for the preset {recipe.name}")
         _build(store, f"preset {recipe.name}", DiffusionIndex, recipe.reduced(layers))
-        _report_rejected(store.collection([]).rejected)
-        print(f"{len(layers[0])} pictures indexed with the preset {recipe.name}, in {store.folder}")
-        return
+        found = store.collection()
+        _report_rejected(found.rejected)
+        print(f"{len(found)} pictures indexed with the preset {recipe.name}, in {store.folder}")
+        return found
     features = extract(collection, options.models, options.layers and options.layers.split(","), **how)
-    built = sum(_build(store, " ".join(key), AnnoyIndex, made) for key, made in features.items())
+    bar = tqdm(features.items(), desc="index", unit="layer", delay=1)
+    built = sum(_build(store, " ".join(key), AnnoyIndex, made) for key, made in bar)
     _report_rejected(features.rejected)
     print(
         f"{len(features.collection)} pictures, {len(features.rejected)} rejected, {features.extracted} extracted, "
         f"{built} of {len(features)} indexes built, in {store.folder}"
     )
+    return features.collection
+
+
+def _say(text: str) -> None:
+    """Tell what begins now, before the first progress bar."""
+    print(one_line(text), file=sys.stderr, flush=True)
+
+
+def _as_argument(text: object) -> str:
+    """A text as it is typed in a shell."""
+    return one_line(shlex.quote(str(text)))
 
 
 def _build(store: Store, name: str, kind: type[Index], made: Features | list[Features]) -> bool:
@@ -94,21 +134,26 @@ def query_store(options: Namespace) -> None:
     """Print or draw the nearest neighbours of a picture."""
     store = Store.open(options.store)
     indexes = _open_indexes(store, options)
-    query, most = _as_query(options.query, store), min(map(len, indexes.values()))
-    k = check_k(options.k, most - isinstance(query, str), "pictures to choose from")
-    asked, p_value = dict.fromkeys(indexes, query), None
+    answer = None if options.json or options.grid or options.fuse else _open_answer(store, indexes, options)
+    asked_all = {**indexes, **(answer or {})}
+    query, most = _as_query(options.query, store), min(map(len, asked_all.values()))
+    most -= isinstance(query, str)
+    k = check_k(options.k, most, "pictures to choose from")
+    asked, p_value = dict.fromkeys(asked_all, query), None
     if not isinstance(query, str):
         test = _novelty(store, indexes, options.preset)
-        vectors = encoded([*indexes.values(), *test.parts], query)  # one pass of each network for both
-        asked, p_value = dict(zip(indexes, vectors, strict=False)), test.p_value(vectors[len(indexes) :])
-    find = lambda depth: {name: index.query(asked[name], depth) for name, index in indexes.items()}  # noqa: E731
-    if options.fuse is None:
-        lists = find(k)
-        tables = list(lists.values())
+        vectors = encoded([*asked_all.values(), *test.parts], query)  # one pass of each network for all
+        asked, p_value = dict(zip(asked_all, vectors, strict=False)), test.p_value(vectors[len(asked_all) :])
+    find = lambda which, depth: {name: index.query(asked[name], depth) for name, index in which.items()}  # noqa: E731
+    fused = lambda method: fuse(find(indexes, min(max(k, DEPTHS.get(method, DEPTH)), most)), method, k=k)  # noqa: E731
+    if options.fuse:
+        lists = {f"{options.fuse} of {len(indexes)}": fused(options.fuse)}
     else:
-        depth = min(max(k, 10 if options.fuse == "vote" else DEPTH), most - isinstance(query, str))
-        fused = fuse(find(depth), options.fuse, k=k)
-        lists, tables = {f"{options.fuse} of {len(indexes)}": fused}, [fused]
+        lists = find(indexes, k)
+        if answer is not None:
+            together = find(answer, k) or {f"{FUSION} of {len(indexes)}": fused(FUSION)}
+            lists = {**together, **lists}
+    tables = list(lists.values())
     shown = {id for table in tables for id in table["id"]} | ({query} if isinstance(query, str) else set())
     collection = store.collection(sorted(shown))
     if options.copy_to:
@@ -116,26 +161,92 @@ def query_store(options: Namespace) -> None:
         copied = copy_pictures(collection, results, options.copy_to)
         print(f"{len(copied)} pictures in {options.copy_to}", file=sys.stderr)
     if options.grid:
-        from .views import plot
-
-        figure = plot.model_grid(collection, query, lists)
-        try:
-            figure.savefig(options.grid, dpi=150)
-        except (ValueError, OSError) as error:
-            raise QueryError(f"the grid cannot be written to {options.grid}: {error}") from None
+        _draw(collection, query if isinstance(query, str) else Path(options.query), lists, options.grid)
         print(options.grid)
     elif options.json:
         results = [entry for table in tables for entry in _entries(table, collection)]
         _print_json({"query": options.query, "results": results, **({} if p_value is None else {"p_value": p_value})})
     else:
-        for name, table in lists.items():
-            columns = [name for name in ("rank", "id", "distance", "score", "probability", "label") if name in table]
-            print(f"{name}\n{table[columns].to_string(index=False, float_format='%.3f')}")
-            if unlikely := unlikely_from(table):
-                print(f"from rank {unlikely} on, nothing is likely to fit: the probability is below {LIKELY}")
-            print()
+        _print_lists(lists, collection)
         if p_value is not None:
             print(novelty_told(p_value))
+
+
+def _open_answer(store: Store, indexes: Mapping[str, Index], options: Namespace) -> dict[str, Index] | None:
+    """The preset, if it can answer for all networks together; empty if a fusion of their indexes has to; None if there
+    is nothing to combine."""
+    chosen = options.preset or options.models or options.layer
+    for name in () if chosen else _presets(store):
+        if name not in indexes:  # else it is all that there is
+            return {f"preset {name}": _open_preset(store, name)}
+    return {} if len(indexes) > 1 else None
+
+
+def _presets(store: Store) -> list[str]:
+    """The presets that are indexed; one that lacks pictures is told and left out."""
+    indexed = [name for name in PRESETS if f"preset {name}" in store.indexes]
+    current = [name for name in indexed if is_current(store, f"preset {name}")]
+    for name in set(indexed) - set(current):
+        print(f"the preset {name} is left out: the collection has changed since it was indexed", file=sys.stderr)
+    return current
+
+
+def _draw(collection: Collection, query: str | Path, lists: Mapping[str, pd.DataFrame], file: str) -> None:
+    """Draw a column for each list, or a row if there is only one."""
+    from .views import plot
+
+    if len(lists) > 1:
+        figure = plot.model_grid(collection, query, lists)
+    else:
+        (name, table), *_ = lists.items()
+        figure = plot.query_grid(collection, query, table, title=name)
+    try:
+        figure.savefig(file, dpi=150)
+    except (ValueError, OSError) as error:
+        raise QueryError(f"the grid cannot be written to {file}: {error}") from None
+
+
+def _print_lists(lists: Mapping[str, pd.DataFrame], collection: Collection) -> None:
+    """Print lists of neighbours; of several, the first is the answer of all networks together."""
+    for place, (name, table) in enumerate(lists.items()):
+        better = "the greater the score, the better" if "score" in table else "the smaller the distance, the nearer"
+        if place == 1:
+            print(f"Each network alone: {better}.\n")
+        told = f"{name}, all networks together: {better}" if len(lists) > 1 else f"{name}: {better}"
+        print(name if place else told)
+        print(_aligned(_shown(table, collection)))
+        if unlikely := unlikely_from(table):
+            print(f"from rank {unlikely} on, nothing is likely to fit: the probability is below {LIKELY}")
+        print()
+
+
+def _shown(table: pd.DataFrame, collection: Collection) -> pd.DataFrame:
+    """The columns of a table of neighbours that a person reads, with paths to paste into a shell."""
+    columns = [name for name in ("rank", "distance", "score", "probability", "votes", "label") if name in table]
+    folders = [id.rpartition("/")[0] or None for id in table["id"]]
+    if table["label"].tolist() == folders:  # the path says it
+        columns.remove("label")
+    return table[columns].assign(path=[_pasted(collection.path(id)) for id in table["id"]])
+
+
+def _pasted(path: Path) -> str:
+    """A path as a person can paste it into a shell: from the working directory on, if it is below that."""
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return _as_argument(path)
+
+
+def _aligned(table: pd.DataFrame) -> str:
+    """A table as text: numbers to the right, with three decimals at most, and text to the left."""
+    columns = []
+    for name in table:
+        number = table[name].dtype.kind in "iuf"
+        decimals = 3 if number and table[name].max() < 10 else 1
+        cells = [f"{cell:.{decimals}f}" if isinstance(cell, float) else str(cell) for cell in table[name]]
+        cells = [name, *("" if pd.isna(cell) else told for cell, told in zip(table[name], cells, strict=True))]
+        width = max(map(len, cells))
+        columns.append([cell.rjust(width) if number else cell.ljust(width) for cell in cells])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
 
 
 def evaluate_store(options: Namespace) -> None:
@@ -150,27 +261,50 @@ def evaluate_store(options: Namespace) -> None:
         missing = "no two pictures have the same label: sort the pictures into folders"
     if not len(relevance.queries):
         raise QueryError(missing)
+    found = _systems(store, options.preset)
     systems = []
-    if options.preset:
-        index = _open_preset(store, options.preset)
-        found = {(options.preset, index.fingerprint["layer"]): index}
-    else:
-        found = FeatureSet.open(store)
-        for model, layer in store.current().keys() - found.keys():
-            print(
-                f"{model} {layer} is left out: it does not cover all pictures; index the folder again", file=sys.stderr
-            )
-    for (model, layer), system in found.items():
+    for (model, layer), system in tqdm(found.items(), desc="evaluate", unit="system", delay=1):
         result = evaluate(system, relevance)
         low, high = result.interval("AP")
         mean = result.mean()
         systems.append({"model": model, "layer": layer, **mean.to_dict(), "mAP_low": low, "mAP_high": high})
+    systems.sort(key=lambda system: -system["mAP"])
+    asked = {"queries": len(result.per_query), "excluded": result.excluded}
+    if not options.judgements:
+        asked["chance"] = chance_level(collection.labels)
     if options.json:
-        asked = {"queries": len(result.per_query), "excluded": result.excluded}
         _print_json({**asked, "systems": systems})
         return
-    print(f"{len(result.per_query)} queries, {result.excluded} excluded because they have no relevant picture")
-    print(pd.DataFrame(systems).to_string(index=False, float_format="%.3f"))
+    print(f"{asked['queries']} queries, {asked['excluded']} excluded because they have no relevant picture")
+    if "chance" in asked:
+        print(f"chance level: {asked['chance']:.3f}, the P@1 and P@5 of random neighbours")
+    shown = pd.DataFrame(systems)
+    shown["model"] = [f"preset {name}" if name in PRESETS else name for name in shown["model"]]
+    print(_aligned(shown))
+    if any(system["model"].startswith("vote of ") for system in systems):
+        print("vote ranks no more than the first 10 neighbours of each network: compare its P@1 and P@5, not its mAP")
+
+
+def _systems(store: Store, preset: str | None) -> dict[tuple[str, str], object]:
+    """The systems to evaluate by model and layer: networks, fusions of them, and the presets; or one preset."""
+    indexes = [(name, _open_preset(store, name)) for name in ([preset] if preset else _presets(store))]
+    presets = {(name, index.fingerprint["layer"]): index for name, index in indexes}
+    if preset:
+        return presets
+    found = FeatureSet.open(store)
+    for model, layer in store.current().keys() - found.keys():
+        print(f"{model} {layer} is left out: it does not cover all pictures; index the folder again", file=sys.stderr)
+    layers = [layer for _, layer in found]
+    layer = _usual(layers)
+    parts = [found[key] for key in found if key[1] == layer]
+    fused = FUSIONS if len(parts) > 1 else ()
+    fusions = {(f"{method} of {len(parts)}", layer): fused_similarities(parts, method) for method in fused}
+    return {**found, **fusions, **presets}
+
+
+def _usual(layers: Sequence[str]) -> str:
+    """The layer that answers unless another is asked for."""
+    return "penultimate" if "penultimate" in layers else layers[0]
 
 
 def report_folder(options: Namespace) -> None:
@@ -212,7 +346,7 @@ def compare_systems(options: Namespace) -> None:
 def _to_use(system: str, folder: str) -> str:
     """The commands that use a system of `recommend`."""
     name, _, layer = system.rpartition(" ")
-    index, query = f"Next: amulsearch index {folder} --store DIR", "amulsearch query IMAGE --store DIR"
+    index, query = f"Next: amulsearch index {_as_argument(folder)} --store DIR", "amulsearch query IMAGE --store DIR"
     if name == "preset":
         return f"{index} --preset {layer}\n      {query} --preset {layer}"
     method, _, several = name.partition(" of ")
@@ -231,14 +365,20 @@ def _open_indexes(store: Store, options: Namespace) -> dict[str, Index]:
     stored = [key for key in store.current() if " ".join(key) in store.indexes]
     layers = list(dict.fromkeys(key[1] for key in stored))
     if not stored:
+        if presets := [] if names or layer or options.fuse else _presets(store):
+            return {presets[0]: _open_preset(store, presets[0])}
         raise StoreError(f"{store.folder} holds no index: run `amulsearch index FOLDER --store {store.folder}`")
-    layer = layer or ("penultimate" if "penultimate" in layers else layers[0])
+    layer = layer or _usual(layers)
     having = [model for model, of in stored if of == layer]
     wanted = [str(name) for name in models.names_of(names)] if names else having
     missing = [name for name in wanted if name not in having]
     if missing or not wanted:
+        for name in missing:
+            models.get(name)  # says that no network has this name
+        meant = "" if layer in layers else did_you_mean(layer, layers)
         has = "; ".join(" ".join(key) for key in stored)
-        raise StoreError(f"{store.folder} has no index of {', '.join(missing) or 'any model'} {layer}; it has {has}")
+        what = f"{', '.join(missing) or 'any model'} {layer}{meant}"
+        raise StoreError(f"{store.folder} has no index of {what}; it has {has}")
     old = [name for name in wanted if not is_current(store, f"{name} {layer}")]
     if old:
         raise StoreError(f"the collection has changed since {', '.join(old)} was indexed: run `amulsearch index` again")
@@ -270,8 +410,7 @@ def _as_query(query: str, store: Store):
     if query in collection:
         return query
     if not Path(query).exists():
-        near = near_names(query, store.collection().ids)
-        meant = f": did you mean {' or '.join(near)}?" if near else ""
+        meant = did_you_mean(query, store.collection().ids)
         raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}{meant}")
     ids = store.collection(collection.ids_of(query)).ids
     return ids[0] if ids else open_image(query, background=collection.background, max_pixels=collection.max_pixels)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -113,6 +114,85 @@ def test_a_typing_error_gets_near_names(indexed, capsys):
     assert f"did you mean {id[:20]}" in capsys.readouterr().err
     assert main(["query", "qqqq", "--store", str(store)]) == 2
     assert "did you mean" not in capsys.readouterr().err
+    for option, near in (("--models=squeezenet1_2", "squeezenet1_1"), ("--layer=penultimat", "penultimate")):
+        assert main(["query", id, "--store", str(store), option]) == 2
+        error = capsys.readouterr().err
+        assert f"did you mean {near}" in error
+        assert ("there is no network 'squeezenet1_2'" in error) == option.startswith("--models")
+
+
+def lists_of(text):
+    """The lists that `query` prints, by the first word of their titles: their columns, and the cells of each row."""
+    found = {}
+    for block in text.split("\n\n"):
+        lines = block.strip().splitlines()
+        at = next((place for place, line in enumerate(lines) if line.startswith("rank")), None)
+        if at is not None:
+            rows = [shlex.split(line) for line in lines[at + 1 :] if re.match(r" +\d", line)]
+            found[lines[at - 1].partition(":")[0]] = lines[at].split(), rows
+    return found
+
+
+def test_the_text_begins_with_one_answer_of_all_networks(indexed, ask, capsys, monkeypatch):
+    folder, store = indexed
+    id = first_id(folder)
+    fused, alone = ask(id, "--fuse", "combsum")["results"], ask(id)["results"]
+    monkeypatch.chdir(folder.parent)
+    assert main(["query", id, "--store", str(store)]) == 0
+    text = capsys.readouterr().out
+    assert "the greater the score, the better" in text and "the smaller the distance, the nearer" in text
+    assert not re.search(r"\.\d{4}", text)
+    lists = lists_of(text)
+    assert list(lists) == ["combsum of 2, all networks together", *MODELS]
+    columns, rows = lists.pop("combsum of 2, all networks together")
+    assert columns == ["rank", "score", "votes", "path"]
+    assert [row[-1] for row in rows] == [f"my pictures/{entry['id']}" for entry in fused]
+    assert [float(row[1]) for row in rows] == pytest.approx([entry["score"] for entry in fused], abs=6e-4)
+    printed = [(name, *row) for name, (_, rows) in lists.items() for row in rows]
+    assert printed == [
+        (one["model"], str(one["rank"]), f"{one['distance']:.3f}", f"my pictures/{one['id']}") for one in alone
+    ]
+    monkeypatch.chdir(folder)
+    assert main(["query", id, "--store", str(store), "--models", MODELS[0]]) == 0
+    ((name, (_, rows)),) = lists_of(capsys.readouterr().out).items()  # nothing to combine
+    assert name == MODELS[0] and [row[-1] for row in rows] == [one["id"] for one in alone[:4]]
+    monkeypatch.chdir(store)
+    assert main(["query", id, "--store", str(store), "--fuse", "rrf", "-k", "1"]) == 0
+    (_, (row,)) = lists_of(capsys.readouterr().out)["rrf of 2"]
+    assert row[-1] == str(folder.resolve() / ask(id, "--fuse", "rrf")["results"][0]["id"])
+
+
+def test_a_preset_that_is_indexed_answers_first(indexed, tmp_path, capsys):
+    folder, store, id = tmp_path / "copy", str(tmp_path / "store"), first_id(indexed[0])
+    shutil.copytree(indexed[0], folder)
+    query, index = ["query", id, "--store", store], ["index", str(folder), "--store", store]
+    assert main([*index, "--preset", "best"]) == 0
+    assert f"Next: amulsearch query {id} --store {store}\n" in capsys.readouterr().out
+    assert main([*query, "--preset", "best", "--json"]) == 0
+    best = json.loads(capsys.readouterr().out)
+    assert main([*query, "--json"]) == 0  # there is nothing else
+    assert json.loads(capsys.readouterr().out) == best
+    assert main([*index, "--models", MODELS[0], "--layers", "penultimate"]) == 0
+    capsys.readouterr()
+    assert main(query) == 0
+    lists = lists_of(capsys.readouterr().out)
+    assert list(lists) == ["preset best, all networks together", MODELS[0]]
+    rows = lists["preset best, all networks together"][1]
+    assert [(row[1], row[-1]) for row in rows] == [
+        (f"{one['distance']:.3f}", shlex.quote(one["path"])) for one in best["results"]
+    ]
+    assert main(["evaluate", "--store", store, "--json"]) == 0
+    systems = json.loads(capsys.readouterr().out)["systems"]
+    assert main(["evaluate", "--store", store, "--preset", "best", "--json"]) == 0
+    (alone,) = json.loads(capsys.readouterr().out)["systems"]
+    assert alone in systems and alone["model"] == "best"
+    (folder / id).unlink()
+    other = first_id(folder)
+    assert main([*index, "--models", MODELS[0], "--layers", "penultimate"]) == 0
+    capsys.readouterr()
+    assert main(["query", other, "--store", store]) == 0  # the preset still has the picture
+    told = capsys.readouterr()
+    assert "the preset best is left out" in told.err and list(lists_of(told.out)) == [MODELS[0]]
 
 
 def test_models_are_listed_with_their_readiness(capsys):
@@ -123,6 +203,7 @@ def test_models_are_listed_with_their_readiness(capsys):
     assert {entry["name"] for entry in table} == {*am.models.BLOG, *am.models.BUNDLED}
     assert all(entry["ready"] for entry in table if entry["name"] in am.models.BUNDLED)
     assert all(entry["name"] in printed and entry["licence"] in printed for entry in table)
+    assert {entry["ImageNet"] is None for entry in table if entry["group"] == "bundled"} == {True}
 
 
 def test_query_json_is_the_contract(indexed, ask):
@@ -174,9 +255,21 @@ def test_evaluate_measures_what_is_stored(indexed, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert (answer["queries"], answer["excluded"]) == (20, 0)
     features = am.extract(am.Collection.from_folder(folder), MODELS, ["logits", "penultimate"])
-    assert [(system["model"], system["layer"]) for system in answer["systems"]] == list(features)
-    for system in answer["systems"]:
-        own = features[system["model"], system["layer"]]
+    fused = {("vote of 2", "penultimate"), ("combsum of 2", "penultimate")}
+    systems = {(system["model"], system["layer"]): system for system in answer["systems"]}
+    assert set(systems) == {*features, *fused}
+    means = [system["mAP"] for system in answer["systems"]]
+    assert means == sorted(means, reverse=True)
+    assert answer["chance"] == pytest.approx(9 / 19)
+    relevance = am.Relevance.from_labels(features.collection.ids, features.collection.labels)
+    for (name, layer), system in systems.items():
+        if (name, layer) in fused:
+            method = name.partition(" ")[0]
+            parts = [features[model, layer] for model in MODELS]
+            expected = am.evaluate(am.measure.fused_similarities(parts, method), relevance).mean()
+            assert {key: system[key] for key in expected.index} == pytest.approx(expected.to_dict())
+            continue
+        own = features[name, layer]
         first = [
             am.ExactIndex.build(own).query(id, 1)["label"].iat[0] == label
             for id, label in zip(own.ids, own.labels, strict=True)
@@ -184,7 +277,8 @@ def test_evaluate_measures_what_is_stored(indexed, capsys):
         assert system["P@1"] == pytest.approx(np.mean(first), abs=0.051)
         assert system["mAP_low"] < system["mAP"] < system["mAP_high"]
     assert main(["evaluate", "--store", str(store)]) == 0
-    assert "20 queries" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "20 queries" in text and "chance level: 0.474" in text and "vote ranks no more than" in text
 
 
 def test_grid_is_a_picture_with_a_column_a_model(indexed, tmp_path, capsys):
@@ -196,8 +290,20 @@ def test_grid_is_a_picture_with_a_column_a_model(indexed, tmp_path, capsys):
         assert main([*arguments, "--grid", str(file)]) == 0
         sizes[name] = Image.open(file).size
         assert capsys.readouterr().out.strip() == str(file)
-    assert sizes["two"][1] == sizes["one"][1]
-    assert sizes["two"][0] > 1.8 * sizes["one"][0]
+    assert sizes["one"][0] > 2 * sizes["one"][1]  # a row
+    assert sizes["two"][0] < sizes["two"][1]
+
+
+def test_the_grid_of_a_new_picture_says_its_name(indexed, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    folder, store = indexed
+    shutil.copy(folder / first_id(folder), tmp_path / "my photo.webp")
+    captions = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: captions.append([axis.texts for axis in self.axes]))
+    query = ["query", str(tmp_path / "my photo.webp"), "--store", str(store), "--models", MODELS[0]]
+    assert main([*query, "--grid", str(tmp_path / "grid.png")]) == 0
+    assert captions[0][0][0].get_text() == "query\nmy photo"
 
 
 def test_indexing_again_extracts_only_what_changed(indexed, capsys):
@@ -215,6 +321,13 @@ def test_indexing_again_extracts_only_what_changed(indexed, capsys):
     assert main(arguments) == 0
     captured = capsys.readouterr()
     assert "20 pictures, 1 rejected, 0 extracted" in captured.out  # the picture of before is still known
+    assert captured.err.startswith(f"scanning {folder}\n20 pictures: ")
+    last = captured.out.splitlines()[-1]
+    assert last.startswith("Next: amulsearch query ") and shlex.split(last)[3:] == [
+        first_id(folder),
+        "--store",
+        str(store),
+    ]
     assert captured.err.splitlines()[-1].startswith("rejected broken.png: ")
     (folder / "broken.png").unlink()
     assert main(arguments) == 0
@@ -230,6 +343,7 @@ def test_indexing_again_extracts_only_what_changed(indexed, capsys):
         (["query", "FIRST", "--store", "STORE", "-k", "x"], "invalid int"),
         (["query", "FIRST", "--store", "STORE", "--layer", "features.3"], "it has squeezenet1_1 logits"),
         (["query", "FIRST", "--store", "STORE", "--models", "vgg19"], "no index of vgg19"),
+        (["query", "FIRST", "--store", "STORE", "--models", "nonet"], "there is no network 'nonet'"),
         (["query", "FIRST", "--store", "STORE", "--fuse", "mean"], "vote"),
         (["query", "FIRST", "--store", "STORE", "--grid", "NOWHERE/grid.png"], "cannot be written"),
         (["query", "TEXT", "--store", "STORE"], "not a picture"),

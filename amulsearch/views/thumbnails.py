@@ -62,7 +62,8 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
     if isinstance(query, (str, os.PathLike)):
         if not Path(query).expanduser().is_file():
             raise MissingKeyError(f"{os.fspath(query)!r} is neither an id of the collection nor a file")
-        return open_image(Path(query).expanduser()), os.fspath(query), None
+        how = {"background": collection.background, "max_pixels": collection.max_pixels}
+        return open_image(Path(query).expanduser(), **how), os.fspath(query), None
     raise QueryError(f"a query must be an id, a path or a PIL image, not {type(query).__name__}")
 
 
