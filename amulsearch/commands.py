@@ -14,6 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from . import models
+from .cli import PRESETS
 from .errors import QueryError, StoreError, check_k, one_line
 from .features import Features, FeatureSet, extract, preset
 from .index import (

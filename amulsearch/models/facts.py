@@ -30,4 +30,9 @@ FACTS = {
     "resnet152": Facts(241.6, 78.3, None),
     "densenet161": Facts(115.7, 77.1, None),
     "inception_v3": Facts(109.0, 77.3, None),
+    "convnext_tiny_22k": Facts(114.4, None, None),
+    "eva02_tiny": Facts(23.0, None, None),
+    "dinov2_small": Facts(88.3, None, None),
+    "dinov3_small": Facts(86.3, None, None),
+    "siglip_base": Facts(371.5, None, None),
 }

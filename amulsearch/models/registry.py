@@ -500,10 +500,10 @@ def table() -> pd.DataFrame:
     -------
     DataFrame with 14 rows
         Columns: name, group ("bundled", "blog" or "modern"), ready (whether the weights are on this machine),
-        MB (size of the file), input (side of the input, in pixels), penultimate (width of that layer), ImageNet (top-1 accuracy in
-        percent, as torchvision states it), pictures/s (the network alone, on two cores), P@5 and mAP (of the
-        penultimate layer on the bundled cartoons), licence, weights (where they come from), file. NaN where there is
-        no such number, see `benchmarks/networks.py`.
+        MB (size of the file), input (side of the input, in pixels), penultimate (width of that layer), ImageNet
+        (top-1 accuracy in percent, as torchvision states it), pictures/s (the network alone, on two cores), P@5 and
+        mAP (of the penultimate layer on the bundled cartoons), licence, weights (where they come from), file. NaN
+        where there is no such number, see `benchmarks/networks.py`.
 
     Examples
     --------

@@ -51,7 +51,7 @@ def tower_record(repository: str) -> Model:
 
 
 def _last(vision: dict) -> str | None:
-    """The module that outputs the last feature map or tokens: of open_clip's own towers, or of a transformer of timm."""
+    """The module that outputs the last feature map or tokens, of open_clip's own towers or of a transformer of timm."""
     if name := vision.get("timm_model_name"):
         return "clip.visual.trunk.norm" if name.startswith("vit_") else None
     return "clip.visual.layer4" if isinstance(vision.get("layers"), list) else "clip.visual.transformer"
