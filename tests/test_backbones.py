@@ -135,8 +135,12 @@ def test_a_family(name, hub, cartoons, bundled_features):
             assert heat.values.shape == (side, side) and np.isfinite(heat.values).all() and heat.values.any()
             assert heat.values.sum() + heat.rest == pytest.approx(heat.total, abs=1e-5)
             assert layer != "last:gem" or abs(heat.rest) < 1e-4
-    figure = am.plot.heat_maps({"query": heat})
-    assert len(figure.axes) >= 1
+            assert np.abs(heat.values).sum() > 1e-4 * abs(heat.total)  # a token before a normalisation adds nothing
+    heat, _ = similarity_maps(*pictures, model, "last:mean")
+    one, other = flat[:2].mean(1).numpy()
+    by_hand = flat[0].numpy() @ other / (len(flat[0]) * np.linalg.norm(one) * np.linalg.norm(other))
+    np.testing.assert_allclose(heat.values, by_hand.reshape(side, side), atol=1e-4 * np.abs(by_hand).max())
+    assert am.plot.heat_maps({"query": heat}).axes
 
     indexes = {model.name: am.ExactIndex.build(features[model.name, "penultimate"])}
     for bundled in models.BUNDLED:

@@ -52,10 +52,10 @@ def extract(
     layers : str, sequence of str, or mapping of model to these, optional
         Of all models, or of each by its name; by default "logits", if the network has classes, and "penultimate". Also
         "last" (the last feature map, or the tokens of a transformer's places), "cls" (the class token of a transformer)
-        or the name of an inner module (`Network.nodes` lists them). The name of a feature map may end in ":mean" (the
-        default) or ":gem", see `models.pool`. The classical descriptors have one layer, "descriptor". "standard" stands for those
-        that most questions need, see `models.standard_layers`: one pass of a network computes all its layers, so it
-        saves time to ask for them at once.
+        or the name of an inner module (`Network.nodes` lists them). The name of a feature map or of tokens may end in
+        ":mean" (the default) or ":gem", see `models.pool`. The classical descriptors have one layer, "descriptor".
+        "standard" stands for those that most questions need, see `models.standard_layers`: one pass of a network
+        computes all its layers, so it saves time to ask for them at once.
     framing : {"pad", "crop", "squash"}
         How pictures become squares, see `models.resize_image`.
     precision : {"float32", "tf32", "bfloat16", "float16", "auto"}

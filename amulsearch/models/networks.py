@@ -422,22 +422,21 @@ class Network:
 
     def _find_feature_map(self) -> str:
         """Find the last module that outputs a feature map, or the tokens of a transformer's places."""
-        nodes = self._nodes
-        nodes = nodes[nodes["node"] != self.tap("penultimate").module]
-        outer = nodes[~nodes["node"].str.contains(".", regex=False) & (nodes["side"] > 1)]
-        if len(outer) and len(outer["shape"].iloc[-1]) == 2:
-            return outer["node"].iloc[-1]  # within a transformer, attention gives maps and tokens of other kinds
-        maps = nodes[nodes["shape"].map(len).eq(3) & (nodes["side"] > 1)]
-        if maps.empty or maps.index[-1] < len(nodes) / 2:  # a patch embedding, at the very start, is not the last map
+        nodes = self._nodes[(self._nodes["node"] != self.tap("penultimate").module) & (self._nodes["side"] > 1)]
+        outer = nodes[~nodes["node"].str.contains(".", regex=False)]
+        tokens = len(outer) and len(outer["shape"].iloc[-1]) == 2
+        maps = outer if tokens else nodes[nodes["shape"].map(len) == 3]
+        if maps.empty or maps.index[-1] < self._nodes.index[-1] / 2:  # an embedding at the very start is not the last
             usual = ", ".join(registry.main_layers(self.model))
             raise ModelError(f"{self.model.name} has no feature map: use {usual} or the name of a module")
         return maps["node"].iloc[-1]
 
     @cached_property
     def _nodes(self) -> pd.DataFrame:
-        """`nodes`, each once, with the column side: that of its square grid of places, 0 for a vector."""
+        """`nodes`, each once, with the column side: that of its grid of places, 0 for a vector and within attention."""
         nodes = self.nodes().drop_duplicates("node", keep="last")
-        return nodes.assign(side=nodes["shape"].map(self._side).astype(int))
+        inside = nodes["node"].str.contains(".attn.", regex=False)
+        return nodes.assign(side=nodes["shape"].map(self._side).where(~inside, 0).astype(int))
 
     def _side(self, shape: tuple[int, ...]) -> int:
         if len(shape) == 2:
@@ -447,14 +446,27 @@ class Network:
     @property
     def blocks(self) -> list[str]:
         """The names of a transformer's blocks, in order; none for a network whose last layer is a feature map."""
-        shapes = dict(zip(self._nodes["node"], self._nodes["shape"], strict=True))
-        last = shapes.get(self.tap("last").module, ())
-        for name, module in self.modules.items() if len(last) == 2 else ():
+        alike = set(self._alike)
+        for name, module in self.modules.items() if alike else ():
             if name and isinstance(module, (torch.nn.Sequential, torch.nn.ModuleList)):
                 inner = [f"{name}.{child}" for child, _ in module.named_children()]
-                if len(inner) > 1 and all(shapes.get(child) == last for child in inner):
+                if len(inner) > 1 and alike.issuperset(inner):
                     return inner
         return []
+
+    @property
+    def attended(self) -> list[str]:
+        """The module that gives what a transformer's last attention reads, in a list; none without blocks."""
+        last = f"{(self.blocks or [''])[-1]}."
+        return [node for node in self._alike if node.startswith(last)][:1]
+
+    @property
+    def _alike(self) -> list[str]:
+        """The modules that give tokens as the layer "last" does, in the order in which they finish."""
+        found = zip(self._nodes["node"], self._nodes["shape"], self._nodes["side"], strict=True)
+        kinds = {node: (side, shape[1]) for node, shape, side in found if len(shape) == 2}
+        last = kinds.get(self.tap("last").module)
+        return [node for node, kind in kinds.items() if kind == last and last is not None]
 
     def inner_layer(self) -> str:
         """Name the layer that a preset takes below the last one, where there is meaning but not yet the classes.
@@ -462,16 +474,17 @@ class Network:
         Returns
         -------
         str
-            Of a network of feature maps, the last of the next larger size, GeM-pooled, among modules that lie at most
-            one level deep; "last:gem" if all have one size. Of a transformer, the block at three quarters of its depth,
+            Of a network of feature maps, the last of the next larger size, GeM-pooled, among the outermost modules that
+            have this size; "last:gem" if there is none. Of a transformer, the block at three quarters of its depth,
             averaged: unlike the maps after a rectifier, its values are negative half the time, which GeM would drop.
         """
         if blocks := self.blocks:
             return f"{blocks[-(-3 * len(blocks) // 4) - 1]}:mean"
-        maps = self._nodes[self._nodes["shape"].map(len).eq(3) & (self._nodes["node"].str.count(r"\.") < 2)]
-        last = self._nodes.set_index("node")["side"][self.tap("last").module]
-        larger = maps[maps["side"] > last]
-        return f"{larger['node'].iloc[-1]}:gem" if len(larger) else "last:gem"
+        maps = self._nodes[self._nodes["shape"].map(len) == 3]
+        larger = maps[maps["side"] > maps["side"][maps["node"] == self.tap("last").module].max()]
+        larger = larger[larger["side"] == larger["side"].min()]["node"]
+        depth = larger.str.count(r"\.")
+        return f"{larger[depth == depth.min()].iloc[-1]}:gem" if len(larger) else "last:gem"
 
     def nodes(self) -> pd.DataFrame:
         """List the inner modules in the order in which they finish; each is a layer.

@@ -374,9 +374,9 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     name : str or Model
         A network of `TABLE`; any other torchvision classifier, such as "resnet18" (weights IMAGENET1K_V1) or
         "resnet50.IMAGENET1K_V2" (other weights, after a dot); any network of timm, such as
-        "timm/mobilenetv3_small_100.lamb_in1k" or "timm/vit_base_patch32_clip_224.openai"; or a classical descriptor, "colour" or "hog". A name may end in a
-        view, for which the network gets mirrored pictures ("@mirror") or pictures of another size ("@320", 320 x 320
-        pixels), see `transforms.average`. A Model is returned unchanged.
+        "timm/mobilenetv3_small_100.lamb_in1k" or "timm/vit_base_patch32_clip_224.openai"; or a classical descriptor,
+        "colour" or "hog". A name may end in a view, for which the network gets mirrored pictures ("@mirror") or
+        pictures of another size ("@320", 320 x 320 pixels), see `transforms.average`. A Model is returned unchanged.
     weights : path, optional
         Your own checkpoint for this architecture (a state dict, .pth or .safetensors), instead of the usual weights.
 

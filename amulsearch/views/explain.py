@@ -9,7 +9,8 @@ features for discriminative localization"), and in general HiResCAM (Draelos & C
 the vector, as with the mean, GeM and rectifiers, the contributions add up to the number (Euler's theorem on homogeneous
 functions). If layers with a bias lie in between, a rest remains, and `HeatMap.rest` states it; so do the contributions
 of a transformer's class token and registers, which have no place. Where only the class token decides, as in many
-transformers, the tokens before the last block are explained, from which attention gathers it.
+transformers, what the attention of the last block reads is explained: the tokens after the block's first normalisation.
+(Before it they would contribute nothing, because scaling a token does not change what a normalisation returns.)
 """
 
 from __future__ import annotations
@@ -268,7 +269,7 @@ def _maps_of(network: Network, layer: str) -> list[str]:
     head = network.tap("penultimate").module
     if layer == "logits" and type(network.modules[head]).__name__ == "Conv2d":
         return [head]
-    return [network.tap("last").module, *network.blocks[-2:-1]]
+    return [network.tap("last").module, *network.attended]
 
 
 def _shares(

@@ -14,6 +14,7 @@ import amulsearch as am
 from amulsearch import models
 from amulsearch.intake.decoding import Decoded
 from amulsearch.models import descriptors, networks, record
+from amulsearch.models.architectures import import_timm, import_torchvision
 from amulsearch.models.preprocess import OwnTransform, Preprocess
 
 
@@ -86,6 +87,30 @@ def test_the_post_s_weights_are_those_of_2019():
         assert np.allclose(np.array(preprocess.std) / 255, transform.std, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", models.MODERN)
+def test_the_networks_of_today_are_timm_s(name):
+    model = models.get(name)
+    timm_name = model.source.removeprefix("timm ")
+    theirs = models.get(f"timm/{timm_name}@{model.preprocess.size}")
+    for what in ("weights", "preprocess", "classes", "head", "fixed_size"):
+        assert getattr(model, what) == getattr(theirs, what), what
+    licence = import_timm().get_pretrained_cfg(timm_name).license
+    assert licence.replace("-", " ") == model.licence.lower().replace("-", " ")
+    with torch.device("meta"):  # without numbers
+        module = model.build()
+    assert module.num_features == model.penultimate
+    assert models.INNER[name].split(":")[0] in dict(module.named_modules())
+    assert models.standard_layers(name)[-1] == models.INNER[name]
+    assert models.main_layers(name) == (["penultimate"] if model.classes == 0 else ["logits", "penultimate"])
+
+
+def test_which_networks_have_the_classes_of_imagenet():
+    asked = "dinov2_small, resnet18, colour, timm/vit_base_patch32_clip_224.openai, squeezenet1_1"
+    assert models.classifiers(asked) == ["resnet18", "squeezenet1_1"]
+    with pytest.raises(am.QueryError, match="which none of colour, siglip_base has: add a network such as resnet18"):
+        models.classifiers("colour, siglip_base")
+
+
 def test_groups_and_names_are_read():
     assert models.names_of("blog") == list(models.BLOG)
     assert models.names_of("alexnet, bundled,alexnet") == ["alexnet", *models.BUNDLED]
@@ -147,6 +172,7 @@ def test_all_of_2019_give_the_layers_of_the_record(name, photographs):
     vectors = network(prepared(model, [photographs["cat"]]), ["logits", "penultimate"])
     assert vectors["logits"].shape == (1, 1000) and vectors["penultimate"].shape == (1, model.penultimate)
     assert all(values.dtype == np.float32 and np.isfinite(values).all() for values in vectors.values())
+    assert name in models.BUNDLED or network.inner_layer() == models.INNER[name]
     linear = [m for m in network.module.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1000]
     if linear:  # squeezenet classifies by a convolution; inception has an auxiliary classifier before its own
         weight, bias = linear[-1].weight.numpy(), linear[-1].bias.numpy()
@@ -295,6 +321,56 @@ def test_a_network_of_one_s_own(photographs):
         vectors["penultimate"] @ module[4].weight.detach().numpy().T + module[4].bias.detach().numpy(), expected
     )
     assert vectors["0"].shape == (1, 4)
+
+
+def test_a_transformer_of_one_s_own():
+    torch.manual_seed(0)
+    shape = {"image_size": 32, "patch_size": 8, "num_layers": 4, "num_heads": 2, "hidden_dim": 24, "mlp_dim": 48}
+    module = import_torchvision().models.VisionTransformer(**shape, num_classes=7)
+    network = networks.Network(models.own("mine", module, Preprocess(32)), module)
+    batch = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    layers = ["penultimate", "cls", "last", "last:gem", "encoder.layers.encoder_layer_1"]
+    vectors = network(batch, layers)
+    with torch.inference_mode():
+        tokens = module._process_input(torch.from_numpy(normalised(network.model, batch)))
+        tokens = module.encoder(torch.cat([module.class_token.expand(3, -1, -1), tokens], 1)).numpy()  # (3, 1 + 16, 24)
+    assert close(vectors["cls"], tokens[:, 0]) and close(vectors["penultimate"], tokens[:, 0])
+    assert close(vectors["last"], tokens[:, 1:].mean(1))
+    assert close(vectors["last:gem"], (np.maximum(tokens[:, 1:], 1e-6) ** 3).mean(1) ** (1 / 3))
+    assert network.inner_layer() == "encoder.layers.encoder_layer_2:mean"
+    assert network.stages()["node"].tolist() == ["encoder.layers.encoder_layer_0", "last"]
+    larger = networks.Network(models.own("mine", module, Preprocess(64)), module)
+    with pytest.raises(am.ModelError, match=r"mine takes no pictures of 64 pixels: .*32"):
+        larger(larger.blank(), ["penultimate"])
+
+
+def test_a_network_of_one_s_own_without_classes(photographs):
+    torch.manual_seed(0)
+    module = import_timm().create_model("test_vit", num_classes=0)
+    model = models.own("mine", module, Preprocess(160))
+    assert models.main_layers(model) == ["penultimate"] and models.standard_layers(model) == ["penultimate", "last:gem"]
+    image = am.open_image(photographs["cat"])
+    vectors = am.embed(image, model)
+    with torch.inference_mode():
+        assert close(
+            vectors.pop("penultimate"),
+            module.eval()(torch.from_numpy(normalised(model, prepared(model, [photographs["cat"]], "pad")))),
+        )
+    assert not vectors
+    with pytest.raises(am.ModelError, match=r"no layer 'logits': use penultimate, cls, last:gem, or"):
+        am.embed(image, model, "logits")
+
+
+def test_a_network_of_one_size_is_built_for_another():
+    model = models.get("timm/test_vit.r160_in1k@96")
+    assert model.preprocess.size == 96 and model == models.get("timm/test_vit.r160_in1k@96")
+    usual = models.get("timm/test_vit.r160_in1k").build()
+    module = model.build()
+    module.load_state_dict(model.rename(usual.state_dict(), module.state_dict()))
+    assert usual.pos_embed.shape[1] == 1 + 10 * 10 and module.pos_embed.shape[1] == 1 + 6 * 6
+    assert torch.equal(module.blocks[0].attn.qkv.weight, usual.blocks[0].attn.qkv.weight)
+    network = networks.Network(model, module)
+    assert network(network.blank(), ["logits"])["logits"].shape == (1, 1000)
 
 
 def test_a_transform_of_one_s_own(photographs):
