@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import ModelError
 from ..models import Model
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 BATCH = 8
 """Number of pictures per batch of a graph; larger batches exceed the processor's caches and are slower."""
+
+UNCONVERTED: set[Path] = set()
+"""The paths of graphs that OpenVINO could not make in this process."""
 
 Result = tuple[Any, dict[str, np.ndarray]]
 
@@ -164,10 +168,14 @@ def _single(paths: tuple[Path, ...], layers: tuple[str, ...], precision: str) ->
     return None
 
 
+class ConversionError(ModelError):
+    """OpenVINO cannot run a network, but torch can."""
+
+
 def convert(network: Network, layers: list[str], path: Path):
     """Convert a network to a graph, and save it at `path`.
 
-    Return the path, or the graph itself if it cannot be saved.
+    Return the path, or the graph itself if it cannot be saved. Raises ConversionError.
     """
     import openvino
     import torch
@@ -190,11 +198,16 @@ def convert(network: Network, layers: list[str], path: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # OpenVINO's way of tracing is deprecated in torch
         example = torch.from_numpy(np.repeat(network.blank(), 2, axis=0))
-        # `openvino.convert_model` does the same, but sends usage statistics over the network.
-        front_end = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(Tapped(), example_input=example)
-        graph = front_end.convert(front_end.load(decoder))
-        graph.reshape([BATCH, *shape])
+        try:
+            # `openvino.convert_model` does the same, but sends usage statistics over the network.
+            front_end = FrontEndManager().load_by_framework("pytorch")
+            decoder = TorchScriptPythonDecoder(Tapped(), example_input=example)
+            graph = front_end.convert(front_end.load(decoder))
+            graph.reshape([BATCH, *shape])
+        except Exception as error:  # those of torch's tracing and of OpenVINO have no class in common
+            UNCONVERTED.add(path)
+            why = " ".join(str(error).split())[-150:]
+            raise ConversionError(f"torch runs {network.model.name}, which OpenVINO cannot run: {why}") from None
     for output, layer in zip(graph.outputs, layers, strict=True):
         output.get_tensor().set_names({layer})
     temporary = path.with_name(f"{os.getpid()}-{path.name}")

@@ -17,7 +17,7 @@ import torch
 
 from ..errors import AmulsearchError, QueryError
 from ..models import PRECISIONS, Descriptor, Model, Network, device, load
-from .converted import BATCH, OpenVinoEngine, Result, convert, filled, openvino_precisions, path_of
+from .converted import BATCH, UNCONVERTED, OpenVinoEngine, Result, convert, filled, openvino_precisions, path_of
 
 WORTH_CONVERTING = 100
 """The number of pictures from which a conversion, which takes seconds, saves time."""
@@ -44,8 +44,9 @@ def backends(model: Model, layers: list[str], precision: str) -> dict[str, tuple
     if isinstance(model, Descriptor):
         return {"cpu": (1, 0)}
     where, found = device().type, {}
-    if where == "cpu" and precision in openvino_precisions():
-        start = 0 if path_of(model, layers).exists() else WORTH_CONVERTING
+    path = path_of(model, layers) if where == "cpu" and precision in openvino_precisions() else None
+    if path and path not in UNCONVERTED:
+        start = 0 if path.exists() else WORTH_CONVERTING
         found[f"openvino {version('openvino')} cpu"] = (1, start)
     return {**found, f"torch {version('torch')} {where}": (2, 0)}
 

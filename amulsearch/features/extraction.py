@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -17,6 +18,7 @@ from ..errors import AmulsearchError, PictureError, QueryError
 from ..intake import Collection, plain_text
 from ..models import FRAMINGS, Model, canonical_layer
 from ..store import MemoryRows, Store, VectorFile
+from .converted import ConversionError
 from .features import Features, FeatureSet, fingerprint
 from .inputs import Inputs, prepared
 
@@ -119,7 +121,11 @@ def extract(
     if not records or not all(layers_of.values()):
         raise QueryError("give at least one model, and at least one layer of each")
     with store.lock() if store is not None else nullcontext():
-        return _extract(collection, records, layers_of, framing, precision, store, runner, progress)
+        while True:
+            try:
+                return _extract(collection, records, layers_of, framing, precision, store, runner, progress)
+            except ConversionError as error:  # the next round takes torch for this network
+                print(error, file=sys.stderr)
 
 
 def _layers_of(model: Model, layers) -> list[str]:

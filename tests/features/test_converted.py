@@ -50,6 +50,33 @@ def test_without_a_graph_or_with_a_damaged_one_torch_computes(small_folder, own_
         np.testing.assert_allclose(vector, made.vectors[0], atol=1e-4 * abs(made.vectors).max())
 
 
+class Odd(torch.nn.Module):
+    """A network with an operation that OpenVINO does not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.map, self.head = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 5)
+
+    def forward(self, values):
+        return self.head(torch.special.bessel_j0(self.map(values)).mean((2, 3)))
+
+
+@needs_openvino
+def test_a_network_that_openvino_cannot_run_is_run_by_torch(small_folder, own_cache, tmp_path, capsys):
+    torch.manual_seed(0)
+    module, collection = Odd(), am.Collection.from_folder(small_folder)[:4]
+    model = am.models.own("odd", module, am.models.Preprocess(32))
+    made = am.extract(collection, [model, MODEL], "logits", store=tmp_path / "store", progress=False)
+    assert [made[name, "logits"].fingerprint["backend"].split()[0] for name in ("odd", MODEL)] == ["torch", "openvino"]
+    expected = am.embed([collection.open(id) for id in collection.ids], model, "logits")["logits"]
+    np.testing.assert_allclose(made["odd", "logits"].vectors, expected, atol=1e-6)
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("torch runs odd, which OpenVINO cannot run: ") and "bessel" in told
+    assert len(told.splitlines()) == 1
+    assert am.extract(collection, model, "logits", store=tmp_path / "store", progress=False).extracted == 0
+    assert not capsys.readouterr().err
+
+
 @needs_openvino
 def test_the_command_line_answers_without_torch(small_folder, openclipart, own_cache, tmp_path):
     code = (

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 import amulsearch as am
 from amulsearch.cli import main
@@ -68,6 +69,39 @@ def test_on_the_command_line(small_folder, tmp_path, capsys):
     assert 0 < system["mAP"] <= 1
     assert main(["query", id, "--store", store, "--preset", "best", "--fuse", "rrf"]) == 2
     assert "leave out --models, --layer and --fuse" in capsys.readouterr().err
+
+
+def test_of_other_networks():
+    assert am.preset("bundled") == am.preset(am.models.BUNDLED) == am.BEST == am.preset()
+    asked = ("resnet152", "siglip_base", "squeezenet1_1")
+    layers = [("last:gem", "layer3:gem"), ("penultimate", "blocks.8:mean"), ("last:gem", "features.9:gem")]
+    assert am.preset(",".join(asked)).layers == dict(zip(asked, layers, strict=True))
+    for models, message in (("", "needs at least one network"), ("squeezenet1_1,hog", "hog is not a network")):
+        with pytest.raises(am.QueryError, match=message):
+            am.preset(models)
+
+
+def test_of_a_network_that_is_not_in_the_table(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = "timm/test_vit.r160_in1k"
+    file = tmp_path / "hub" / "checkpoints" / "test_vit.r160_in1k.safetensors"
+    file.parent.mkdir(parents=True)
+    save_file(am.models.get(name).build().state_dict(), file)
+    assert am.preset(f"{name},{name}@96").layers == dict.fromkeys(
+        (name, f"{name}@96"), ("penultimate", "blocks.4:mean")
+    )
+
+
+def test_of_one_network_on_the_command_line(small_folder, tmp_path, capsys):
+    store = str(tmp_path / "store")
+    index = ["index", str(small_folder), "--store", store, "--preset", "best", "--models", "squeezenet1_1"]
+    assert main(index) == 0
+    assert main(["evaluate", "--store", store, "--preset", "best", "--json"]) == 0
+    assert '"diffusion over 4 parts"' in capsys.readouterr().out
+    copy = shutil.copy(next(small_folder.rglob("*.webp")), tmp_path / "new.webp")
+    assert main(["query", str(copy), "--store", store, "--preset", "best", "-k", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["results"][0]["id"].endswith(next(small_folder.rglob("*.webp")).name) and told["p_value"] > 0.9
 
 
 def test_a_preset_that_is_not_indexed_is_told(small_folder, tmp_path, capsys):
