@@ -4,7 +4,8 @@
 # make lab         set up, open JupyterLab
 # make lint        check the style of the code and the notebooks
 #
-# make notebooks IMAGES=~/pictures MODELS=blog K=6   the same with your own folder and the post's networks
+# make notebooks IMAGES=~/pictures MODELS=blog K=6   the same with your own folder and other networks: the post's (blog),
+#                                                    those of today (modern), or names separated by commas
 
 PYTHON ?= python3
 IMAGES ?= data/openclipart

@@ -92,6 +92,7 @@ def test_the_teachers_page_has_every_lesson():
         "docs/architecture.md",
         "docs/course.md",
         "docs/measurements.md",
+        "docs/networks.md",
         "docs/teaching.md",
     ],
 )
