@@ -132,6 +132,11 @@ def _parser() -> argparse.ArgumentParser:
     command = add("index", help="extract the features of a folder's pictures and index them")
     command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures, searched with its subfolders")
     command.add_argument("--store", required=True, metavar="DIR", help="where features and indexes are kept")
+    command.add_argument(
+        "--keywords",
+        metavar="FILE.csv",
+        help="a table with the columns path (or id) and keywords (joined by ;)",
+    )
     command.add_argument("--models", default="bundled", metavar="A,B", help=MODELS_HELP)
     command.add_argument(
         "--layers", metavar="A,B", help="layers (default: penultimate, and logits of networks with classes)"
@@ -148,8 +153,10 @@ def _parser() -> argparse.ArgumentParser:
     _preset(command)
     command.set_defaults(run="index_folder")
 
-    command = add("query", help="find the pictures that are most similar to one")
-    command.add_argument("query", metavar="IMAGE_OR_ID", help="a picture file, or an id of the collection")
+    command = add("query", help="find the pictures that are most similar to one, or fit words")
+    command.add_argument("query", nargs="?", metavar="IMAGE_OR_ID", help="a picture file, or an id of the collection")
+    command.add_argument("--text", metavar="WORDS", help="words to look for, without a picture or beside it")
+    command.add_argument("--avoid", metavar="WORDS", help="words that results should not fit; goes with --text")
     command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")
     command.add_argument("--models", metavar="A,B", help="networks to query (default: all that are indexed)")
     command.add_argument("--layer", metavar="L", help="layer to query (default: penultimate if it is indexed)")

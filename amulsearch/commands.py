@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,16 +17,20 @@ from tqdm.auto import tqdm
 from . import models
 from .cli import PRESETS
 from .errors import QueryError, StoreError, check_k, one_line
-from .features import Features, FeatureSet, extract, preset
+from .features import Features, FeatureSet, Words, extract, preset
 from .index import (
     LIKELY,
     AnnoyIndex,
     DiffusionIndex,
+    ExactIndex,
     Index,
+    KeywordIndex,
     NoveltyTest,
     encoded,
     is_current,
     novelty_told,
+    query_all,
+    query_class,
     unlikely_from,
 )
 from .index import check_store as verify
@@ -68,7 +73,7 @@ def list_models(options: Namespace) -> None:
 def index_folder(options: Namespace) -> None:
     """Extract the features of a folder and index them in a store."""
     _say(f"scanning {options.folder}")
-    collection = Collection.from_folder(options.folder)
+    collection = Collection.from_folder(options.folder, keywords=options.keywords)
     store = Store(options.store)
     with store.lock():  # from the first vector to the last index
         found = _index(collection, store, options)
@@ -132,7 +137,13 @@ def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
 
 
 def query_store(options: Namespace) -> None:
-    """Print or draw the nearest neighbours of a picture."""
+    """Print or draw the nearest neighbours of a picture, or of words."""
+    if options.text is not None:
+        return query_words(options)
+    if options.query is None:
+        raise QueryError("give a picture, an id of the collection, or words: --text WORDS")
+    if options.avoid:
+        raise QueryError("--avoid goes with --text: give words to look for")
     store = Store.open(options.store)
     indexes = _open_indexes(store, options)
     answer = None if options.json or options.grid or options.fuse else _open_answer(store, indexes, options)
@@ -154,6 +165,76 @@ def query_store(options: Namespace) -> None:
         if answer is not None:
             together = find(answer, k) or {f"{FUSION} of {len(indexes)}": fused(FUSION)}
             lists = {**together, **lists}
+    drawn = query if isinstance(query, str) else Path(options.query)
+    about = {"query": options.query} | ({} if p_value is None else {"p_value": p_value})
+    _show(store, lists, drawn, about, options)
+    if p_value is not None and not (options.grid or options.json):
+        print(novelty_told(p_value))
+
+
+def query_words(options: Namespace) -> None:
+    """Print or draw the pictures that words find: by text towers, else by keywords, else by ImageNet's classes."""
+    if options.preset or options.fuse:
+        raise QueryError("leave out --preset and --fuse: words are compared with single networks, or with keywords")
+    store = Store.open(options.store)
+    k = check_k(options.k, options.k)
+    words = Words(options.text, options.avoid or "")
+    given = None if options.query is None else _as_query(options.query, store)
+    collection = store.collection()
+    depth = min(max(k, DEPTH), len(collection) - 1)
+    if towers := [key for key in store.current() if key[1] == "penultimate" and models.reads_words(key[0])]:
+        pictures = () if given is None else (collection.open(given) if isinstance(given, str) else given,)
+        words = replace(words, pictures=pictures)
+        indexes = {name: AnnoyIndex.open_in(store, f"{name} {layer}") for name, layer in towers}
+        lists, how = query_all(indexes, words, depth), "by the text tower"
+    elif "keywords" in collection.table:
+        most = depth if given is None else len(collection)
+        found = KeywordIndex(collection).query(words.text, most, avoid=words.avoid)
+        lists, how = {"keywords": found}, "by the keywords of the pictures"
+    else:
+        lists, how = _by_classes(store, words, depth), "by ImageNet's classes, as there are no keywords"
+    if given is not None and not towers:
+        ids = dict.fromkeys(id for table in lists.values() for id in table["id"] if id != given)
+        lists, how = _most_like(given, list(ids), store, options), f"{how}, and among these by the picture"
+    if len(lists) > 1:
+        together = {f"{FUSION} of {len(lists)}": fuse(lists, FUSION)}
+        lists = together if options.json or options.grid else {**together, **lists}
+    lists = {name: table[table["id"] != given].head(k) for name, table in lists.items()}
+    if not options.json:
+        _say(f"found {how}")
+    _show(store, lists, words, {"query": options.query, "text": words.text, "how": how}, options)
+
+
+def _most_like(given, ids: list[str], store: Store, options: Namespace) -> dict[str, pd.DataFrame]:
+    """These pictures by their distance from a picture, for each network."""
+    features = FeatureSet.open(store)
+    layer = options.layer or _usual([layer for _, layer in features])
+    names = models.names_of(options.models) if options.models else [name for name, of in features if of == layer]
+    if not names:
+        has = list(dict.fromkeys(layer for _, layer in features))
+        raise StoreError(f"{store.folder} has no layer {layer}{did_you_mean(layer, has)}; it has {', '.join(has)}")
+    lists = {}
+    for name in names:
+        query = features[name, layer].vector(given) if isinstance(given, str) else given
+        found = ExactIndex.build(features[name, layer]).query(query, k=len(features.collection) - 1)
+        found = found[found["id"].isin(ids)]
+        lists[name] = found.assign(rank=range(1, len(found) + 1))
+    return lists
+
+
+def _by_classes(store: Store, words: Words, depth: int) -> dict[str, pd.DataFrame]:
+    features = FeatureSet.open(store)
+    known = [key for key in features if key[1] == "logits" and models.get(key[0]).classes == 1000]
+    if not known or words.avoid:
+        raise QueryError(
+            "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with "
+            "--models open_clip/REPOSITORY"
+        )
+    return {name: query_class(features[name, layer], words.text, depth) for name, layer in known}
+
+
+def _show(store: Store, lists: Mapping[str, pd.DataFrame], query, about: dict, options: Namespace) -> None:
+    """Print or draw lists of neighbours of a query (an id, a path or words) as the options say."""
     tables = list(lists.values())
     shown = {id for table in tables for id in table["id"]} | ({query} if isinstance(query, str) else set())
     collection = store.collection(sorted(shown))
@@ -162,15 +243,13 @@ def query_store(options: Namespace) -> None:
         copied = copy_pictures(collection, results, options.copy_to)
         print(f"{len(copied)} pictures in {options.copy_to}", file=sys.stderr)
     if options.grid:
-        _draw(collection, query if isinstance(query, str) else Path(options.query), lists, options.grid)
+        _draw(collection, query, lists, options.grid)
         print(options.grid)
     elif options.json:
         results = [entry for table in tables for entry in _entries(table, collection)]
-        _print_json({"query": options.query, "results": results, **({} if p_value is None else {"p_value": p_value})})
+        _print_json({"query": about.pop("query"), "results": results, **about})
     else:
         _print_lists(lists, collection)
-        if p_value is not None:
-            print(novelty_told(p_value))
 
 
 def _open_answer(store: Store, indexes: Mapping[str, Index], options: Namespace) -> dict[str, Index] | None:

@@ -11,7 +11,17 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "registry": [
             *("BLOG", "BUNDLED", "GROUPS", "INNER", "MODERN", "TABLE"),
-            *("classifiers", "get", "main_layers", "names_of", "own", "ready", "standard_layers", "table"),
+            *(
+                "classifiers",
+                "get",
+                "main_layers",
+                "names_of",
+                "own",
+                "reads_words",
+                "ready",
+                "standard_layers",
+                "table",
+            ),
         ],
         "archive": ["export_weights", "import_weights"],
         "record": ["Model", "canonical_layer"],

@@ -49,6 +49,7 @@ __all__ = [
     "main_layers",
     "names_of",
     "own",
+    "reads_words",
     "ready",
     "standard_layers",
     "table",
@@ -301,6 +302,20 @@ def standard_layers(model: str | Model) -> list[str]:
         return ["descriptor"]
     inner = [INNER[record.name]] if TABLE.get(record.name) == record else []
     return [*main_layers(record), "last:gem", *inner]
+
+
+def reads_words(name: str) -> bool:
+    """Whether a network has a text tower.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+    """
+    return name.startswith(PREFIX)
 
 
 def classifiers(models: str | Model | tuple | list) -> list[str]:

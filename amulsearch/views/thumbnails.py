@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import os
+import textwrap
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, PictureError, QueryError
+from ..features import Words
 from ..intake import Collection, open_image, processors
 
 if TYPE_CHECKING:
@@ -53,8 +55,10 @@ def data_uri(image: Image.Image, quality: int = 70) -> str:
 def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str | None]:
     """The picture of a query, its name ("" if it has none), and its label (None if it has none).
 
-    The query is an id of the collection, a PIL image, or a path.
+    The query is an id of the collection, a PIL image, a path, or words, which are written on a white square.
     """
+    if isinstance(query, Words):
+        return _written(query), "", None
     if isinstance(query, str) and query in collection:
         return collection.open(query), query, collection.table["label"].iat[collection.ids.index(query)]
     if isinstance(query, Image.Image):
@@ -65,6 +69,16 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
         how = {"background": collection.background, "max_pixels": collection.max_pixels}
         return open_image(Path(query).expanduser(), **how), os.fspath(query), None
     raise QueryError(f"a query must be an id, a path or a PIL image, not {type(query).__name__}")
+
+
+def _written(words: Words, side: int = 320) -> Image.Image:
+    """The words of a query on a white square."""
+    image, font = Image.new("RGB", (side, side), "white"), ImageFont.load_default(side // 10)
+    lines = textwrap.wrap(words.text, 17)[:7] + (textwrap.wrap(f"without {words.avoid}", 17)[:2] if words.avoid else [])
+    ImageDraw.Draw(image).multiline_text(
+        (side / 2, side / 2), "\n".join(lines), "black", font, anchor="mm", align="center", spacing=side // 32
+    )
+    return image
 
 
 def map_sheet(collection: Collection, map: Map, frames: Sequence[str], side: int) -> Image.Image:
