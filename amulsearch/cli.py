@@ -2,9 +2,10 @@
 
     amulsearch models  [--json]
     amulsearch index   FOLDER --store DIR [--models A,B] [--layers logits,penultimate] [--framing pad|crop|squash]
-                       [--precision float32|tf32|bfloat16|float16|auto]
+                       [--precision float32|tf32|bfloat16|float16|auto] [--keywords FILE.csv]
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
                        [--copy-to DIR]
+    amulsearch query   [IMAGE_OR_ID] --text WORDS [--avoid WORDS] --store DIR ...
     amulsearch evaluate --store DIR [--judgements FILE.csv] [--json]
     amulsearch compare FOLDER [-o FILE.html] [--models A,B] [--store DIR] [--sample N] [--json]
     amulsearch check   --store DIR [--repair]
@@ -19,6 +20,11 @@ As text, `query` prints first what all networks find together: the list of the p
 --models nor --layer is given, else the fusion combsum; then the list of each network. As JSON and as a grid, it has the
 lists of the networks only; with --fuse or --preset, one list. `evaluate` measures networks and layers, the fusions vote
 and combsum of the usual layer, and the preset if it is indexed, best mAP first.
+
+`query --text` compares the words with the pictures by the text tower of an indexed network (`open_clip/REPOSITORY`);
+without one, by the keywords that `index --keywords` read, or else by ImageNet's classes. With a picture beside the
+words, a text tower looks for what resembles both; otherwise, the pictures that the words find are ordered by their
+likeness to the picture. It says which it did; as JSON in `how`, beside `text`.
 
 An error is one line on standard error that says what to do; the exit status is then 2. `check` exits with 1 if it finds
 a problem. An interrupted command exits with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.

@@ -5,6 +5,9 @@ open_clip's own functions say what the vectors are.
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -183,3 +186,27 @@ def test_towers_travel(published, tmp_path, monkeypatch):
     am.models.import_weights(tmp_path / "w.zip", progress=False)
     towers.tower_record.cache_clear()
     assert np.array_equal(am.text(NAME, "a bird"), before)
+
+
+def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path):
+    """From a hub on this machine to the answer, in processes of their own."""
+    model, folder = clip
+    environment = {**os.environ, **published}
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
+        environment.pop(name, None)
+
+    def run(*command: str) -> str:
+        command = [sys.executable, "-m", "amulsearch", *command, "--store", str(tmp_path / "store")]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("index", str(small_folder), "--models", NAME)
+    answer = json.loads(run("query", "--text", "a red bird", "--avoid", "a cage", "-k", "5", "--json"))
+    assert answer["how"] == "by the text tower" and answer["results"][0]["model"] == NAME
+    features = am.features.FeatureSet.open(tmp_path / "store")[NAME, "penultimate"]
+    with torch.no_grad():
+        tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(["a red bird", "a cage"])
+        red, cage = am.features.l2_normalize(model.encode_text(tokens).numpy())
+    nearest = np.argsort(-(am.features.l2_normalize(features.vectors) @ (red - 0.5 * cage)))[:5]
+    assert [one["id"] for one in answer["results"]] == [features.ids[row] for row in nearest]

@@ -1,0 +1,140 @@
+"""`amulsearch query --text`: what answers depends on what the store has."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import amulsearch as am
+from amulsearch.cli import main
+
+MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
+FOLDERS = {"animals/birds": "bird", "food/fruit": "fruit", "plants/flowers": "flower"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, openclipart):
+    """A folder of cartoons, and the ids in it."""
+    folder = tmp_path_factory.mktemp("words") / "pictures"
+    for name in FOLDERS:
+        (folder / name).mkdir(parents=True)
+        for path in sorted((openclipart / name).glob("*.webp"))[:8]:
+            shutil.copy(path, folder / name)
+    return folder, sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.webp"))
+
+
+@pytest.fixture(scope="module")
+def store(folder, tmp_path_factory):
+    """A store with keywords: the name of what is in the folder, and "even" for every second picture."""
+    folder, ids = folder
+    base = tmp_path_factory.mktemp("stored")
+    words = [FOLDERS[id.rpartition("/")[0]] + (";even" if place % 2 == 0 else "") for place, id in enumerate(ids)]
+    pd.DataFrame({"id": ids, "keywords": words}).to_csv(base / "words.csv", index=False)
+    more = ["--keywords", str(base / "words.csv"), "--models", ",".join(MODELS)]
+    assert main(["index", str(folder), "--store", str(base / "store"), *more]) == 0
+    return str(base / "store")
+
+
+@pytest.fixture
+def ask(capsys):
+    def ask(*arguments) -> dict:
+        capsys.readouterr()
+        assert main(["query", *map(str, arguments), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return ask
+
+
+def ids_of(answer: dict) -> list[str]:
+    return [one["id"] for one in answer["results"]]
+
+
+def test_words_find_keywords(store, ask, folder, capsys):
+    answer = ask("--text", "Birds", "--store", store, "-k", 8)
+    assert answer["how"] == "by the keywords of the pictures" and answer["text"] == "Birds" and answer["query"] is None
+    assert {id.rpartition("/")[0] for id in ids_of(answer)} == {"animals/birds"}
+    assert [one["rank"] for one in answer["results"]] == list(range(1, 9))
+    assert {(one["model"], one["layer"]) for one in answer["results"]} == {("keywords", "keywords")}
+    odd = ids_of(ask("--text", "bird", "--avoid", "even", "--store", store, "-k", 8))
+    assert odd == [id for place, id in enumerate(folder[1]) if id.startswith("animals/birds") and place % 2]
+    assert main(["query", "--text", "bird", "--store", store, "-k", "2"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "found by the keywords of the pictures\n" and said.out.startswith("keywords: the greater")
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_words_and_a_picture_find_what_looks_like_it_among_the_carriers(store, ask, folder, tmp_path, inside):
+    folder, ids = folder
+    query = ids[0]  # a bird
+    if not inside:
+        picture = Image.open(folder / query).convert("RGBA").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        picture.save(tmp_path / "new.png")
+    given = query if inside else tmp_path / "new.png"
+    answer = ask(given, "--text", "flower", "--store", store, "-k", 8, "--models", MODELS[0])
+    assert answer["how"] == "by the keywords of the pictures, and among these by the picture"
+    features = am.features.FeatureSet.open(store)[MODELS[0], "penultimate"]
+    vector = features.vector(query) if inside else am.embed(picture, MODELS[0], "penultimate")["penultimate"][0]
+    cosine = am.features.l2_normalize(features.vectors) @ (vector / np.linalg.norm(vector))
+    flowers = [row for row in np.argsort(-cosine) if features.ids[row].startswith("plants/flowers")]
+    assert ids_of(answer) == [features.ids[row] for row in flowers]
+
+
+def test_two_networks_answer_words_and_a_picture_together(store, ask, folder, capsys):
+    bird = folder[1][0]
+    answer = ask(bird, "--text", "fruit bird", "--store", store, "-k", 6)
+    assert bird not in ids_of(answer) and not any(id.startswith("plants") for id in ids_of(answer))
+    assert answer["results"][0]["model"] == MODELS and len(answer["results"]) == 6
+    assert main(["query", bird, "--text", "fruit", "--store", store]) == 0
+    text = capsys.readouterr().out
+    assert text.index("combsum of 2, all networks together") < text.index(f"\n{MODELS[0]}\n")
+
+
+def test_without_keywords_words_are_classes(folder, ask, tmp_path, capsys):
+    store = str(tmp_path / "store")
+    assert main(["index", str(folder[0]), "--store", store, "--models", MODELS[1], "--layers", "logits"]) == 0
+    answer = ask("--text", "banana", "--store", store, "-k", 3)
+    assert answer["how"] == "by ImageNet's classes, as there are no keywords"
+    features = am.features.FeatureSet.open(store)[MODELS[1], "logits"]
+    logits = features.vectors.astype(np.float64)
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    banana = am.models.networks.categories().index("banana")
+    best = np.argsort(-probability[:, banana])[:3]
+    assert ids_of(answer) == [features.ids[row] for row in best]
+    assert [one["score"] for one in answer["results"]] == pytest.approx(probability[best, banana], rel=1e-4)
+    for arguments, told in (
+        (["--text", "bananna"], "no class name contains 'bananna': did you mean banana"),
+        (["--text", "banana", "--avoid", "red"], "neither keywords nor a network with a text tower: index again with"),
+    ):
+        assert main(["query", *arguments, "--store", store]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_the_grid_has_the_words_in_place_of_a_picture(store, tmp_path):
+    assert main(["query", "--text", "red bird", "--store", store, "--grid", str(tmp_path / "grid.png")]) == 0
+    with Image.open(tmp_path / "grid.png") as image:
+        image.load()
+        assert image.width > 2 * image.height
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ([], "give a picture, an id of the collection, or words: --text WORDS"),
+        (["--avoid", "red", "PICTURE"], "--avoid goes with --text"),
+        (["--text", " "], "give at least one word to look for"),
+        (["--text", "bird", "--fuse", "vote"], "leave out --preset and --fuse"),
+        (["--text", "brid"], "no picture has the keyword brid"),
+        (["--text", "bird", "-k", "0"], "k must be an integer of at least 1"),
+        (["--text", "bird", "none.png"], "is neither a file nor an id"),
+        (["--text", "bird", "PICTURE", "--layer", "logit"], "has no layer logit (did you mean logits?)"),
+        (["--text", "bird", "PICTURE", "--models", "alexnet"], "there are no features"),
+    ],
+)
+def test_errors_are_one_line(arguments, told, store, folder, capsys):
+    arguments = [folder[1][0] if one == "PICTURE" else one for one in arguments]
+    assert main(["query", *arguments, "--store", store]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("amulsearch: ") and told in said[0]
