@@ -210,3 +210,34 @@ def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path
         red, cage = am.features.l2_normalize(model.encode_text(tokens).numpy())
     nearest = np.argsort(-(am.features.l2_normalize(features.vectors) @ (red - 0.5 * cage)))[:5]
     assert [one["id"] for one in answer["results"]] == [features.ids[row] for row in nearest]
+
+
+def test_the_explorer_answers_words(published, cartoons):
+    """With the column that reads them; with none, it says so and nothing changes."""
+    pytest.importorskip("anywidget")
+    collection = cartoons[:30]
+    features = am.extract(collection, [NAME, "squeezenet1_1"], "penultimate", progress=False)
+    explorer = am.explore(collection, features, k=4)
+    sent = []
+    explorer.send = lambda message, buffers=None: sent.append(message)
+    explorer._receive(None, {"do": "words", "text": "a red bird -cage"}, [])
+    assert list(explorer.found) == [NAME] and sent[-1]["say"] == "view" and sent[-1]["words"]
+    expected = am.ExactIndex.build(features[NAME, "penultimate"]).query(am.Words("a red bird", avoid="cage"), k=4)
+    assert explorer.found[NAME]["id"].tolist() == expected["id"].tolist()
+    words = sent[-1]["examples"][0]["id"]
+    explorer._receive(None, {"do": "pictures", "ids": [words], "side": 240}, [])
+    assert sent[-1]["say"] == "pictures" and sent[-1]["ids"] == [words]
+    explorer._receive(None, {"do": "more", "id": collection.ids[3]}, [])
+    assert len(explorer.question.more) == 2 and collection.ids[3] not in set(explorer.found[NAME]["id"])
+    for message, told in (
+        ({"do": "crop", "x": 0, "y": 0, "w": 1, "h": 1}, "words have no parts"),
+        ({"do": "words", "text": "-cage"}, "give at least one word"),
+        ({"do": "look", "columns": ["squeezenet1_1"]}, "no column reads words"),
+    ):
+        before = explorer.question
+        explorer._receive(None, message, [])
+        assert sent[-1]["say"] == "error" and told in sent[-1]["text"] and explorer.question is before
+    explorer._receive(None, {"do": "query", "id": collection.ids[0]}, [])
+    assert set(explorer.found) == {NAME, "squeezenet1_1", "rrf"}
+    page = explorer.exploration.systems(explorer.look)
+    assert set(page) == set(explorer.found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
@@ -11,10 +11,11 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import QueryError, check_k
-from ..features import Features, encode, l2_normalize
+from ..features import Features, Words, encode, l2_normalize
 from ..index import AnnoyIndex, ExactIndex, Index, NoveltyTest
 from ..intake import Collection
 from ..measure import METHODS, calibrated, fuse, fuse_all
+from ..models import reads_words
 from .answers import most_telling
 
 DEPTH = 50
@@ -29,18 +30,18 @@ LESS = 0.5
 
 @dataclass(frozen=True, eq=False)
 class NewPicture:
-    """A picture that is not in the collection: an upload, or a part of another picture.
+    """A picture that is not in the collection: an upload, a part of another picture, or words in its place.
 
     Attributes
     ----------
     name : str
         A name that no other picture of the exploration has.
-    image : PIL.Image.Image
-        The picture.
+    image : PIL.Image.Image or Words
+        The picture; only networks with a text tower answer words.
     """
 
     name: str
-    image: Image.Image
+    image: Image.Image | Words
 
 
 Example = str | NewPicture
@@ -182,7 +183,8 @@ class Exploration:
         Raises
         ------
         QueryError
-            If there is no positive example, `k` is too large, or a column does not exist.
+            If there is no positive example, `k` is too large, a column does not exist, or no column reads words that
+            are among the examples.
 
         References
         ----------
@@ -191,6 +193,10 @@ class Exploration:
         if not question.more:
             raise QueryError("a question needs at least one picture as a positive example")
         k = check_k(look.k, len(self.ids) - len({*question.more, *question.less} & set(self.ids)), "other pictures")
+        if any(isinstance(one, NewPicture) and isinstance(one.image, Words) for one in question.more + question.less):
+            look = replace(look, columns=tuple(name for name in look.columns if reads_words(name)))
+            if not look.columns:
+                raise QueryError("no column reads words: choose a network with a text tower (open_clip/REPOSITORY)")
         found: dict[str, pd.DataFrame] = {}
         fusions = [column for column in look.columns if column in METHODS]
         depth = max(k, min(DEPTH, len(self.ids) - len(question.more) - len(question.less))) if fusions else k
@@ -268,10 +274,12 @@ class Exploration:
         Returns
         -------
         float or None
-            See `NoveltyTest.p_value`; None if the question is not one new picture.
+            See `NoveltyTest.p_value`; None if the question is not one new picture, or words.
         """
         models, picture = self.models(look.layer), question.more[0]
         if len(question.more) > 1 or question.less or isinstance(picture, str) or not models:
+            return None
+        if isinstance(picture.image, Words):
             return None
         if look.layer not in self._tests:
             self._tests[look.layer] = NoveltyTest.build([self.features[model, look.layer] for model in models])

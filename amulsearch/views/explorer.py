@@ -14,6 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,16 +26,18 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import AmulsearchError, PictureError, QueryError
-from ..features import Features, concatenate
-from ..index import Index, novelty_told, unlikely_from
+from ..features import Features, Words, concatenate
+from ..index import Index, KeywordIndex, novelty_told, unlikely_from
 from ..intake import Collection, Request, decode, near_names
 from ..measure import METHODS, Judgements
+from ..models import reads_words
 from .answers import ACROSS, SIDE, WHOLE, thumbnail_sheets
 from .captions import short_name
 from .exploration import Exploration, Look, NewPicture, Question
 from .mapping import Map
 from .page import Page
 from .selection import Selection
+from .thumbnails import written
 
 HERE = Path(__file__).parent
 
@@ -146,6 +149,7 @@ class Explorer(anywidget.AnyWidget):
         self._past: list[Question] = []
         self._selection = Selection(collection, judgements)
         self._page, self._text = 0, ""
+        self._keywords = KeywordIndex(collection) if "keywords" in collection.table else None
         self._jpeg = lru_cache(maxsize=5000)(self._make_jpeg)
         self._worker: Thread | None = None
         self.on_msg(self._receive)
@@ -243,6 +247,8 @@ class Explorer(anywidget.AnyWidget):
             facts = [f"label: {row['label']}"] if isinstance(row["label"], str) else []
             facts.append(f"{row['width']:,} x {row['height']:,} pixels, {row['format']}")
             facts.append(str(self.collection.path(example)))
+        elif isinstance(example.image, Words):
+            facts = ["words"]
         else:
             facts = [f"{example.image.width:,} x {example.image.height:,} pixels, not in the collection"]
         self.send({"say": "about", "id": message["id"], "facts": facts})
@@ -263,9 +269,18 @@ class Explorer(anywidget.AnyWidget):
         digest = hashlib.sha256(content).hexdigest()
         self._ask_new(NewPicture(f"new picture {name} {digest[:12]}", image))
 
+    def _do_words(self, message: dict, buffers: list) -> None:
+        """Ask with words; those that begin with a minus sign are to be avoided."""
+        parts = message["text"].split()
+        avoided = [part for part in parts if part[0] == "-" and len(part) > 1]
+        words = Words(" ".join(part for part in parts if part not in avoided), " ".join(part[1:] for part in avoided))
+        self._ask_new(NewPicture(f"words: {' '.join(parts)}", words))
+
     def _do_crop(self, message: dict, buffers: list) -> None:
         """Search with a part of the query picture; x, y, w, h are fractions of its width and height."""
         source = self.question.more[0]
+        if not isinstance(source, str) and isinstance(source.image, Words):
+            raise QueryError("words have no parts: choose a picture first")
         image, name = self._image(source), _name(source)
         (width, height), x, y = image.size, message["x"], message["y"]
         box = [
@@ -369,6 +384,7 @@ class Explorer(anywidget.AnyWidget):
         choices = {"layers": self.exploration.layers, "columns": self.exploration.columns(self.look.layer)}
         view = {"examples": examples, "columns": columns, "look": asdict(self.look), "choices": choices}
         p_value = self.exploration.p_value(question, look)
+        view |= {"words": any(reads_words(name) for name in self.look.columns)}
         view |= {"novelty": None if p_value is None else novelty_told(p_value)}
         past = [{"id": _name(one.more[0]), "at": at} for at, one in enumerate(self._past)]
         view |= {"past": past, "thumbs": self._selection.judged(self._asked), "ms": round(1000 * seconds)}
@@ -400,9 +416,15 @@ class Explorer(anywidget.AnyWidget):
             self.send({"say": "thumbnails", "sheet": sheet}, [content])
 
     def _matching(self, text: str) -> list[str]:
-        """The pictures whose ids contain every word of a text."""
+        """The pictures whose ids contain every word of a text, then those whose keywords have a word of it."""
         words = text.lower().split()
-        return [id for id in self.exploration.ids if all(word in id.lower() for word in words)]
+        named = [id for id in self.exploration.ids if all(word in id.lower() for word in words)]
+        found = []
+        if words and self._keywords is not None:
+            with suppress(QueryError):  # no picture has any of them
+                found = self._keywords.query(text, len(self.collection))["id"]
+        shown = set(self.exploration.ids)
+        return list(dict.fromkeys([*named, *(id for id in found if id in shown)]))
 
     def _show_sheet(self) -> None:
         ids = self._matching(self._text)
@@ -414,7 +436,9 @@ class Explorer(anywidget.AnyWidget):
         self.send({"say": "sheet", "ids": shown, **about})
 
     def _image(self, example: str | NewPicture) -> Image.Image:
-        return self.collection.open(example) if isinstance(example, str) else example.image
+        if isinstance(example, str):
+            return self.collection.open(example)
+        return written(example.image) if isinstance(example.image, Words) else example.image
 
     def _make_jpeg(self, id: str, side: int) -> bytes:
         file, image = io.BytesIO(), self._image(self._example(id)).copy()

@@ -58,7 +58,7 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
     The query is an id of the collection, a PIL image, a path, or words, which are written on a white square.
     """
     if isinstance(query, Words):
-        return _written(query), "", None
+        return written(query), "", None
     if isinstance(query, str) and query in collection:
         return collection.open(query), query, collection.table["label"].iat[collection.ids.index(query)]
     if isinstance(query, Image.Image):
@@ -71,7 +71,7 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
     raise QueryError(f"a query must be an id, a path or a PIL image, not {type(query).__name__}")
 
 
-def _written(words: Words, side: int = 320) -> Image.Image:
+def written(words: Words, side: int = 320) -> Image.Image:
     """The words of a query on a white square."""
     image, font = Image.new("RGB", (side, side), "white"), ImageFont.load_default(side // 10)
     lines = textwrap.wrap(words.text, 17)[:7] + (textwrap.wrap(f"without {words.avoid}", 17)[:2] if words.avoid else [])

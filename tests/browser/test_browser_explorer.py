@@ -94,7 +94,7 @@ def tile(page, column, id):
 
 def search(page, id):
     """Make a picture the query: type its name, and click it in the contact sheet."""
-    page.get_by_label("Find pictures by part of their name").fill(Path(id).stem)
+    page.get_by_label("Find pictures by part of their name, or by keywords").fill(Path(id).stem)
     page.locator(f'.am-tiles [data-id="{id}"] .am-picture').click()
     page.wait_for_function(
         "(name) => document.querySelector('.am-strip .am-frame img').alt === `The query, ${name}`", arg=Path(id).stem

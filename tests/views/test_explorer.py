@@ -328,3 +328,18 @@ def test_what_is_wrong_leaves_it_working(explorer, cartoons, capsys):
     assert ask("query", id=cartoons.ids[3])["say"] == "view"
     with pytest.raises(am.QueryError, match="no picture 'x'"):
         am.explore(cartoons, widget.exploration.features, query="x")
+
+
+def test_the_collection_is_found_by_keywords_too(bundled_features, openclipart):
+    table = openclipart.parent / "openclipart.csv"
+    collection = am.Collection.from_folder(openclipart, keywords=table, progress=False)
+    explorer = am.explore(collection, bundled_features)
+    sent = []
+    explorer.send = lambda message, buffers=None: sent.append(message)
+    explorer._receive(None, {"do": "sheet", "page": 0, "text": "Dinosaurs"}, [])
+    named = [id for id in collection.ids if "dinosaurs" in id.lower()]
+    carriers = {id for id, words in collection.keywords.items() if {"dinosaur", "dinosaurs"} & set(words)}
+    assert carriers - set(named) and sent[-1]["count"] == len(carriers | set(named))
+    assert sent[-1]["ids"][: len(named)] == named[: len(sent[-1]["ids"])]
+    explorer._receive(None, {"do": "sheet", "page": 0, "text": "dinosar"}, [])
+    assert sent[-1]["count"] == 0 and sent[-1]["near"]

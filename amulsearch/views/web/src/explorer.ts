@@ -22,7 +22,8 @@ const LAYERS: Record<string, string> = {
 const KEYS = [
   ["arrow keys", "go from picture to picture"], ["Enter", "ask with the picture"], ["+ and −", "more, less like it"],
   ["u and d", "thumb up, thumb down"], ["s", "select it, or take it out of the selection"], ["v", "view it large"],
-  ["Backspace", "back to the query before"], ["/", "find pictures by name"],
+  ["Backspace", "back to the query before"], ["/", "find pictures by name or keyword"],
+  ["Enter after words", "ask with the words, if a network reads them (open_clip/…); -word is to be avoided"],
   ["on the query", "arrow keys choose a part (Shift changes its size), Enter asks with it"],
   ["on the map", "arrow keys move, + and − zoom, 0 shows all, Enter asks with the picture in the middle"],
 ];
@@ -86,7 +87,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
   const title = element("div", { class: "am-title" });
   const examples = element("div", { class: "am-examples" });
   const text = element("input", {
-    type: "search", placeholder: "find by name", "aria-label": "Find pictures by part of their name",
+    type: "search", placeholder: "find by name or keyword", "aria-label": "Find pictures by part of their name, or by keywords",
     oninput: () => {
       clearTimeout(typing);
       typing = window.setTimeout(() => {
@@ -94,6 +95,9 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
         collection.open = true;
         if (text.value) collection.scrollIntoView({ block: "nearest" });
       }, 200);
+    },
+    onkeydown: (event: KeyboardEvent) => {
+      if (event.key === "Enter" && view.words && text.value.trim()) ask({ do: "words", text: text.value });
     },
   });
   let typing = 0;
@@ -288,7 +292,8 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     after.disabled = message.page >= message.pages - 1;
     selectFound.hidden = !message.text.trim() || !message.count;
     const near = message.near.map((id: string) => button(nameOf(id), () => ask({ do: "query", id })));
-    const nothing = near.length ? ["No name has these words. Near names: ", ...near] : ["No name has these words."];
+    const none = "No name and no keyword has these words.";
+    const nothing = near.length ? [`${none} Near names: `, ...near] : [none];
     tiles.classList.toggle("am-none", !message.ids.length);
     tiles.replaceChildren(...(message.ids.length ? message.ids.map((id: string) => tile({ id }, null)) : nothing));
     mark();
