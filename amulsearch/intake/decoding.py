@@ -18,9 +18,10 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from multiprocessing.connection import wait
 from pathlib import Path
 from queue import Empty, LifoQueue
 from typing import NamedTuple
@@ -188,6 +189,7 @@ class _Worker:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         atexit.register(self.end)
+        self._late = False
         self.alive = self._read(1) is not None
         if not self.alive:
             self.end()
@@ -198,19 +200,38 @@ class _Worker:
 
     def decode(self, requests: Sequence[Request]) -> Iterator[Decoded | dict | PictureError]:
         """The answers up to and including the first picture that ends the process, for which it is an error."""
+        with self._watched():
+            yield from self._answers(requests)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """End the process when a picture takes too long: on Windows, reading from a pipe has no time limit."""
+        over, self._begun = threading.Event(), time.monotonic()
+
+        def watch() -> None:
+            while not over.wait(max(0, self._begun + PATIENCE - time.monotonic())):
+                if time.monotonic() >= self._begun + PATIENCE:
+                    self._late = True
+                    self.process.kill()
+                    return
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _answers(self, requests: Sequence[Request]) -> Iterator[Decoded | dict | PictureError]:
         try:
             self.process.stdin.write(json.dumps(requests).encode() + b"\n")
         except OSError:  # it was ended from outside before this request
             self.alive = False
             return
         for _ in requests:
-            head = self._read(_HEAD.size) if wait([self.process.stdout], PATIENCE) else None
-            if head is None:
-                self.alive = False
-                yield self._obituary()
-                return
-            length, height, width, *size = _HEAD.unpack(head)
-            body = self._read(length or height * width * 3)
+            self._begun = time.monotonic()
+            head = self._read(_HEAD.size)
+            length, height, width, *size = _HEAD.unpack(head) if head else (0,) * 5
+            body = head and self._read(length or height * width * 3)
             if body is None:
                 self.alive = False
                 yield self._obituary()
@@ -233,9 +254,8 @@ class _Worker:
 
     def _obituary(self) -> PictureError:
         """The reason why there is no answer."""
-        try:
-            code = self.process.wait(1)
-        except subprocess.TimeoutExpired:
+        code = self.process.wait()
+        if self._late:
             return PictureError(f"decoding took more than {PATIENCE:g} seconds")
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return PictureError(f"damaged: its decoder crashed ({how})")
