@@ -55,7 +55,7 @@ def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     steps = starts(*vectors.shape)
     for start in steps:
         yield start, vectors[start : start + steps.step]
-        if isinstance(file, mmap.mmap):
+        if isinstance(file, mmap.mmap) and hasattr(file, "madvise"):  # Windows has none, and releases them by itself
             file.madvise(mmap.MADV_DONTNEED)
 
 

@@ -70,7 +70,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_at(path: Path, end: int, data: bytes) -> None:
     """Replace everything after the first `end` bytes of a file with `data`; it is on disk on return."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-        file.truncate(end)
+        if file.seek(0, os.SEEK_END) > end:  # Windows truncates no file that is mapped into memory
+            file.truncate(end)
         file.seek(end)
         file.write(data)
         file.flush()
@@ -127,7 +128,8 @@ def sync(path: Path) -> None:
     """Flush a file, or the names in a folder, to disk."""
     if path.is_dir() and os.name == "nt":  # Windows does not support this for folders
         return
-    handle = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing.
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -6,7 +6,6 @@ A new index is written to a new folder; the entry then names that folder in plac
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 
 from ..errors import StoreError
 from .database import Database
-from .files import DIGESTED, PARTIAL, file_digest, sync, unwritable
+from .files import DIGESTED, file_digest, sync, unwritable
 
 AGAIN = "build the index again"
 
@@ -83,26 +82,25 @@ class IndexFiles:
         StoreError
             If a file cannot be written; an earlier index of this name is then kept.
         """
-        temporary = self.folder / f"{quote(name, safe=' ')[:150]}.{os.getpid()}{PARTIAL}"
+        folder = self._free(name)
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            write(temporary)
+            folder.mkdir(parents=True)
+            write(folder)
             files = {}
-            for path in sorted(temporary.iterdir()):
+            for path in sorted(folder.iterdir()):
                 sync(path)
                 files[path.name] = path.stat().st_size, file_digest(path)
-            folder = self._free(name)
-            os.replace(temporary, folder)
+            sync(folder)
             sync(self.folder)
             relative = folder.relative_to(self.folder).as_posix()
             with self._database.transaction():
                 entry = (name, json.dumps(about), np.asarray(rows, np.int64).tobytes(), relative, json.dumps(files))
                 self._database.insert("indexes", [entry])
-        except OSError as error:
-            raise unwritable(self.folder, error) from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise unwritable(self.folder, error) from None
+            raise
         return folder
 
     def _free(self, name: str) -> Path:
