@@ -20,15 +20,16 @@ from .errors import QueryError, StoreError, check_k, one_line
 from .features import Features, FeatureSet, Words, extract, preset
 from .index import (
     LIKELY,
-    AnnoyIndex,
     DiffusionIndex,
     ExactIndex,
     Index,
     KeywordIndex,
     NoveltyTest,
+    default_kind,
     encoded,
     is_current,
     novelty_told,
+    open_default,
     query_all,
     query_class,
     unlikely_from,
@@ -95,12 +96,13 @@ def _index(collection: Collection, store: Store, options: Namespace) -> Collecti
         print(f"{len(found)} pictures indexed with the preset {recipe.name}, in {store.folder}")
         return found
     features = extract(collection, options.models, options.layers and options.layers.split(","), **how)
-    bar = tqdm(features.items(), desc="index", unit="layer", delay=1)
-    built = sum(_build(store, " ".join(key), AnnoyIndex, made) for key, made in bar)
+    kind, bar = default_kind(), tqdm(features.items(), desc="index", unit="layer", delay=1)
+    built = sum(_build(store, " ".join(key), kind, made) for key, made in bar)
     _report_rejected(features.rejected)
     print(
         f"{len(features.collection)} pictures, {len(features.rejected)} rejected, {features.extracted} extracted, "
-        f"{built} of {len(features)} indexes built, in {store.folder}"
+        f"{built} of {len(features)} indexes built "
+        f"{'for exact search, as annoy is not installed' if kind is ExactIndex else 'with Annoy'}, in {store.folder}"
     )
     return features.collection
 
@@ -462,7 +464,7 @@ def _open_indexes(store: Store, options: Namespace) -> dict[str, Index]:
     old = [name for name in wanted if not is_current(store, f"{name} {layer}")]
     if old:
         raise StoreError(f"the collection has changed since {', '.join(old)} was indexed: run `amulsearch index` again")
-    return {name: AnnoyIndex.open_in(store, f"{name} {layer}") for name in wanted}
+    return {name: open_default(store, f"{name} {layer}") for name in wanted}
 
 
 def _open_preset(store: Store, name: str) -> DiffusionIndex:

@@ -40,6 +40,10 @@ class MissingKeyError(QueryError, KeyError):
     __str__ = Exception.__str__  # KeyError's own would put the message in quotation marks
 
 
+class MissingPackageError(AmulsearchError):
+    """An optional package that is needed and not installed; the message says how to install it."""
+
+
 def check_integer(name: str, value: object, least: int = 1) -> int:
     """`value` as an int, if it is an integer of at least `least`; QueryError otherwise. 5.0 counts as an integer."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
@@ -56,14 +60,18 @@ def check_k(k: object, most: int, what: str = "pictures to choose from") -> int:
     return k
 
 
-def import_optional(name: str, package: str) -> ModuleType:
-    """Import a module; AmulsearchError if the package that provides it is not installed."""
+def import_optional(name: str, package: str, instead: str = "") -> ModuleType:
+    """Import a module; MissingPackageError if the package that provides it is not installed.
+
+    The message says how to install it, and what to use `instead`.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise AmulsearchError(f"{name} is not installed: pip install {package}") from None
+        other = f", or {instead}" if instead else ""
+        raise MissingPackageError(f"{name} is not installed: pip install {package}{other}") from None
 
 
 def first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "annoy_index": ["AnnoyIndex"],
         "exact_index": ["ExactIndex"],
+        "default": ["default_kind", "open_default"],
         "faiss_index": ["FaissHNSWIndex", "FaissIVFIndex", "FaissLSHIndex"],
         "hnswlib_index": ["HnswlibIndex"],
         "nmslib_index": ["NmslibIndex"],

@@ -1,4 +1,4 @@
-"""Approximate search with Annoy, the default index."""
+"""Approximate search with Annoy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
-import annoy
 import numpy as np
 
-from ..errors import AmulsearchError, StoreError
+from ..errors import AmulsearchError, MissingPackageError, StoreError, import_optional
 from ..features import Features, l2_normalize
 from ..store import blocks
 from .base import Index
@@ -22,12 +22,13 @@ from .base import Index
 class AnnoyIndex(Index):
     """Approximate search in a forest of random projection trees (github.com/spotify/annoy).
 
-    Errors that Annoy passes over silently are checked and raised. An index opened from disk stays on disk, as a
-    memory map.
+    Needs the package annoy, which is compiled on installation. Errors that Annoy passes over silently are checked and
+    raised. An index opened from disk stays on disk, as a memory map.
 
     See Also
     --------
     ExactIndex : Slower on large collections, and exact.
+    FaissHNSWIndex : Approximate, and installed without a compiler.
     tune_index : Choose `n_trees` and `search_k` for a wanted recall.
 
     Examples
@@ -94,11 +95,10 @@ class AnnoyIndex(Index):
         StoreError
             If the disk has too little space for the forest.
         AmulsearchError
-            If the installed build of Annoy returns wrong neighbours.
+            If Annoy is not installed, or the installed build returns wrong neighbours.
         """
-        _check_annoy()
         index, vectors = cls._start(features, ids, metric, n_trees=n_trees, search_k=search_k, seed=seed, n_jobs=n_jobs)
-        index._annoy = annoy.AnnoyIndex(index.width, metric)
+        index._annoy = _annoy().AnnoyIndex(index.width, metric)
         if on_disk is None:
             index._grow(vectors)
         else:
@@ -158,8 +158,10 @@ class AnnoyIndex(Index):
             raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from None
 
     def _read(self, path: Path) -> tuple[int, int]:
-        _check_annoy()
-        self._annoy = annoy.AnnoyIndex(self.width, self.metric)
+        try:
+            self._annoy = _annoy().AnnoyIndex(self.width, self.metric)
+        except MissingPackageError as error:
+            raise StoreError(f"{path} was built with Annoy: {error}, and build it again") from None
         self._annoy.load(str(path))
         return self._annoy.get_n_items(), self.width
 
@@ -168,8 +170,10 @@ class AnnoyIndex(Index):
 
 
 @lru_cache(maxsize=1)
-def _check_annoy() -> None:
-    """Some builds of Annoy return one neighbour only, or wrong ones (spotify/annoy#679, #686): check once."""
+def _annoy() -> ModuleType:
+    """The library; some builds return one neighbour only, or wrong ones (spotify/annoy#679, #686): checked once."""
+    instead = "use exact search (am.ExactIndex), or for many pictures am.indexes.FaissHNSWIndex"
+    annoy = import_optional("annoy", "annoy (which needs a C++ compiler)", instead)
     vectors = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
     trial = annoy.AnnoyIndex(8, "angular")
     for row, vector in enumerate(vectors):
@@ -182,3 +186,4 @@ def _check_annoy() -> None:
             "the installed build of annoy returns wrong neighbours: reinstall it from source without -ffast-math "
             "(ANNOY_COMPILER_ARGS=-O3,-std=c++14 pip install --no-binary :all: --force-reinstall annoy)"
         )
+    return annoy

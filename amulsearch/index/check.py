@@ -11,9 +11,10 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..errors import AmulsearchError, OtherFormatError, StoreError
-from ..features import Features
+from ..features import Features, compared
 from ..store import AGAIN, PARTIAL, REMEDY, Store, VectorFile, locked, rescue, unsealed
-from .annoy_index import AnnoyIndex
+from .base import Index
+from .default import default_kind, open_default
 from .diffusion import DiffusionIndex
 
 QUERIES = 5
@@ -184,12 +185,12 @@ class _Check:
         features, part = self.features.get(name), f"index {name}"
         preset = name.removeprefix("preset ") if name.startswith("preset ") else ""
         try:
-            index = (DiffusionIndex if preset else AnnoyIndex).open_in(self.store, name, whole=True)
+            index = (DiffusionIndex.open_in if preset else open_default)(self.store, name, whole=True)
             if finding := "" if preset else self._differences(index, name, features):
                 raise StoreError(finding)
         except StoreError as error:
             if features is not None:
-                rebuild = lambda: AnnoyIndex.build(features).save_in(self.store, name)  # noqa: E731
+                rebuild = lambda: default_kind().build(features).save_in(self.store, name)  # noqa: E731
                 self._find(part, error, self.repair_it, "rebuilt", rebuild)
             else:
                 done = f"deleted; {self.index_again}" + (f" --preset {preset}" if preset else "")
@@ -199,13 +200,14 @@ class _Check:
             told = "the collection has changed since the index was built"
             self._find(part, told, f"{self.index_again} --preset {preset}")
 
-    def _differences(self, index: AnnoyIndex, name: str, features: Features | None) -> str:
+    def _differences(self, index: Index, name: str, features: Features | None) -> str:
         """How an index differs from its features, or from exact search of its own vectors; "" if it does not."""
         some = np.random.default_rng(0).permutation(len(index))[:QUERIES]
         if features is not None:
             if not is_current(self.store, name) or index.ids != features.ids:
                 return "the index was built from other pictures or features than the store holds now"
-            if not np.array_equal(index._take(some), features.vectors[some]):
+            ours, stored = (compared(each, index.metric) for each in (index._take(some), features.vectors[some]))
+            if not np.allclose(ours, stored, atol=1e-6):  # exact search keeps the vectors scaled
                 return "the index holds other vectors than the features"
         k = min(10, len(index) - 1)
         recall = index.recall(k, sample=QUERIES) if k else 1
@@ -215,7 +217,7 @@ class _Check:
         """Find features without an index, unless none has one."""
         # Without any index: a user of the library keeps them elsewhere.
         for name in [name for name in self.features if name not in names] if names else []:
-            build = lambda name=name: AnnoyIndex.build(self.features[name]).save_in(self.store, name)  # noqa: E731
+            build = lambda name=name: default_kind().build(self.features[name]).save_in(self.store, name)  # noqa: E731
             self._find(name, "the features have no index", self.index_again, "built", build)
 
     def _leftovers(self) -> None:

@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 
 from ..errors import QueryError, check_integer, check_k
 from ..features import Features, check_vectors, nearest
-from .annoy_index import AnnoyIndex
 from .base import Index, as_features
+from .default import default_kind
 from .exact_index import ExactIndex
 from .speed import ask
 
@@ -76,7 +76,7 @@ def tune_index(
     *,
     recall: float = 0.95,
     k: int = 10,
-    kind: type[Index] = AnnoyIndex,
+    kind: type[Index] | None = None,
     metric: str = "angular",
     builds: Sequence[Mapping] | None = None,
     sample: int = 500,
@@ -94,8 +94,8 @@ def tune_index(
     recall : float, default 0.95
         The wanted fraction of the true k nearest neighbours, above 0 and at most 1.
     k : int, default 10
-    kind : subclass of Index, default AnnoyIndex
-        Any approximate index.
+    kind : subclass of Index, optional
+        Any approximate index, by default AnnoyIndex, or FaissHNSWIndex where Annoy is not installed.
     metric : {"angular", "euclidean", "manhattan"}, default "angular"
     builds : sequence of dict, optional
         Keyword arguments of `kind.build` to try, by default `kind.ladder`. Each costs one build.
@@ -121,6 +121,7 @@ def tune_index(
     mean, counts. The fastest setting is then built from all pictures. Its effort is raised until pictures of the
     index reach the recall as well.
     """
+    kind = kind or default_kind(approximate=True)
     if kind.effort is None:
         raise QueryError(f"{kind.__name__} has no search effort to tune: choose an approximate index")
     if not 0 < recall <= 1:
