@@ -3,8 +3,8 @@
 python notebooks/run.py [--images FOLDER] [--models A,B] [--k 4] [--only 03] [--solutions]
 
 The figure of a cell with the tag figure:NAME is kept as build/figures/NAME.png. A notebook ends at a cell with the tag
-may-end if the library says there that the folder does not suffice. A page loads nothing from elsewhere, except MathJax
-if it has formulas.
+may-end if the library says there that the folder does not suffice, or that a package is missing. A page loads nothing
+from elsewhere, except MathJax if it has formulas.
 """
 
 import argparse
@@ -139,6 +139,9 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
     try:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory() as sockets:
             warnings.simplefilter("ignore")
+            # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it. Without a
+            # folder of their own, the sockets of a kernel that is killed stay beside the notebook. Windows has TCP only.
+            private = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{sockets}/kernel"}
             papermill.execute_notebook(
                 notebook,
                 executed,
@@ -146,9 +149,7 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
                 cwd=notebook.parent,
                 progress_bar=False,
                 on_cell_start=progress.section,
-                # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it. Without a
-                # folder of their own, the sockets of a kernel that is killed stay beside the notebook.
-                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+                config=Config(KernelManager=private),
             )
     except papermill.PapermillExecutionError as error:
         done = nbformat.read(executed, as_version=4)
@@ -166,7 +167,7 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
 
 
 def end_where_it_may(notebook) -> bool:
-    """Whether the library said, in a cell tagged may-end, that the folder does not suffice; its sentence is kept."""
+    """Whether the library said, in a cell tagged may-end, that a folder or the packages do not suffice; it is kept."""
     from nbformat.v4 import new_output
 
     notebook.cells = [
@@ -174,7 +175,7 @@ def end_where_it_may(notebook) -> bool:
     ]
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            if output.output_type == "error" and output.ename == "QueryError":
+            if output.output_type == "error" and output.ename in ("QueryError", "MissingPackageError"):
                 cell.outputs = [new_output("stream", text=f"The notebook ends here: {output.evalue}.\n")]
                 return "may-end" in cell.metadata.get("tags", [])
     return False
@@ -208,7 +209,7 @@ def page_of(notebook, folder: Path, parameters: dict) -> str:
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     exporter = HTMLExporter(raw_template=PAGE, exclude_input_prompt=True, exclude_output_prompt=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": heading}, "formulas": formulas})
-    return page.replace(f"{HERE.parent}/", "")
+    return page.replace(f"{HERE.parent}{os.sep}", "")
 
 
 def shown(value, folder: Path):
