@@ -139,8 +139,8 @@ def run(notebook: Path, pages: Path, figures: Path, parameters: dict, progress: 
     try:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory() as sockets:
             warnings.simplefilter("ignore")
-            # Over TCP, the default, anybody on the machine could read along, and the kernel warns of it. Without a
-            # folder of their own, the sockets of a kernel that is killed stay beside the notebook. Windows has TCP only.
+            # Over TCP, the default and all that Windows has, anybody on the machine could read along, and the kernel
+            # warns of it. Without a folder of their own, the sockets of a killed kernel stay beside the notebook.
             private = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{sockets}/kernel"}
             papermill.execute_notebook(
                 notebook,
