@@ -13,6 +13,9 @@
     amulsearch weights export A,B FILE
     amulsearch weights import FILE
 
+`index` builds indexes with Annoy where it is installed, and otherwise for exact search, and says which. `query` opens
+both kinds; an index that Annoy built needs Annoy.
+
 In `index`, `query` and `evaluate`, `--preset best` replaces the layers by the best recipe. `index` makes it of the
 networks that --models names, by default the four with which it was measured.
 

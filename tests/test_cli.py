@@ -61,7 +61,7 @@ def test_probabilities_and_novelty(openclipart, tmp_path, capsys):
     assert main(["query", id, *asked, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     features = am.features.FeatureSet.open(store)["squeezenet1_1", "penultimate"]
-    index = am.AnnoyIndex.open_in(am.Store.open(store), "squeezenet1_1 penultimate")
+    index = am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate")
     labels = am.Relevance.from_labels(features.ids, features.labels)
     expected = am.measure.calibrate(index, labels).probability([one["distance"] for one in told["results"]])
     assert [one["probability"] for one in told["results"]] == pytest.approx(expected.tolist())
@@ -77,10 +77,10 @@ def test_probabilities_and_novelty(openclipart, tmp_path, capsys):
     test = am.indexes.NoveltyTest.build([features], sample=400)
     assert json.loads(capsys.readouterr().out)["p_value"] == pytest.approx(test.p_value(new), abs=0.03)
     # A repaired index has no calibration; indexing again adds it and builds nothing.
-    am.AnnoyIndex.build(features).save_in(am.Store.open(store), "squeezenet1_1 penultimate")
+    am.indexes.default_kind().build(features).save_in(am.Store.open(store), "squeezenet1_1 penultimate")
     assert main(["index", str(folder), *asked[:4], "--layers", "penultimate"]) == 0
     assert "0 of 1 indexes built" in capsys.readouterr().out
-    assert am.AnnoyIndex.open_in(am.Store.open(store), "squeezenet1_1 penultimate").calibration
+    assert am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate").calibration
 
 
 def test_results_are_copied_and_nothing_is_overwritten(indexed, ask, tmp_path, capsys):

@@ -4,10 +4,11 @@ import shutil
 import subprocess
 import sys
 
-import annoy
 import pytest
 
 from amulsearch import AnnoyIndex, QueryError, StoreError
+
+annoy = pytest.importorskip("annoy")
 
 N, D = 600, 24
 

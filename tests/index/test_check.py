@@ -316,7 +316,7 @@ def test_a_store_of_another_place_and_of_another_user_is_read(open_folder, index
         features = am.features.FeatureSet.open(store)
         for key, (ids, vectors) in expected.items():
             assert features[key].ids == ids and np.array_equal(features[key].vectors, vectors)
-            index = am.AnnoyIndex.open_in(store, " ".join(key))
+            index = am.indexes.open_default(store, " ".join(key))
             assert len(index.query(ids[0], 3)) == 3
         assert am.indexes.check_store(moved).empty
         assert main(["query", ids[0], "--store", str(moved), "--json"]) == 0

@@ -1,6 +1,5 @@
 """The numbers that notebook 03 and its solutions state about the bundled cartoons."""
 
-import annoy
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +7,7 @@ from PIL import ImageOps
 
 import amulsearch as am
 
+annoy = pytest.importorskip("annoy")
 NOTEBOOK = "03_nearest_neighbours"
 SOLUTIONS = f"solutions/{NOTEBOOK}"
 NAME = am.models.BUNDLED[-1]
