@@ -202,6 +202,7 @@ def test_a_missing_file_is_found_and_mended(indexed, store):
 
 
 def test_an_index_of_other_vectors_is_found_and_built_again(indexed, store):
+    pytest.importorskip("annoy")
     folder = am.Store.open(store).indexes.open(f"{MODEL} logits").folder
     good = (folder / "index.ann").read_bytes()
     features = am.features.FeatureSet.open(store)[MODEL, "logits"]
@@ -218,6 +219,7 @@ def test_an_index_of_other_vectors_is_found_and_built_again(indexed, store):
 
 def test_an_index_that_misses_much_is_found(indexed, store):
     """The vectors and digests are correct, but the trees lead to eleven pictures only."""
+    pytest.importorskip("annoy")
     path = am.Store.open(store).indexes.open(f"{MODEL} logits").folder / "index.ann"
     nodes = np.fromfile(path, np.int32).reshape(-1, 1003)  # descendants, children; for a picture, 1,000 values
     assert (nodes[24:, 0] == 24).all()

@@ -28,6 +28,7 @@ def without_annoy():
 
 
 def test_index_query_and_evaluate(without_annoy, small_folder, tmp_path, capsys):
+    pytest.importorskip("annoy")
     take, give = without_annoy
     folder, store = str(small_folder), ["--store", str(tmp_path / "store")]
     index = ["index", folder, *store, "--models", MODEL, "--layers", "penultimate"]

@@ -34,13 +34,17 @@ def test_the_recall_is_reached_by_what_was_held_back(name, collections):
     vectors = collections[name]
     base = vectors[: len(vectors) * 4 // 5]
     ids = [str(row) for row in range(len(base))]
-    tuned = am.indexes.tune_index(base, ids, recall=0.95, builds=[{"n_trees": 10}], sample=300, progress=False)
+    tuned = am.indexes.tune_index(
+        base, ids, recall=0.95, kind=am.AnnoyIndex, builds=[{"n_trees": 10}], sample=300, progress=False
+    )
     assert held_back(vectors, tuned.index) >= 0.95
     assert tuned.index.recall(10, sample=1000, seed=11) >= 0.95
     assert tuned.exact_is_enough == (name != "many" or len(base) * base.shape[1] <= 2**22)
     if name == "many":  # and not by an exhaustive search
         assert tuned.index.search_k < 3000
-        loose = am.indexes.tune_index(base, ids, recall=0.8, builds=[{"n_trees": 10}], sample=300, progress=False)
+        loose = am.indexes.tune_index(
+            base, ids, recall=0.8, kind=am.AnnoyIndex, builds=[{"n_trees": 10}], sample=300, progress=False
+        )
         assert loose.index.search_k < tuned.index.search_k and held_back(vectors, loose.index) >= 0.8
 
 
@@ -66,9 +70,8 @@ def test_every_approximate_index_can_be_tuned(kind, collections, tmp_path):
 
 
 def test_the_table_says_what_it_costs(digits):
-    tuned = am.indexes.tune_index(
-        digits, [str(row) for row in range(len(digits))], recall=0.9, sample=100, progress=False
-    )
+    ids = [str(row) for row in range(len(digits))]
+    tuned = am.indexes.tune_index(digits, ids, kind=am.AnnoyIndex, recall=0.9, sample=100, progress=False)
     table = tuned.table
     assert table.columns.tolist() == [
         *["kind", "n_trees", "search_k", "asked", "recall", "at_least"],
