@@ -135,7 +135,7 @@ def tune_index(
     asking, kept = np.sort(order[:held]), np.sort(order[held:])
     base = Features(features.vectors[kept], [features.ids[row] for row in kept])
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,  # Windows deletes no mapped file
         tqdm(desc="tune", unit="setting", delay=2, disable=not progress) as bar,
     ):
         trials = _Trials(kind, metric, recall, k, Path(folder), bar)

@@ -229,7 +229,7 @@ def _costs(features: FeatureSet, indexes: Mapping[str, Index], pictures: Collect
         for method in FUSIONS:
             rows[f"{method} of {len(parts)} {layer}"] = tuple(map(sum, zip(*parts, strict=True)))
     if "preset best" in indexes:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows deletes no mapped file
             saved = indexes["preset best"].save(Path(folder) / "index")
             size = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
         rows["preset best"] = sum(milliseconds[name] for name in BEST.layers), size / len(pictures) / 1000

@@ -15,7 +15,7 @@ import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import repeat
 from pathlib import Path
 from secrets import token_hex
@@ -383,7 +383,8 @@ class Store:
             for table in ("features", "chunks"):
                 connection.execute(f"DELETE FROM {table} WHERE feature = ?", (feature,))
         for file in files:
-            (self.folder / file).unlink(missing_ok=True)
+            with suppress(PermissionError):  # on Windows, while it is mapped into memory; `check` deletes it then
+                (self.folder / file).unlink(missing_ok=True)
 
     def unnamed_vectors(self) -> list[Path]:
         """List the files beside the vector files that belong to no fingerprint."""

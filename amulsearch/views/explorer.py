@@ -458,11 +458,10 @@ def _caption(example: str | NewPicture) -> str:
 
 def _decoded(content: bytes, collection: Collection) -> Image.Image:
     """Decode an untrusted picture in a separate process."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
+    with tempfile.TemporaryDirectory() as folder:  # Windows lets nobody else read a file that is still open
+        (path := Path(folder) / "picture").write_bytes(content)
         how = {"background": collection.background, "max_pixels": collection.max_pixels}
-        (picture,) = decode([Request(file.name, hashlib.sha256(content).hexdigest(), **how)])
+        (picture,) = decode([Request(str(path), hashlib.sha256(content).hexdigest(), **how)])
     if isinstance(picture, PictureError):
         raise picture
     return Image.fromarray(picture.rgb)

@@ -87,7 +87,7 @@ def write_report(
     Page : Build a page part by part.
     """
     output, k = writable(output), check_k(k, k)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Windows deletes no mapped file
         of = _extracted(folder, models, output, k, {"store": store or temporary, "progress": progress})
         return _write(of, output, progress)
 
