@@ -69,7 +69,7 @@ right = [np.array_equal(one.rgb, np.asarray(am.open_image(path))) for one, path 
 decoding.PATIENCE = 60
 
 where = ["--store", store, "--models", "squeezenet1_1"]
-codes = [main(["index", folder, *where, "--layers", "logits"]) for _ in range(2)]  # the second reads what the first wrote
+codes = [main(["index", folder, *where, "--layers", "logits"]) for _ in range(2)]  # the second reads the first
 codes += [main(["query", Path(good[0]).relative_to(folder).as_posix(), *where]), main(["query", good[1], *where])]
 codes += [main(["evaluate", "--store", store]), main(["check", "--store", store])]
 told = {"crashed": str(crashed), "hung": str(hung), "right": right, "codes": codes}
