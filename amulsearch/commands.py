@@ -187,7 +187,7 @@ def query_words(options: Namespace) -> None:
     if towers := [key for key in store.current() if key[1] == "penultimate" and models.reads_words(key[0])]:
         pictures = () if given is None else (collection.open(given) if isinstance(given, str) else given,)
         words = replace(words, pictures=pictures)
-        indexes = {name: AnnoyIndex.open_in(store, f"{name} {layer}") for name, layer in towers}
+        indexes = {name: open_default(store, f"{name} {layer}") for name, layer in towers}
         lists, how = query_all(indexes, words, depth), "by the text tower"
     elif "keywords" in collection.table:
         most = depth if given is None else len(collection)
