@@ -1,6 +1,7 @@
 """Queries by graphs that an extraction has converted: the same vectors, and no torch."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -36,6 +37,37 @@ def test_a_query_takes_any_graph_that_has_its_layers(small_folder, own_cache, mo
         vectors = encode(images, made.fingerprint, made.makers)
         np.testing.assert_allclose(vectors, made.vectors[:3], atol=1e-4 * abs(made.vectors).max())
     assert converted.single(am.models.get(MODEL), ["blocks.1:mean"], "float32") is None
+
+
+@needs_openvino
+def test_what_was_compiled_is_kept_and_gives_the_same_numbers(small_folder, own_cache, monkeypatch):
+    features = am.extract(am.Collection.from_folder(small_folder), MODEL, "standard", progress=False)
+    images = [features.collection.open(id) for id in features.collection.ids[:2]]
+
+    def ask():
+        converted._single.cache_clear()  # as in a new process
+        return [encode(images, made.fingerprint, made.makers).tobytes() for made in features.values()]
+
+    compiled = ask()
+    (kept,) = own_cache.rglob("*.blob")
+    content = kept.read_bytes()
+    with monkeypatch.context() as patch:
+        import openvino
+
+        patch.setattr(openvino.Core, "compile_model", lambda *_: pytest.fail("a graph was compiled again"))
+        assert ask() == compiled
+    flipped = content[:9000] + bytes([content[9000] ^ 1]) + content[9001:]
+    for damaged in (b"", content[:1000], flipped):
+        kept.write_bytes(damaged)
+        assert ask() == compiled
+        assert kept.read_bytes() != damaged and len(kept.read_bytes()) > 0.9 * len(content)  # it was replaced
+    kept.unlink()
+
+    def full(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert ask() == compiled and not list(own_cache.rglob("*.blob*"))
 
 
 @needs_openvino
