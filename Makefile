@@ -13,6 +13,10 @@ MODELS ?= bundled
 K ?= 4
 BIN := .venv/bin
 
+# The packages are installed without bytecode, and Python keeps that of what it imports. Where the environment forbids
+# this, as some containers do, every process would compile torch and the rest again: 7 seconds each.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: notebooks site test lab lint clean
 
 .venv/ready: pyproject.toml constraints.txt

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from . import models
+from . import measure, models, views  # what a command does not use of these is not loaded
 from .cli import PRESETS
 from .errors import QueryError, StoreError, check_k, one_line
 from .features import Features, FeatureSet, Words, extract, preset
@@ -36,18 +36,7 @@ from .index import (
 )
 from .index import check_store as verify
 from .intake import Collection, copy_pictures, did_you_mean, open_image
-from .measure import (
-    Judgements,
-    Relevance,
-    calibrated,
-    chance_level,
-    evaluate,
-    fuse,
-    fused_similarities,
-    recommend,
-)
 from .store import Store
-from .views import writable, write_report
 
 DEPTH, DEPTHS = 100, {"vote": 10}
 """The number of neighbours of each model to fuse, and of the methods for which another is usual."""
@@ -125,9 +114,9 @@ def _build(store: Store, name: str, kind: type[Index], made: Features | list[Fea
         new = index.fingerprint != made_by or not is_current(store, name)
     except StoreError:
         new = True  # missing, damaged or outdated
-    if not new and (index.calibration or not calibrated(index).calibration):
+    if not new and (index.calibration or not measure.calibrated(index).calibration):
         return False
-    calibrated(kind.build(made)).save_in(store, name)
+    measure.calibrated(kind.build(made)).save_in(store, name)
     return new
 
 
@@ -159,7 +148,7 @@ def query_store(options: Namespace) -> None:
         vectors = encoded([*asked_all.values(), *test.parts], query)  # one pass of each network for all
         asked, p_value = dict(zip(asked_all, vectors, strict=False)), test.p_value(vectors[len(asked_all) :])
     find = lambda which, depth: {name: index.query(asked[name], depth) for name, index in which.items()}  # noqa: E731
-    fused = lambda method: fuse(find(indexes, min(max(k, DEPTHS.get(method, DEPTH)), most)), method, k=k)  # noqa: E731
+    fused = lambda method: measure.fuse(find(indexes, min(max(k, DEPTHS.get(method, DEPTH)), most)), method, k=k)  # noqa: E731
     if options.fuse:
         lists = {f"{options.fuse} of {len(indexes)}": fused(options.fuse)}
     else:
@@ -199,7 +188,7 @@ def query_words(options: Namespace) -> None:
         ids = dict.fromkeys(id for table in lists.values() for id in table["id"] if id != given)
         lists, how = _most_like(given, list(ids), store, options), f"{how}, and among these by the picture"
     if len(lists) > 1:
-        together = {f"{FUSION} of {len(lists)}": fuse(lists, FUSION)}
+        together = {f"{FUSION} of {len(lists)}": measure.fuse(lists, FUSION)}
         lists = together if options.json or options.grid else {**together, **lists}
     lists = {name: table[table["id"] != given].head(k) for name, table in lists.items()}
     if not options.json:
@@ -336,24 +325,24 @@ def evaluate_store(options: Namespace) -> None:
     store = Store.open(options.store)
     collection = store.collection()
     if options.judgements:
-        relevance = Relevance.from_judgements(collection.ids, Judgements(options.judgements).table)
+        relevance = measure.Relevance.from_judgements(collection.ids, measure.Judgements(options.judgements).table)
         missing = "no picture was judged relevant to another: judge some results first"
     else:
-        relevance = Relevance.from_labels(collection.ids, collection.labels)
+        relevance = measure.Relevance.from_labels(collection.ids, collection.labels)
         missing = "no two pictures have the same label: sort the pictures into folders"
     if not len(relevance.queries):
         raise QueryError(missing)
     found = _systems(store, options.preset)
     systems = []
     for (model, layer), system in tqdm(found.items(), desc="evaluate", unit="system", delay=1):
-        result = evaluate(system, relevance)
+        result = measure.evaluate(system, relevance)
         low, high = result.interval("AP")
         mean = result.mean()
         systems.append({"model": model, "layer": layer, **mean.to_dict(), "mAP_low": low, "mAP_high": high})
     systems.sort(key=lambda system: -system["mAP"])
     asked = {"queries": len(result.per_query), "excluded": result.excluded}
     if not options.judgements:
-        asked["chance"] = chance_level(collection.labels)
+        asked["chance"] = measure.chance_level(collection.labels)
     if options.json:
         _print_json({**asked, "systems": systems})
         return
@@ -380,7 +369,7 @@ def _systems(store: Store, preset: str | None) -> dict[tuple[str, str], object]:
     layer = _usual(layers)
     parts = [found[key] for key in found if key[1] == layer]
     fused = FUSIONS if len(parts) > 1 else ()
-    fusions = {(f"{method} of {len(parts)}", layer): fused_similarities(parts, method) for method in fused}
+    fusions = {(f"{method} of {len(parts)}", layer): measure.fused_similarities(parts, method) for method in fused}
     return {**found, **fusions, **presets}
 
 
@@ -391,7 +380,7 @@ def _usual(layers: Sequence[str]) -> str:
 
 def report_folder(options: Namespace) -> None:
     """Write a page about a folder and print its path."""
-    print(write_report(options.folder, options.output, models=options.models, k=options.k, store=options.store))
+    print(views.write_report(options.folder, options.output, models=options.models, k=options.k, store=options.store))
 
 
 def carry_weights(options: Namespace) -> None:
@@ -407,9 +396,9 @@ def carry_weights(options: Namespace) -> None:
 def compare_systems(options: Namespace) -> None:
     """Print which network, layer or fusion to use for a folder, and write a page about it."""
     if options.output:
-        writable(options.output)  # before anything is computed
+        views.writable(options.output)  # before anything is computed
     collection = Collection.from_folder(options.folder)
-    found = recommend(collection, options.models, sample=options.sample, store=options.store)
+    found = measure.recommend(collection, options.models, sample=options.sample, store=options.store)
     if options.output:
         from .views import comparison_page  # imports matplotlib
 

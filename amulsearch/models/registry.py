@@ -516,9 +516,9 @@ def table() -> pd.DataFrame:
     DataFrame with 14 rows
         Columns: name, group ("bundled", "blog" or "modern"), ready (whether the weights are on this machine),
         MB (size of the file), input (side of the input, in pixels), penultimate (width of that layer), ImageNet
-        (top-1 accuracy in percent, as torchvision states it), pictures/s (the network alone, on two cores), P@5 and
-        mAP (of the penultimate layer on the bundled cartoons), licence, weights (where they come from), file. NaN
-        where there is no such number, see `benchmarks/networks.py`.
+        (top-1 accuracy in percent, as torchvision states it), ms (processor time of the network alone for a picture),
+        P@5 and mAP (of the penultimate layer on the bundled cartoons), licence, weights (where they come from), file.
+        NaN where there is no such number, see `benchmarks/networks.py`.
 
     Examples
     --------
@@ -538,7 +538,7 @@ def table() -> pd.DataFrame:
             "input": model.preprocess.size,
             "penultimate": model.penultimate,
             "ImageNet": FACTS[model.name].ImageNet,
-            "pictures/s": FACTS[model.name].speed,
+            "ms": FACTS[model.name].ms,
             "P@5": FACTS[model.name].P5,
             "mAP": FACTS[model.name].mAP,
             "licence": model.licence,
