@@ -55,9 +55,7 @@ def list_models(options: Namespace) -> None:
     table["ready"] = table["ready"].map({True: "ready", False: "to download"})
     print(_aligned(table.drop(columns="file")))
     print("MB: the file of the weights; ImageNet: top-1 accuracy in %, as torchvision states it")
-    print(
-        "pictures/s: the network alone on two cores; P@5, mAP: penultimate layer, bundled cartoons (measured for some)"
-    )
+    print("ms: processor time for a picture; P@5, mAP: of the penultimate layer, on the bundled cartoons")
 
 
 def index_folder(options: Namespace) -> None:
