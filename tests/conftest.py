@@ -58,6 +58,12 @@ def bundled_features(cartoons, store) -> am.features.FeatureSet:
     return am.features.FeatureSet(cartoons, features, extracted=0)
 
 
+@pytest.fixture(scope="session")
+def preset(cartoons, bundled_features, store) -> am.indexes.DiffusionIndex:
+    """The index of the preset over the bundled cartoons."""
+    return am.indexes.DiffusionIndex.build(am.BEST.parts(cartoons, store=store, progress=False))
+
+
 @pytest.fixture(scope="module")
 def vectors() -> np.ndarray:
     """600 random vectors of 24 dimensions."""

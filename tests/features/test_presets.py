@@ -12,7 +12,7 @@ import amulsearch as am
 from amulsearch.cli import main
 
 
-def test_better_than_one_network_and_than_joined_vectors_on_the_other_half(cartoons, bundled_features, store):
+def test_better_than_one_network_and_than_joined_vectors_on_the_other_half(cartoons, bundled_features, preset, store):
     """Several networks together beat one, and their joined vectors: the open question of the post."""
     relevance = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
     names = np.array(sorted(set(cartoons.labels)))
@@ -20,7 +20,7 @@ def test_better_than_one_network_and_than_joined_vectors_on_the_other_half(carto
     queries = [id for id, label in zip(cartoons.ids, cartoons.labels, strict=True) if label not in chosen_on]
     parts = am.BEST.parts(cartoons, store=store, progress=False)
     assert [part.vectors.shape[1] for part in parts[::2]] == [256, 256, 256, 192, 256, 192, 256, 208]
-    graph = am.evaluate(am.indexes.DiffusionIndex.build(parts), relevance, queries=queries)
+    graph = am.evaluate(preset, relevance, queries=queries)
     whitened = [part for part in parts if part.fingerprint["layer"].endswith("whitened 0.5")]
     joined = am.evaluate(am.transforms.concatenate(whitened), relevance, queries=queries)
     single = am.evaluate(bundled_features["tf_efficientnet_lite2", "penultimate"], relevance, queries=queries)
@@ -30,10 +30,9 @@ def test_better_than_one_network_and_than_joined_vectors_on_the_other_half(carto
     assert graph.compare(joined, "AP", by="label")["low"] > 0
 
 
-def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, bundled_features, store):
-    index = am.indexes.DiffusionIndex.build(am.BEST.parts(cartoons, store=store, progress=False))
+def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, preset):
     for id in cartoons.ids[::400]:
-        assert id in index.query(cartoons.open(id), 2)["id"].tolist()
+        assert id in preset.query(cartoons.open(id), 2)["id"].tolist()
 
 
 def test_few_pictures(small_folder, tmp_path):

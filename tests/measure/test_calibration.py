@@ -21,11 +21,6 @@ def labels(cartoons):
     return am.Relevance.from_labels(cartoons.ids, cartoons.labels)
 
 
-@pytest.fixture(scope="module")
-def graph(cartoons, store, bundled_features):
-    return am.indexes.DiffusionIndex.build(am.BEST.parts(cartoons, store=store, progress=False))
-
-
 def test_a_calibration_is_displayed_without_its_bins():
     found = am.indexes.Calibration(1.5, -1.0, ((0.1, 0.1, 20), (0.3, 0.2, 10)))
     assert repr(found) == "Calibration(slope=1.5, intercept=-1.0)"
@@ -49,18 +44,18 @@ def test_known_odds_are_found_again():
     assert np.allclose(found.probability(distances), by_hand) and (np.diff(by_hand[:3]) < 0).all()
 
 
-def test_labels_that_took_no_part(index, graph, labels):
-    """The graph's probabilities hold for categories that took no part; so does the arithmetic of the error."""
-    found = calibrate(graph, labels)
+def test_labels_that_took_no_part(index, preset, labels):
+    """The preset's probabilities hold for categories that took no part; so does the arithmetic of the error."""
+    found = calibrate(preset, labels)
     assert found.ece < 0.03 and found.slope > 1
     table = found.table
-    assert table["pairs"].sum() == 20 * len(graph)
+    assert table["pairs"].sum() == 20 * len(preset)
     by_hand = (table["pairs"] * (table["predicted"] - table["relevant"]).abs()).sum() / table["pairs"].sum()
     assert found.ece == pytest.approx(by_hand)
     assert table["predicted"].is_monotonic_increasing and table["relevant"].iloc[-1] > 0.8 > table["relevant"].iloc[0]
     assert calibrate(index, labels).ece < 0.05
-    assert calibrate(graph, labels) == found, "the same seed divides the labels in the same way"
-    sampled = calibrate(graph, labels, sample=300, k=5)
+    assert calibrate(preset, labels) == found, "the same seed divides the labels in the same way"
+    sampled = calibrate(preset, labels, sample=300, k=5)
     assert sampled.table["pairs"].sum() == 1500
 
 

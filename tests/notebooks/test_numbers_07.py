@@ -20,11 +20,6 @@ def features(bundled_features, cartoons, store):
 
 
 @pytest.fixture(scope="module")
-def preset(bundled_features, cartoons, store):
-    return am.indexes.DiffusionIndex.build(am.BEST.parts(cartoons, store=store, progress=False))
-
-
-@pytest.fixture(scope="module")
 def relevance(cartoons):
     return am.Relevance.from_labels(cartoons.ids, cartoons.labels)
 

@@ -33,15 +33,36 @@ def folder(openclipart, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(folder, tmp_path_factory):
+def kept(tmp_path_factory):
+    """The store of the report, so that the tests compare with the same vectors and compute none again."""
+    return tmp_path_factory.mktemp("kept") / "store"
+
+
+@pytest.fixture(scope="module")
+def page(folder, kept, tmp_path_factory):
     """The path and the parsed page that the command line wrote."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    assert main(["report", str(folder), "-o", str(path), "-k", "3"]) == 0
+    assert main(["report", str(folder), "-o", str(path), "-k", "3", "--store", str(kept)]) == 0
     return path, Seen(path.read_text(encoding="utf-8"))
 
 
-def test_the_intake_is_that_of_the_scan(folder, page):
-    collection, text = am.Collection.from_folder(folder), page[1].text
+@pytest.fixture(scope="module")
+def collection(folder):
+    return am.Collection.from_folder(folder)
+
+
+@pytest.fixture(scope="module")
+def features(collection, kept, page):
+    return am.extract(collection, layers="penultimate", store=kept, progress=False)
+
+
+@pytest.fixture(scope="module")
+def graph(collection, kept, page):
+    return am.indexes.DiffusionIndex.build(am.BEST.parts(collection, store=kept, progress=False))
+
+
+def test_the_intake_is_that_of_the_scan(collection, page):
+    text = page[1].text
     assert f"{len(collection)} pictures in my pictures" in text
     assert "JPEG 1" in text and "WEBP 32" in text
     assert "broken <b>.png" in text and collection.rejected["reason"].iat[0] in text
@@ -62,26 +83,19 @@ def test_a_copy_and_its_original_are_a_group(folder, page):
     assert same == 2 and "2 of these pictures are byte for byte the same as another in the group" in page[1].text
 
 
-def test_the_summary_says_in_words_how_often_the_first_neighbour_is_right(folder, page):
-    collection = am.Collection.from_folder(folder)
+def test_the_summary_says_in_words_how_often_the_first_neighbour_is_right(collection, features, graph, page):
     text = page[1].text.split("Ask with any picture")[0]
     assert "33 pictures can be searched. 1 more file looks like a picture but cannot be used" in text
     right, chance = map(int, re.search(r"For (\d+)% of them.*by chance it would be (\d+)%", text).groups())
-    table = am.compare(
-        am.extract(collection, layers="penultimate", progress=False),
-        fusions=("vote", "rrf", "combsum"),
-        others={"preset best": am.indexes.DiffusionIndex.build(am.BEST.parts(collection, progress=False))},
-        progress=False,
-    ).table
+    others = {"preset best": graph}
+    table = am.compare(features, fusions=("vote", "rrf", "combsum"), others=others, progress=False).table
     assert table["system"].iat[0] in text and right == round(100 * table["P@1"].iat[0])
     sizes = pd.Series(collection.labels).value_counts()
     assert chance == round(100 * (sizes * (sizes - 1)).sum() / 33 / 32)
 
 
-def test_good_examples_come_before_hard_ones(folder, page):
-    collection = am.Collection.from_folder(folder)
+def test_good_examples_come_before_hard_ones(collection, graph, page):
     label = dict(zip(collection.ids, collection.labels, strict=True))
-    index = am.indexes.DiffusionIndex.build(am.BEST.parts(collection, progress=False))
     good = [
         one["alt"].removeprefix("query ")
         for one in Seen(page[0].read_text("utf-8").split("Where the networks differ most")[0]).of("img")
@@ -89,16 +103,15 @@ def test_good_examples_come_before_hard_ones(folder, page):
     ]
     assert "Where preset best is right" in page[1].text and len({label[id] for id in good}) == len(good) == 3
     for id in good:
-        assert (index.query(id, 3)["label"] == label[id]).all()
+        assert (graph.query(id, 3)["label"] == label[id]).all()
 
 
-def test_the_map_holds_all_and_is_measured(folder, page):
+def test_the_map_holds_all_and_is_measured(collection, graph, page):
     data = data_of(page[0].read_text(encoding="utf-8"))
-    assert data["names"] == am.Collection.from_folder(folder).ids
+    assert data["names"] == collection.ids
     assert [one["name"] for one in data["maps"]] == ["all networks", "squeezenet1_1"]
     names = ["preset best", *am.models.BUNDLED, "vote", "rrf", "combsum"]
     assert [one["name"] for one in data["systems"]] == names
-    graph = am.indexes.DiffusionIndex.build(am.BEST.parts(am.Collection.from_folder(folder), progress=False))
     expected = graph.all_neighbours(8)[0]
     assert np.array_equal(np.frombuffer(base64.b64decode(data["systems"][0]["rows"]), "<u2").reshape(-1, 8), expected)
     purity, chance = map(int, re.search(r"(\d+)% of a picture's.* chance level is (\d+)%", page[1].text).groups())
@@ -106,9 +119,7 @@ def test_the_map_holds_all_and_is_measured(folder, page):
     assert chance == round(100 * (24 * 7 + 9 * 8) / 33 / 32)
 
 
-def test_the_grids_are_where_networks_differ_most(folder, page):
-    collection = am.Collection.from_folder(folder)
-    features = am.extract(collection, layers="penultimate", progress=False)
+def test_the_grids_are_where_networks_differ_most(collection, features, page):
     indexes = {name: am.ExactIndex.build(made) for (name, _), made in features.items()}
     table = am.measure.disagreement(
         collection.ids, {name: index.all_neighbours(10)[0] for name, index in indexes.items()}
@@ -126,10 +137,8 @@ def test_the_grids_are_where_networks_differ_most(folder, page):
     assert "fused (combsum)" in page[1].text
 
 
-def test_the_evaluation_is_that_of_evaluate(folder, page):
-    collection = am.Collection.from_folder(folder)
+def test_the_evaluation_is_that_of_evaluate(collection, features, page):
     relevance = am.Relevance.from_labels(collection.ids, collection.labels)
-    features = am.extract(collection, "squeezenet1_1", "penultimate", progress=False)
     mean = am.evaluate(features["squeezenet1_1", "penultimate"], relevance).mean()
     assert f"{mean['mAP']:.3f}" in page[1].text.split("Retrieval quality")[1]
     for kind in KINDS:
