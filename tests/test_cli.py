@@ -200,7 +200,7 @@ def test_models_are_listed_with_their_readiness(capsys):
     printed = capsys.readouterr().out
     assert main(["models", "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
-    assert {entry["name"] for entry in table} == {*am.models.BLOG, *am.models.BUNDLED}
+    assert {entry["name"] for entry in table} == set(am.models.TABLE)
     assert all(entry["ready"] for entry in table if entry["name"] in am.models.BUNDLED)
     assert all(entry["name"] in printed and entry["licence"] in printed for entry in table)
     assert {entry["ImageNet"] is None for entry in table if entry["group"] == "bundled"} == {True}

@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from safetensors.torch import save_file
+
+import amulsearch as am
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -29,15 +33,23 @@ def assert_results(build):
         assert (build / "figures" / name).exists()
 
 
-def test_on_a_flat_folder_of_twelve_pictures(openclipart, tmp_path):
+def test_on_a_flat_folder_of_twelve_pictures_with_a_transformer_without_classes(openclipart, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    transformer = am.models.get("timm/eva02_tiny_patch14_224.mim_in22k")
+    weights = tmp_path / "torch" / "hub" / "checkpoints" / transformer.weights.file
+    weights.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_file(transformer.build().state_dict(), weights)
     (tmp_path / "pictures").mkdir()
     for path in sorted((openclipart / "food" / "fruit").glob("*.webp"))[:12]:
         shutil.copy(path, tmp_path / "pictures")
-    models = "squeezenet1_1,tf_efficientnet_lite0"
+    models = f"squeezenet1_1,{transformer.name}"
     run("--images", tmp_path / "pictures", "--models", models, "--k", 3, "--build", tmp_path / "build")
     assert_results(tmp_path / "build")
     page = (tmp_path / "build" / "notebooks" / "12_fine_tuning.html").read_text(encoding="utf-8")
     assert "The notebook ends here: 0 labels have two pictures or more" in page and "Traceback" not in page
+    page = (tmp_path / "build" / "notebooks" / "02_from_picture_to_vector.html").read_text(encoding="utf-8")
+    assert "squeezenet1_1 takes square inputs" in page  # the other one knows no classes
 
 
 def test_a_missing_folder_is_told_in_a_line(tmp_path):
