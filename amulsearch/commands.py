@@ -407,19 +407,21 @@ def compare_systems(options: Namespace) -> None:
         about |= {"system": found.system, "advice": found.advice}
         _print_json({**about, "systems": systems})
         return
-    print(f"{found}\n\n{_to_use(found.system, options.folder)}")
+    print(f"{found}\n\n{_to_use(found.system, list(found.indexes), options.folder)}")
     if options.output:
         print(options.output)
 
 
-def _to_use(system: str, folder: str) -> str:
-    """The commands that use a system of `recommend`."""
+def _to_use(system: str, singles: list[str], folder: str) -> str:
+    """The commands that use a system of `recommend`; `singles` are the names of those that are not fused."""
     name, _, layer = system.rpartition(" ")
     index, query = f"Next: amulsearch index {_as_argument(folder)} --store DIR", "amulsearch query IMAGE --store DIR"
     if name == "preset":
         return f"{index} --preset {layer}\n      {query} --preset {layer}"
     method, _, several = name.partition(" of ")
     if several:
+        fused = ",".join(one.removesuffix(f" {layer}") for one in singles if one.endswith(f" {layer}"))
+        index += "" if fused == ",".join(models.BUNDLED) else f" --models {fused}"
         return f"{index} --layers {layer}\n      {query} --layer {layer} --fuse {method}"
     return f"{index} --models {name} --layers {layer}\n      {query}"
 

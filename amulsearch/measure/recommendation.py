@@ -215,10 +215,10 @@ def _costs(features: FeatureSet, indexes: Mapping[str, Index], pictures: Collect
     """Milliseconds for a new picture and kilobytes on disk a picture, by system."""
     images = [pictures.open(id) for id in pictures.ids[:8]]
     milliseconds = {}
-    for name in dict.fromkeys(name for name, _ in features):
-        embed(images[:1], name, "penultimate")
+    for name, model in {name: made.makers[0] for (name, _), made in features.items()}.items():
+        embed(images[:1], model, "penultimate")
         start = time.perf_counter()
-        embed(images, name, "penultimate")
+        embed(images, model, "penultimate")
         milliseconds[name] = 1000 * (time.perf_counter() - start) / len(images)
     rows = {
         f"{name} {layer}": (milliseconds[name], made.vectors.shape[1] * 4 / 1000)

@@ -5,10 +5,13 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import amulsearch as am
 from amulsearch.cli import main
+from amulsearch.commands import _to_use
 from amulsearch.measure import recommend
+from amulsearch.models.architectures import import_timm
 
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
 KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roadsigns", "plants/flowers", "people")
@@ -121,3 +124,26 @@ def test_mistakes_are_told(drawings, flat, tmp_path, capsys):
     few = drawings.subset(drawings.ids[:4])
     with pytest.raises(am.QueryError, match="at least 5 pictures, not 4"):
         recommend(few, progress=False)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_network_without_classes_is_compared_by_its_other_layers(labelled, drawings, flat):
+    torch.manual_seed(0)
+    module = import_timm().create_model("test_vit", num_classes=0)
+    mine = am.models.own("mine", module, am.models.Preprocess(160))
+    pictures = drawings if labelled else am.Collection.from_folder(flat, progress=False)[:5]
+    found = recommend(pictures, [mine, *MODELS], progress=False).table.set_index("system")
+    singles = {f"mine {layer}" for layer in ("penultimate", "last:gem")}
+    singles |= {f"{name} {layer}" for name in MODELS for layer in ("logits", "penultimate", "last:gem")}
+    fused = {f"{way} of 3 {layer}" for way in ("vote", "rrf", "combsum") for layer in ("penultimate", "last:gem")}
+    fused |= {f"{way} of 2 logits" for way in ("vote", "rrf", "combsum")}
+    assert set(found.index) == singles | fused
+    assert found["kB"]["combsum of 2 logits"] == 8.0 and found.notna().all(axis=None)
+
+
+def test_the_commands_to_use_a_fusion_name_its_networks():
+    singles = [f"{name} {layer}" for name in am.models.BUNDLED for layer in ("logits", "last:gem")]
+    assert "--models" not in _to_use("rrf of 4 last:gem", singles, "f")
+    told = _to_use("rrf of 2 logits", [*singles[2:6:2], "siglip_base last:gem"], "f").splitlines()
+    assert told[0].endswith("--models tf_efficientnet_lite0,tf_efficientnet_lite1 --layers logits")
+    assert told[1].endswith("--layer logits --fuse rrf")
