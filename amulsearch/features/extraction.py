@@ -183,8 +183,9 @@ def _held(
 ) -> tuple[Held, dict[tuple[str, str], dict], dict[str, str]]:
     """Find the vectors that are there already, their fingerprints, and the backend of each model, by its name.
 
-    The backend is part of the fingerprint. If the store has all vectors of one, that is taken, whether or not it could
-    run here; else the one with which the rest is done soonest.
+    The backend is part of the fingerprint. If the store has all vectors of a layer from one, they are taken, whether or
+    not it could run here: indexes were built with them. The other layers come from the one with which they are done
+    soonest.
     """
     held: Held = {}
     made_by, chosen = {}, {}
@@ -201,7 +202,7 @@ def _held(
             }
             lacking[backend] = int(np.any([file.places(rows) < 0 for file in files[backend].values()], axis=0).sum())
 
-        for backend in store.backends(of[own[0]]) if store else ():
+        for backend in dict.fromkeys(name for made in of.values() for name in store.backends(made)) if store else ():
             look(backend)
         if 0 not in lacking.values():
             from .engine import backends
@@ -212,8 +213,10 @@ def _held(
             lacking = {name: seconds * lacking[name] + start for name, (seconds, start) in here.items()}
         chosen[model.name] = backend = min(lacking, key=lacking.get)
         for layer, made in of.items():
-            held[model.name, layer] = files[backend][layer]
-            made_by[model.name, layer] = {**made, "backend": backend}
+            whole = [name for name in (backend, *files) if (files[name][layer].places(rows) >= 0).all()]
+            kept = whole[0] if whole else backend
+            held[model.name, layer] = files[kept][layer]
+            made_by[model.name, layer] = {**made, "backend": kept}
     return held, made_by, chosen
 
 

@@ -272,6 +272,20 @@ def test_vectors_of_different_backends_never_mix(small_folder, tmp_path, monkeyp
     assert again.extracted == 0
 
 
+def test_a_layer_keeps_its_backend_when_another_one_is_asked_for(small_folder, tmp_path, monkeypatch):
+    """Its index goes on answering: the new layer comes from the faster backend, the old one stays as it is."""
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    collection, store = Collection.from_folder(small_folder), tmp_path / "store"
+    old = extract(collection, MODEL, "penultimate", store=store)[MODEL, "penultimate"]
+    assert old.fingerprint["backend"].startswith("torch 2")
+    monkeypatch.setattr("amulsearch.features.engine.WORTH_CONVERTING", 1)
+    both = extract(collection, MODEL, ["last:gem", "penultimate"], store=store)
+    assert both[MODEL, "last:gem"].fingerprint["backend"].startswith("openvino 20")
+    assert both[MODEL, "penultimate"].fingerprint == old.fingerprint
+    assert np.array_equal(both[MODEL, "penultimate"].vectors, old.vectors)
+
+
 def test_readers_see_the_state_before_or_after_a_change(small_folder, tmp_path):
     store, collection = Store(tmp_path / "store"), Collection.from_folder(small_folder)
     store.register(collection)
