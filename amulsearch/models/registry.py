@@ -195,7 +195,7 @@ _RECORDS = [
             head="head",
             fixed_size=True,
         ),
-        224,  # a sixth of the time that 518 pixels take, and the size of the other networks
+        224,  # an eighth of the time that 518 pixels take, and the size of the other networks
     ),
     _modern(
         *("dinov3_small", "vit_small_patch16_dinov3.lvd1689m", 256, IMAGENET, 1.0, 384, "DINOv3 License"),
