@@ -23,8 +23,6 @@ from amulsearch.features import prepared
 from amulsearch.features.converted import BATCH
 from amulsearch.features.engine import backends, engine_for, resolve_precision
 
-LAYERS = ["logits", "penultimate"]
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -97,8 +95,9 @@ def decoding(model, collection: am.Collection) -> float:
 
 def forward(model, precision: str, collection: am.Collection):
     """A function that runs the network alone on pictures in memory, and returns pictures per second."""
-    backend = next(iter(backends(model, LAYERS, precision)))  # the fastest
-    engine = engine_for(model, LAYERS, precision, backend, lambda text: None)
+    layers = am.models.main_layers(model)
+    backend = next(iter(backends(model, layers, precision)))  # the fastest
+    engine = engine_for(model, layers, precision, backend, lambda text: None)
     inputs = list(batches(model, collection))
 
     def side() -> float:
@@ -116,7 +115,7 @@ def forward(model, precision: str, collection: am.Collection):
 def both(models: list, precision: str, collection: am.Collection) -> float:
     """Pictures per second from files to vectors."""
     start = time.perf_counter()
-    am.extract(collection, models, LAYERS, precision=precision, progress=False)
+    am.extract(collection, models, precision=precision, progress=False)
     return len(collection) / (time.perf_counter() - start)
 
 

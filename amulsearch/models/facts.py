@@ -16,7 +16,7 @@ class Facts(NamedTuple):
 
     MB: float
     ImageNet: float | None
-    ms: float | None
+    ms: float
     P5: float | None = None
     mAP: float | None = None
 
@@ -31,9 +31,9 @@ FACTS = {
     "resnet152": Facts(241.6, 78.3, 100.0),
     "densenet161": Facts(115.7, 77.1, 74.0),
     "inception_v3": Facts(109.0, 77.3, 49.0),
-    "convnext_tiny_22k": Facts(114.4, None, None),
-    "eva02_tiny": Facts(23.0, None, None),
-    "dinov2_small": Facts(88.3, None, None),
-    "dinov3_small": Facts(86.3, None, None),
-    "siglip_base": Facts(371.5, None, None),
+    "convnext_tiny_22k": Facts(114.4, None, 48.0),
+    "eva02_tiny": Facts(23.0, None, 67.0),
+    "dinov2_small": Facts(88.3, None, 58.0),
+    "dinov3_small": Facts(86.3, None, 60.0),
+    "siglip_base": Facts(371.5, None, 158.0),
 }
