@@ -67,22 +67,23 @@ class OpenVinoEngine:
     batch = BATCH
 
     def __init__(self, graph, layers: list[str], precision: str):
-        self.layers = layers
         import openvino
 
         compiled = _compiled(graph, precision) if isinstance(graph, Path) else _compile(graph, precision)
         self._queue = openvino.AsyncInferQueue(compiled)
-        self._queue.set_callback(self._collect)
-        self._done: deque[Result] = deque()
+        self._done = done = deque()
+
+        def collect(request, userdata) -> None:
+            tag, count = userdata
+            outputs = [request.get_output_tensor(place).data[:count].copy() for place in range(len(layers))]
+            done.append((tag, dict(zip(layers, outputs, strict=True))))
+
+        # Not a method: the queue would keep the engine alive, the engine the queue, and neither would ever be freed.
+        self._queue.set_callback(collect)
 
     def submit(self, tag, batch: np.ndarray) -> None:
         """Start a batch of at most `batch` pictures; wait while all streams are busy."""
         self._queue.start_async({0: filled(batch)}, (tag, len(batch)))
-
-    def _collect(self, request, userdata) -> None:
-        tag, count = userdata
-        outputs = [request.get_output_tensor(place).data[:count].copy() for place in range(len(self.layers))]
-        self._done.append((tag, dict(zip(self.layers, outputs, strict=True))))
 
     def results(self, wait: bool = False) -> Iterator[Result]:
         """Yield what is done: (tag, layer -> (B, D) float32). With `wait`, everything that was submitted."""

@@ -1,9 +1,11 @@
 """Queries by graphs that an extraction has converted: the same vectors, and no torch."""
 
+import gc
 import importlib.util
 import os
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -68,6 +70,20 @@ def test_what_was_compiled_is_kept_and_gives_the_same_numbers(small_folder, own_
 
     monkeypatch.setattr(os, "replace", full)
     assert ask() == compiled and not list(own_cache.rglob("*.blob*"))
+
+
+@needs_openvino
+def test_an_engine_that_is_no_longer_used_is_freed(small_folder, own_cache):
+    """Otherwise each extraction leaves its networks, hundreds of megabytes, in memory."""
+    am.extract(am.Collection.from_folder(small_folder), MODEL, "penultimate", progress=False)
+    (graph,) = own_cache.rglob("*.xml")
+    run = converted.OpenVinoEngine(graph, ["penultimate"], "float32")
+    run.submit("one", np.zeros((1, 224, 224, 3), dtype=np.uint8))
+    assert [tag for tag, _ in run.results(wait=True)] == ["one"]
+    left = weakref.ref(run)
+    del run
+    gc.collect()
+    assert left() is None
 
 
 @needs_openvino
