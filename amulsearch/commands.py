@@ -96,7 +96,8 @@ def _index(collection: Collection, store: Store, options: Namespace) -> Collecti
 
 def _say(text: str) -> None:
     """Tell what begins now, before the first progress bar."""
-    print(one_line(text), file=sys.stderr, flush=True)
+    with suppress(OSError):  # standard error may be a file on a full disk
+        print(one_line(text), file=sys.stderr, flush=True)
 
 
 def _as_argument(text: object) -> str:
