@@ -17,18 +17,23 @@ COLUMNS = ["preset best", *MODELS, "rrf"]
 JUPYTER = ("--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser")
 FIRST = "animals/bugs/damselfly_leigh_purdie_r.webp"
 QUERY = ".am-explorer .am-strip .am-frame img"
+SHORT = """import amulsearch as am
+cartoons = am.Collection.from_folder({IMAGES!r})
+am.explore(cartoons, am.extract(cartoons, {MODELS!r}, "penultimate", store={STORE!r}), k=4)"""
 SELECTED = "for id in explorer.selected['id']:\n    print(id)"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, openclipart, store, bundled_features):
-    """A folder with notebook 10, set to the bundled cartoons and two networks."""
+    """A folder with the part of notebook 10 that is about the explorer, set to the bundled cartoons and two networks;
+    and with a notebook that shows an explorer and no more."""
     folder = tmp_path_factory.mktemp("lab")
     notebook = json.loads((ROOT / "notebooks" / "10_explore.ipynb").read_text())
     values = {"IMAGES": openclipart, "MODELS": ",".join(MODELS), "STORE": store, "JUDGEMENTS": folder / "judged.csv"}
+    values = {name: str(value) for name, value in values.items()}
     for cell in notebook["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
-            cell["source"] = "K = 4\n" + "\n".join(f"{name} = {str(value)!r}" for name, value in values.items())
+            cell["source"] = "K = 4\n" + "\n".join(f"{name} = {value!r}" for name, value in values.items())
     cell = {
         "cell_type": "code",
         "source": SELECTED,
@@ -37,8 +42,11 @@ def folder(tmp_path_factory, openclipart, store, bundled_features):
         "execution_count": None,
         "id": "last",
     }
-    notebook["cells"].append(cell)
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    last = next(place for place, source in enumerate(sources) if source.startswith("explorer.selected"))
+    notebook["cells"] = [*notebook["cells"][: last + 1], cell]
     (folder / "10_explore.ipynb").write_text(json.dumps(notebook))
+    (folder / "short.ipynb").write_text(json.dumps({**notebook, "cells": [{**cell, "source": SHORT.format(**values)}]}))
     return folder
 
 
@@ -389,7 +397,7 @@ def test_in_jupyterlab(lab, indexes, cartoons, folder, shots, faults, tmp_path, 
 
 @pytest.mark.parametrize(
     ("program", "arguments", "path"),
-    [("notebook", JUPYTER, "/notebooks/10_explore.ipynb"), ("voila", ("10_explore.ipynb",), "/")],
+    [("notebook", JUPYTER, "/notebooks/short.ipynb"), ("voila", ("short.ipynb",), "/")],
 )
 def test_elsewhere(browser, serve, folder, shots, indexes, program, arguments, path):
     """Notebook 7 and Voila show the explorer, and it responds to a click."""
