@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from limits import LAYERS, forward, record_of
+from limits import forward, record_of
 from PIL import Image
 
 import amulsearch as am
@@ -93,7 +93,7 @@ def precisions() -> list[str]:
 
 
 def ours(models: list, precision: str, collection: am.Collection) -> None:
-    am.extract(collection, models, LAYERS, precision=precision, progress=False)
+    am.extract(collection, models, precision=precision, progress=False)
 
 
 def loop(model, collection: am.Collection):

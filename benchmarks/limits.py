@@ -3,8 +3,9 @@
     python benchmarks/limits.py [--models A,B] [--images FOLDER] [--n 800] [--rounds 5]
 
 Decoding and networks share the processors, so no schedule is faster than 1 / (1 / decoding + 1 / networks) pictures per
-second. `reached` is the fraction of this bound that `am.extract` attains from files to vectors, including the start of
-the engine. Every round measures all three in turn; the values are medians over the rounds.
+second. `reached` is the fraction of this bound that `am.extract` attains from files to vectors; the networks are
+compiled before, as by an earlier extraction of the process. Every round measures all three in turn; the values are
+medians over the rounds.
 
 Networks whose weights are not on this machine get random weights; their speed is the same.
 """

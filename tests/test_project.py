@@ -1,5 +1,6 @@
 """The files that describe the project agree with each other and with the tree."""
 
+import importlib
 import json
 import re
 import tomllib
@@ -117,3 +118,9 @@ def test_the_ten_lines_of_the_readme_run(bundled_features, store, capsys, monkey
     exec(code.replace('"build/store"', "STORE"), names)
     assert len(names["best"]) == 4 and names["query"] not in names["best"]["id"].tolist()
     assert "1,631 pictures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_can_be_imported(path):
+    """They run too long for a test; at least what they import is there."""
+    importlib.import_module(path.stem)
