@@ -22,6 +22,7 @@ from limits import forward, record_of
 from PIL import Image
 
 import amulsearch as am
+from amulsearch.features import prepared
 from amulsearch.features.engine import resolve_precision
 from amulsearch.models.architectures import import_torchvision
 
@@ -64,6 +65,7 @@ def compare_bundled(collection: am.Collection, rounds: int) -> None:
         sides = {
             "in one pass": partial(ours, records, precision, collection),
             "sum of forward passes": lambda alone=alone: [side() for side in alone],
+            "decoding alone": lambda: list(prepared(collection, records, "pad")),
         }
         if precision == "float32":
             loops = [loop(model, collection) for model in records]
@@ -71,7 +73,10 @@ def compare_bundled(collection: am.Collection, rounds: int) -> None:
         seconds = measured(sides, rounds)
         ratios = seconds.div(seconds["in one pass"], axis=0).median()
         table = pd.DataFrame({"seconds": seconds.median(), "relative to one pass": ratios})
-        print(f"{precision}: one pass takes {1 / ratios['sum of forward passes']:.2f} times as long as forward passes")
+        forwards, decoding = seconds["sum of forward passes"], seconds["decoding alone"]
+        whole = (seconds["in one pass"] / (forwards + decoding)).median()
+        print(f"{precision}: one pass takes {1 / ratios['sum of forward passes']:.2f} times as long as forward passes,")
+        print(f"and {whole:.2f} times as long as these and decoding, which share the processors")
         print(table.to_string(float_format="%.2f"))
 
 

@@ -206,3 +206,19 @@ def server():
     server = Server()
     yield server
     server.close()
+
+
+@pytest.fixture
+def local_hub(server, monkeypatch, tmp_path) -> dict[str, str]:
+    """The client of the Hugging Face hub asks the local server, and all caches are empty. Returns what another process
+    needs in its environment for the same."""
+    from huggingface_hub import constants
+
+    told = {"TORCH_HOME": str(tmp_path / "torch"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "no_proxy": "127.0.0.1"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    return told | {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}

@@ -37,21 +37,12 @@ PREFIX = {"reg4": 5, "dinov3": 5, "siglip": 0}
 
 
 @pytest.fixture
-def hub(server, monkeypatch, tmp_path):
+def hub(local_hub, server, monkeypatch):
     """A function that puts a small network of timm on a hub on this machine and returns it, with random weights."""
-    from huggingface_hub import constants
     from safetensors.torch import save
 
     timm = import_timm()
     create = timm.create_model
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
     monkeypatch.setattr(engine, "WORTH_CONVERTING", 0)
 
     def publish(name: str, **smaller):

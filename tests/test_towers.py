@@ -47,25 +47,15 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture
-def published(clip, server, monkeypatch, tmp_path):
+def published(clip, local_hub, server, monkeypatch):
     """The same on a hub on this machine; its environment variables."""
-    from huggingface_hub import constants
-
     _, folder = clip
     address = f"/{REPOSITORY}/resolve/main"
     server.files[f"{address}/{towers.CONFIG}"] = (folder / towers.CONFIG).read_bytes()
     server.files[f"{address}/open_clip_model.safetensors"] = (folder / "w.safetensors").read_bytes()
-    told = {"TORCH_HOME": str(tmp_path / "torch"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "no_proxy": "127.0.0.1"}
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
     monkeypatch.setattr(engine, "WORTH_CONVERTING", 0)
     towers.tower_record.cache_clear()
-    yield told | {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    yield local_hub
     towers.tower_record.cache_clear()
 
 
