@@ -214,9 +214,12 @@ class _Check:
         return "" if recall >= 0.5 else f"the index finds only {recall:.0%} of the neighbours that exact search finds"
 
     def _unindexed(self, names: list[str]) -> None:
-        """Find features without an index, unless none has one."""
-        # Without any index: a user of the library keeps them elsewhere.
-        for name in [name for name in self.features if name not in names] if names else []:
+        """Find features without an index, as an interrupted `index` leaves them."""
+        # Without any index, a user of the library keeps them elsewhere. A pooled layer of which no network has one was
+        # extracted for a report or a preset.
+        layers = {name.rpartition(" ")[2] for name in names}
+        usual = lambda name: ":" not in name or name.rpartition(" ")[2] in layers  # noqa: E731
+        for name in [name for name in self.features if name not in names and usual(name)] if names else []:
             build = lambda name=name: default_kind().build(self.features[name]).save_in(self.store, name)  # noqa: E731
             self._find(name, "the features have no index", self.index_again, "built", build)
 

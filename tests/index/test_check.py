@@ -246,6 +246,13 @@ def test_pictures_without_a_vector_and_features_without_an_index_are_found(index
     assert am.indexes.check_store(store)["part"].tolist() == [f"{MODEL} penultimate"]
 
 
+def test_layers_that_a_report_extracted_need_no_index(indexed, store):
+    folder, _ = indexed
+    cartoons = am.Collection.from_folder(folder, progress=False)
+    am.extract(cartoons, MODEL, "standard", store=store, progress=False)
+    assert len(am.Store.open(store).current()) == 4 and am.indexes.check_store(store).empty
+
+
 def test_what_is_left_of_runs_that_were_cut_off_is_deleted_and_nothing_else(indexed, store):
     kept = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     left = [
