@@ -112,6 +112,26 @@ def test_without_keywords_words_are_classes(folder, ask, tmp_path, capsys):
         assert told in capsys.readouterr().err
 
 
+def test_keywords_stay_when_the_folder_is_indexed_again_without_them(folder, tmp_path, ask, capsys):
+    """Also those of a picture that has changed; a new picture has none."""
+    pictures = shutil.copytree(folder[0], tmp_path / "pictures")
+    ids, store = folder[1], str(tmp_path / "store")
+    pd.DataFrame({"path": ids[:4], "keywords": ["one", "one;two", "two", "one"]}).to_csv(tmp_path / "words.csv")
+    index = ["index", str(pictures), "--store", store, "--models", MODELS[0], "--layers", "penultimate"]
+    assert main([*index, "--keywords", str(tmp_path / "words.csv")]) == 0
+    shutil.copy(pictures / ids[10], pictures / "food/fruit/new.webp")
+    shutil.copy(pictures / ids[11], pictures / ids[0])
+    assert main(index) == 0
+    assert sorted(ids_of(ask("--text", "one", "--store", store))) == [ids[0], ids[1], ids[3]]
+    collection = am.Store.open(store).collection()
+    assert collection.keywords["food/fruit/new.webp"] == [] and len(collection) == len(ids) + 1
+    (tmp_path / "words.csv").write_text(f"id,keywords\n{ids[7]},three\n")
+    assert main([*index, "--keywords", str(tmp_path / "words.csv")]) == 0
+    assert {id: words for id, words in am.Store.open(store).collection().keywords.items() if words} == {
+        ids[7]: ["three"]
+    }
+
+
 def test_the_grid_has_the_words_in_place_of_a_picture(store, tmp_path):
     assert main(["query", "--text", "red bird", "--store", store, "--grid", str(tmp_path / "grid.png")]) == 0
     with Image.open(tmp_path / "grid.png") as image:

@@ -187,6 +187,8 @@ class Store:
     ) -> None:
         """Make a collection the table of the store; a part of one (`Collection.part`) changes only its own pictures.
 
+        A collection without keywords leaves those that the store has.
+
         Parameters
         ----------
         collection : Collection
@@ -208,7 +210,8 @@ class Store:
         with self.database.transaction() as connection:
             before = dict(self.database.query("SELECT row, seal FROM pictures WHERE present"))
             seals = [before.pop(row, None) for row in rows.tolist()]
-            pairs = zip(_entries(collection.table, rows, present=1), seals, strict=True)
+            kept = {} if "keywords" in collection.table else self._keywords()
+            pairs = zip(_entries(collection.table, rows, present=1, kept=kept), seals, strict=True)
             entries = [entry for entry, seal in pairs if seal != sealed(*entry)]  # those that are new or have changed
             ids = {entry[1] for entry in entries} | set(rejected)
             gone = [row for row, id in self.names() if row in before and id in ids] if collection.part else list(before)
@@ -221,6 +224,10 @@ class Store:
                 facts["revision"] = token_hex(8)
             self.database.insert("facts", ((name, json.dumps(value)) for name, value in facts.items()))
             self._use(current)
+
+    def _keywords(self) -> dict[str, str]:
+        """The keywords, as JSON by id, of the pictures that are present; none of a collection without keywords."""
+        return dict(self.database.query("SELECT id, keywords FROM pictures WHERE present AND keywords IS NOT NULL"))
 
     def _save_rejected(self, collection: Collection, ids: Iterable[str]) -> None:
         """Replace the rejected files, or for a part of a collection those with these ids."""
@@ -450,9 +457,11 @@ class Store:
             raise StoreError(f"{self.folder} lacks features of {', '.join(map(' '.join, current))}: index it again")
 
 
-def _entries(table: pd.DataFrame, rows: np.ndarray, present: int) -> Iterator[tuple]:
-    """The entries of the table `pictures` for a collection's table."""
+def _entries(table: pd.DataFrame, rows: np.ndarray, present: int, kept: Mapping[str, str] = {}) -> Iterator[tuple]:
+    """The entries of the table `pictures` for a collection's table; kept: keywords by id, for one without any."""
     keywords = map(json.dumps, table["keywords"]) if "keywords" in table else repeat(None)
+    if kept:
+        keywords = (kept.get(id, "[]") for id in table["id"])
     columns = (table[name].tolist() for name in ("label", "width", "height", "format", "frames", "bytes"))
     return zip(
         rows.tolist(), table["id"].tolist(), table["digest"].tolist(), repeat(present), *columns, keywords
