@@ -164,19 +164,19 @@ def query_store(options: Namespace) -> None:
 
 def query_words(options: Namespace) -> None:
     """Print or draw the pictures that words find: by text towers, else by keywords, else by ImageNet's classes."""
-    if options.preset or options.fuse:
-        raise QueryError("leave out --preset and --fuse: words are compared with single networks, or with keywords")
+    if options.preset:
+        raise QueryError("leave out --preset: words are compared with single networks, or with keywords")
     store = Store.open(options.store)
     k = check_k(options.k, options.k)
     words = Words(options.text, options.avoid or "")
     given = None if options.query is None else _as_query(options.query, store)
     collection = store.collection()
-    depth = min(max(k, DEPTH), len(collection) - 1)
-    if towers := [key for key in store.current() if key[1] == "penultimate" and models.reads_words(key[0])]:
+    depth = max(1, min(max(k, DEPTH), len(collection) - 1))
+    if towers := [name for name, layer in store.current() if layer == "penultimate" and models.reads_words(name)]:
         pictures = () if given is None else (collection.open(given) if isinstance(given, str) else given,)
         words = replace(words, pictures=pictures)
-        indexes = {name: open_default(store, f"{name} {layer}") for name, layer in towers}
-        lists, how = query_all(indexes, words, depth), "by the text tower"
+        chosen = Namespace(models=",".join(towers), layer="penultimate", preset=None, fuse=None)
+        lists, how = query_all(_open_indexes(store, chosen), words, depth), "by the text tower"
     elif "keywords" in collection.table:
         most = depth if given is None else len(collection)
         found = KeywordIndex(collection).query(words.text, most, avoid=words.avoid)
@@ -186,9 +186,10 @@ def query_words(options: Namespace) -> None:
     if given is not None and not towers:
         ids = dict.fromkeys(id for table in lists.values() for id in table["id"] if id != given)
         lists, how = _most_like(given, list(ids), store, options), f"{how}, and among these by the picture"
-    if len(lists) > 1:
-        together = {f"{FUSION} of {len(lists)}": measure.fuse(lists, FUSION)}
-        lists = together if options.json or options.grid else {**together, **lists}
+    if options.fuse:
+        lists = {f"{options.fuse} of {len(lists)}": measure.fuse(lists, options.fuse)}
+    elif len(lists) > 1 and not (options.json or options.grid):
+        lists = {f"{FUSION} of {len(lists)}": measure.fuse(lists, FUSION), **lists}
     lists = {name: table[table["id"] != given].head(k) for name, table in lists.items()}
     if not options.json:
         _say(f"found {how}")

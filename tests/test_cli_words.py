@@ -84,9 +84,11 @@ def test_words_and_a_picture_find_what_looks_like_it_among_the_carriers(store, a
 
 def test_two_networks_answer_words_and_a_picture_together(store, ask, folder, capsys):
     bird = folder[1][0]
-    answer = ask(bird, "--text", "fruit bird", "--store", store, "-k", 6)
+    answer = ask(bird, "--text", "fruit bird", "--store", store, "-k", 6, "--fuse", "combsum")
     assert bird not in ids_of(answer) and not any(id.startswith("plants") for id in ids_of(answer))
     assert answer["results"][0]["model"] == MODELS and len(answer["results"]) == 6
+    each = ask(bird, "--text", "fruit bird", "--store", store, "-k", 6)["results"]
+    assert [one["model"] for one in each] == [MODELS[0]] * 6 + [MODELS[1]] * 6
     assert main(["query", bird, "--text", "fruit", "--store", store]) == 0
     text = capsys.readouterr().out
     assert text.index("combsum of 2, all networks together") < text.index(f"\n{MODELS[0]}\n")
@@ -145,7 +147,7 @@ def test_the_grid_has_the_words_in_place_of_a_picture(store, tmp_path):
         ([], "give a picture, an id of the collection, or words: --text WORDS"),
         (["--avoid", "red", "PICTURE"], "--avoid goes with --text"),
         (["--text", " "], "give at least one word to look for"),
-        (["--text", "bird", "--fuse", "vote"], "leave out --preset and --fuse"),
+        (["--text", "bird", "--preset", "best"], "leave out --preset"),
         (["--text", "brid"], "no picture has the keyword brid"),
         (["--text", "bird", "-k", "0"], "k must be an integer of at least 1"),
         (["--text", "bird", "none.png"], "is neither a file nor an id"),
