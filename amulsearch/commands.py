@@ -185,6 +185,8 @@ def query_words(options: Namespace) -> None:
         lists, how = _by_classes(store, words, depth), "by ImageNet's classes, as there are no keywords"
     if given is not None and not towers:
         ids = dict.fromkeys(id for table in lists.values() for id in table["id"] if id != given)
+        if not ids:
+            raise QueryError(f"no picture but {given!r} itself fits the words {words.text!r}: look for others")
         lists, how = _most_like(given, list(ids), store, options), f"{how}, and among these by the picture"
     if options.fuse:
         lists = {f"{options.fuse} of {len(lists)}": measure.fuse(lists, options.fuse)}

@@ -125,6 +125,8 @@ def test_keywords_stay_when_the_folder_is_indexed_again_without_them(folder, tmp
     shutil.copy(pictures / ids[11], pictures / ids[0])
     assert main(index) == 0
     assert sorted(ids_of(ask("--text", "one", "--store", store))) == [ids[0], ids[1], ids[3]]
+    assert main(["query", ids[2], "--text", "two", "--avoid", "one", "--store", store]) == 2
+    assert f"no picture but {ids[2]!r} itself fits the words 'two': look for others" in capsys.readouterr().err
     collection = am.Store.open(store).collection()
     assert collection.keywords["food/fruit/new.webp"] == [] and len(collection) == len(ids) + 1
     (tmp_path / "words.csv").write_text(f"id,keywords\n{ids[7]},three\n")
