@@ -77,7 +77,7 @@ def circles(modules: dict[str, set[str]]) -> list[str]:
 
 def test_there_are_eight_rooms_and_the_root_holds_errors_the_course_and_the_command_line():
     assert sorted(path.parent.name for path in LIBRARY.rglob("__init__.py") if path.parent != LIBRARY) == sorted(BELOW)
-    root = {"__init__", "__main__", "cli", "commands", "course", "errors"}
+    root = {"__init__", "__main__", "cli", "commands", "course", "errors", "printing", "querying"}
     assert {path.stem for path in LIBRARY.glob("*.py")} == root
     for room in BELOW:
         docstring = importlib.import_module(f"amulsearch.{room}").__doc__

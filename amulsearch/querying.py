@@ -1,0 +1,306 @@
+"""The command `query`: from a picture or words to lists of neighbours, printed or drawn."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from . import measure, models  # what a query does not use of these is not loaded
+from .cli import PRESETS
+from .errors import QueryError, StoreError, check_k
+from .features import FeatureSet, Words
+from .index import (
+    LIKELY,
+    DiffusionIndex,
+    ExactIndex,
+    Index,
+    KeywordIndex,
+    NoveltyTest,
+    encoded,
+    is_current,
+    novelty_told,
+    open_default,
+    query_all,
+    query_class,
+    unlikely_from,
+)
+from .intake import Collection, copy_pictures, did_you_mean, open_image
+from .printing import aligned, as_argument, print_json, say
+from .store import Store
+
+DEPTH, DEPTHS = 100, {"vote": 10}
+"""The number of neighbours of each model to fuse, and of the methods for which another is usual."""
+
+FUSION = "combsum"
+"""The fusion that answers where no preset is indexed, the most accurate one (docs/measurements.md)."""
+
+
+def query_store(options: Namespace) -> None:
+    """Print or draw the nearest neighbours of a picture, or of words."""
+    if options.text is not None:
+        return query_words(options)
+    if options.query is None:
+        raise QueryError("give a picture, an id of the collection, or words: --text WORDS")
+    if options.avoid:
+        raise QueryError("--avoid goes with --text: give words to look for")
+    store = Store.open(options.store)
+    indexes = _open_indexes(store, options)
+    answer = None if options.json or options.grid or options.fuse else _open_answer(store, indexes, options)
+    asked_all = {**indexes, **(answer or {})}
+    query, most = _as_query(options.query, store), min(map(len, asked_all.values()))
+    most -= isinstance(query, str)
+    k = check_k(options.k, most, "pictures to choose from")
+    asked, p_value = dict.fromkeys(asked_all, query), None
+    if not isinstance(query, str):
+        test = _novelty(store, indexes, options.preset)
+        vectors = encoded([*asked_all.values(), *test.parts], query)  # one pass of each network for all
+        asked, p_value = dict(zip(asked_all, vectors, strict=False)), test.p_value(vectors[len(asked_all) :])
+    find = lambda which, depth: {name: index.query(asked[name], depth) for name, index in which.items()}  # noqa: E731
+    fused = lambda method: measure.fuse(find(indexes, min(max(k, DEPTHS.get(method, DEPTH)), most)), method, k=k)  # noqa: E731
+    if options.fuse:
+        lists = {f"{options.fuse} of {len(indexes)}": fused(options.fuse)}
+    else:
+        lists = find(indexes, k)
+        if answer is not None:
+            together = find(answer, k) or {f"{FUSION} of {len(indexes)}": fused(FUSION)}
+            lists = {**together, **lists}
+    drawn = query if isinstance(query, str) else Path(options.query)
+    about = {"query": options.query} | ({} if p_value is None else {"p_value": p_value})
+    _show(store, lists, drawn, about, options)
+    if p_value is not None and not (options.grid or options.json):
+        print(novelty_told(p_value))
+
+
+def query_words(options: Namespace) -> None:
+    """Print or draw the pictures that words find: by text towers, else by keywords, else by ImageNet's classes."""
+    if options.preset:
+        raise QueryError("leave out --preset: words are compared with single networks, or with keywords")
+    store = Store.open(options.store)
+    k = check_k(options.k, options.k)
+    words = Words(options.text, options.avoid or "")
+    given = None if options.query is None else _as_query(options.query, store)
+    collection = store.collection()
+    depth = max(1, min(max(k, DEPTH), len(collection) - 1))
+    if towers := [name for name, layer in store.current() if layer == "penultimate" and models.reads_words(name)]:
+        pictures = () if given is None else (collection.open(given) if isinstance(given, str) else given,)
+        words = replace(words, pictures=pictures)
+        chosen = Namespace(models=",".join(towers), layer="penultimate", preset=None, fuse=None)
+        lists, how = query_all(_open_indexes(store, chosen), words, depth), "by the text tower"
+    elif "keywords" in collection.table:
+        most = depth if given is None else len(collection)
+        found = KeywordIndex(collection).query(words.text, most, avoid=words.avoid)
+        lists, how = {"keywords": found}, "by the keywords of the pictures"
+    else:
+        lists, how = _by_classes(store, words, depth), "by ImageNet's classes, as there are no keywords"
+    if given is not None and not towers:
+        ids = dict.fromkeys(id for table in lists.values() for id in table["id"] if id != given)
+        if not ids:
+            raise QueryError(f"no picture but {given!r} itself fits the words {words.text!r}: look for others")
+        lists, how = _most_like(given, list(ids), store, options), f"{how}, and among these by the picture"
+    if options.fuse:
+        lists = {f"{options.fuse} of {len(lists)}": measure.fuse(lists, options.fuse)}
+    elif len(lists) > 1 and not (options.json or options.grid):
+        lists = {f"{FUSION} of {len(lists)}": measure.fuse(lists, FUSION), **lists}
+    lists = {name: table[table["id"] != given].head(k) for name, table in lists.items()}
+    if not options.json:
+        say(f"found {how}")
+    _show(store, lists, words, {"query": options.query, "text": words.text, "how": how}, options)
+
+
+def _most_like(given, ids: list[str], store: Store, options: Namespace) -> dict[str, pd.DataFrame]:
+    """These pictures by their distance from a picture, for each network."""
+    features = FeatureSet.open(store)
+    layer = options.layer or usual_layer([layer for _, layer in features])
+    names = models.names_of(options.models) if options.models else [name for name, of in features if of == layer]
+    if not names:
+        has = list(dict.fromkeys(layer for _, layer in features))
+        raise StoreError(f"{store.folder} has no layer {layer}{did_you_mean(layer, has)}; it has {', '.join(has)}")
+    lists = {}
+    for name in names:
+        query = features[name, layer].vector(given) if isinstance(given, str) else given
+        found = ExactIndex.build(features[name, layer]).query(query, k=len(features.collection) - 1)
+        found = found[found["id"].isin(ids)]
+        lists[name] = found.assign(rank=range(1, len(found) + 1))
+    return lists
+
+
+def _by_classes(store: Store, words: Words, depth: int) -> dict[str, pd.DataFrame]:
+    features = FeatureSet.open(store)
+    known = [key for key in features if key[1] == "logits" and models.get(key[0]).classes == 1000]
+    if not known or words.avoid:
+        raise QueryError(
+            "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with "
+            "--models open_clip/REPOSITORY"
+        )
+    return {name: query_class(features[name, layer], words.text, depth) for name, layer in known}
+
+
+def _show(store: Store, lists: Mapping[str, pd.DataFrame], query, about: dict, options: Namespace) -> None:
+    """Print or draw lists of neighbours of a query (an id, a path or words) as the options say."""
+    tables = list(lists.values())
+    shown = {id for table in tables for id in table["id"]} | ({query} if isinstance(query, str) else set())
+    collection = store.collection(sorted(shown))
+    if options.copy_to:
+        results = list(dict.fromkeys(id for table in tables for id in table["id"]))
+        copied = copy_pictures(collection, results, options.copy_to)
+        print(f"{len(copied)} pictures in {options.copy_to}", file=sys.stderr)
+    if options.grid:
+        _draw(collection, query, lists, options.grid)
+        print(options.grid)
+    elif options.json:
+        results = [entry for table in tables for entry in _entries(table, collection)]
+        print_json({"query": about.pop("query"), "results": results, **about})
+    else:
+        _print_lists(lists, collection)
+
+
+def _open_answer(store: Store, indexes: Mapping[str, Index], options: Namespace) -> dict[str, Index] | None:
+    """The preset, if it can answer for all networks together; empty if a fusion of their indexes has to; None if there
+    is nothing to combine."""
+    chosen = options.preset or options.models or options.layer
+    for name in () if chosen else current_presets(store):
+        if name not in indexes:  # else it is all that there is
+            return {f"preset {name}": open_preset(store, name)}
+    return {} if len(indexes) > 1 else None
+
+
+def _draw(collection: Collection, query: str | Path, lists: Mapping[str, pd.DataFrame], file: str) -> None:
+    """Draw a column for each list, or a row if there is only one."""
+    from .views import plot
+
+    if len(lists) > 1:
+        figure = plot.model_grid(collection, query, lists)
+    else:
+        (name, table), *_ = lists.items()
+        figure = plot.query_grid(collection, query, table, title=name)
+    try:
+        figure.savefig(file, dpi=150)
+    except (ValueError, OSError) as error:
+        raise QueryError(f"the grid cannot be written to {file}: {error}") from None
+
+
+def _print_lists(lists: Mapping[str, pd.DataFrame], collection: Collection) -> None:
+    """Print lists of neighbours; of several, the first is the answer of all networks together."""
+    for place, (name, table) in enumerate(lists.items()):
+        better = "the greater the score, the better" if "score" in table else "the smaller the distance, the nearer"
+        if place == 1:
+            print(f"Each network alone: {better}.\n")
+        told = f"{name}, all networks together: {better}" if len(lists) > 1 else f"{name}: {better}"
+        print(name if place else told)
+        print(aligned(_shown(table, collection)))
+        if unlikely := unlikely_from(table):
+            print(f"from rank {unlikely} on, nothing is likely to fit: the probability is below {LIKELY}")
+        print()
+
+
+def _shown(table: pd.DataFrame, collection: Collection) -> pd.DataFrame:
+    """The columns of a table of neighbours that a person reads, with paths to paste into a shell."""
+    columns = [name for name in ("rank", "distance", "score", "probability", "votes", "label") if name in table]
+    folders = [id.rpartition("/")[0] or None for id in table["id"]]
+    if table["label"].tolist() == folders:  # the path says it
+        columns.remove("label")
+    return table[columns].assign(path=[_pasted(collection.path(id)) for id in table["id"]])
+
+
+def _pasted(path: Path) -> str:
+    """A path as a person can paste it into a shell: from the working directory on, if it is below that."""
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return as_argument(path)
+
+
+def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
+    """The rows of a table of neighbours in the format of `query --json`."""
+    told = [name for name in ("distance", "score", "probability") if name in table]
+    return [
+        {
+            "rank": int(row["rank"]),
+            "id": row["id"],
+            "path": str(collection.path(row["id"])),
+            **{name: float(row[name]) for name in told},
+            "model": row["model"],
+            "layer": row["layer"],
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def _open_indexes(store: Store, options: Namespace) -> dict[str, Index]:
+    """The indexes to query, by model, all of one layer; or that of a preset."""
+    names, layer = options.models, options.layer
+    if options.preset:
+        if names or layer or options.fuse:
+            raise QueryError("leave out --models, --layer and --fuse: the preset determines them")
+        return {options.preset: open_preset(store, options.preset)}
+    stored = [key for key in store.current() if " ".join(key) in store.indexes]
+    layers = list(dict.fromkeys(key[1] for key in stored))
+    if not stored:
+        if presets := [] if names or layer or options.fuse else current_presets(store):
+            return {presets[0]: open_preset(store, presets[0])}
+        raise StoreError(f"{store.folder} holds no index: run `amulsearch index FOLDER --store {store.folder}`")
+    layer = layer or usual_layer(layers)
+    having = [model for model, of in stored if of == layer]
+    wanted = [str(name) for name in models.names_of(names)] if names else having
+    missing = [name for name in wanted if name not in having]
+    if missing or not wanted:
+        for name in missing:
+            models.get(name)  # says that no network has this name
+        meant = "" if layer in layers else did_you_mean(layer, layers)
+        has = "; ".join(" ".join(key) for key in stored)
+        what = f"{', '.join(missing) or 'any model'} {layer}{meant}"
+        raise StoreError(f"{store.folder} has no index of {what}; it has {has}")
+    old = [name for name in wanted if not is_current(store, f"{name} {layer}")]
+    if old:
+        raise StoreError(f"the collection has changed since {', '.join(old)} was indexed: run `amulsearch index` again")
+    return {name: open_default(store, f"{name} {layer}") for name in wanted}
+
+
+def open_preset(store: Store, name: str) -> DiffusionIndex:
+    folder = store.collection([]).folder
+    command = f"run `amulsearch index {folder} --store {store.folder} --preset {name}`"
+    if f"preset {name}" not in store.indexes:
+        raise StoreError(f"the preset {name} is not indexed: {command}")
+    if not is_current(store, f"preset {name}"):
+        raise StoreError(f"the collection has changed since {name} was indexed: {command}")
+    return DiffusionIndex.open_in(store, f"preset {name}")
+
+
+def current_presets(store: Store) -> list[str]:
+    """The presets that are indexed; one that lacks pictures is told and left out."""
+    indexed = [name for name in PRESETS if f"preset {name}" in store.indexes]
+    current = [name for name in indexed if is_current(store, f"preset {name}")]
+    for name in set(indexed) - set(current):
+        print(f"the preset {name} is left out: the collection has changed since it was indexed", file=sys.stderr)
+    return current
+
+
+def usual_layer(layers: Sequence[str]) -> str:
+    """The layer that answers unless another is asked for."""
+    return "penultimate" if "penultimate" in layers else layers[0]
+
+
+def _novelty(store: Store, indexes: dict[str, Index], name: str | None) -> NoveltyTest:
+    """The test of whether a picture is like the collection: by the networks of the query, without what was fitted."""
+    if name is None:
+        return NoveltyTest.build(list(indexes.values()), sample=400)
+    stored = FeatureSet.open(store)
+    reduced = [layer for part in indexes[name].fingerprint["of"] for layer in part["of"]]
+    return NoveltyTest.build([stored[key] for key in dict.fromkeys((of["model"], of["layer"]) for of in reduced)])
+
+
+def _as_query(query: str, store: Store):
+    """The id if the argument names a picture of the collection, by id or by path; else the opened picture."""
+    collection = store.collection([query])
+    if query in collection:
+        return query
+    if not Path(query).exists():
+        meant = did_you_mean(query, store.collection().ids)
+        raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}{meant}")
+    ids = store.collection(collection.ids_of(query)).ids
+    return ids[0] if ids else open_image(query, background=collection.background, max_pixels=collection.max_pixels)
