@@ -87,17 +87,18 @@ def query_words(options: Namespace) -> None:
     given = None if options.query is None else _as_query(options.query, store)
     collection = store.collection()
     depth = max(1, min(max(k, DEPTH), len(collection) - 1))
-    if towers := [name for name, layer in store.current() if layer == "penultimate" and models.reads_words(name)]:
+    chosen = models.names_of(options.models) if options.models else None
+    known = [key for key in store.current() if chosen is None or key[0] in chosen]
+    if towers := [name for name, layer in known if layer == "penultimate" and models.reads_words(name)]:
         pictures = () if given is None else (collection.open(given) if isinstance(given, str) else given,)
         words = replace(words, pictures=pictures)
-        chosen = Namespace(models=",".join(towers), layer="penultimate", preset=None, fuse=None)
-        lists, how = query_all(_open_indexes(store, chosen), words, depth), "by the text tower"
+        lists, how = query_all(_open_layer(store, towers, "penultimate"), words, depth), "by the text tower"
     elif "keywords" in collection.table:
         most = depth if given is None else len(collection)
         found = KeywordIndex(collection).query(words.text, most, avoid=words.avoid)
         lists, how = {"keywords": found}, "by the keywords of the pictures"
     else:
-        lists, how = _by_classes(store, words, depth), "by ImageNet's classes, as there are no keywords"
+        lists, how = _by_classes(store, known, words, depth), "by ImageNet's classes, as there are no keywords"
     if given is not None and not towers:
         ids = dict.fromkeys(id for table in lists.values() for id in table["id"] if id != given)
         if not ids:
@@ -130,14 +131,15 @@ def _most_like(given, ids: list[str], store: Store, options: Namespace) -> dict[
     return lists
 
 
-def _by_classes(store: Store, words: Words, depth: int) -> dict[str, pd.DataFrame]:
-    features = FeatureSet.open(store)
-    known = [key for key in features if key[1] == "logits" and models.get(key[0]).classes == 1000]
+def _by_classes(store: Store, known: list[tuple[str, str]], words: Words, depth: int) -> dict[str, pd.DataFrame]:
+    """The pictures to which networks give the class that the words name; known: models and layers to choose from."""
+    known = [key for key in known if key[1] == "logits" and models.get(key[0]).classes == 1000]
     if not known or words.avoid:
         raise QueryError(
             "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with "
             "--models open_clip/REPOSITORY"
         )
+    features = FeatureSet.open(store)
     return {name: query_class(features[name, layer], words.text, depth) for name, layer in known}
 
 
@@ -233,17 +235,22 @@ def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
 
 def _open_indexes(store: Store, options: Namespace) -> dict[str, Index]:
     """The indexes to query, by model, all of one layer; or that of a preset."""
-    names, layer = options.models, options.layer
     if options.preset:
-        if names or layer or options.fuse:
+        if options.models or options.layer or options.fuse:
             raise QueryError("leave out --models, --layer and --fuse: the preset determines them")
         return {options.preset: open_preset(store, options.preset)}
+    indexed = any(" ".join(key) in store.indexes for key in store.current())
+    if not (indexed or options.models or options.layer or options.fuse) and (presets := current_presets(store)):
+        return {presets[0]: open_preset(store, presets[0])}
+    return _open_layer(store, options.models, options.layer)
+
+
+def _open_layer(store: Store, names: str | list[str] | None, layer: str | None) -> dict[str, Index]:
+    """The indexes of a layer, by model: of these networks, or of all that are indexed."""
     stored = [key for key in store.current() if " ".join(key) in store.indexes]
-    layers = list(dict.fromkeys(key[1] for key in stored))
     if not stored:
-        if presets := [] if names or layer or options.fuse else current_presets(store):
-            return {presets[0]: open_preset(store, presets[0])}
         raise StoreError(f"{store.folder} holds no index: run `amulsearch index FOLDER --store {store.folder}`")
+    layers = list(dict.fromkeys(key[1] for key in stored))
     layer = layer or usual_layer(layers)
     having = [model for model, of in stored if of == layer]
     wanted = [str(name) for name in models.names_of(names)] if names else having

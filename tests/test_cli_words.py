@@ -108,6 +108,10 @@ def test_without_keywords_words_are_classes(folder, ask, tmp_path, capsys):
     assert [one["score"] for one in answer["results"]] == pytest.approx(probability[best, banana], rel=1e-4)
     for arguments, told in (
         (["--text", "bananna"], "no class name contains 'bananna': did you mean banana"),
+        (
+            ["--text", "banana", "--models", MODELS[0]],
+            "neither keywords nor a network with a text tower",
+        ),  # not indexed
         (["--text", "banana", "--avoid", "red"], "neither keywords nor a network with a text tower: index again with"),
     ):
         assert main(["query", *arguments, "--store", store]) == 2

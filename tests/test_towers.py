@@ -191,7 +191,9 @@ def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    run("index", str(small_folder), "--models", NAME)
+    run("index", str(small_folder), "--models", f"squeezenet1_1,{NAME}")
+    other = json.loads(run("query", "--text", "banana", "--models", "squeezenet1_1", "--json"))
+    assert other["how"].startswith("by ImageNet's classes") and other["results"][0]["model"] == "squeezenet1_1"
     answer = json.loads(run("query", "--text", "a red bird", "--avoid", "a cage", "-k", "5", "--json"))
     assert answer["how"] == "by the text tower" and answer["results"][0]["model"] == NAME
     features = am.features.FeatureSet.open(tmp_path / "store")[NAME, "penultimate"]
