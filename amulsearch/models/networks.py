@@ -19,44 +19,13 @@ from ..errors import ModelError, QueryError
 from ..intake import Decoded
 from . import registry
 from .architectures import LOADING, import_torchvision
+from .devices import DEVICES, device, products
 from .record import VECTORS, Model
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 POOLINGS = ("mean", "gem")
 GEM_P = 3.0
 """The exponent p of generalised-mean (GeM) pooling, see `pool`."""
-
-
-@dataclass(frozen=True)
-class DeviceConfig:
-    """How networks run on a kind of device.
-
-    Attributes
-    ----------
-    batch : int
-        Number of pictures per batch.
-    ahead : int
-        Number of batches that the device may still be computing while the next one is prepared.
-    channels_last : bool
-        Whether weights and activations lie in memory with the channels of a position side by side.
-    pinned : bool
-        Whether batches are copied from and to page-locked memory, while the device computes.
-    """
-
-    batch: int
-    ahead: int
-    channels_last: bool
-    pinned: bool
-
-
-DEVICES = {
-    "cpu": DeviceConfig(8, 0, channels_last=True, pinned=False),  # larger batches exceed the processor's caches
-    "cuda": DeviceConfig(64, 2, channels_last=True, pinned=True),
-    "mps": DeviceConfig(32, 1, channels_last=False, pinned=False),
-}
-"""The configuration of each type of `torch.device` that `device` returns."""
-
-_TF32 = Lock()  # the switch is one for the whole process
 
 
 @lru_cache(maxsize=1)
@@ -126,36 +95,6 @@ def _told(model: Model) -> Iterator[None]:
         # Without this model: the damaged file may be its own.
         ready = [name for name in registry.ready() if registry.TABLE[name] != model]
         raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(ready)}") from None
-
-
-def device() -> torch.device:
-    """Return the device that networks run on.
-
-    Returns
-    -------
-    torch.device
-        A CUDA GPU, else an Apple GPU (mps), else the CPU.
-    """
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-@contextmanager
-def _products(where: torch.device, tf32: bool) -> Iterator[None]:
-    """Multiply float32 on an NVIDIA GPU in full, or in TF32: by default, torch does the one for linear layers and the
-    other for convolutions."""
-    if where.type != "cuda":
-        yield
-        return
-    convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
-    with _TF32:
-        before = convolutions.allow_tf32, matrices.allow_tf32
-        convolutions.allow_tf32 = matrices.allow_tf32 = tf32
-        try:
-            yield
-        finally:
-            convolutions.allow_tf32, matrices.allow_tf32 = before
 
 
 def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
@@ -329,7 +268,7 @@ class Network:
         with self._hooks:
             handles = [self._watch(layer, tap, seen) for layer, tap in taps.items() if tap.module]
             try:
-                with _products(self.device, self.tf32):
+                with products(self.device, self.tf32):
                     output = self.module(values)
             except AssertionError as error:  # with these, transformers refuse other sizes than their own
                 raise ModelError(f"{self.model.name} takes no pictures of {values.shape[-1]} pixels: {error}") from None

@@ -17,13 +17,11 @@ from ..errors import ModelError, first_line, import_optional
 from .architectures import import_torchvision
 from .preprocess import Preprocess
 from .record import Model
+from .records import CLIP
 from .weights import HuggingFace
 
 CONFIG = "open_clip_config.json"
 PREFIX = "open_clip/"
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @cache
@@ -61,7 +59,7 @@ def _preprocess(size, config: dict) -> Preprocess:
     sides = [size, size] if isinstance(size, int) else list(size)
     if sides[0] != sides[1]:
         raise ValueError("its pictures are not square")
-    mean, std = config.get("mean", CLIP_MEAN), config.get("std", CLIP_STD)
+    mean, std = config.get("mean", CLIP[0]), config.get("std", CLIP[1])
     scaled = [tuple(255 * float(value) for value in values) for values in (mean, std)]
     interpolation = config.get("interpolation", "bicubic")
     return Preprocess(sides[0], *scaled, interpolation=interpolation, crop_pct=1.0)

@@ -6,7 +6,7 @@ import torch
 
 import amulsearch as am
 from amulsearch.features import engine
-from amulsearch.models import networks
+from amulsearch.models import devices, networks
 
 MODEL = "squeezenet1_1"
 LAYERS = ["logits", "penultimate", "last:gem"]
@@ -19,7 +19,7 @@ def test_a_device_with_larger_batches_that_lie_ahead_gives_the_same_vectors(smal
     same = am.models.own("same", am.models.load(MODEL).module, record.preprocess, feature_map="features")
     monkeypatch.setattr(engine, "openvino_precisions", tuple)  # so that torch runs
     expected = am.extract(collection, record, LAYERS, progress=False)
-    monkeypatch.setitem(networks.DEVICES, "cpu", am.models.DeviceConfig(7, 2, channels_last=False, pinned=False))
+    monkeypatch.setitem(devices.DEVICES, "cpu", am.models.DeviceConfig(7, 2, channels_last=False, pinned=False))
     sizes = []
     submit = engine.TorchEngine.submit
     monkeypatch.setattr(
@@ -53,7 +53,7 @@ def test_batches_that_lie_ahead_are_taken_when_there_are_enough():
 def test_float32_is_full_on_a_gpu_whatever_torch_was_told(tf32):
     convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
     before = convolutions.allow_tf32, matrices.allow_tf32
-    with networks._products(torch.device("cuda"), tf32):
+    with devices.products(torch.device("cuda"), tf32):
         assert convolutions.allow_tf32 == matrices.allow_tf32 == tf32
     assert (convolutions.allow_tf32, matrices.allow_tf32) == before
 
