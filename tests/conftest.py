@@ -85,15 +85,25 @@ def photographs() -> dict[str, Path]:
     return {"cat": folder / "chelsea.png", "coffee": folder / "coffee.png", "rocket": folder / "rocket.jpg"}
 
 
+@pytest.fixture(scope="session")
+def copied(openclipart):
+    """`copied(folder, categories, count)`: a folder with copies of the first cartoons of some categories."""
+
+    def copy(folder: Path, categories, count: int) -> Path:
+        for category in categories:
+            (folder / category).mkdir(parents=True)
+            for path in sorted((openclipart / category).glob("*.webp"))[:count]:
+                shutil.copy(path, folder / category)
+        return folder
+
+    return copy
+
+
 @pytest.fixture
-def small_folder(openclipart, tmp_path) -> Path:
+def small_folder(copied, tmp_path) -> Path:
     """A copy of 32 cartoons: the first eight of four categories."""
-    folder = tmp_path / "cartoons"
-    for category in ("animals/mammals", "buildings/homes", "food/fruit", "transportation/roadsigns"):
-        (folder / category).mkdir(parents=True)
-        for path in sorted((openclipart / category).glob("*.webp"))[:8]:
-            shutil.copy(path, folder / category)
-    return folder
+    categories = ("animals/mammals", "buildings/homes", "food/fruit", "transportation/roadsigns")
+    return copied(tmp_path / "cartoons", categories, 8)
 
 
 @pytest.fixture(scope="session")

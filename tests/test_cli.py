@@ -19,14 +19,10 @@ MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
 
 
 @pytest.fixture(scope="module")
-def indexed(tmp_path_factory, openclipart):
+def indexed(tmp_path_factory, copied):
     """A folder of cartoons, and the store that `amulsearch index` makes from it."""
     base = tmp_path_factory.mktemp("cli")
-    folder, store = base / "my pictures", base / "store"
-    for category in ("animals/birds", "food/fruit"):
-        for path in sorted((openclipart / category).glob("*.webp"))[:10]:
-            (folder / category).mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder / category)
+    folder, store = copied(base / "my pictures", ("animals/birds", "food/fruit"), 10), base / "store"
     assert main(["index", str(folder), "--store", str(store), "--models", ",".join(MODELS)]) == 0
     return folder, store
 
@@ -47,13 +43,10 @@ def first_id(folder):
     return am.Collection.from_folder(folder).ids[0]
 
 
-def test_probabilities_and_novelty(openclipart, tmp_path, capsys):
+def test_probabilities_and_novelty(copied, openclipart, tmp_path, capsys):
     """With five labels or more, each neighbour has a probability; a new picture has a p-value."""
-    folder, store = tmp_path / "six", str(tmp_path / "store")
-    for category in ("animals/birds", "food/fruit", "people", "tools", "plants/flowers", "buildings/homes"):
-        (folder / category).mkdir(parents=True)
-        for path in sorted((openclipart / category).glob("*.webp"))[:9]:
-            shutil.copy(path, folder / category)
+    categories = ("animals/birds", "food/fruit", "people", "tools", "plants/flowers", "buildings/homes")
+    folder, store = copied(tmp_path / "six", categories, 9), str(tmp_path / "store")
     asked = ["--store", store, "--models", "squeezenet1_1", "--layer", "penultimate", "-k", "5"]
     assert main(["index", str(folder), *asked[:4], "--layers", "penultimate"]) == 0
     id = first_id(folder)

@@ -16,13 +16,9 @@ FOLDERS = {"animals/birds": "bird", "food/fruit": "fruit", "plants/flowers": "fl
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, openclipart):
+def folder(tmp_path_factory, copied):
     """A folder of cartoons, and the ids in it."""
-    folder = tmp_path_factory.mktemp("words") / "pictures"
-    for name in FOLDERS:
-        (folder / name).mkdir(parents=True)
-        for path in sorted((openclipart / name).glob("*.webp"))[:8]:
-            shutil.copy(path, folder / name)
+    folder = copied(tmp_path_factory.mktemp("words") / "pictures", FOLDERS, 8)
     return folder, sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.webp"))
 
 

@@ -21,13 +21,10 @@ MODEL = "squeezenet1_1"
 
 
 @pytest.fixture(scope="module")
-def indexed(tmp_path_factory, openclipart) -> tuple[Path, Path]:
+def indexed(tmp_path_factory, copied) -> tuple[Path, Path]:
     """A folder of 24 cartoons and its store."""
     base = tmp_path_factory.mktemp("check")
-    for category in ("animals/birds", "food/fruit", "buildings/homes"):
-        (base / "cartoons" / category).mkdir(parents=True)
-        for path in sorted((openclipart / category).glob("*.webp"))[:8]:
-            shutil.copy(path, base / "cartoons" / category)
+    copied(base / "cartoons", ("animals/birds", "food/fruit", "buildings/homes"), 8)
     assert main(["index", str(base / "cartoons"), "--store", str(base / "store"), "--models", MODEL]) == 0
     return base / "cartoons", base / "store"
 

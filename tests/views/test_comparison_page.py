@@ -1,7 +1,6 @@
 """The page of `amulsearch compare`, and what the command prints."""
 
 import json
-import shutil
 
 import pytest
 from test_page import Seen
@@ -14,14 +13,9 @@ KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roads
 
 
 @pytest.fixture(scope="module")
-def folder(openclipart, tmp_path_factory):
+def folder(copied, tmp_path_factory):
     """72 cartoons of six categories."""
-    base = tmp_path_factory.mktemp("compare") / "drawings"
-    for kind in KINDS:
-        (base / kind).mkdir(parents=True)
-        for path in sorted((openclipart / kind).glob("*.webp"))[:12]:
-            shutil.copy(path, base / kind)
-    return base
+    return copied(tmp_path_factory.mktemp("compare") / "drawings", KINDS, 12)
 
 
 def test_the_command_prints_and_writes_a_page(folder, tmp_path, capsys):

@@ -19,13 +19,9 @@ KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roads
 
 
 @pytest.fixture(scope="module")
-def folder(openclipart, tmp_path_factory):
+def folder(copied, tmp_path_factory):
     """32 cartoons of four categories, a copy of one of them, a broken picture and a text file."""
-    base = tmp_path_factory.mktemp("report") / "my pictures"
-    for kind in KINDS:
-        (base / kind).mkdir(parents=True)
-        for path in sorted((openclipart / kind).glob("*.webp"))[:8]:
-            shutil.copy(path, base / kind)
+    base = copied(tmp_path_factory.mktemp("report") / "my pictures", KINDS, 8)
     am.open_image(next((base / "food/fruit").iterdir())).save(base / "food" / "fruit" / "zz_copy.jpg", quality=50)
     (base / "broken <b>.png").write_bytes(b"no picture")
     (base / "notes.txt").write_text("words")
