@@ -90,11 +90,11 @@ def test_solution_2(enlarged, stated):
     graph, forest = build(am.indexes.HnswlibIndex, base), build(am.AnnoyIndex, base)
     about = {"abs": 0.005}
     own = stated(SOLUTIONS, r"the graph finds (\.\d+) for vectors of the index")
-    assert own == pytest.approx(recall(graph, None, 10, sample=500), **about)
+    assert own == pytest.approx(recall(graph, None, 10, sample=2000), **about)
     new = stated(SOLUTIONS, r"of the index and (\.\d+) for those held back")
     assert new == pytest.approx(recall(graph, held, 10), **about)
     own = stated(SOLUTIONS, r"held back; Annoy (\.\d+) and")
-    assert own == pytest.approx(recall(forest, None, 500, sample=500), **about)
+    assert own == pytest.approx(recall(forest, None, 500, sample=2000), **about)
     new = stated(SOLUTIONS, r"Annoy \.\d+ and (\.\d+)\. When")
     assert new == pytest.approx(recall(forest, held, 500), **about)
 
