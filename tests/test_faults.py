@@ -1,6 +1,7 @@
 """Damaged pictures, full disks, interrupts, two processes at once, and files that try to run code."""
 
 import collections
+import importlib.util
 import io
 import json
 import os
@@ -459,6 +460,30 @@ def as_array(payload, ending: str) -> bytes:
     array = np.array([payload], dtype=object)
     np.save(file, array, allow_pickle=True) if ending == ".npy" else np.savez(file, about=array)
     return file.getvalue()
+
+
+@pytest.fixture
+def shadowing(small_folder) -> Path:
+    """A folder of pictures that holds a namesake of each module of the standard library, and of some others."""
+    for name in {*sys.stdlib_module_names, "lazy_loader", "numpy", "pandas", "PIL", "torch"} - {"__main__"}:
+        if importlib.util.find_spec(name):
+            (small_folder / f"{name}.py").write_text("raise SystemExit('a file of the folder of pictures was run')")
+    return small_folder
+
+
+def test_the_command_imports_no_module_of_the_working_directory(shadowing, tmp_path):
+    path = {**os.environ, "PYTHONPATH": str(Path(am.__file__).parents[1])}
+    arguments = [*command(Path(), tmp_path / "store"), "--layers", "logits"]
+    done = subprocess.run(arguments, cwd=shadowing, env=path, capture_output=True, text=True)
+    assert done.stdout.startswith("32 pictures, 0 rejected, 32 extracted"), done.stderr
+
+
+def test_decoders_import_no_module_of_the_working_directory_or_beside_the_package(shadowing, monkeypatch):
+    monkeypatch.chdir(shadowing)
+    (shadowing / "amulsearch").symlink_to(Path(am.__file__).parent)
+    monkeypatch.setattr(decoding, "__file__", str(shadowing / "amulsearch" / "intake" / "decoding.py"))
+    decoding.stop()  # so that another is started
+    assert len(am.Collection.from_folder(".", progress=False)) == 32
 
 
 @pytest.mark.parametrize("kind", KINDS)

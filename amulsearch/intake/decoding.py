@@ -39,8 +39,15 @@ MEMORY = 4 << 30
 """Bytes of memory that a worker may use; a picture that needs more is rejected."""
 
 _HEAD = struct.Struct("<5I")
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from amulsearch.intake.decoding import serve; serve()"
-"""What a worker runs; its argument is the folder that holds the package. It imports neither pandas nor torch."""
+_START = (
+    "import sys; sys.path.append(sys.argv[1]); import lazy_loader; sys.path.insert(0, sys.argv[1]); import amulsearch; "
+    "del sys.path[0]; from amulsearch.intake.decoding import serve; serve()"
+)
+"""What a worker runs; its argument is the folder that holds the package. It imports neither pandas nor torch.
+
+That folder comes first for the package only, and Python's -P leaves the working directory out: a hashlib.py that lies
+in either is not taken for the one of the standard library.
+"""
 
 
 class Request(NamedTuple):
@@ -181,7 +188,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(Path(__file__).parents[2])],
+            [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
