@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import re
-import resource
 import shutil
 import signal
 import struct
@@ -144,6 +143,7 @@ def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, tmp_pa
     print("\n".join(f"{count:6} {reason}" for reason, count in reasons.most_common()))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
 def test_pictures_that_change_vanish_or_turn_into_something_else(small_folder, tmp_path):
     collection = am.Collection.from_folder(small_folder, progress=False)
     ids = collection.ids
@@ -192,7 +192,7 @@ def test_a_header_that_takes_for_ever_is_rejected(small_folder, monkeypatch):
 
 
 def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
 
     class Net(torch.nn.Module):
         def __init__(self):
@@ -222,6 +222,7 @@ def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, t
 
 def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, capsys, contents):
     """A limit on file size, as on a full disk: the run fails while writing the database, the vectors or an index."""
+    resource = pytest.importorskip("resource", reason="Windows has no limit on the size of a file")
     (first := tmp_path / "first").mkdir()
     for name in ("animals", "food"):
         shutil.copytree(small_folder / name, first / name)
@@ -331,14 +332,13 @@ UNFINISHED = (
 """Findings of `check_store` after a run that did not finish and damaged nothing."""
 
 
-SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
-
-
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path, contents):
     """AMULSEARCH_KILLS: how often the run is interrupted, by default 3; from 10 on, it has more pictures."""
     pytest.importorskip("openvino")  # so that all runs use the same engine
     folder, store, undisturbed = tmp_path / "cartoons", tmp_path / "store", tmp_path / "undisturbed"
-    numbers = [SIGNALS[place % 3] for place in range(int(os.environ.get("AMULSEARCH_KILLS", "3")))]
+    signals = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
+    numbers = [signals[place % 3] for place in range(int(os.environ.get("AMULSEARCH_KILLS", "3")))]
     for id in cartoons.ids[: 150 if len(numbers) < 10 else 1500]:
         (folder / id).parent.mkdir(parents=True, exist_ok=True)
         os.link(cartoons.path(id), folder / id)

@@ -73,8 +73,8 @@ def test_a_decoder_that_hangs_is_ended(slow, small_folder, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in /proc")
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
-def test_a_decoder_that_crashes_is_replaced(slow, small_folder, number):
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL"])
+def test_a_decoder_that_crashes_is_replaced(slow, small_folder, name):
     good = sorted(small_folder.rglob("*.webp"))
     decode([request(good[0])])
     before = set(workers())
@@ -82,12 +82,12 @@ def test_a_decoder_that_crashes_is_replaced(slow, small_folder, number):
     def crash() -> None:
         time.sleep(0.2)
         for pid in before:
-            os.kill(pid, number)
+            os.kill(pid, signal.Signals[name])
 
     (killer := threading.Thread(target=crash)).start()
     first, error, last = decode([request(good[0]), request(slow), request(good[1])])
     killer.join()
-    assert str(error) == f"damaged: its decoder crashed ({number.name})"
+    assert str(error) == f"damaged: its decoder crashed ({name})"
     assert np.array_equal(first.rgb, np.asarray(am.open_image(good[0])))
     assert np.array_equal(last.rgb, np.asarray(am.open_image(good[1])))
     assert not before & set(workers())
