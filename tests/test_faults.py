@@ -482,7 +482,7 @@ def test_decoders_import_no_module_of_the_working_directory_or_beside_the_packag
     monkeypatch.chdir(shadowing)
     (shadowing / "amulsearch").symlink_to(Path(am.__file__).parent)
     monkeypatch.setattr(decoding, "__file__", str(shadowing / "amulsearch" / "intake" / "decoding.py"))
-    decoding.stop()  # so that another is started
+    decoding._workers.cache_clear()  # so that new ones are started
     assert len(am.Collection.from_folder(".", progress=False)) == 32
 
 

@@ -7,7 +7,6 @@ import io
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, PictureError, QueryError
 from ..features import Words
-from ..intake import Collection, open_image, processors
+from ..intake import Collection, decoding_threads, open_image
 
 if TYPE_CHECKING:
     from .mapping import Map
@@ -35,14 +34,11 @@ def thumbnails(
     def small(chunk: list[str]) -> list[Image.Image | None]:
         return [_shrunk(one, side, strict) for one in collection.open_all(chunk, 2 * side)]
 
-    pool = ThreadPoolExecutor(processors())
-    try:
-        with tqdm(total=len(ids), desc="thumbnails", unit="picture", delay=2, disable=not progress) as bar:
-            for images in pool.map(small, chunks):
-                yield from images
-                bar.update(len(images))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    bar = tqdm(total=len(ids), desc="thumbnails", unit="picture", delay=2, disable=not progress)
+    with bar, decoding_threads() as pool:
+        for images in pool.map(small, chunks):
+            yield from images
+            bar.update(len(images))
 
 
 def data_uri(image: Image.Image, quality: int = 70) -> str:

@@ -119,6 +119,23 @@ def test_a_picture_that_crashes_its_decoder_cannot_be_drawn_and_this_process_liv
     )
 
 
+def test_an_error_in_one_thread_costs_no_picture_of_another(slow, small_folder):
+    picture, over = request(slow), threading.Event()
+
+    def fail_again_and_again() -> None:
+        while not over.is_set():
+            with contextlib.suppress(ZeroDivisionError):
+                am.Collection.from_folder(small_folder, labels=lambda id: 1 // 0, progress=False)
+
+    (other := threading.Thread(target=fail_again_and_again)).start()
+    try:
+        found = decode([picture] * 2)
+    finally:
+        over.set()
+        other.join()
+    assert [one.size for one in found] == [(3000, 3000)] * 2
+
+
 def test_a_script_without_a_main_guard_can_extract(small_folder, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
