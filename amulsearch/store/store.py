@@ -23,10 +23,10 @@ from secrets import token_hex
 import numpy as np
 import pandas as pd
 
-from ..errors import OtherFormatError, StoreError
+from ..errors import StoreError
 from ..intake import COLUMNS, TEXTS, Collection, plain_text
 from .database import COLUMNS as FIELDS
-from .database import NAME, Database, sealed
+from .database import NAME, Database, older, sealed
 from .files import PARTIAL, locked
 from .index_files import IndexFiles
 from .vector_file import VectorFile, key_of
@@ -77,9 +77,7 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file: give a folder for the store")
         if (self.folder / "store.json").exists():
-            raise OtherFormatError(
-                f"{self.folder} is a store of an older amulsearch: delete it and index the folder of pictures again"
-            )
+            raise older(self.folder)
         self.database = Database(self.folder)
         if not self.database.path.exists() and self.folder.is_dir() and not self._own_only():
             raise StoreError(f"{self.folder} is neither a store nor empty: give another folder for the store")
@@ -131,7 +129,7 @@ class Store:
         return locked(self.folder / "lock", wait=wait)
 
     def snapshot(self) -> AbstractContextManager[None]:
-        """Return a context manager in which reading sees one state, whatever other processes write."""
+        """Return a context manager in which reading sees one state, and nothing can be written."""
         return self.database.snapshot()
 
     def _fact(self, name: str):

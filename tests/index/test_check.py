@@ -277,17 +277,19 @@ def test_only_stores_are_checked_and_none_of_another_format(indexed, store, tmp_
         assert main(["check", "--store", str(folder), "--repair"]) == 2
         assert "is not a store" in capsys.readouterr().err
     assert len(list((tmp_path / "pictures").iterdir())) == 3
-    edit(store, "PRAGMA user_version = 99")
-    for command in ("check", "evaluate", "index"):
-        more = {"check": ["--repair"], "evaluate": [], "index": [str(indexed[0])]}[command]
-        assert main([command, *more, "--store", str(store)]) == 2
-        assert "format 99, but this amulsearch reads format 4: update amulsearch" in capsys.readouterr().err
     (old := tmp_path / "old").mkdir()
     (old / "store.json").write_text('{"digest": "0", "format": 3}')
-    for command in ("check", "evaluate", "index"):
-        more = {"check": ["--repair"], "evaluate": [], "index": [str(indexed[0])]}[command]
-        assert main([command, *more, "--store", str(old)]) == 2
-        assert "a store of an older amulsearch: delete it and index the folder" in capsys.readouterr().err
+    newer, older = (
+        "a newer amulsearch: update amulsearch",
+        "an older amulsearch: index the pictures again, with another",
+    )
+    for number, folder, told in ((99, store, newer), (3, store, older), (None, old, older)):
+        if number:
+            edit(store, f"PRAGMA user_version = {number}")
+        for command in ("check", "evaluate", "index"):
+            more = {"check": ["--repair"], "evaluate": [], "index": [str(indexed[0])]}[command]
+            assert main([command, *more, "--store", str(folder)]) == 2
+            assert f"{folder} is a store of {told}" in capsys.readouterr().err
     assert [path.name for path in old.iterdir() if path.name != "lock"] == ["store.json"]
 
 
