@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 MOST = 20_000
 
@@ -39,6 +39,27 @@ def near_names(text: str, ids: Sequence[str], most: int = 3) -> list[str]:
             known.setdefault(name.lower(), id)
     found = get_close_matches(text.strip().lower(), known, 3 * most, 0.6)
     return list(dict.fromkeys(known[name] for name in found))[:most]
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name relative to a folder leads out of it: with "..", from the root or another drive.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+        True also for a name with a zero byte, which no file has.
+
+    Examples
+    --------
+    >>> leads_out("birds/crow.webp"), leads_out("birds/../../crow.webp"), leads_out("/etc/passwd")
+    (False, True, True)
+    """
+    path = PurePath(name)
+    return bool(path.anchor) or ".." in path.parts or "\0" in name
 
 
 def did_you_mean(text: str, names: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import OtherFormatError, StoreError
-from .files import unwritable
+from .files import inside, unwritable
 
 FORMAT = 4
 NAME = "store.sqlite"
@@ -247,13 +247,15 @@ def older(folder: Path) -> OtherFormatError:
 def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
     """Open a database; one in a folder that cannot be written is only read.
 
-    Raises sqlite3.Error if that fails, OSError if the folder cannot be made.
+    Raises sqlite3.Error if that fails, StoreError if the folder cannot be made or a file is a link out of it.
     """
     if create:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(path.parent, error) from None
+    for ending in ("", "-wal", "-shm", "-journal"):  # SQLite follows links
+        inside(path.parent, path.name + ending)
     mode = "rwc" if create else "rw"
     if not create and not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         # The log of a writer is needed if there is one. Without one nothing changes, and nothing is written beside it.

@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import StoreError
-from ..intake import COLUMNS, TEXTS, Collection, plain_text
+from ..intake import COLUMNS, TEXTS, Collection, leads_out, plain_text
 from .database import COLUMNS as FIELDS
 from .database import NAME, Database, older, sealed
-from .files import PARTIAL, locked
+from .files import PARTIAL, inside, locked
 from .index_files import IndexFiles
 from .vector_file import VectorFile, key_of
 
@@ -285,7 +285,7 @@ class Store:
         )
 
     def _refuse_outside(self, id: str) -> None:
-        if id.startswith("/") or "\0" in id or ".." in id.split("/"):
+        if leads_out(id):
             raise StoreError(
                 f"{self.folder} names {id!r}, which is outside its folder of pictures: do not use this store"
             )
@@ -388,13 +388,14 @@ class Store:
             for table in ("features", "chunks"):
                 connection.execute(f"DELETE FROM {table} WHERE feature = ?", (feature,))
         for file in files:
-            with suppress(PermissionError):  # on Windows, while it is mapped into memory; `check` deletes it then
-                (self.folder / file).unlink(missing_ok=True)
+            # PermissionError: on Windows, while it is mapped into memory; `check` deletes it then
+            with suppress(PermissionError, StoreError):
+                inside(self.folder, file).unlink(missing_ok=True)
 
     def unnamed_vectors(self) -> list[Path]:
         """List the files beside the vector files that belong to no fingerprint."""
         own = {self.folder / entry[5] for entry in self.database.select("features")}
-        return sorted(set((self.folder / "vectors").glob("*")) - own)
+        return sorted(set(inside(self.folder, "vectors").glob("*")) - own)
 
     def backends(self, fingerprint: Mapping) -> list[str]:
         """List the backends with which vectors of a fingerprint were computed, the one used last first.

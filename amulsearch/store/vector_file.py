@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import StoreError
 from .blockwise import Gathered, blocks
 from .database import REMEDY, Database
-from .files import DIGESTED, unwritable, write_at
+from .files import DIGESTED, inside, unwritable, write_at
 
 EVERY = 5
 """Seconds between two writes to disk."""
@@ -71,7 +71,7 @@ class VectorFile:
     @property
     def path(self) -> Path | None:
         """The path of the file; None if nothing was written yet."""
-        return self._database.path.parent / self._entry[5] if self._entry else None
+        return inside(self._database.path.parent, self._entry[5]) if self._entry else None
 
     @property
     def width(self) -> int:
@@ -132,7 +132,7 @@ class VectorFile:
         rows, vectors = rows[order], np.ascontiguousarray(vectors[order])
         entry = self._entry or self._new_entry(vectors.shape[1])
         sums = checksums(vectors, self._seeds(rows))
-        path = self._database.path.parent / entry[5]
+        path = inside(self._database.path.parent, entry[5])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_at(path, 4 * entry[4] * len(self.rows), vectors)
