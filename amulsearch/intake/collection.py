@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Names
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -469,6 +470,51 @@ class Collection:
 
     def _frame(self, id: str) -> int:
         return min(self.frame, int(self.table["frames"].iat[self._rows[id]]) - 1)
+
+    def changed(self, ids: Iterable[str]) -> dict[str, str]:
+        """Say which pictures have other files than those that were indexed, or none.
+
+        A file that has its old size is read.
+
+        Parameters
+        ----------
+        ids : iterable of str
+            Ids of the collection.
+
+        Returns
+        -------
+        dict of str to str
+            For each id whose file is another one, "missing", "changed since it was indexed" or why it cannot be read.
+
+        Raises
+        ------
+        MissingKeyError
+            If the collection has no such picture.
+        QueryError
+            If a folder on a path is a link that leads out of the collection's folder.
+
+        Examples
+        --------
+        >>> import amulsearch as am
+        >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)
+        >>> birds.changed(birds)
+        {}
+        """
+        states = ((id, self._state(id)) for id in ids)
+        return {id: state for id, state in states if state}
+
+    def _state(self, id: str) -> str:
+        path, row = self.path(id), self._rows[id]
+        size, digest = (self.table[name].iat[row] for name in ("bytes", "digest"))
+        if not path.is_file():
+            return "missing"
+        try:
+            with path.open("rb") as file:
+                same = os.fstat(file.fileno()).st_size == size
+                same = same and hashlib.file_digest(file, "sha256").hexdigest() == digest
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"
+        return "" if same else "changed since it was indexed"
 
     def id_of(self, path: str | os.PathLike) -> str | None:
         """Return the id of a file, or None if the file is not in the collection.
