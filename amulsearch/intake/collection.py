@@ -517,7 +517,7 @@ class Collection:
         return "" if same else "changed since it was indexed"
 
     def id_of(self, path: str | os.PathLike) -> str | None:
-        """Return the id of a file, or None if the file is not in the collection.
+        """Return the id of a file; None if it is not in the collection, or has changed since it was indexed.
 
         Parameters
         ----------
@@ -528,7 +528,7 @@ class Collection:
         -------
         str or None
         """
-        return next((id for id in self.ids_of(path) if id in self), None)
+        return next((id for id in self.ids_of(path) if id in self and not self._state(id)), None)
 
     def ids_of(self, path: str | os.PathLike) -> list[str]:
         """Return the ids that a file would have, whether or not the collection holds it.

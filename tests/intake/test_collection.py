@@ -335,6 +335,7 @@ def test_replaced_and_missing_files_are_named(small_folder):
     (small_folder / third).write_bytes(content)
     changed = "changed since it was indexed"
     assert pictures.changed(pictures) == {first: "missing", second: changed, third: changed}
+    assert [pictures.id_of(small_folder / id) for id in pictures.ids[:4]] == [None, None, None, pictures.ids[3]]
     with pytest.raises(am.errors.MissingKeyError):
         pictures.changed(["nothing.png"])
 
