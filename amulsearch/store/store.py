@@ -277,8 +277,8 @@ class Store:
                 columns[name].append(known.setdefault(value, value) if name in ("label", "format") else value)
         keywords = columns.pop("keywords")
         table = {name: np.array(columns[name]) if name in numbers else columns[name] for name in COLUMNS}
-        if any(entry is not None for entry in keywords[:1]):
-            table["keywords"] = [json.loads(entry) for entry in keywords]
+        if any(entry is not None for entry in keywords):
+            table["keywords"] = [json.loads(entry or "[]") for entry in keywords]
         rejected = [(os.fsdecode(id), os.fsdecode(reason)) for id, reason in self.database.select("rejected")]
         rejected = pd.DataFrame(sorted(rejected), columns=["id", "reason"])
         opening = {name: value for name in OPENING if (value := self._fact(name)) is not None}

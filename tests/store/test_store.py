@@ -230,6 +230,19 @@ def test_a_part_of_a_changed_folder_changes_its_own_pictures_only(small_folder, 
     assert Store.open(store).collection().rejected.empty
 
 
+@pytest.mark.parametrize("some", [slice(3), slice(-3, None)], ids=["the first", "the last"])
+def test_keywords_of_some_pictures_leave_the_others_without(small_folder, tmp_path, some):
+    collection = Collection.from_folder(small_folder)
+    store = Store(tmp_path / "store")
+    store.register(collection)
+    named = dict.fromkeys(collection.ids[some], ["one", "two"])
+    part = Collection.from_folder(small_folder, keywords=named)[some]
+    store.save_collection(part, store.register(part))
+    kept = Store.open(store.folder).collection()
+    assert kept.keywords == {**dict.fromkeys(collection.ids, []), **named}
+    assert all("keywords" in store.collection([id]).table for id in named)
+
+
 def test_row_numbers_never_change_and_a_picture_that_comes_back_is_known(small_folder, tmp_path):
     store = Store(tmp_path / "store")
     collection = Collection.from_folder(small_folder)
