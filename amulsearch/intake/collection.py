@@ -16,6 +16,7 @@ from PIL import Image
 from ..errors import AmulsearchError, MissingKeyError, PictureError, QueryError
 from .danbooru import SAFE, read_danbooru
 from .decoding import Request, decode
+from .labels import label_text
 from .pictures import MAX_PIXELS
 from .scan import Listing, existing_folder, labeller, scan_all, walk
 from .tables import keywords_of, read_table
@@ -102,7 +103,7 @@ class Collection:
             The folder with the pictures.
         labels : "folder", None, callable, mapping, Series or DataFrame, default "folder"
             Where the labels come from: the folder of each picture, relative to `folder`; nowhere; a function of the
-            id; a mapping from id to label; or a table with the columns id and label.
+            id; a mapping from id to label; or a table with the columns id and label. Numbers become text.
         keywords : mapping, path or DataFrame, optional
             Where keywords come from: a mapping from id to a list of words or to one string of words joined by ";"; or
             a .csv file, a .parquet file or a pandas table with the columns path (or id) and keywords.
@@ -120,8 +121,8 @@ class Collection:
         AmulsearchError
             If the folder does not exist or holds no usable picture.
         QueryError
-            If `labels` is of another kind, `labels` or `keywords` names none of the pictures, or the table of keywords
-            cannot be read.
+            If `labels` is of another kind, a label is neither text nor a number, `labels` or `keywords` names none of
+            the pictures, or the table of keywords cannot be read.
 
         Examples
         --------
@@ -188,7 +189,7 @@ class Collection:
         Raises
         ------
         QueryError
-            If the table cannot be read or lacks the column of paths.
+            If the table cannot be read or lacks the column of paths, or a label is neither text nor a number.
         AmulsearchError
             If the folder does not exist or no picture can be used.
         """
@@ -269,6 +270,7 @@ class Collection:
                 rejected.append(row)
                 continue
             row |= {name: of(row["id"]) for name, of in listing.columns.items()}
+            row["label"] = label_text(row["label"])
             row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
             for name, values in columns.items():
                 values.append(row[name])

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import OtherFormatError, StoreError
-from ..intake import COLUMNS, TEXTS, Collection, plain_text
+from ..intake import COLUMNS, TEXTS, Collection, label_text, plain_text
 from .database import COLUMNS as FIELDS
 from .database import NAME, Database, sealed
 from .files import PARTIAL, locked
@@ -462,7 +462,8 @@ def _entries(table: pd.DataFrame, rows: np.ndarray, present: int, kept: Mapping[
     keywords = map(json.dumps, table["keywords"]) if "keywords" in table else repeat(None)
     if kept:
         keywords = (kept.get(id, "[]") for id in table["id"])
-    columns = (table[name].tolist() for name in ("label", "width", "height", "format", "frames", "bytes"))
+    columns = (table[name].tolist() for name in ("width", "height", "format", "frames", "bytes"))
+    labels = map(label_text, table["label"])
     return zip(
-        rows.tolist(), table["id"].tolist(), table["digest"].tolist(), repeat(present), *columns, keywords
+        rows.tolist(), table["id"].tolist(), table["digest"].tolist(), repeat(present), labels, *columns, keywords
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Features on disk: nothing is computed twice, lost by an interruption, or mixed up."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -230,16 +231,28 @@ def test_a_part_of_a_changed_folder_changes_its_own_pictures_only(small_folder, 
     assert Store.open(store).collection().rejected.empty
 
 
+def test_integers_as_labels_are_text_in_a_store(small_folder, tmp_path):
+    ids = Collection.from_folder(small_folder).ids
+    table = pd.DataFrame({"path": ids[:3], "label": [4, None, 5]})  # pandas makes floats of them
+    collection = Collection.from_table(table, small_folder)
+    assert collection.labels == ["4", None, "5"]
+    assert Collection.from_folder(small_folder, labels={ids[1]: 4}).labels[:3] == [None, "4", None]
+    own = dataclasses.replace(collection, table=collection.table.assign(label=np.arange(3)))
+    for number, (made, labels) in enumerate([(collection, ["4", None, "5"]), (own, ["0", "1", "2"])]):
+        Store(tmp_path / str(number)).register(made)
+        assert Store.open(tmp_path / str(number)).collection().labels == labels
+
+
 @pytest.mark.parametrize("some", [slice(3), slice(-3, None)], ids=["the first", "the last"])
 def test_keywords_of_some_pictures_leave_the_others_without(small_folder, tmp_path, some):
     collection = Collection.from_folder(small_folder)
     store = Store(tmp_path / "store")
     store.register(collection)
-    named = dict.fromkeys(collection.ids[some], ["one", "two"])
+    named = {id: ["one", "two"] for id in collection.ids[some]}
     part = Collection.from_folder(small_folder, keywords=named)[some]
     store.save_collection(part, store.register(part))
     kept = Store.open(store.folder).collection()
-    assert kept.keywords == {**dict.fromkeys(collection.ids, []), **named}
+    assert kept.keywords == {id: named.get(id, []) for id in collection.ids}
     assert all("keywords" in store.collection([id]).table for id in named)
 
 
