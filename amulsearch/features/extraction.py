@@ -65,7 +65,7 @@ def extract(
         or the GPU supports them, and so is "tf32" on NVIDIA GPUs (float32 with products of 10 bits of mantissa); the
         neighbours differ slightly. "auto" is the fastest on this machine.
     store : path or Store, optional
-        A folder that keeps the vectors, so that the next run computes only new and changed pictures.
+        A folder that keeps the vectors, so that the next run computes only new and changed pictures, by whatever names.
     runner : callable, optional
         Does the work; by default, this process does. `RayRunner` distributes it over processes and machines.
     progress : bool, default True
@@ -150,23 +150,28 @@ def _extract(
 ) -> FeatureSet:
     """Do the work of `extract`, with checked arguments and the store locked."""
     rows = store.register(collection) if store is not None else np.arange(len(collection))
-    held, made_by, backends = _held(collection, records, layers, framing, precision, store, rows)
-    run = Run(held, rows, collection, records, layers, framing, precision, backends)
+    contents = store.contents(rows) if store is not None else collection.table["digest"].factorize()[0]
+    held, made_by, backends = _held(collection, records, layers, framing, precision, store, np.unique(contents))
+    run = Run(held, contents, collection, records, layers, framing, precision, backends)
     run.fetch_weights()
     if len(run.wanted) and runner is None:
         run(progress)
     elif len(run.wanted):
         runner(run, progress)
-    extracted = len(run.wanted) - len(run.rejected)
-    if run.rejected:
-        rows = rows[~collection.table["id"].isin(list(run.rejected)).to_numpy()]
-        collection = _without(collection, run.rejected)
+    extracted, rejected = len(run.wanted) - len(run.rejected), {}
+    if run.rejected:  # and the pictures with the same bytes
+        content_of = dict(zip(collection.ids, contents.tolist(), strict=True))
+        reasons = {content_of[id]: reason for id, reason in run.rejected.items()}
+        kept = ~np.isin(contents, list(reasons))
+        rows, contents = rows[kept], contents[kept]
+        rejected = {id: reasons[content] for id, content in content_of.items() if content in reasons}
+        collection = _without(collection, rejected)
     if store is not None:  # until here, the store holds its previous collection and features
-        store.save_collection(collection, rows, current=made_by.values(), rejected=run.rejected)
+        store.save_collection(collection, rows, current=made_by.values(), rejected=rejected)
     ids, labels, digests = collection.ids, collection.labels, collection.table["digest"].tolist()
     record_of = {model.name: model for model in records}
     features = {
-        (name, layer): Features(held[name, layer].take(rows), ids, labels, made, digests, (record_of[name],))
+        (name, layer): Features(held[name, layer].take(contents), ids, labels, made, digests, (record_of[name],))
         for (name, layer), made in made_by.items()
     }
     return FeatureSet(collection, features, extracted=extracted)
@@ -179,9 +184,11 @@ def _held(
     framing: str,
     precision: str,
     store: Store | None,
-    rows,
+    rows: np.ndarray,
 ) -> tuple[Held, dict[tuple[str, str], dict], dict[str, str]]:
     """Find the vectors that are there already, their fingerprints, and the backend of each model, by its name.
+
+    rows: those of the different contents.
 
     The backend is part of the fingerprint. If the store has all vectors of a layer from one, they are taken, whether or
     not it could run here: indexes were built with them. The other layers come from the one with which they are done
@@ -223,8 +230,8 @@ def _held(
 class Run:
     """One pass over the pictures that lack vectors: decoded once each, batched per model, written as they are done.
 
-    held: the vectors that are there already; rows: the row (N,) of each picture in them. engines: those of an earlier
-    pass over other pictures.
+    held: the vectors that are there already; rows: the row (N,) of each picture in them, equal for equal bytes, of
+    which the first picture is computed. engines: those of an earlier pass over other pictures.
     """
 
     def __init__(
@@ -241,8 +248,9 @@ class Run:
     ):
         self.held, self.rows, self.collection, self.models = held, rows, collection, models
         self.layers, self.framing, self.precision, self.backends = layers, framing, precision, backends
-        self.lacking = {key: file.places(rows) < 0 for key, file in held.items()}
-        """Which pictures (N,) have no vector, by model and layer."""
+        first = ~pd.Series(rows).duplicated().to_numpy()
+        self.lacking = {key: first & (file.places(rows) < 0) for key, file in held.items()}
+        """Which pictures (N,) have to be computed, by model and layer."""
         self.missing = {
             name: np.any([self.lacking[name, layer] for layer in own], axis=0) for name, own in layers.items()
         }

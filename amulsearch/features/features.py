@@ -176,7 +176,8 @@ class FeatureSet(dict):
     collection : Collection
         The pictures, without those that could not be used.
     extracted : int
-        Number of pictures that went through a network; the vectors of the others were in the store.
+        Number of pictures that went through a network; the vectors of the others were in the store, or are those of a
+        picture with the same bytes.
 
     Raises
     ------

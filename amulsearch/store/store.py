@@ -170,13 +170,35 @@ class Store:
             rows = np.fromiter(map(known.get, zip(table["id"], table["digest"], strict=True), repeat(0)), np.int64)
             folder = self._fact("folder")
             if folder not in (None, str(collection.folder)) and not rows.any():
-                raise StoreError(f"{self.folder} is the store of {folder}: use another store for {collection.folder}")
+                digests = {digest for _, digest in known}
+                if digests.isdisjoint(table["digest"]):  # they may have been renamed too
+                    raise StoreError(
+                        f"{self.folder} is the store of {folder}: use another store for {collection.folder}"
+                    )
             new = np.flatnonzero(rows == 0)
             rows[new] = 1 + max(known.values(), default=0) + np.arange(len(new))
             self.database.insert("pictures", _entries(table.iloc[new], rows[new], present=0))
             if folder is None:
                 self.save_collection(collection, rows)
         return rows
+
+    def contents(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows by which the vectors of pictures are known: of each, the first with the same bytes.
+
+        A file that was renamed or copied thus has the vectors that were computed of it under another name.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (N,), int64
+            Rows of pictures.
+
+        Returns
+        -------
+        ndarray of shape (N,), int64
+        """
+        firsts = "SELECT row, MIN(row) OVER (PARTITION BY digest) AS first FROM pictures"
+        first_of = dict(self.database.query(f"SELECT row, first FROM ({firsts}) WHERE row > first"))
+        return np.array([first_of.get(row, row) for row in rows.tolist()], dtype=np.int64)
 
     def _known(self) -> dict[tuple[str, str], int]:
         """The row of each picture, by id and digest."""
@@ -444,7 +466,7 @@ class Store:
         --------
         amulsearch.features.FeatureSet.open : the same features, with ids and labels.
         """
-        rows, current = self.rows(), self.current()
+        rows, current = self.contents(self.rows()), self.current()
         if not current:
             raise StoreError(f"{self.folder} holds no features: index the folder again")
         some = False
