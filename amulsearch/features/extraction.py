@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from .. import models as model_table
 from ..errors import AmulsearchError, PictureError, QueryError
-from ..intake import Collection, plain_text
+from ..intake import MOVED, Collection, plain_text
 from ..models import FRAMINGS, Model, canonical_layer
 from ..store import MemoryRows, Store, VectorFile
 from .converted import ConversionError
@@ -85,7 +85,7 @@ def extract(
     StoreError
         If the store cannot be used or written.
     AmulsearchError
-        If no picture can be used.
+        If no picture can be used, or the folder of the collection is not there and a picture has to be computed.
 
     See Also
     --------
@@ -154,9 +154,11 @@ def _extract(
     held, made_by, backends = _held(collection, records, layers, framing, precision, store, np.unique(contents))
     run = Run(held, contents, collection, records, layers, framing, precision, backends)
     run.fetch_weights()
-    if len(run.wanted) and runner is None:
+    if run.wanted and not collection.folder.is_dir():
+        raise AmulsearchError(f"{collection.folder} is not there; {MOVED}")
+    if run.wanted and runner is None:
         run(progress)
-    elif len(run.wanted):
+    elif run.wanted:
         runner(run, progress)
     extracted, rejected = len(run.wanted) - len(run.rejected), {}
     if run.rejected:  # and the pictures with the same bytes

@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
+        "collection": ["COLUMNS", "MOVED", "TEXTS", "Collection", "plain_text"],
         "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "processors", "stop"],
         "labels": ["label_text"],

@@ -27,6 +27,9 @@ COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "diges
 TEXTS = ["id", "label", "format", "digest"]
 """Those of COLUMNS that hold text."""
 
+MOVED = "if it was moved, index it where it is now with the same store: no vector is computed again"
+"""What to do if the folder of a collection is not there."""
+
 
 @dataclass(frozen=True, eq=False)
 class Collection:
@@ -445,9 +448,16 @@ class Collection:
         requests = [self.request(id, side) for id in ids]
         found = zip(requests, decode(requests), strict=True)
         return [
-            _told(request.path, one) if isinstance(one, PictureError) else Image.fromarray(one.rgb)
+            self._told(request.path, one) if isinstance(one, PictureError) else Image.fromarray(one.rgb)
             for request, one in found
         ]
+
+    def _told(self, path: str, error: PictureError) -> PictureError:
+        """The error with the path of the file, and with what to do."""
+        if not self.folder.is_dir():
+            return PictureError(f"{path} cannot be opened: {self.folder} is not there; {MOVED}")
+        advice = "" if str(error).endswith("again") else "; if it has changed, scan the folder again"
+        return PictureError(f"{path} cannot be opened: {error}{advice}")
 
     def request(self, id: str, side: int | None = None) -> Request:
         """Return the `Request` with which `decode` opens a picture as `open` does.
@@ -637,12 +647,6 @@ class Collection:
         same = self.table[self.table["digest"].duplicated(keep=False)].sort_values(["digest", "id"])
         group = same["digest"].factorize()[0] + 1
         return same.assign(group=group)[["group", "id", "label", "digest"]].reset_index(drop=True)
-
-
-def _told(path: str, error: PictureError) -> PictureError:
-    """The error with the path of the file, and with what to do."""
-    advice = "" if str(error).endswith("again") else "; if it has changed, scan the folder again"
-    return PictureError(f"{path} cannot be opened: {error}{advice}")
 
 
 def plain_text(columns: Mapping[str, list] | pd.DataFrame, texts=("id", "reason")) -> pd.DataFrame:

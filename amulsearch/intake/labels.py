@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 
@@ -20,7 +22,7 @@ def label_text(label: object) -> str | None:
     Returns
     -------
     str or None
-        None for a missing value and for an empty text.
+        In Unicode's form NFC; None for a missing value and for an empty text.
 
     Raises
     ------
@@ -39,4 +41,5 @@ def label_text(label: object) -> str | None:
         )
     if pd.isna(label):
         return None
-    return str(int(label) if isinstance(label, (float, np.floating)) and label.is_integer() else label) or None
+    text = str(int(label) if isinstance(label, (float, np.floating)) and label.is_integer() else label)
+    return unicodedata.normalize("NFC", text) or None

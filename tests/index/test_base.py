@@ -404,7 +404,7 @@ def test_a_disk_that_takes_no_more_is_told(kind, vectors, ids, tmp_path):
         (np.array([7, np.nan, 7]), ["7", None, "7"]),
         ([True, False, True], ["True", "False", "True"]),
         (np.array([True, False, True]), ["True", "False", "True"]),
-        (np.array(["sea", "", "sea"]), ["sea", None, "sea"]),
+        (np.array(["se\u0301a", "", "s\u00e9a"]), ["s\u00e9a", None, "s\u00e9a"]),
         (pd.Series(["sea", pd.NA, "sea"], dtype="string"), ["sea", None, "sea"]),
     ],
     ids=str,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from PIL import Image
 import amulsearch as am
 from amulsearch import AmulsearchError, Collection, QueryError, Store, StoreError, extract
 from amulsearch.cli import main
+from amulsearch.errors import PictureError
 from amulsearch.store import Gathered, blocks
 
 MODEL = "squeezenet1_1"
@@ -139,11 +141,21 @@ def test_a_store_belongs_to_one_collection(small_folder, tmp_path):
     collection = Collection.from_folder(small_folder)
     extract(collection, MODEL, "logits", store=tmp_path / "store")
     shutil.move(small_folder, tmp_path / "moved")
+    left = Store.open(tmp_path / "store").collection()
+    assert extract(left, MODEL, "logits", store=tmp_path / "store").extracted == 0
+    told = f"{left.folder} is not there; if it was moved, index it where it is now with the same store: no vector"
+    with pytest.raises(AmulsearchError, match=re.escape(told)):
+        extract(left, MODEL, "penultimate", store=tmp_path / "store")
+    with pytest.raises(PictureError, match=re.escape(told)):
+        left.open(left.ids[0])
+    assert set(left.changed(left).values()) == {"missing"}
     moved = Collection.from_folder(tmp_path / "moved")
     assert extract(moved, MODEL, "logits", store=tmp_path / "store").extracted == 0
     kept = Store.open(tmp_path / "store").collection()
     assert kept.folder == (tmp_path / "moved").resolve()
     assert kept.table.equals(moved.table)
+    below = Collection.from_folder(tmp_path / "moved" / "food")  # all its ids are new
+    assert extract(below, MODEL, "logits", store=tmp_path / "store").extracted == 0
     other = tmp_path / "other"
     other.mkdir()
     moved.open(moved.ids[0]).save(other / "x.png")
