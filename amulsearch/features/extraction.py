@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .. import models as model_table
-from ..errors import AmulsearchError, PictureError, QueryError
+from ..errors import AmulsearchError, ModelError, PictureError, QueryError
 from ..intake import MOVED, Collection, plain_text
 from ..models import FRAMINGS, Model, canonical_layer
 from ..store import MemoryRows, Store, VectorFile
@@ -44,7 +44,8 @@ def extract(
     """Compute the feature vectors of a collection.
 
     Pictures that cannot be decoded, or whose vectors are zero, NaN or infinite, are excluded and listed in
-    `result.rejected`. With a store, an interrupted run keeps the vectors that are done, and the next run continues.
+    `result.rejected`. A network whose values are too large for float16 is left out, and standard error says so. With a
+    store, an interrupted run keeps the vectors that are done, and the next run continues.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def extract(
     Raises
     ------
     ModelError
-        For an unknown model or layer, and for weights that cannot be loaded.
+        For an unknown model or layer, for weights that cannot be loaded, and if all networks overflow in float16.
     QueryError
         For an unknown framing or precision, and without a model or a layer.
     StoreError
@@ -160,6 +161,11 @@ def _extract(
         run(progress)
     elif run.wanted:
         runner(run, progress)
+    if len(run.overflows) == len(records):
+        raise ModelError(next(iter(run.overflows.values())))
+    for name, reason in run.overflows.items():
+        print(f"{name} is left out: {reason}", file=sys.stderr)
+    made_by = {key: made for key, made in made_by.items() if key[0] not in run.overflows}
     extracted, rejected = len(run.wanted) - len(run.rejected), {}
     if run.rejected:  # and the pictures with the same bytes
         content_of = dict(zip(collection.ids, contents.tolist(), strict=True))
@@ -258,6 +264,8 @@ class Run:
         }
         self.wanted = np.flatnonzero(np.any(list(self.missing.values()), axis=0)).tolist()
         self.rejected: dict[str, str] = {}
+        self.overflows: dict[str, str] = {}
+        """Why a network was given up, by its name."""
         self._waiting: dict[str, list[tuple[int, np.ndarray]]] = {model.name: [] for model in models}
         self._engines = {} if engines is None else engines
 
@@ -329,6 +337,10 @@ class Run:
 
     def take(self, name: str, places: Sequence[int], vectors: Mapping[str, np.ndarray]) -> None:
         """Store the vectors of a model, layer -> (B, D), for the pictures at these places that have none yet."""
+        if self.precision == "float16":
+            self._give_up_if_too_large(name, places, vectors)
+        if name in self.overflows:
+            return
         self._reject_unusable(name, places, vectors)
         usable = np.array([self._id(place) not in self.rejected for place in places], dtype=bool)
         places = np.asarray(places, dtype=np.int64)
@@ -346,6 +358,15 @@ class Run:
             for row in np.flatnonzero(~finite | ~values.any(axis=1)):
                 what = "only zeros" if finite[row] else "NaN or infinite values"
                 self.rejected[self._id(places[row])] = f"{name} gives {what} at {layer}"
+
+    def _give_up_if_too_large(self, name: str, places: Sequence[int], vectors: Mapping[str, np.ndarray]) -> None:
+        """Compute no more with a network whose values are too large for float16: no picture is at fault."""
+        for layer, values in vectors.items():
+            for row in np.flatnonzero(~np.isfinite(values).all(axis=1))[:1]:
+                where = f"the values of {name} at {layer} for {self._id(places[row])!r}"
+                self.overflows[name] = f"{where} are too large for float16: use the precision bfloat16 or float32"
+                self.missing[name][:] = False
+                self._waiting[name].clear()
 
 
 def _without(collection: Collection, rejected: dict[str, str]) -> Collection:
