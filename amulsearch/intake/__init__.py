@@ -9,9 +9,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
+        "collection": ["COLUMNS", "MOVED", "TEXTS", "Collection", "plain_text"],
         "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "decoding_threads", "processors"],
+        "labels": ["label_text"],
         "names": ["did_you_mean", "leads_out", "near_names"],
         "pictures": ["MAX_PIXELS", "colour_of", "open_image"],
     },
