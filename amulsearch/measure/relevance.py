@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import QueryError
+from ..intake import ByName
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +205,8 @@ class Relevance:
         -------
         Relevance
         """
+        names = ByName({id: id for id in ids})
+        table = table.assign(query=table["query"].map(names), id=table["id"].map(names))
         row = {id: place for place, id in enumerate(ids)}
         known = table[table["query"].isin(row) & table["id"].isin(row)]
         relevant: dict[int, list[tuple[int, float]]] = {}
