@@ -33,7 +33,8 @@ class Collection:
     """An ordered set of pictures below one folder.
 
     `from_folder`, `from_table` and `from_danbooru` make collections. Iterating yields the ids. `collection[id]` opens
-    a picture; `collection[:10]` and `collection[ids]` return the collection of those pictures only.
+    a picture; `collection[:10]` and `collection[ids]` return the collection of those pictures only. An id may be given
+    in another Unicode form, or with plain spaces.
 
     Attributes
     ----------
@@ -95,7 +96,9 @@ class Collection:
         """Scan a folder and all folders below it.
 
         Each file is read and digested, but only its header is decoded. This happens in separate processes: a file that
-        crashes or hangs the decoder is rejected.
+        crashes or hangs the decoder is rejected. `passed_over` counts what is left out: what is hidden, links to
+        folders, folders of a system for thumbnails or deleted files, and files that are no pictures by their names and
+        first bytes; and names in `labels` and `keywords` that no picture has. HEIC pictures need pillow-heif.
 
         Parameters
         ----------
@@ -166,7 +169,7 @@ class Collection:
         Parameters
         ----------
         table : path or DataFrame
-            A .csv file, a .parquet file (needs pyarrow) or a pandas table.
+            A .csv file with commas, semicolons or tabs, a .parquet file (needs pyarrow) or a pandas table.
         folder : path, optional
             The folder that the paths are relative to. By default the folder of the file; required for a DataFrame.
         path : str, default "path"
