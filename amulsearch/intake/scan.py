@@ -26,6 +26,9 @@ SYSTEM_FOLDERS = frozenset(
 )
 """Folders that storage devices and systems make for thumbnails, deleted files and the like; others are hidden."""
 
+NAMED = SUFFIXES | RAW
+"""The extensions of the files that are scanned whatever they hold."""
+
 _TYPES = mimetypes.MimeTypes()
 """What Python knows of file name extensions, without what this system adds."""
 
@@ -98,7 +101,7 @@ def walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
             relative = Path(os.path.relpath(path, folder)).as_posix()
             if name.startswith("."):
                 passed_over["hidden"] += 1
-            elif suffix not in SUFFIXES | RAW and (_of_other_kind(suffix) or not begins_as_picture(path)):
+            elif suffix not in NAMED and (_of_other_kind(suffix) or not begins_as_picture(path)):
                 passed_over[f"not a picture: {_printable(suffix) or 'no extension'}"] += 1
             elif _printable(relative) != relative:
                 rejected.append({"id": _printable(relative), "reason": "the name is not valid UTF-8: rename it"})

@@ -124,7 +124,8 @@ class Relevance:
             raise QueryError(
                 f"at_least must be 1 or more, and most above 0 and at most 1, not {at_least!r} and {most!r}"
             )
-        lists = [keywords.get(id) or () for id in ids]
+        keywords = ByName(keywords)
+        lists = [keywords[id] or () for id in ids]
         lists = [entry.split(";") if isinstance(entry, str) else entry for entry in lists]
         carriers: dict[str, list[int]] = {}  # keyword -> the rows that have it, each once
         for row, entry in enumerate(lists):
