@@ -49,12 +49,16 @@ def index_folder(options: Namespace) -> None:
 
 def _scanned(options: Namespace, store: Store | None, **columns) -> Collection:
     """The pictures of a folder, opened as the options say, else as those of the store; tells what was passed over."""
-    given = {name: getattr(options, name) for name in ("frame", "background", "max_pixels")}
-    given = {name: value for name, value in given.items() if value is not None}
-    collection = Collection.from_folder(options.folder, **columns, **(store.opening if store else {}) | given)
+    collection = Collection.from_folder(options.folder, **columns, **(store.opening if store else {}) | _given(options))
     if collection.passed_over:
         say(f"passed over: {counts_text(collection.passed_over)}")
     return collection
+
+
+def _given(options: Namespace) -> dict:
+    """How pictures are opened, as far as the options say."""
+    given = {name: getattr(options, name) for name in ("frame", "background", "max_pixels")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _index(collection: Collection, store: Store, options: Namespace) -> Collection:
@@ -191,15 +195,17 @@ def compare_systems(options: Namespace) -> None:
         about |= {"system": found.system, "advice": found.advice}
         print_json({**about, "systems": systems})
         return
-    print(f"{found}\n\n{_to_use(found.system, list(found.indexes), options.folder)}")
+    opening = "".join(f" --{name.replace('_', '-')} {as_argument(value)}" for name, value in _given(options).items())
+    print(f"{found}\n\n{_to_use(found.system, list(found.indexes), f'{as_argument(options.folder)}{opening}')}")
     if options.output:
         print(options.output)
 
 
 def _to_use(system: str, singles: list[str], folder: str) -> str:
-    """The commands that use a system of `recommend`; `singles` are the names of those that are not fused."""
+    """The commands that use a system of `recommend`; `singles` are the names of those that are not fused, `folder` is
+    the folder with the options that say how pictures are opened."""
     name, _, layer = system.rpartition(" ")
-    index, query = f"Next: amulsearch index {as_argument(folder)} --store DIR", "amulsearch query IMAGE --store DIR"
+    index, query = f"Next: amulsearch index {folder} --store DIR", "amulsearch query IMAGE --store DIR"
     if name == "preset":
         return f"{index} --preset {layer}\n      {query} --preset {layer}"
     method, _, several = name.partition(" of ")

@@ -198,7 +198,8 @@ def _opened_as(source, exact: bool, how: Mapping) -> Image.Image:
     """`open_image`; unless `exact`, the last frame stands for those that do not exist."""
     try:
         if isinstance(source, Image.Image):
-            return _guarded(lambda: _to_rgb(source, how["frame"], exact, colour_of(how["background"]), math.inf))
+            frame = _frame_of(source, how["frame"], exact)
+            return _guarded(lambda: _to_rgb(source, frame, colour_of(how["background"]), math.inf))
         return open_for(None, source, **how, exact=exact)[0]
     except PictureError as error:
         if isinstance(source, (str, os.PathLike)):
@@ -217,8 +218,9 @@ def open_for(
     """
     with _opened(source) as image:
         _reduce_jpeg(image, max_pixels, side)
+        frame = _frame_of(image, frame, exact)
         size = _displayed_size(image) if "declared_size" in image.info and not frame else None
-        rgb = _guarded(lambda: _to_rgb(image, frame, exact, colour_of(background), max_pixels))
+        rgb = _guarded(lambda: _to_rgb(image, frame, colour_of(background), max_pixels))
         return rgb, size or rgb.size
 
 
@@ -387,14 +389,16 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(
-    image: Image.Image, frame: int, exact: bool, colour: tuple[int, int, int], max_pixels: float
-) -> Image.Image:
+def _frame_of(image: Image.Image, frame: int, exact: bool) -> int:
+    """The frame to open: the last one if there are fewer, or, if `exact`, a QueryError."""
+    frames = _count_frames(image) if frame else 1
+    if exact and frame >= frames:
+        raise QueryError(f"there is no frame {frame}: the picture has {frames} frames, counted from 0")
+    return min(frame, frames - 1)
+
+
+def _to_rgb(image: Image.Image, frame: int, colour: tuple[int, int, int], max_pixels: float) -> Image.Image:
     if frame:
-        frames = _count_frames(image)
-        frame = frame if exact else min(frame, frames - 1)
-        if frame >= frames:
-            raise QueryError(f"there is no frame {frame}: the picture has {frames} frames, counted from 0")
         image.seek(frame)
         _limit_pixels(image, max_pixels)  # the pages of a TIFF differ in size
     _scale_transparency(image)
