@@ -149,7 +149,8 @@ def _extracted(folder, models, output: Path, k: int, how: dict) -> _Report:
         collection = extracted.collection
     if len(collection) < 2:
         raise QueryError(
-            f"a report needs at least two pictures, but only {len(collection)} in {collection.folder} can be used"
+            f"a report needs at least two pictures, but only {len(collection)} of those in {collection.folder} can be "
+            "used"
         )
     asked = [(name, layer) for name, own in BEST.layers.items() for layer in own] if preset else []
     of_preset = [extracted[key] for key in asked] if len(collection) > 2 else []
