@@ -514,7 +514,8 @@ class Collection:
                 found.append(place().relative_to(self.folder).as_posix())
             except (ValueError, OSError, RuntimeError):  # RuntimeError: a loop of links
                 continue
-        return list(dict.fromkeys(found))
+        rows, known = ((id, self._rows[id]) for id in found), self.table["id"]
+        return list(dict.fromkeys(id if row is None else known.iat[row] for id, row in rows))
 
     def subset(self, ids) -> Collection:
         """Return the collection of these pictures only.

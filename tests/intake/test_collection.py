@@ -248,6 +248,7 @@ def test_a_picture_is_known_by_every_form_of_its_name(formed, monkeypatch):
     monkeypatch.chdir(formed)
     for place, (name, typed) in enumerate(FORMS.items()):
         assert typed in collection and collection.path(typed) == formed / name
+        assert collection.id_of(typed) == name
         assert collection[typed].getpixel((0, 0)) == (place, 2, 3) and collection[[typed]].ids == [name]
     assert set(collection.labels) == {None, "\u00c4pfel"}
     assert set(map(tuple, collection.keywords.values())) == {("w\u00f6rd",)} and not collection.passed_over
