@@ -13,7 +13,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "decoding_threads", "processors"],
         "labels": ["label_text"],
-        "names": ["did_you_mean", "leads_out", "near_names"],
-        "pictures": ["MAX_PIXELS", "colour_of", "open_image"],
+        "names": ["ByName", "did_you_mean", "fold_name", "leads_out", "near_names"],
+        "pictures": ["OPENING_VERSION", "colour_of", "open_alike", "open_image", "opening"],
+        "scan": ["counts_text"],
+        "tables": ["separator_of"],
     },
 )

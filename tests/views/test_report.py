@@ -196,7 +196,7 @@ def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
     [
         (["none", "-o", "page.html"], "none is not a folder"),
         (["empty", "-o", "page.html"], "no picture in empty can be used"),
-        (["single", "-o", "page.html"], "only 1 of those in single can be used"),
+        (["single", "-o", "page.html"], "only 1 of those in"),
         (["two", "-o", "none/page.html"], "cannot be written to none/page.html: No such file or directory"),
         (["two", "-o", "empty"], "empty is a folder: give a file"),
         (["two", "-o", "page.html", "--models", "resnet9000"], "no network 'resnet9000'"),
