@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .. import models as model_table
-from ..errors import AmulsearchError, PictureError, QueryError
+from ..errors import AmulsearchError, ModelError, PictureError, QueryError
 from ..intake import Collection, plain_text
 from ..models import FRAMINGS, Model, canonical_layer
 from ..store import MemoryRows, Store, VectorFile
@@ -79,7 +79,8 @@ def extract(
     Raises
     ------
     ModelError
-        For an unknown model or layer, and for weights that cannot be loaded.
+        For an unknown model or layer, for weights that cannot be loaded, and with a store for your own code without a
+        version, see `models.own`.
     QueryError
         For an unknown framing or precision, and without a model or a layer.
     StoreError
@@ -117,6 +118,12 @@ def extract(
 
         precision = resolve_precision(precision)
     records = [model_table.get(name) for name in model_table.names_of(models)]
+    for model in records if store is not None else ():
+        if model.unknown:
+            raise ModelError(
+                f"{model.name} has code of your own ({model.unknown}), which a store cannot tell from other code: give "
+                "am.models.own a version=, another one whenever the code changes, or extract without a store"
+            )
     layers_of = {model.name: _layers_of(model, layers) for model in records}
     if not records or not all(layers_of.values()):
         raise QueryError("give at least one model, and at least one layer of each")

@@ -71,6 +71,12 @@ class Model:
         """Whether the weights are on this machine."""
         return self.weights.find() is not None
 
+    @property
+    def unknown(self) -> str:
+        """Names of your own code that a fingerprint cannot tell from other code, see `own`; else ""."""
+        parts = (getattr(part, "unknown", "") for part in (self.weights, self.preprocess))
+        return ", ".join(filter(None, parts))
+
     def describe(self) -> dict:
         """Return everything but the picture and the layer that determines a vector, for the fingerprint of features.
 

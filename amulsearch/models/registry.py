@@ -6,20 +6,19 @@ Importing this module needs neither torch nor torchvision.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from ..errors import ModelError, QueryError
+from ..errors import ModelError, QueryError, first_line
 from ..intake import did_you_mean
 from . import descriptors
 from .architectures import keras_squeezenet, other_names, timm_record, torchvision_record
 from .descriptors import Descriptor
 from .facts import FACTS
+from .identity import identify
 from .preprocess import OwnTransform, Preprocess
 from .record import Model
 from .records import GROUPS, INNER, TABLE, for_size
@@ -238,13 +237,18 @@ def own(
     *,
     head: str | None = None,
     feature_map: str | None = None,
+    version: str | int | None = None,
 ) -> Model:
     """Make the record of your own network.
+
+    A network and a transform that consist of classes of torch, torchvision and timm are known by these, their settings
+    and their weights. What code of your own does is not known: a class with its own `forward`, a function, a lambda, a
+    method. It works without a store; a store, which would give its vectors in later runs too, needs its version.
 
     Parameters
     ----------
     name : str
-        Any name that is not in `TABLE`.
+        Any name that no network in `TABLE`, group or descriptor has.
     module : torch.nn.Module
         Maps (B, 3, H, W) float32 to (B, classes), or to (B, D) without a classifier if its attribute `num_classes` is
         0, as timm's networks have it. The record keeps a copy: training the module further does not
@@ -253,6 +257,8 @@ def own(
         By default ImageNet's preprocessing. A callable maps an RGB PIL image to a (3, H, W) tensor.
     head, feature_map : str, optional
         Names of inner modules, see `Model`; found automatically in most networks.
+    version : str or int, optional
+        Of your own code, in `module` and in `preprocess`: give another one whenever the code changes.
 
     Returns
     -------
@@ -261,7 +267,7 @@ def own(
     Raises
     ------
     ModelError
-        If the name is in `TABLE`.
+        If the name is taken, or the module, the preprocessing or the name of an inner module cannot be used.
 
     Examples
     --------
@@ -273,25 +279,48 @@ def own(
     >>> vectors["logits"].shape, vectors["penultimate"].shape
     ((1, 5), (1, 8))
     """
-    if name in TABLE:
-        raise ModelError(f"{name} is the name of a network in the table: choose another name")
-    module = copy.deepcopy(module)
-    sha = hashlib.sha256(repr(module).encode())  # its layers and their settings
-    for key, value in sorted(module.state_dict().items()):
-        sha.update(key.encode())
-        sha.update(np.ascontiguousarray(value.detach().cpu().float().numpy()))
-    if not isinstance(preprocess, Preprocess):
-        preprocess = OwnTransform(preprocess) if preprocess is not None else Preprocess()
+    _check_own(name, module, preprocess, {"head": head, "feature_map": feature_map}, version)
+    try:
+        module = copy.deepcopy(module).eval()
+        weights = InMemory(*identify(module, version))
+    except Exception as error:  # of the module's own code, of weights without numbers
+        raise ModelError(f"{name}: the module cannot be copied: {first_line(error)}") from None
+    if preprocess is None:
+        preprocess = Preprocess()
+    elif not isinstance(preprocess, Preprocess):
+        preprocess = OwnTransform(preprocess, *identify(preprocess, version))
     return Model(
         name,
         lambda: module,
-        InMemory(f"sha256:{sha.hexdigest()}"),
+        weights,
         preprocess,
         classes=0 if getattr(module, "num_classes", None) == 0 else None,
         head=head,
         feature_map=feature_map,
         source="your own module",
     )
+
+
+def _check_own(name, module, preprocess, inner: dict, version) -> None:
+    """Check what `own` was given; inner: the names of modules by their arguments."""
+    from torch.nn import Module
+
+    if not isinstance(name, str) or not name.strip():
+        raise ModelError(f"the name of a network must be a string, not {name!r}")
+    if name in TABLE or name in GROUPS or name in descriptors.TABLE:
+        raise ModelError(f"{name} is the name of a network in the table, a group or a descriptor: choose another name")
+    if not isinstance(module, Module):
+        what = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
+        raise ModelError(f"{name}: the module must be a torch.nn.Module, such as MyNetwork(), not {what}")
+    if not (preprocess is None or type(preprocess) is Preprocess or callable(preprocess)):
+        what = type(preprocess).__name__
+        raise ModelError(f"{name}: preprocess must be a Preprocess or a function of a PIL image, not {what}")
+    names = [of for of, _ in module.named_modules() if of]
+    for argument, value in inner.items():
+        if value is not None and value not in names:
+            raise ModelError(f"{name} has no module {value!r} for {argument}=: use one such as {', '.join(names[-8:])}")
+    if version is not None and (not isinstance(version, (str, int)) or version == ""):
+        raise ModelError(f"{name}: version must be a string or an integer, not {version!r}")
 
 
 def table() -> pd.DataFrame:

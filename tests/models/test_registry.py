@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -496,7 +497,7 @@ def test_every_field_of_a_record_counts_but_those_that_decide_nothing():
 def test_every_field_of_a_preprocessing_counts(photographs):
     for before, changed in (
         (Preprocess(), {field.name: "other" for field in dataclasses.fields(Preprocess)}),
-        (OwnTransform(np.asarray), {"transform": np.array}),
+        (OwnTransform(np.asarray, "one"), {"identity": "other"}),
     ):
         newer = dataclasses.make_dataclass("Newer", [("added", int, 0)], bases=(type(before),), frozen=True)
         same = newer(**vars(before))
@@ -542,28 +543,85 @@ def test_one_s_own_network_with_another_head_has_other_features(small_folder, tm
     assert models.own("mine", other).weights != models.own("mine", net).weights
 
 
-def test_a_transform_is_known_by_what_it_does_in_every_process(tmp_path):
-    program = """if True:
-        from amulsearch.models.preprocess import OwnTransform
-        def made(code, part):
-            exec(compile(code, f"/tmp/cell_{part}.py", "exec"), space := {"part": part})
-            return space["transform"]
-        import sys
-        for code in (
-            "def transform(image): return image.size[0] * part",
-            "def transform(image): return image.size[1] * part",
-            "transform = lambda image: [one + 1 for one in image]",
-            "transform = lambda image: [one + 2 for one in image]",
-            *(
-                f"class T:\\n def __init__(self): self.n = {n}\\n def __call__(self, _): pass\\ntransform = T()"
-                for n in "12"
-            ),
-        ):
-            print(OwnTransform(made(code, sys.argv[1])).describe()["transform"])
-    """
-    run = [subprocess.check_output([sys.executable, "-c", program, part], text=True).split("\n") for part in "12"]
-    assert run[0] == run[1]
-    assert len(set(run[0][:-1])) == 6 and not any(" at 0x" in line for line in run[0])
+def red(image: Image.Image, side: int = 8) -> torch.Tensor:
+    return torch.ones(3, side, side) * np.asarray(image).mean() / 255
+
+
+class Reddish:
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        return red(image)
+
+
+class Mean(torch.nn.Module):
+    """A network with a forward of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(3, 4)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.head(values.mean((2, 3)))
+
+
+def composed(function) -> object:
+    import_torchvision()
+    from torchvision.transforms import Compose, Lambda
+
+    return Compose([Lambda(function)])
+
+
+OWN_CODE = {
+    "a function": (small_module, lambda: red, "red"),
+    "a partial": (small_module, lambda: partial(red, side=9), "red"),
+    "a lambda in a transform": (small_module, lambda: composed(lambda image: red(image)), "<lambda>"),
+    "a bound method": (small_module, lambda: Reddish().__call__, r"Reddish.__call__, Reddish"),
+    "an object": (small_module, Reddish, "Reddish"),
+    "a forward": (Mean, lambda: Preprocess(32), "Mean"),
+    "a hook": (lambda: hooked(small_module()), lambda: Preprocess(32), "<lambda>"),
+}
+
+
+def hooked(module: torch.nn.Module) -> torch.nn.Module:
+    module[4].register_forward_hook(lambda module, values, output: 2 * output)
+    return module
+
+
+@pytest.mark.parametrize("kind", OWN_CODE)
+def test_code_of_one_s_own_is_kept_in_a_store_by_its_version_only(small_folder, tmp_path, kind):
+    (build, transform, name), store = OWN_CODE[kind], tmp_path / "store"
+    pictures, module = am.Collection.from_folder(small_folder, progress=False)[:2], build()
+    made = [models.own("mine", module, transform(), version=version) for version in (None, None, 1, 1, "two")]
+    assert made[0].describe() != made[1].describe() and made[2].describe() == made[3].describe()
+    with pytest.raises(am.ModelError, match=rf"mine has code of your own \(.*{name}\), .* am.models.own a version="):
+        am.extract(pictures, made[0], "logits", store=store, progress=False)
+    assert not store.exists() and len(am.extract(pictures, made[0], "logits", progress=False)["mine", "logits"]) == 2
+    for model, computed in ((made[2], 2), (made[3], 0), (made[4], 2)):
+        assert am.extract(pictures, model, "logits", store=store, progress=False).extracted == computed
+
+
+def test_what_is_made_of_a_library_s_classes_is_known_in_every_process():
+    program = """
+from functools import partial
+import torch
+from amulsearch import models
+from amulsearch.models.architectures import import_torchvision
+vision = import_torchvision()
+def made(build):
+    for setting in (2, 4):
+        torch.manual_seed(0)
+        yield build(setting)
+attention = lambda heads: torch.nn.MultiheadAttention(8, heads)  # whose text does not show them
+transformer = lambda heads: vision.models.VisionTransformer(32, 8, 1, heads, 24, 48)
+found = [models.own("mine", module).weights.identity for build in (attention, transformer) for module in made(build)]
+resize = lambda side: vision.transforms.Compose([vision.transforms.Resize(side), vision.transforms.ToTensor()])
+part = lambda side: partial(vision.transforms.functional.resize, size=side)
+method = lambda side: vision.transforms.Resize(side).forward
+for build in (resize, part, method):
+    found += [models.own("mine", torch.nn.ReLU(), one).preprocess.identity for one in made(build)]
+"""
+    exec(program, here := {})
+    there = subprocess.check_output([sys.executable, "-c", f"{program}print(*found)"], text=True)
+    assert there.split() == here["found"] and len(set(here["found"])) == 10
 
 
 def test_a_record_of_torchvision_or_timm_is_made_once():
