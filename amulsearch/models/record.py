@@ -15,9 +15,9 @@ NOT_DECIDING = (
 )
 """Fields of a record that do not decide a vector, or only what the identity of the weights says as well."""
 
-POOLING_VERSION = 2
-"""Part of every network's fingerprint: raise it when `networks.pool`, or the place where a layer is read (`Tap`),
-changes what a network returns."""
+POOLING_VERSION = 3
+"""Part of every network's fingerprint: raise it when `networks.pool`, the place where a layer is read (`Tap`), or the
+way in which a network is built changes what it returns."""
 
 VECTORS = ("logits", "penultimate", "cls", "descriptor")
 """Layers that are vectors and take no pooling."""

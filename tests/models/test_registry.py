@@ -105,6 +105,40 @@ def test_the_networks_of_today_are_timm_s(name):
     assert models.main_layers(name) == (["penultimate"] if model.classes == 0 else ["logits", "penultimate"])
 
 
+def pooled_by_hand(name: str, module, inner: torch.Tensor) -> torch.Tensor:
+    """The vector that the authors of a network take, from the output of its last layer before the pooling."""
+    if name.startswith("dino"):
+        return inner[:, 0]  # x_norm_clstoken
+    if name == "eva02_tiny":
+        return module.fc_norm(inner[:, 1:].mean(1))
+    if name == "convnext_tiny_22k":
+        return torch.nn.functional.layer_norm(inner.mean((2, 3)), (768,), *module.head.norm.parameters(), 1e-6)
+    heads, width = 12, 768  # siglip_base: one learned query attends to all patches, then a perceptron
+    pool = module.attn_pool
+    query = pool.q(pool.latent).reshape(1, 1, heads, -1).transpose(1, 2)
+    key, value = pool.kv(inner).reshape(len(inner), -1, 2, heads, width // heads).permute(2, 0, 3, 1, 4)
+    weights = (query @ key.transpose(2, 3) / (width // heads) ** 0.5).softmax(3)
+    seen = pool.proj((weights @ value).transpose(1, 2).reshape(len(inner), width))
+    return seen + pool.mlp(pool.norm(seen))
+
+
+@pytest.mark.parametrize("name", models.MODERN)
+def test_the_networks_of_today_pool_as_their_authors_do(name):
+    torch.manual_seed(0)
+    model = models.get(name)
+    module = model.build()
+    if hasattr(module, "blocks"):
+        module.blocks = module.blocks[-1:]  # the pooling is the same after one block
+    for value in module.parameters():  # some are 0 until they are trained
+        value.data += 0.02 * torch.randn_like(value)
+    network = networks.Network(model, module)
+    batch = np.random.default_rng(0).integers(0, 256, (2, model.preprocess.size, model.preprocess.size, 3), np.uint8)
+    with torch.inference_mode():
+        inner = module.forward_features(torch.from_numpy(normalised(model, batch)))
+        expected = pooled_by_hand(name, module, inner).numpy()
+    assert close(network(batch, ["penultimate"])["penultimate"], expected)
+
+
 def test_which_networks_have_the_classes_of_imagenet():
     asked = "dinov2_small, resnet18, colour, timm/vit_base_patch32_clip_224.openai, squeezenet1_1"
     assert models.classifiers(asked) == ["resnet18", "squeezenet1_1"]
