@@ -460,17 +460,16 @@ class Network:
         Returns
         -------
         DataFrame
-            Columns node and shape, as in `nodes`. The node of the last row is "last", the layer's other name.
+            Columns node and shape, as in `nodes`. The last row is the layer "last", under this name.
         """
-        nodes, blocks = self._nodes, self.blocks
+        last, blocks = self.tap("last").module, self.blocks
+        nodes = self._nodes[: int(np.argmax(self._nodes["node"] == last)) + 1]  # what comes after it is no feature map
         if blocks:
-            stages = nodes[nodes["node"].isin([*blocks[:-1][::3], self.tap("last").module])]
+            stages = nodes[nodes["node"].isin([*blocks[:-1][::3], last])]
         else:
-            maps = nodes[nodes["shape"].map(len).eq(3) & (nodes["side"] > 1)]
+            maps = nodes[nodes["shape"].map(len).eq(3) & (nodes["side"] > 1) | (nodes["node"] == last)]
             stages = maps[~maps["side"].duplicated(keep="last")]
-        stages = stages[["node", "shape"]].reset_index(drop=True)
-        stages.loc[stages.index[-1:], "node"] = "last"
-        return stages
+        return stages[["node", "shape"]].replace({"node": {last: "last"}}).reset_index(drop=True)
 
     def blank(self) -> np.ndarray:
         """Return a batch of one black picture, as `model.preprocess.pixels` prepares it: (1, size, size, 3) uint8."""

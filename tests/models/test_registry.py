@@ -307,7 +307,7 @@ def test_the_stages_are_the_last_maps_of_each_size(squeezenet):
     stages = squeezenet.stages()
     assert stages["node"].tolist() == ["features.1", "features.4", "features.7", "last"]
     nodes = squeezenet.nodes().set_index("node")["shape"]
-    assert stages["shape"][1] == nodes["features.4"]
+    assert stages["shape"][1] == nodes["features.4"] and stages["shape"][3] == (512, 13, 13)
     for size, node in {side: stages["node"][row] for row, (_, side, _) in enumerate(stages["shape"][:3])}.items():
         assert all(shape[-1] != size for shape in nodes.iloc[nodes.index.get_loc(node) + 1 :])
 
