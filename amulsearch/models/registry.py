@@ -179,6 +179,8 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
         pictures of another size ("@320", 320 x 320 pixels), see `transforms.average`. A Model is returned unchanged.
     weights : path, optional
         Your own checkpoint for this architecture (a state dict, .pth or .safetensors), instead of the usual weights.
+        Its names may begin with "module." or "model.", it may lie in a dict with other things, and its classifier may
+        have another number of classes.
 
     Returns
     -------
@@ -213,8 +215,9 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     # The bundled SqueezeNet comes from Keras; the user's checkpoint is assumed to be trained as in torchvision.
     preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
     rename = model.rename if model.fixed_size else None  # which interpolates position embeddings
-    own = OwnFile(str(weights))
-    return replace(model, weights=own, preprocess=preprocess, rename=rename, licence="not known", source=str(weights))
+    own, classes = OwnFile(str(weights)), 0 if model.classes == 0 else None  # perhaps not those of ImageNet
+    more = {"licence": "not known", "source": str(weights)}
+    return replace(model, weights=own, preprocess=preprocess, rename=rename, classes=classes, **more)
 
 
 def _seen(model: Model, view: str) -> Model:

@@ -467,6 +467,59 @@ def test_a_checkpoint_of_one_s_own(tmp_path, random_squeezenet, ending):
         assert close(network(batch, ["logits"])["logits"], random_squeezenet(values).numpy())
 
 
+def under(prefix: str, state: dict) -> dict:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.fixture(scope="module")
+def random_resnet() -> torch.nn.Module:
+    """With 7 classes."""
+    torch.manual_seed(1)
+    return import_torchvision().models.resnet18(num_classes=7).eval()
+
+
+WRAPPED = {
+    "a data-parallel one": (lambda state: under("module.", state), ""),
+    "a compiled one": (lambda state: {"model_state": under("_orig_mod.", state), "epoch": 3}, ""),
+    "a trainer's": (lambda state: {**under("model.", state), "loss.weight": torch.ones(3)}, ", without its loss"),
+    "with an optimizer": (
+        lambda state: {"model": under("module.", state), "optimizer": {"state": {0: {"step": torch.ones(3)}}}},
+        ", without its optimizer",
+    ),
+    "with averages": (lambda state: {"state_dict": state, "state_dict_ema": state}, ", without its state_dict_ema"),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_a_checkpoint_of_another_tool_with_other_classes(tmp_path, random_resnet, kind):
+    wrap, without = WRAPPED[kind]
+    torch.save(wrap(random_resnet.state_dict()), path := tmp_path / "mine.pth")
+    model = models.get("resnet18", path)
+    told = rf"^resnet18 was loaded from .*mine.pth with 7 classes instead of 1000{without}$"
+    with pytest.warns(UserWarning, match=told):
+        network = networks.load(model)
+    batch = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    vectors = network(batch, ["logits", "penultimate"])
+    with torch.inference_mode():
+        assert close(vectors["logits"], random_resnet(torch.from_numpy(normalised(model, batch))).numpy())
+    assert vectors["logits"].shape == (2, 7) and vectors["penultimate"].shape == (2, 512)
+    with pytest.raises(am.QueryError, match="classes of ImageNet are needed"):
+        models.classifiers([model])
+
+
+def test_a_checkpoint_of_another_depth_or_of_two_networks_is_refused(tmp_path, random_resnet):
+    deeper = import_torchvision().models.resnet34(num_classes=7).state_dict()  # which holds all names of resnet18
+    state = random_resnet.state_dict()
+    for content, message in (
+        (deeper, "does not fit this architecture: .*layer1.2"),
+        ({"student": state, "teacher": state}, r"mine.pth holds several networks \(student, teacher\): save"),
+        ({name: value for name, value in state.items() if "fc" not in name}, r"Missing key.*fc.weight"),
+    ):
+        torch.save(content, path := tmp_path / "mine.pth")
+        with pytest.raises(am.ModelError, match=message):
+            networks.load(models.get("resnet18", path))
+
+
 def test_a_checkpoint_saved_anew_is_loaded_anew(tmp_path):
     path = tmp_path / "mine.pth"
     model = models.get("squeezenet1_1", weights=path)
