@@ -132,11 +132,11 @@ def other_names() -> list[str]:
 def torchvision_record(name: str) -> Model | None:
     """Make the record of a torchvision classifier, `NAME` or `NAME.WEIGHTS`; None for an unknown name."""
     models = import_torchvision().models
-    architecture, _, tag = name.partition(".")
+    architecture, dot, tag = name.partition(".")
     if architecture not in models.list_models(module=models):
         return None
     choices = models.get_model_weights(architecture)
-    tag = tag or "IMAGENET1K_V1"
+    tag = tag if dot else "IMAGENET1K_V1"
     if tag not in choices.__members__ or tag == "DEFAULT":  # the meaning of DEFAULT changes between versions
         raise ModelError(
             f"{architecture} has no weights {tag}: write {architecture}.NAME, where NAME is one of "

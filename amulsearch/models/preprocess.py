@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ..errors import ModelError, QueryError
+from ..errors import ModelError, QueryError, first_line
 from ..intake import Decoded, colour_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ class OwnTransform:
     side = None  # pictures are decoded at full size
 
     def pixels(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
-        values = np.asarray(self.transform(Image.fromarray(picture.rgb)), dtype=np.float32)
+        try:
+            values = np.asarray(self.transform(Image.fromarray(picture.rgb)), dtype=np.float32)
+        except Exception as error:  # of the user's own code
+            raise ModelError(f"the transform fails: {first_line(error)}") from error
         if values.ndim != 3 or values.shape[0] != 3:
             raise ModelError(f"the transform must return a (3, H, W) tensor, not one of shape {values.shape}")
         return values

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..errors import ModelError
 from .preprocess import OwnTransform, Preprocess
 from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
 
@@ -99,5 +100,36 @@ def canonical_layer(layer: str) -> str:
     -------
     str
         For example "last:mean" for "last"; "logits", "penultimate", "cls" and "descriptor" stay as they are.
+
+    Raises
+    ------
+    ModelError
+        If it is no string.
     """
+    if not isinstance(layer, str):
+        raise ModelError(f"a layer must be a name (a string) such as penultimate, not {type(layer).__name__}")
     return layer if layer in VECTORS or ":" in layer else f"{layer}:mean"
+
+
+def layer_names(layers: str | Iterable[str]) -> list[str]:
+    """Return one layer or several as a list.
+
+    Parameters
+    ----------
+    layers : str or iterable of str
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ModelError
+        If one is no string.
+    """
+    if not isinstance(layers, Iterable) or isinstance(layers, bytes):
+        raise ModelError(f"layers must be names (strings) such as penultimate, not {type(layers).__name__}")
+    names = [layers] if isinstance(layers, str) else list(layers)
+    for name in names:
+        canonical_layer(name)  # refuses what is no name
+    return names

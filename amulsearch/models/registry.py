@@ -6,7 +6,8 @@ Importing this module needs neither torch nor torchvision.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,18 +90,18 @@ def standard_layers(model: str | Model) -> list[str]:
     return [*main_layers(record), "last:gem", *inner]
 
 
-def reads_words(name: str) -> bool:
+def reads_words(model: str | Model) -> bool:
     """Whether a network has a text tower.
 
     Parameters
     ----------
-    name : str
+    model : str or Model
 
     Returns
     -------
     bool
     """
-    return name.startswith(PREFIX)
+    return str(getattr(model, "name", model)).startswith(PREFIX)
 
 
 def classifiers(models: str | Model | tuple | list) -> list[str]:
@@ -129,7 +130,7 @@ def classifiers(models: str | Model | tuple | list) -> list[str]:
     >>> am.models.classifiers("modern")
     ['convnext_tiny_22k', 'eva02_tiny']
     """
-    records = [get(model) for model in names_of(models)]
+    records = get_all(models)
     found = [record.name for record in records if record.classes == 1000]
     if not found:
         names = ", ".join(record.name for record in records) or "the list"
@@ -148,7 +149,12 @@ def names_of(models: str | Model | tuple | list) -> list[str | Model]:
     Returns
     -------
     list of str or Model
-        Without repetitions. The names are not checked; `get` does that.
+        Without repetitions. Whether there is such a network is not checked; `get` does that.
+
+    Raises
+    ------
+    ModelError
+        For what is neither a name nor a Model.
 
     Examples
     --------
@@ -156,14 +162,41 @@ def names_of(models: str | Model | tuple | list) -> list[str | Model]:
     >>> am.models.names_of("bundled, alexnet")[-2:]
     ['tf_efficientnet_lite2', 'alexnet']
     """
-    if isinstance(models, Model):
-        return [models]
-    parts = models.split(",") if isinstance(models, str) else models
+    parts = models.split(",") if isinstance(models, str) else [models] if isinstance(models, Model) else models
+    if not isinstance(parts, Iterable) or isinstance(parts, bytes):
+        raise ModelError(f"models must be names or Models, not {type(models).__name__}")
     names = []
     for part in parts:
+        if not isinstance(part, (str, Model)):
+            raise ModelError(f"a model must be a name (a string) or a Model, not {type(part).__name__}")
         part = part.strip() if isinstance(part, str) else part
         names += GROUPS.get(part, [part]) if isinstance(part, str) else [part]
     return list(dict.fromkeys(name for name in names if name))
+
+
+def get_all(models: str | Model | tuple | list) -> list[Model]:
+    """Return the records of several models.
+
+    Parameters
+    ----------
+    models : str, Model or sequence of these
+        As for `names_of`.
+
+    Returns
+    -------
+    list of Model
+        Without repetitions; their names differ.
+
+    Raises
+    ------
+    ModelError
+        For an unknown model, and for two different ones of one name.
+    """
+    records = list(dict.fromkeys(get(name) for name in names_of(models)))
+    names = [record.name for record in records]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ModelError(f"two different models have the name {twice[0]}: give each a name of its own")
+    return records
 
 
 def get(name: str | Model, weights: str | Path | None = None) -> Model:
@@ -206,16 +239,21 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     >>> am.models.get("tf_efficientnet_lite0@320").preprocess.size
     320
     """
+    if not isinstance(name, (str, Model)):
+        raise ModelError(f"a model must be a name (a string) or a Model, not {type(name).__name__}")
     if isinstance(name, str) and "@" in name:
         base, _, view = name.rpartition("@")
         return _seen(get(base, weights), view)
     model = name if isinstance(name, Model) else TABLE.get(name) or _other(name)
     if weights is None:
         return model
+    if isinstance(model, Descriptor) or not isinstance(weights, (str, os.PathLike)):
+        what = "it is a descriptor" if isinstance(model, Descriptor) else f"not {type(weights).__name__}"
+        raise ModelError(f"{model.name}: weights= must be the path of a checkpoint of a network, {what}")
     # The bundled SqueezeNet comes from Keras; the user's checkpoint is assumed to be trained as in torchvision.
     preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
     rename = model.rename if model.fixed_size else None  # which interpolates position embeddings
-    own, classes = OwnFile(str(weights)), 0 if model.classes == 0 else None  # perhaps not those of ImageNet
+    own, classes = OwnFile(os.fspath(weights)), 0 if model.classes == 0 else None  # perhaps not those of ImageNet
     more = {"licence": "not known", "source": str(weights)}
     return replace(model, weights=own, preprocess=preprocess, rename=rename, classes=classes, **more)
 
@@ -225,7 +263,9 @@ def _seen(model: Model, view: str) -> Model:
     if isinstance(model.preprocess, OwnTransform):
         raise ModelError(f"{model.name} has its own transform and therefore no views: leave out @{view}")
     if view == "mirror":
-        model = replace(model, preprocess=replace(model.preprocess, mirror=True), name=f"{model.name}@{view}")
+        model = replace(
+            model, preprocess=replace(model.preprocess, mirror=not model.preprocess.mirror), name=f"{model.name}@{view}"
+        )
     elif view.isdecimal() and 32 <= int(view) <= 2048:
         model = replace(for_size(model, int(view)), name=f"{model.name}@{view}")
     else:
@@ -294,7 +334,7 @@ def own(
         preprocess = OwnTransform(preprocess, *identify(preprocess, version))
     return Model(
         name,
-        lambda: module,
+        lambda: copy.deepcopy(module),
         weights,
         preprocess,
         classes=0 if getattr(module, "num_classes", None) == 0 else None,
@@ -381,8 +421,6 @@ def ready() -> list[str]:
 
 def _other(name: str) -> Model:
     """Return the record of a descriptor, or of a torchvision or timm network that is not in the table."""
-    if not isinstance(name, str):
-        raise ModelError(f"a model must be a name (a string) or a Model, not {type(name).__name__}")
     if name in GROUPS:
         raise ModelError(f"{name} is a group of models: use one of {', '.join(GROUPS[name])}")
     if name in descriptors.TABLE:

@@ -160,6 +160,57 @@ def test_an_unknown_network_is_refused(name):
         models.get(name)
 
 
+@pytest.mark.parametrize("wrong", [None, 3, b"alexnet", [None], [["alexnet"]], [3.5]])
+def test_models_of_other_types_are_refused(wrong, cartoons):
+    for function in (
+        models.names_of,
+        models.get_all,
+        models.classifiers,
+        lambda wrong: am.extract(cartoons[:1], wrong),
+    ):
+        with pytest.raises(am.ModelError, match=r"must be (names or Models|a name \(a string\) or a Model), not"):
+            function(wrong)
+    for function in (models.get, models.load, models.main_layers, models.standard_layers):
+        with pytest.raises(am.ModelError, match=r"must be a name \(a string\) or a Model, not"):
+            function(wrong)
+    assert not models.reads_words(wrong)
+
+
+@pytest.mark.parametrize("wrong", [3, b"last", [None], [["last"]], [3]])
+def test_layers_of_other_types_are_refused(wrong, cartoons, squeezenet):
+    picture = Image.new("RGB", (32, 32))
+    for function in (
+        lambda: am.embed(picture, "squeezenet1_1", wrong),
+        lambda: am.extract(cartoons[:1], "squeezenet1_1", wrong, progress=False),
+        lambda: squeezenet(squeezenet.blank(), wrong),
+    ):
+        with pytest.raises(am.ModelError, match=r"(layers must be names|a layer must be a name) .*, not"):
+            function()
+
+
+def test_two_models_of_one_name_are_refused(cartoons):
+    """Once, the vectors of the second were those of the first."""
+    both = [models.own("mine", small_module(classes), Preprocess(32)) for classes in (5, 6)]
+    with pytest.raises(am.ModelError, match="two different models have the name mine"):
+        am.extract(cartoons[:2], both, progress=False)
+    again = [models.get("squeezenet1_1"), "squeezenet1_1", "bundled"]
+    assert [model.name for model in models.get_all(again)] == list(models.BUNDLED)
+
+
+def test_a_descriptor_has_no_network_and_no_weights():
+    with pytest.raises(am.ModelError, match="colour is a descriptor, not a network"):
+        models.load("colour")
+    with pytest.raises(am.ModelError, match="weights= must be the path of a checkpoint"):
+        models.get("colour", weights="mine.pth")
+    with pytest.raises(am.ModelError, match="weights= must be the path of a checkpoint of a network, not int"):
+        models.get("alexnet", weights=3)
+
+
+def test_a_picture_mirrored_twice_is_itself():
+    once, twice = (models.get(f"squeezenet1_1{view}").preprocess.mirror for view in ("@mirror", "@mirror@mirror"))
+    assert once and not twice
+
+
 def test_unknown_weights_of_a_known_network_are_refused():
     with pytest.raises(
         am.ModelError, match=r"resnet18 has no weights OLD: write resnet18.NAME, where NAME is one of IMAGENET"
@@ -323,11 +374,76 @@ def test_the_stages_are_the_last_maps_of_each_size(squeezenet):
         ("last:max", "unknown pooling 'max' in 'last:max': use mean or gem"),
         ("logits:gem", "logits is already a vector: write it without :gem"),
         ("penultimate:mean", "penultimate is already a vector"),
+        ("last:", "unknown pooling '' in 'last:'"),
     ],
 )
 def test_an_unknown_layer_or_pooling_is_refused(squeezenet, layer, message):
     with pytest.raises(am.ModelError, match=message):
         squeezenet(squeezenet.blank(), [layer])
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda batch: batch / 255, lambda batch: batch[0], list, lambda batch: batch.transpose(0, 3, 1, 2), id]
+)
+def test_what_is_no_batch_is_refused(squeezenet, wrong):
+    with pytest.raises(am.QueryError, match=r"squeezenet1_1 takes an array \(B, size, size, 3\) uint8, not"):
+        squeezenet(wrong(squeezenet.blank()), ["logits"])
+
+
+def test_an_unknown_pooling_is_no_gem():
+    with pytest.raises(am.ModelError, match="unknown pooling 'max': use mean or gem"):
+        models.pool(torch.zeros(1, 2, 3, 3), "max")
+
+
+# What others do to a network
+
+
+def test_a_network_that_was_changed_is_loaded_anew(photographs):
+    name, image = "tf_efficientnet_lite0", am.open_image(photographs["cat"])
+    before = am.embed(image, name, "penultimate")["penultimate"]
+
+    def trained(module):
+        module.train()
+        module(torch.rand(2, 3, 224, 224))  # which changes the statistics of batch normalisation
+
+    def doubled(module):
+        with torch.no_grad():
+            module.conv_stem.weight.mul_(2)
+
+    for change in (
+        trained,
+        doubled,
+        torch.nn.Module.train,
+        lambda module: setattr(module, "bn2", torch.nn.Identity()),
+        lambda module: module.bn2.register_forward_hook(lambda module, values, output: 2 * output),
+    ):
+        change(models.load(name).module)
+        assert np.array_equal(am.embed(image, name, "penultimate")["penultimate"], before)
+
+
+def test_a_network_of_one_s_own_is_what_it_was_when_its_record_was_made():
+    module, picture = small_module(), Image.new("RGB", (32, 32), "red")
+    model = models.own("mine", module, Preprocess(32))
+    before = am.embed(picture, model, "logits")["logits"]
+    for one in (module, models.load(model).module):
+        with torch.no_grad():
+            one[4].weight.mul_(2)
+        assert np.array_equal(am.embed(picture, model, "logits")["logits"], before)
+
+
+def test_the_precision_is_the_network_s_whatever_torch_was_told(squeezenet, photographs):
+    batch = prepared(squeezenet.model, [photographs["cat"]])
+    expected = squeezenet(batch, ["logits"])["logits"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.array_equal(squeezenet(batch, ["logits"])["logits"], expected)
+
+
+def test_a_network_loaded_in_inference_mode_still_explains(photographs):
+    image, networks_cached = am.open_image(photographs["cat"]), networks._load
+    networks_cached.cache_clear()
+    with torch.inference_mode():
+        models.load("squeezenet1_1")
+    assert am.views.similarity_maps(image, image, "squeezenet1_1")[0].values.any()
 
 
 # The user's own networks and checkpoints
@@ -429,6 +545,110 @@ def test_the_identity_of_one_s_own_network_is_its_weights():
     with torch.no_grad():
         module[0].bias[0] += 1
     assert first == same != models.own("mine", module).weights.identity
+
+
+class Net(torch.nn.Module):
+    """A network with a given forward."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.head, self.inner, self.outer = torch.nn.Linear(5, 4), torch.nn.Linear(3, 4), torch.nn.Linear(4, 5)
+        self.of = forward
+
+    def forward(self, values: torch.Tensor):
+        return self.of(self, values.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda net, values: net.head(net.outer(net.inner(values))),  # two layers are as wide as the output
+        lambda net, values: net.head(input=net.outer(net.inner(values))),
+    ],
+)
+def test_the_classifier_is_the_last_layer_to_run_also_if_it_is_called_by_keyword(forward):
+    torch.manual_seed(0)
+    network = networks.Network(models.own("mine", net := Net(forward), Preprocess(32)), net)
+    vectors = network(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8), ["logits", "penultimate"])
+    weight, bias = (value.detach().numpy() for value in net.head.parameters())
+    assert close(vectors["penultimate"] @ weight.T + bias, vectors["logits"])
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda net, values: 1 / 0, "mine takes no pictures of 32 pixels: division by zero"),
+        (lambda net, values: net.head(values), "mine takes no pictures of 32 pixels: mat1 and mat2"),
+        (lambda net, values: {"logits": net.inner(values)}, "must return one"),
+        (lambda net, values: net.inner(values)[:1], "must return one"),
+        (lambda net, values: net.inner(values).argmax(1, keepdim=True), "must return one"),
+        (lambda net, values: net.inner(values) * 1j, "must return one"),
+    ],
+)
+def test_a_network_of_one_s_own_that_fails_is_named(forward, message):
+    model = models.own("mine", Net(forward), Preprocess(32))
+    for layer in ("logits", "penultimate"):
+        with pytest.raises(am.ModelError, match=message):
+            am.embed([Image.new("RGB", (32, 32))] * 3, model, layer)
+
+
+def test_a_layer_must_give_something_for_each_picture():
+    windows = torch.nn.Sequential(torch.nn.Flatten(0, 1), torch.nn.Unflatten(0, (-1, 3)), torch.nn.AdaptiveAvgPool2d(1))
+    module = torch.nn.Sequential(windows, torch.nn.Flatten(), torch.nn.Linear(3, 4))
+    network = networks.Network(models.own("mine", module, Preprocess(32)), module)
+    assert "0.0" not in set(network.nodes()["node"])
+    with pytest.raises(am.ModelError, match=r"mine: 0\.0 outputs no tensor to pool"):
+        network(network.blank(), ["0.0"])
+
+
+def test_the_class_token_of_one_s_own_transformer_is_left_out_of_its_places():
+    class Tokens(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cls_token, self.patches = torch.nn.Parameter(torch.full((1, 1, 6), 50.0)), torch.nn.Conv2d(3, 6, 8, 8)
+            self.norm, self.head = torch.nn.Identity(), torch.nn.Linear(6, 4)
+
+        def forward(self, values):
+            places = self.patches(values).flatten(2).mT
+            return self.head(self.norm(torch.cat([self.cls_token.expand(len(places), -1, -1), places], 1))[:, 0])
+
+    model = models.own("mine", module := Tokens(), Preprocess(32))
+    batch = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    with torch.inference_mode():
+        places = module.patches(torch.from_numpy(normalised(model, batch))).flatten(2).mean(2).numpy()
+    vectors = networks.load(model)(batch, ["norm", "cls"])
+    assert close(vectors["norm"], places) and (vectors["cls"] == 50).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"module": torch.nn.ReLU}, r"must be a torch.nn.Module, such as MyNetwork\(\), not the class ReLU"),
+        ({"module": None}, "must be a torch.nn.Module, .*, not NoneType"),
+        ({"module": models.get("alexnet")}, "must be a torch.nn.Module, .*, not Model"),
+        ({"module": torch.nn.Linear(3, 4, device="meta")}, "mine: the module cannot be copied: .*meta"),
+        ({"head": "fc"}, r"mine has no module 'fc' for head=: use one such as 0, 1, 2, 3, 4"),
+        ({"head": ["4"]}, "mine has no module"),
+        ({"feature_map": 3}, "mine has no module 3 for feature_map="),
+        ({"preprocess": "crop"}, "preprocess must be a Preprocess or a function of a PIL image, not str"),
+        ({"name": "bundled"}, "bundled is the name of a network in the table, a group"),
+        ({"name": None}, "the name of a network must be a string"),
+        ({"version": [1]}, "version must be a string or an integer"),
+    ],
+)
+def test_what_cannot_be_a_network_of_one_s_own(given, message):
+    with pytest.raises(am.ModelError, match=message):
+        models.own(**{"name": "mine", "module": small_module(), **given})
+
+
+def test_a_transform_that_fails_or_gives_several_sizes_is_named():
+    pictures = [Image.new("RGB", (20, 30)), Image.new("RGB", (30, 20))]
+    for transform, message in (
+        (lambda image: 1 / 0, "the transform fails: division by zero"),
+        (lambda image: np.zeros((3, *image.size)), r"the transform of mine gives pictures of different sizes, such as"),
+    ):
+        with pytest.raises(am.ModelError, match=message):
+            am.embed(pictures, models.own("mine", small_module(), transform), "logits")
 
 
 def test_networks_of_one_s_own_that_cannot_work():
