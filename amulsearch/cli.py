@@ -42,6 +42,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from contextlib import suppress
 
 from .errors import AmulsearchError, first_line, one_line
@@ -66,7 +67,8 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    before = {}
+    before, shown = {}, warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"amulsearch: {one_line(message)}\n"
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # not ignored, as by nohup
@@ -79,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("amulsearch: interrupted; what was computed is kept: run the same command to continue", file=sys.stderr)
         return 128 + interrupted.args[0]
     finally:
+        warnings.formatwarning = shown
         for number, handler in before.items():
             signal.signal(number, handler)
 
