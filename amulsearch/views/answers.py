@@ -163,8 +163,7 @@ def _sheets(collection: Collection, folder: Path | None) -> list[dict]:
 
 
 def thumbnail_sheets(collection: Collection, ids: list[str], *, progress: bool = True) -> Iterator[tuple[int, bytes]]:
-    """Yield sheets of `ACROSS` x `ACROSS` thumbnails, `SIDE` pixels each, the last one shorter; pictures that can no
-    longer be read are left blank.
+    """Yield sheets of `ACROSS` x `ACROSS` thumbnails, `SIDE` pixels each, the last one shorter.
 
     Parameters
     ----------
@@ -185,9 +184,8 @@ def thumbnail_sheets(collection: Collection, ids: list[str], *, progress: bool =
         sheet = Image.new("RGB", (ACROSS * SIDE, rows * SIDE), "white")
         for place, image in enumerate(part):
             row, column = divmod(place, ACROSS)
-            if image is not None:
-                corner = column * SIDE + (SIDE - image.width) // 2, row * SIDE + (SIDE - image.height) // 2
-                sheet.paste(image, corner)
+            corner = column * SIDE + (SIDE - image.width) // 2, row * SIDE + (SIDE - image.height) // 2
+            sheet.paste(image, corner)
         sheet.save(file, "WEBP", quality=QUALITY, method=4)
         yield rows, file.getvalue()
 

@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import MissingKeyError, QueryError, one_line
+from ..errors import MissingKeyError, QueryError
 from ..index import Index, unlikely_from
 from ..intake import Collection
 from ..measure import MEASURES, Comparison, Evaluation
 from ..store import replacing
 from .answers import WHOLE, answers_data, as_script
-from .captions import duplicate_caption, neighbour_caption, short_name
+from .captions import duplicate_caption, neighbour_caption, readable, short_name
 from .mapping import Map
 from .palette import group_frames
 from .thumbnails import data_uri, map_sheet, query_picture, thumbnails
@@ -118,7 +118,7 @@ class Page:
         QueryError
             If `lists` is empty, a query has another type or a neighbour is not in the collection.
         PictureError
-            If the picture of a query cannot be read.
+            If the file of a query, given by its path, cannot be read.
         """
         if not lists:
             raise QueryError("the grid has nothing to show: pass at least one list of neighbours")
@@ -225,7 +225,7 @@ class Page:
         sheet = map_sheet(collection, map, frames, side)
         names = [""] * (map.columns * map.rows)
         for id, (column, row) in zip(map.ids, map.cells, strict=True):
-            names[row * map.columns + column] = one_line(id)
+            names[row * map.columns + column] = readable(id)
         values = {"names": dumps(names, ensure_ascii=False), "src": data_uri(sheet, 60), "width": sheet.width}
         return self._add("map", grid=map, colours=colour_of, **values)
 
@@ -409,7 +409,7 @@ def _macros() -> TemplateModule:
         known[f"{name}_digest"] = base64.b64encode(hashlib.sha256(known[name].encode()).digest()).decode()
     loader, layout = PackageLoader(__package__), {"trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **layout)
-    environment.filters["one_line"] = one_line
+    environment.filters["one_line"] = readable
     return environment.get_template("page.html", globals=known).module
 
 
@@ -418,9 +418,10 @@ def _cell(value: object, digits: int) -> str:
         return ""
     if isinstance(value, (float, np.floating)):
         return f"{value:,.{digits}f}"
-    return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else one_line(value)
+    return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else readable(value)
 
 
-def _tile(image: Image.Image | None, caption: str, alt: str, *, kind: str = "") -> dict[str, str | None]:
-    """A picture, or None if it cannot be read, with its caption, for the macro `tile`."""
-    return {"src": data_uri(image) if image else None, "caption": caption, "alt": one_line(alt), "kind": kind}
+def _tile(image: Image.Image, caption: str, alt: str, *, kind: str = "") -> dict[str, str]:
+    """A picture with its caption, for the macro `tile`."""
+    alt += f" ({image.info['mark']})" if "mark" in image.info else ""
+    return {"src": data_uri(image), "caption": caption, "alt": readable(alt), "kind": kind}

@@ -6,7 +6,6 @@ import io
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -208,11 +207,12 @@ def test_wrong_use_is_told(colours):
         am.views.Page("p").contact_sheet(colours, ["x.png"])
 
 
-def test_a_picture_that_has_gone_is_told_in_its_place(colours):
-    Path(colours.path("warm/red.png")).unlink()
-    seen = Seen(am.views.Page("gone").contact_sheet(colours))
-    assert len(seen.of("img")) == 3
-    assert "warm/red.png cannot be read" in seen.text
+def test_a_picture_that_has_gone_or_changed_is_told_in_its_place(colours):
+    colours.path("warm/red.png").unlink()
+    Image.new("RGB", (9, 9)).save(colours.path("warm/gold.png"))
+    seen = Seen(am.views.Page("gone").contact_sheet(colours).grid(colours, "warm/red.png", {"": found(colours)}))
+    told = [one["alt"] for one in seen.of("img")]
+    assert told[2:] == ["warm/gold.png (changed)", "warm/red.png (missing)", "query warm/red.png (missing)"]
 
 
 def test_a_notebook_shows_the_page_itself(colours):
