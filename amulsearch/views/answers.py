@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -20,7 +22,7 @@ from ..index import Index
 from ..intake import Collection
 from ..store import replacing
 from .mapping import Map
-from .thumbnails import thumbnails
+from .thumbnails import thumbnails, webp_uri
 
 SIDE, QUALITY = 96, 55
 """The side of a thumbnail in pixels, and the quality of its WebP."""
@@ -152,12 +154,12 @@ def _sheets(collection: Collection, folder: Path | None) -> list[dict]:
     found = []
     for rows, content in thumbnail_sheets(collection, collection.ids):
         if folder is None:
-            src = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+            src = webp_uri(content)
         else:
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / f"sheet-{len(found):03}.webp") as temporary:
                 temporary.write_bytes(content)
-            src = f"{folder.name}/sheet-{len(found):03}.webp"
+            src = f"{quote(os.fsencode(folder.name))}/sheet-{len(found):03}.webp"
         found.append({"src": src, "columns": ACROSS, "rows": rows})
     return found
 

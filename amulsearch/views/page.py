@@ -29,7 +29,7 @@ from .answers import WHOLE, answers_data, as_script
 from .captions import duplicate_caption, neighbour_caption, readable, short_name
 from .mapping import Map
 from .palette import group_frames
-from .thumbnails import data_uri, map_sheet, query_picture, thumbnails
+from .thumbnails import data_uri, map_sheet, query_picture, thumbnails, webp_uri
 
 if TYPE_CHECKING:
     from jinja2.environment import TemplateModule
@@ -59,6 +59,7 @@ class Page:
         self.title = str(title)
         self._parts = []
         self._alive = False  # whether the part that answers is among them
+        self._sheets: dict[str, Path] = {}  # the files of thumbnails, by their addresses beside the page
 
     def heading(self, text: str) -> Page:
         """Append a section heading.
@@ -290,6 +291,8 @@ class Page:
             raise MissingKeyError(f"there is no picture {query!r} on the page")
         files = Path(folder) if folder is not None and len(collection) > WHOLE else None
         data = answers_data(collection, systems, maps or {}, k=k, folder=files)
+        if files:
+            self._sheets |= {one["src"]: files.absolute() / one["src"].rpartition("/")[2] for one in data["sheets"]}
         if query is not None:
             data["query"] = collection.ids.index(query)
         self._alive = True
@@ -364,7 +367,10 @@ class Page:
         return path
 
     def _repr_html_(self) -> str:
-        return str(_macros().body(self.title, self._parts, self._alive))
+        html = str(_macros().body(self.title, self._parts, self._alive))
+        for src, path in self._sheets.items():  # a notebook does not find the files
+            html = html.replace(f'"{src}"', f'"{webp_uri(path.read_bytes())}"')
+        return html
 
     def _add(self, macro: str, **values) -> Page:
         self._parts.append(getattr(_macros(), macro)(**values))

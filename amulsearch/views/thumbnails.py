@@ -54,7 +54,12 @@ def data_uri(image: Image.Image, quality: int = 70) -> str:
     """Encode a picture as WebP in a data URI, so that a page can show it without a file."""
     file = io.BytesIO()
     image.save(file, "WEBP", quality=quality, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return webp_uri(file.getvalue())
+
+
+def webp_uri(content: bytes) -> str:
+    """The data URI of the content of a WebP file."""
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 
 
 def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str | None]:

@@ -12,7 +12,7 @@ const shown = (value: number) => (Math.abs(value) < 100 ? +value.toPrecision(3) 
 
 function start(root: HTMLElement) {
   const data = new Data(root.querySelector("script[type='application/json']")!.textContent!);
-  const own = root.closest("body > main") !== null; // not within a notebook
+  const own = root.closest("body > main > .am-page") !== null; // not within a notebook
   const state = new State(
     { query: data.first, columns: data.systems.map((_, at) => at).slice(0, 5), map: 0, second: -1, selected: [] },
     data.names, data.systems.length, data.maps.length, own,
