@@ -1,9 +1,12 @@
 """The messages of the explorer: requests from a page, and the replies."""
 
 import base64
+import importlib
 import io
 import json
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,11 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
+from amulsearch.errors import MissingPackageError
 from amulsearch.views.captions import short_name
 from amulsearch.views.explorer import Explorer
 
+ROOT = Path(__file__).resolve().parents[2]
 SQUEEZENET, LITE0 = "squeezenet1_1", "tf_efficientnet_lite0"
 
 
@@ -450,3 +455,19 @@ def test_new_pictures_are_kept_as_long_as_one_can_go_back(explorer, cartoons, mo
     assert len(view["past"]) == 2 and len(widget._pictures) == 3
     assert {key[0] for key in widget.exploration._new} == set(widget._pictures)
     assert ask("back", to=0)["examples"][0]["id"] in widget._pictures and len(widget._pictures) == 1
+
+
+def test_without_anywidget_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    monkeypatch.delitem(sys.modules, "amulsearch.views.explorer")
+    with pytest.raises(MissingPackageError, match="anywidget is not installed: pip install anywidget"):
+        importlib.import_module("amulsearch.views.explorer")
+
+
+def test_an_installed_package_has_all_files_of_the_views():
+    """A wheel has the Python files and what pyproject.toml lists beside them."""
+    here = Path(am.views.__file__).parent
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packed = {path for pattern in listed["amulsearch.views"] for path in here.glob(pattern)}
+    files = {path for path in here.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert packed == {path for path in files if here / "web" not in path.parents}
