@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import MissingKeyError, QueryError
+from ..errors import MissingKeyError, QueryError, check_integer
 from ..index import Index, unlikely_from
 from ..intake import Collection
 from ..measure import MEASURES, Comparison, Evaluation
@@ -278,11 +278,14 @@ class Page:
         Raises
         ------
         QueryError
-            If there is no system, one is of other pictures, there is no such query, or there are too many pictures for
-            one file.
+            If there is no system, one is of other pictures, there is no such query, or there are fewer than two
+            pictures or too many for one file.
         """
+        k = check_integer("k", k)
         if not systems:
             raise QueryError("there is nothing that could answer: give at least one system")
+        if len(collection) < 2:
+            raise QueryError("a page that answers needs at least two pictures: one to ask with, and one to find")
         if len(collection) > WHOLE and folder is None:
             raise QueryError(
                 f"{len(collection):,} pictures are too many for one file: give folder=, beside the page, for thumbnails"
