@@ -14,7 +14,7 @@ from .errors import QueryError, StoreError, one_line
 from .features import Features, FeatureSet, extract, preset
 from .index import DiffusionIndex, ExactIndex, Index, default_kind, is_current
 from .index import check_store as verify
-from .intake import Collection
+from .intake import Collection, counts_text
 from .printing import aligned, as_argument, print_json, say
 from .querying import FUSION, current_presets, open_preset, usual_layer
 from .querying import query_store as query_store  # the command line looks for all commands here
@@ -39,12 +39,22 @@ def list_models(options: Namespace) -> None:
 def index_folder(options: Namespace) -> None:
     """Extract the features of a folder and index them in a store."""
     say(f"scanning {options.folder}")
-    collection = Collection.from_folder(options.folder, keywords=options.keywords)
     store = Store(options.store)
+    collection = _scanned(options, store, keywords=options.keywords)
     with store.lock():  # from the first vector to the last index
         found = _index(collection, store, options)
     query = f"amulsearch query {as_argument(found.ids[0])} --store {as_argument(options.store)}"
     print(f"Next: {query}")
+
+
+def _scanned(options: Namespace, store: Store | None, **columns) -> Collection:
+    """The pictures of a folder, opened as the options say, else as those of the store; tells what was passed over."""
+    given = {name: getattr(options, name) for name in ("frame", "background", "max_pixels")}
+    given = {name: value for name, value in given.items() if value is not None}
+    collection = Collection.from_folder(options.folder, **columns, **(store.opening if store else {}) | given)
+    if collection.passed_over:
+        say(f"passed over: {counts_text(collection.passed_over)}")
+    return collection
 
 
 def _index(collection: Collection, store: Store, options: Namespace) -> Collection:
@@ -148,7 +158,10 @@ def _systems(store: Store, preset: str | None) -> dict[tuple[str, str], object]:
 
 def report_folder(options: Namespace) -> None:
     """Write a page about a folder and print its path."""
-    print(views.write_report(options.folder, options.output, models=options.models, k=options.k, store=options.store))
+    views.writable(options.output)  # before anything is computed
+    store = Store(options.store) if options.store else None
+    collection = _scanned(options, store)
+    print(views.write_report(collection, options.output, models=options.models, k=options.k, store=store))
 
 
 def carry_weights(options: Namespace) -> None:
@@ -165,8 +178,9 @@ def compare_systems(options: Namespace) -> None:
     """Print which network, layer or fusion to use for a folder, and write a page about it."""
     if options.output:
         views.writable(options.output)  # before anything is computed
-    collection = Collection.from_folder(options.folder)
-    found = measure.recommend(collection, options.models, sample=options.sample, store=options.store)
+    store = Store(options.store) if options.store else None
+    collection = _scanned(options, store)
+    found = measure.recommend(collection, options.models, sample=options.sample, store=store)
     if options.output:
         from .views import comparison_page  # imports matplotlib
 

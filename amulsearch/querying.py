@@ -30,7 +30,7 @@ from .index import (
     query_class,
     unlikely_from,
 )
-from .intake import Collection, copy_pictures, did_you_mean, open_image
+from .intake import Collection, copy_pictures, did_you_mean, open_alike
 from .printing import aligned, as_argument, print_json, say
 from .store import Store
 
@@ -305,9 +305,9 @@ def _as_query(query: str, store: Store):
     """The id if the argument names a picture of the collection, by id or by path; else the opened picture."""
     collection = store.collection([query])
     if query in collection:
-        return query
-    if not Path(query).exists():
+        return collection.ids[0]
+    ids = store.collection(collection.ids_of(query)).ids
+    if not ids and not Path(query).exists():
         meant = did_you_mean(query, store.collection().ids)
         raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}{meant}")
-    ids = store.collection(collection.ids_of(query)).ids
-    return ids[0] if ids else open_image(query, background=collection.background, max_pixels=collection.max_pixels)
+    return ids[0] if ids else open_alike(query, collection.opening)

@@ -12,7 +12,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
         "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "processors", "stop"],
-        "names": ["did_you_mean", "near_names"],
-        "pictures": ["MAX_PIXELS", "colour_of", "open_image"],
+        "names": ["ByName", "did_you_mean", "fold_name", "near_names"],
+        "pictures": ["OPENING_VERSION", "colour_of", "open_alike", "open_image", "opening"],
+        "scan": ["counts_text"],
+        "tables": ["separator_of"],
     },
 )

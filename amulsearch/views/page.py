@@ -297,7 +297,7 @@ class Page:
         if files:
             self._sheets |= {one["src"]: files.absolute() / one["src"].rpartition("/")[2] for one in data["sheets"]}
         if query is not None:
-            data["query"] = collection.ids.index(query)
+            data["query"] = collection.ids.index(collection[[query]].ids[0])
         self._alive = True
         return self._add("answers", data=as_script(data))
 
