@@ -69,7 +69,7 @@ def answers_data(
     ids, labels = collection.ids, collection.labels
     names = list(dict.fromkeys(label for label in labels if label is not None))
     code = {name: place for place, name in enumerate(names)}
-    keywords = collection.table.get("keywords", [])
+    keywords = collection.keywords.values() if "keywords" in collection.table else ()
     found = {name: _found(name, system, ids, k) for name, system in systems.items()}
     return {
         "query": _opening(
@@ -78,7 +78,7 @@ def answers_data(
         "names": ids,
         "labels": [code.get(label, -1) for label in labels],
         "labelNames": names,
-        "words": ["" if word is None or word != word else str(word).replace(";", " ") for word in keywords],
+        "words": [" ".join(words) for words in keywords],
         "side": SIDE,
         "sheets": _sheets(collection, folder),
         "systems": [_system(name, *lists) for name, lists in found.items()],
@@ -156,7 +156,6 @@ def _sheets(collection: Collection, folder: Path | None) -> list[dict]:
         if folder is None:
             src = webp_uri(content)
         else:
-            folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / f"sheet-{len(found):03}.webp") as temporary:
                 temporary.write_bytes(content)
             src = f"{quote(os.fsencode(folder.name))}/sheet-{len(found):03}.webp"

@@ -423,7 +423,7 @@ def _macros() -> TemplateModule:
 
 
 def _cell(value: object, digits: int) -> str:
-    if value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and np.isnan(value)):
+    if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
     if isinstance(value, (float, np.floating)):
         return f"{value:,.{digits}f}"

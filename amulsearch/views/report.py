@@ -231,13 +231,13 @@ def _contents(page: Page, of: _Report) -> None:
 
 
 def _near_duplicates(page: Page, of: _Report) -> None:
-    table, same = near_duplicates(of.joined), of.features.collection.duplicates()
+    table, digests = near_duplicates(of.joined), of.features.collection.table.set_index("id")["digest"]
     page.heading("Near-duplicates")
     _say_sample(page, len(of.joined), len(of.features.collection))
     if table.empty:
         page.text(f"No two pictures have a cosine similarity of {THRESHOLD} or more.")
         return
-    groups, copies = table["group"].nunique(), table["id"].isin(same["id"]).sum()
+    groups, copies = table["group"].nunique(), table["id"].map(digests).duplicated(keep=False).sum()
     noun = "group" if groups == 1 else "groups"
     exact = f"{copies:,} of these pictures are" if copies else "None of these pictures is"
     page.text(

@@ -92,6 +92,15 @@ def test_it_opens_where_the_first_system_is_better(some):
     assert data_of(page.html())["query"] == row
 
 
+def test_keywords_are_in_the_page_as_they_are(tmp_path):
+    words = {"0.png": ["ice\u202fcream", "it's \\o/"], "1.png": ["two words", "café"]}
+    for name in words:
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+    collection = am.Collection.from_folder(tmp_path, keywords=words, progress=False)
+    page = am.views.Page("words").answers(collection, {"one": am.ExactIndex.build(np.eye(2), collection.ids)})
+    assert data_of(page.html())["words"] == ["ice\u202fcream it's \\o/", "two words café"]
+
+
 def test_names_cannot_end_the_script(tmp_path):
     folder = tmp_path / "x"
     folder.mkdir()
@@ -103,7 +112,7 @@ def test_names_cannot_end_the_script(tmp_path):
     assert "<script>alert" not in page and data_of(page)["names"] == collection.ids
 
 
-def test_mistakes_are_told(some, features, monkeypatch):
+def test_mistakes_are_told(some, features, monkeypatch, tmp_path):
     index, page = am.ExactIndex.build(features), am.views.Page("mistakes")
     with pytest.raises(am.QueryError, match="at least one system"):
         page.answers(some, {})
@@ -123,6 +132,9 @@ def test_mistakes_are_told(some, features, monkeypatch):
     monkeypatch.setattr("amulsearch.views.page.WHOLE", 100)
     with pytest.raises(am.QueryError, match="too many for one file: give folder="):
         page.answers(some, {"one": index})
+    (tmp_path / "file").touch()
+    with pytest.raises(am.StoreError, match="cannot be written"):
+        page.answers(some, {"one": index}, folder=tmp_path / "file")
 
 
 def test_the_bundles_are_those_of_their_source():
