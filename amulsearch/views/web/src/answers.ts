@@ -52,7 +52,6 @@ function start(root: HTMLElement) {
     element("div", { class: "am-answer" }, strip, lacking, found, columns),
     element("div", { class: "am-side" },
       ...(data.maps.length ? [tools, element("div", { class: "am-maps" }, ...frames, hovered)] : []), selection, changes.whole));
-  root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's, such as d d: delete the cell
   root.classList.add("am-alive");
 
   function ask(row: number) {
@@ -181,6 +180,7 @@ function start(root: HTMLElement) {
       event.preventDefault();
       search.focus();
     }
+    if (!own) event.stopPropagation(); // a notebook has shortcuts, such as d d: delete the cell
   });
   state.onChange(show);
   show(state.view);

@@ -315,8 +315,9 @@ export function mapButtons(maps: MapView[], root: HTMLElement): HTMLButtonElemen
     root.classList.toggle("am-lasso", on);
   };
   const tool = button("Lasso", () => lasso(!maps[0].lasso), { "aria-pressed": "false", title: "Draw around pictures to select them; with Shift, to add them" });
-  for (const part of [tool, ...maps.map((map) => map.canvas)])
-    part.addEventListener("keydown", (event) => (event as KeyboardEvent).key === "Escape" && lasso(false));
+  root.onkeydown = (event) => { // one handler, also if the maps are made again
+    if (event.key === "Escape") lasso(false);
+  };
   return [
     button("+", () => zoom(1.5), { title: "Zoom in", "aria-label": "Zoom in" }),
     button("−", () => zoom(1 / 1.5), { title: "Zoom out", "aria-label": "Zoom out" }),
