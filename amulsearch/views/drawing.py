@@ -22,8 +22,9 @@ class Drawing(Figure):
             axes.get_xticklabels(), axes.get_yticklabels()  # otherwise they have no text before they are drawn
         texts = self.findobj(Text)
         fonts = _fonts(frozenset(char for text in texts for char in text.get_text() if not char.isascii()))
-        for text in texts if fonts else ():
-            text.set_fontfamily(list(dict.fromkeys([*text.get_fontfamily(), *fonts])))
+        for text in texts:
+            if not set(fonts) <= set(text.get_fontfamily()):
+                text.set_fontfamily([*text.get_fontfamily(), *fonts])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
             super().draw(renderer)
