@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
         "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "processors", "stop"],
+        "outputs": ["note_outputs"],
         "names": ["did_you_mean", "near_names"],
         "pictures": ["MAX_PIXELS", "colour_of", "open_image"],
     },

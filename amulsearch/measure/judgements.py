@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from ..errors import StoreError
+from ..errors import StoreError, check_path
 
 COLUMNS = ["query", "id", "relevance", "time"]
 HEADER = ",".join(COLUMNS).encode()
@@ -41,7 +41,7 @@ class Judgements:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path).expanduser()
+        self.path = check_path(path, "the path of the judgements")
         self._of: dict[tuple[str, str], int] = {}
         self._whole = self._rows = 0
         """The number of bytes in complete lines, and of their rows; a rest is an incomplete line, left by a crash."""
@@ -154,7 +154,7 @@ class Judgements:
             If the file cannot be written.
         """
         self._read()
-        path = Path(path)
+        path = check_path(path)
         lines = (f"{_word(query)} 0 {_word(id)} {relevance}\n" for (query, id), relevance in self._of.items())
         try:
             path.write_text("".join(lines), encoding="utf-8")
