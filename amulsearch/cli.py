@@ -10,6 +10,7 @@
     amulsearch compare FOLDER [-o FILE.html] [--models A,B] [--store DIR] [--sample N] [--json]
     amulsearch check   --store DIR [--repair]
     amulsearch report  FOLDER -o FILE.html [--models A,B] [-k 4] [--store DIR]
+                       (index, compare, report: [--frame N] [--background COLOUR] [--max-pixels N])
     amulsearch weights export A,B FILE
     amulsearch weights import FILE
 
@@ -184,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number format of the networks; auto is the fastest on this machine (default: float32)",
     )
     _preset(command)
+    _opening(command)
     command.set_defaults(run="index_folder")
 
     command = add("query", help="find the pictures that are most similar to one, or fit words")
@@ -235,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how many pictures to compare, at random (default: 2000)",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
+    _opening(command)
     command.set_defaults(run="compare_systems")
 
     command = add("check", help="verify everything in a store")
@@ -250,6 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--models", type=_names, default="bundled", metavar="A,B", help=MODELS_HELP)
     command.add_argument("-k", type=_count, default=4, metavar="K", help="number of neighbours (default: 4)")
     _store(command, "keep the features here for later runs", required=False)
+    _opening(command)
     command.set_defaults(run="report_folder")
 
     command = add("weights", help="carry the weights of networks to a machine without a connection, in one file")
@@ -271,6 +275,18 @@ def _store(
 
 def _preset(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", choices=PRESETS, help="a complete recipe instead of layers")
+
+
+def _opening(command: argparse.ArgumentParser) -> None:
+    """How pictures are opened; what is not given is as in the store, if that has pictures."""
+    group = command.add_argument_group("how pictures are opened (by default as the store has it, if it has pictures)")
+    group.add_argument("--frame", type=int, metavar="N", help="the frame of an animation, from 0 (default: 0)")
+    group.add_argument(
+        "--background", metavar="COLOUR", help="what lies behind transparent parts: a name or #rrggbb (default: white)"
+    )
+    group.add_argument(
+        "--max-pixels", type=int, metavar="N", help="reject pictures with more pixels (default: 64000000)"
+    )
 
 
 def _path(text: str) -> Path:

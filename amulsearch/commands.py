@@ -14,7 +14,7 @@ from .errors import QueryError, StoreError, as_argument, check_output, one_line
 from .features import Features, FeatureSet, extract, preset
 from .index import DiffusionIndex, ExactIndex, Index, default_kind, is_current
 from .index import check_store as verify
-from .intake import Collection
+from .intake import Collection, counts_text
 from .printing import aligned, print_json, say
 from .querying import FUSION, current_presets, open_preset, usual_layer
 from .querying import query_store as query_store  # the command line looks for all commands here
@@ -39,8 +39,7 @@ def list_models(options: Namespace) -> None:
 def index_folder(options: Namespace) -> None:
     """Extract the features of a folder and index them in a store."""
     store, networks = _writable(options.store), _networks(options.models)
-    say(f"scanning {as_argument(options.folder)}")
-    collection = Collection.from_folder(options.folder, keywords=options.keywords)
+    collection = _scanned(options, store, keywords=options.keywords)
     with store.lock():  # from the first vector to the last index
         found = _index(collection, store, networks, options)
     first, place = found.ids[0], f"--store {as_argument(store.folder)}"
@@ -62,6 +61,21 @@ def _writable(folder: Path) -> Store:
 def _networks(names: list[str]) -> list[models.Model]:
     """The networks that --models names: before anything is computed."""
     return [models.get(name) for name in models.names_of(names)]
+
+
+def _scanned(options: Namespace, store: Store | None, **columns) -> Collection:
+    """The pictures of a folder, opened as the options say, else as those of the store; tells what was passed over."""
+    say(f"scanning {as_argument(options.folder)}")
+    collection = Collection.from_folder(options.folder, **columns, **(store.opening if store else {}) | _given(options))
+    if collection.passed_over:
+        say(f"passed over: {counts_text(collection.passed_over)}")
+    return collection
+
+
+def _given(options: Namespace) -> dict:
+    """How pictures are opened, as far as the options say."""
+    given = {name: getattr(options, name) for name in ("frame", "background", "max_pixels")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _index(collection: Collection, store: Store, networks: list[models.Model], options: Namespace) -> Collection:
@@ -178,8 +192,8 @@ def report_folder(options: Namespace) -> None:
     """Write a page about a folder and print its path."""
     output = check_output(options.output, "the page")
     store, networks = options.store and _writable(options.store), _networks(options.models)
-    say(f"scanning {as_argument(options.folder)}")
-    print(as_argument(views.write_report(options.folder, output, models=networks, k=options.k, store=store)))
+    collection = _scanned(options, store)
+    print(as_argument(views.write_report(collection, output, models=networks, k=options.k, store=store)))
 
 
 def carry_weights(options: Namespace) -> None:
@@ -197,8 +211,7 @@ def compare_systems(options: Namespace) -> None:
     if options.output:
         check_output(options.output, "the page")
     store, networks = options.store and _writable(options.store), _networks(options.models)
-    say(f"scanning {as_argument(options.folder)}")
-    collection = Collection.from_folder(options.folder)
+    collection = _scanned(options, store)
     found = measure.recommend(collection, networks, sample=options.sample, store=store)
     if options.output:
         from .views import comparison_page  # imports matplotlib
@@ -218,8 +231,9 @@ def compare_systems(options: Namespace) -> None:
 def _to_use(system: str, singles: list[str], options: Namespace) -> str:
     """The commands that use a system of `recommend`; `singles` are the names of those that are not fused."""
     name, _, layer = system.rpartition(" ")
+    opening = "".join(f" --{name.replace('_', '-')} {as_argument(value)}" for name, value in _given(options).items())
     store = as_argument(options.store) if options.store else "DIR"
-    index = f"Next: amulsearch index {as_argument(options.folder)} --store {store}"
+    index = f"Next: amulsearch index {as_argument(options.folder)}{opening} --store {store}"
     query = f"amulsearch query IMAGE --store {store}"
     if name == "preset":
         return f"{index} --preset {layer}\n      {query} --preset {layer}"

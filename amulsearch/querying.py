@@ -30,7 +30,7 @@ from .index import (
     query_class,
     unlikely_from,
 )
-from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_image
+from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_alike
 from .printing import aligned, print_json, say
 from .store import Store
 
@@ -367,20 +367,23 @@ def _as_query(query: str, store: Store) -> tuple[str | Image, str | Path]:
     figure shows: the id or the path."""
     collection = store.collection([query])
     if query in collection:
-        id, path = query, collection.path(query)
+        (id,) = collection
+        path = collection.path(id)
         if Path(query).exists() and not (path.exists() and path.samefile(query)):
             say(f"{query} is taken for the picture of the collection: write ./{query} for the file in this folder")
-    elif not (path := check_path(query)).exists():
-        meant = did_you_mean(query, store.collection().ids)
-        raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}{meant}")
     else:
+        path = check_path(query)
         collection = store.collection(collection.ids_of(path))
         id = next(iter(collection), None)
+        if id is None and not path.exists():
+            meant = did_you_mean(query, store.collection().ids)
+            raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}{meant}")
     state = collection.changed([id]).get(id) if id else "new"
     if state == "missing":
         say(f"{path} is missing: this is the answer for the picture that was indexed")
     if state in (None, "missing"):
         return id, id
     if id:
+        path = collection.path(id)
         say(f"{path} has changed since it was indexed: this is the answer for the new picture")
-    return open_image(path, background=collection.background, max_pixels=collection.max_pixels), path
+    return open_alike(path, collection.opening), path

@@ -76,6 +76,50 @@ def test_probabilities_and_novelty(copied, openclipart, tmp_path, capsys):
     assert am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate").calibration
 
 
+def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, capsys):
+    """White icons on nothing, animations with an empty first frame, a name with a narrow space."""
+    folder, store = tmp_path / "icons", str(tmp_path / "store")
+    folder.mkdir()
+    for place, box in enumerate([(8, 8, 30, 30), (20, 2, 38, 46), (2, 20, 60, 28)]):
+        icon = Image.new("RGBA", (64, 48), (255, 255, 255, 0))
+        icon.paste((255, 255, 255, 255), box)
+        icon.save(folder / f"white\u202f{place}.png")
+    for place, path in enumerate(sorted((openclipart / "animals/birds").iterdir())[:2]):
+        frames = [Image.new("RGB", (64, 48)), Image.open(path).convert("RGB").resize((64, 48))]
+        frames[0].save(folder / f"{place}.gif", save_all=True, append_images=frames[1:])
+    whole = sorted((openclipart / "animals/birds").iterdir())[0].read_bytes()
+    (folder / "cut.webp").write_bytes(whole[: len(whole) // 2])
+    asked = ["--store", store, "--models", "squeezenet1_1"]
+    index = ["index", str(folder), *asked, "--layers", "penultimate"]
+    assert main(index) == 0
+    assert main([*index, "--frame", "1", "--background", "black"]) == 0
+    collection = am.Store.open(store).collection()
+    assert collection.opening == {"frame": 1, "background": "black", "max_pixels": 64_000_000}
+    shutil.copy(folder / "0.gif", new := tmp_path / "new.gif")
+    shutil.copy(folder / "white\u202f1.png", icon := tmp_path / "icon.png")
+    by_name = am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate")
+    for path, id in ((new, "0.gif"), (icon, "white\u202f1.png")):
+        capsys.readouterr()
+        assert main(["query", str(path), *asked, "-k", "2", "--json"]) == 0
+        first, second = json.loads(capsys.readouterr().out)["results"]
+        assert first["id"] == id and first["distance"] < 0.01 and second["distance"] > 0.1
+        assert by_name.query(path, 1)["id"].tolist() == [id]
+    capsys.readouterr()
+    assert main(["query", str(folder / "white 1.png"), *asked, "-k", "3", "--json"]) == 0
+    assert len({one["id"] for one in json.loads(capsys.readouterr().out)["results"]} - {"white\u202f1.png"}) == 3
+    assert by_name.query("white 1.png", 3)["id"].tolist() == by_name.query("white\u202f1.png", 3)["id"].tolist()
+    # What is not said again stays, and a picture that is gone leaves the table although another one is rejected.
+    (folder / "1.gif").unlink()
+    (folder / "notes.txt").touch()
+    assert main(index) == 0
+    told = capsys.readouterr()
+    assert "4 pictures, 1 rejected, 0 extracted" in told.out and "passed over: not a picture: .txt: 1" in told.err
+    again = am.Store.open(store).collection()
+    assert again.opening == collection.opening and "1.gif" not in again
+    assert main([*index, "--frame", "-1"]) == 2
+    assert "frame must be an integer of at least 0" in capsys.readouterr().err
+
+
 def test_results_are_copied_and_nothing_is_overwritten(indexed, ask, tmp_path, capsys):
     folder, _ = indexed
     out = tmp_path / "results"

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "features": ["FeatureSet", "Features"],
         "extraction": ["extract"],
-        "encoding": ["background_of", "embed", "encode", "encode_each", "open_fitted", "pixels_of", "write_fitted"],
+        "encoding": ["embed", "encode", "encode_each", "open_fitted", "opening_of", "pixels_of", "write_fitted"],
         "inputs": ["prepared"],
         "presets": ["BEST", "Preset", "preset"],
         "ray_runner": ["RayRunner"],

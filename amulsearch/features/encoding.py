@@ -10,7 +10,7 @@ from PIL import Image
 
 from .. import models
 from ..errors import QueryError, StoreError
-from ..intake import Decoded, open_image
+from ..intake import Decoded, open_image, opening
 from ..models import Descriptor, Model, canonical_layer
 from .converted import BATCH, single
 from .transforms import Transform, combine
@@ -254,8 +254,8 @@ def open_fitted(folder: Path, about: list[dict], made_by: Mapping) -> list[Trans
     return found
 
 
-def background_of(made_by: Mapping) -> str:
-    """Return the background colour of pictures from the fingerprint of their features.
+def opening_of(made_by: Mapping) -> dict:
+    """Return how the pictures of features were opened, from their fingerprint.
 
     Parameters
     ----------
@@ -264,10 +264,11 @@ def background_of(made_by: Mapping) -> str:
 
     Returns
     -------
-    str
-        A colour name or #rrggbb.
+    dict
+        The frame, the background and max_pixels, as `open_alike` takes them.
     """
-    return _leaves(made_by)[0].get("background", "white")
+    leaf, known = _leaves(made_by)[0], opening()
+    return {name: leaf.get(name, value) for name, value in known.items()}
 
 
 def _leaves(made_by: Mapping) -> list[Mapping]:

@@ -345,4 +345,5 @@ def _without(collection: Collection, rejected: dict[str, str]) -> Collection:
         raise AmulsearchError(f"none of the {len(rejected)} pictures can be used, for example {id}: {reason}")
     rows = [*collection.rejected.to_dict("records"), *({"id": i, "reason": why} for i, why in rejected.items())]
     kept = collection.subset(id for id in collection.ids if id not in rejected)
-    return replace(kept, rejected=plain_text(pd.DataFrame(rows).sort_values("id", ignore_index=True)))
+    rejected = plain_text(pd.DataFrame(rows).sort_values("id", ignore_index=True))
+    return replace(kept, rejected=rejected, part=collection.part)

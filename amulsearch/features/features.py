@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import MissingKeyError, QueryError
-from ..intake import Collection
+from ..intake import OPENING_VERSION, ByName, Collection
 from ..models import Model, canonical_layer
 from ..store import Blocks, Gathered, Store, blocks, parquet
 
@@ -102,10 +102,10 @@ class Features:
         QueryError
             For an unknown id.
         """
-        try:
-            return self.vectors[self.ids.index(id)]
-        except ValueError:
-            raise MissingKeyError(f"there is no vector with the id {id!r}") from None
+        row = ByName({id: row for row, id in enumerate(self.ids)})[id]
+        if row is None:
+            raise MissingKeyError(f"there is no vector with the id {id!r}")
+        return self.vectors[row]
 
     def to_parquet(self, path: str | os.PathLike) -> Path:
         """Write a Parquet file for other programs, such as vector databases.
@@ -238,7 +238,7 @@ class FeatureSet(dict):
 
 def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:
     """Return everything that determines the vector of a picture file but the backend, as plain values."""
-    opening = {name: getattr(collection, name) for name in ("frame", "background", "max_pixels")}
+    opening = {**collection.opening, "opening": OPENING_VERSION}
     return {**model.describe(), "layer": layer, "framing": framing, **opening, "precision": precision}
 
 

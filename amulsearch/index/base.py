@@ -17,16 +17,16 @@ from ..features import (
     Features,
     Transform,
     Words,
-    background_of,
     check_vectors,
     distances_to,
     encode,
     encode_each,
     nearest,
     open_fitted,
+    opening_of,
     write_fitted,
 )
-from ..intake import open_image
+from ..intake import open_alike
 from ..models import Model
 from ..store import AGAIN, Names, Store, StoredNames
 from .calibration import Calibration
@@ -574,10 +574,12 @@ def encoded(indexes: Sequence[Index], query) -> list[np.ndarray]:
     if not all(index.fingerprint for index in indexes):
         raise QueryError(WITHOUT_MODEL)
     found: dict[int, np.ndarray] = {}
-    backgrounds = [background_of(index.fingerprint) for index in indexes]
-    for background in dict.fromkeys(backgrounds):
-        picture = query if isinstance(query, (Image.Image, Words)) else open_image(query, background=background)
-        places = [place for place, of in enumerate(backgrounds) if of == background]
+    openings = [opening_of(index.fingerprint) for index in indexes]
+    for place, opening in enumerate(openings):
+        if place in found:
+            continue
+        picture = query if isinstance(query, (Image.Image, Words)) else open_alike(query, opening)
+        places = [other for other, of in enumerate(openings) if of == opening]
         makers = [maker for place in places for maker in indexes[place].makers]
         vectors = encode_each([picture], [indexes[place].fingerprint for place in places], makers)
         found |= dict(zip(places, (each[0] for each in vectors), strict=True))

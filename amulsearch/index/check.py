@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..errors import AmulsearchError, OtherFormatError, StoreError, as_argument, check_path
-from ..features import Features, compared
+from ..features import Features, compared, opening_of
 from ..store import AGAIN, PARTIAL, REMEDY, Store, VectorFile, locked, rescue, unsealed
 from .base import Index
 from .default import default_kind, open_default
@@ -27,6 +27,8 @@ OWN = {"store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "vectors", "index
 def is_current(store: Store, name: str) -> bool:
     """Check whether a saved index holds the pictures of the table, and the current features if it is of one layer.
 
+    Its pictures must have been opened as those of the table are.
+
     Parameters
     ----------
     store : Store
@@ -40,8 +42,11 @@ def is_current(store: Store, name: str) -> bool:
     """
     about = store.indexes.about(name)
     made_by = {" ".join(key): made for key, made in store.current().items()}.get(name)
-    same = made_by is None or about.get("fingerprint") == made_by
-    return about.get("revision") == store.revision and same
+    if about.get("revision") != store.revision:
+        return False
+    if made_by is None and about["fingerprint"]:
+        return store.opening.items() <= opening_of(about["fingerprint"]).items()
+    return made_by in (None, about["fingerprint"])
 
 
 def check_store(store: str | os.PathLike | Store, *, repair: bool = False, progress: bool = True) -> pd.DataFrame:

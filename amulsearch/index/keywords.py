@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import AmulsearchError, QueryError, check_k
-from ..intake import Collection
+from ..intake import Collection, fold_name
 
 _TABLE = "CREATE VIRTUAL TABLE pictures USING fts5(words, tokenize = 'porter unicode61 remove_diacritics 2')"
 _FIND = "SELECT rowid, -bm25(pictures) AS score FROM pictures WHERE pictures MATCH ? ORDER BY score DESC, rowid LIMIT ?"
@@ -21,7 +21,8 @@ class KeywordIndex:
     """Finds the pictures of a collection whose keywords have the words of a text; make one with `build`.
 
     The index lies in memory; it takes about a second for 100,000 pictures. Words are compared without regard to case,
-    accents and the endings of English words: "Birds" finds "bird".
+    accents and the endings of English words: "Birds" finds "bird". In scripts that put no spaces between words, such as
+    Japanese, a word is found within longer ones.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ class KeywordIndex:
             raise AmulsearchError(
                 f"Python's sqlite3 has no full-text search ({error}): use a Python that was built with FTS5"
             ) from None
-        lines = ((row, " ; ".join(words)) for row, words in enumerate(keywords.values()))
+        lines = ((row, _spaced(" ; ".join(words))) for row, words in enumerate(keywords.values()))
         self._database.executemany("INSERT INTO pictures (rowid, words) VALUES (?, ?)", lines)
 
     def query(self, text: str, k: int = 10, *, avoid: str = "") -> pd.DataFrame:
@@ -112,10 +113,22 @@ class KeywordIndex:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.lower())
+    return re.findall(r"[^\W_]+", fold_name(text).lower())
+
+
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""A letter of the scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+
+
+def _spaced(text: str) -> str:
+    """The text for FTS5, with spaces around each letter of scripts that have none between words: a word is then found
+    within a longer one, as a sequence of letters."""
+    return _UNSPACED.sub(r" \g<0> ", fold_name(text))
 
 
 def _any(text: str) -> str:
     """The expression of FTS5 that any word of a text matches."""
-    words = (f'"{word}"' for word in _words(text))
+    words = (f'"{_spaced(word).strip()}"' for word in _words(text))
     return f"({' OR '.join(words)})"

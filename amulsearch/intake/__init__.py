@@ -12,8 +12,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
         "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "processors", "stop"],
+        "names": ["ByName", "did_you_mean", "fold_name", "near_names"],
         "outputs": ["note_outputs"],
-        "names": ["did_you_mean", "near_names"],
-        "pictures": ["MAX_PIXELS", "colour_of", "open_image"],
+        "pictures": ["OPENING_VERSION", "colour_of", "open_alike", "open_image", "opening"],
+        "scan": ["counts_text"],
+        "tables": ["separator_of"],
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Names
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,9 @@ from PIL import Image
 from ..errors import AmulsearchError, MissingKeyError, PictureError, QueryError
 from .danbooru import SAFE, read_danbooru
 from .decoding import Request, decode
-from .pictures import MAX_PIXELS
-from .scan import Listing, existing_folder, labeller, scan_all, walk
+from .names import ByName
+from .pictures import MAX_PIXELS, opening
+from .scan import Listing, counts_text, existing_folder, labeller, scan_all, walk
 from .tables import keywords_of, read_table
 
 COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "digest"]
@@ -32,7 +34,8 @@ class Collection:
     """An ordered set of pictures below one folder.
 
     `from_folder`, `from_table` and `from_danbooru` make collections. Iterating yields the ids. `collection[id]` opens
-    a picture; `collection[:10]` and `collection[ids]` return the collection of those pictures only.
+    a picture; `collection[:10]` and `collection[ids]` return the collection of those pictures only. An id may be given
+    in another Unicode form, or with plain spaces.
 
     Attributes
     ----------
@@ -94,7 +97,9 @@ class Collection:
         """Scan a folder and all folders below it.
 
         Each file is read and digested, but only its header is decoded. This happens in separate processes: a file that
-        crashes or hangs the decoder is rejected.
+        crashes or hangs the decoder is rejected. `passed_over` counts what is left out: what is hidden, links to
+        folders, folders of a system for thumbnails or deleted files, and files that are no pictures by their names and
+        first bytes; and names in `labels` and `keywords` that no picture has. HEIC pictures need pillow-heif.
 
         Parameters
         ----------
@@ -134,11 +139,9 @@ class Collection:
         >>> len(food.rejected)
         0
         """
-        folder = existing_folder(folder)
-        names, rejected, passed_over = walk(folder)
+        folder, how = existing_folder(folder), opening(frame, background, max_pixels)
         columns = {"label": labeller(labels)} | ({} if keywords is None else {"keywords": keywords_of(keywords)})
-        listing = Listing(folder, names, rejected, passed_over, columns)
-        made = cls._scanned(listing, progress, frame=frame, background=background, max_pixels=max_pixels)
+        made = cls._scanned(Listing(folder, *walk(folder), columns), progress, how)
         if isinstance(labels, (Mapping, pd.Series, pd.DataFrame)) and not any(made.labels):
             raise QueryError(f"labels= names none of the {len(made)} pictures: use their ids, such as {made.ids[0]!r}")
         if keywords is not None and not any(made.keywords.values()):
@@ -167,7 +170,7 @@ class Collection:
         Parameters
         ----------
         table : path or DataFrame
-            A .csv file, a .parquet file (needs pyarrow) or a pandas table.
+            A .csv file with commas, semicolons or tabs, a .parquet file (needs pyarrow) or a pandas table.
         folder : path, optional
             The folder that the paths are relative to. By default the folder of the file; required for a DataFrame.
         path : str, default "path"
@@ -192,8 +195,8 @@ class Collection:
         AmulsearchError
             If the folder does not exist or no picture can be used.
         """
-        listing = read_table(table, folder, path, label, keywords, separator)
-        return cls._scanned(listing, progress, frame=frame, background=background, max_pixels=max_pixels)
+        how = opening(frame, background, max_pixels)
+        return cls._scanned(read_table(table, folder, path, label, keywords, separator), progress, how)
 
     @classmethod
     def from_danbooru(
@@ -255,32 +258,38 @@ class Collection:
         Anonymous, Danbooru Community & Branwen 2022, Danbooru2021: a large-scale crowdsourced and tagged anime
         illustration dataset
         """
+        how = opening(frame, background, max_pixels)
         listing = read_danbooru(folder, pictures, metadata, ratings, keywords, label, progress)
-        return cls._scanned(listing, progress, frame=frame, background=background, max_pixels=max_pixels)
+        return cls._scanned(listing, progress, how)
 
     @classmethod
-    def _scanned(cls, listing: Listing, progress: bool, **opening) -> Collection:
-        """The collection of the pictures of a listing, in its order; opening: frame, background and max_pixels."""
+    def _scanned(cls, listing: Listing, progress: bool, how: Mapping) -> Collection:
+        """The collection of the pictures of a listing, in its order; how: its `opening`."""
         columns: dict[str, list] = {name: [] for name in dict.fromkeys([*COLUMNS, *listing.columns])}
         known: dict[str | None, str | None] = {}  # keeps one copy of a string that many rows share
         rejected = list(listing.rejected)
-        for row in scan_all(listing.folder, listing.names, opening["max_pixels"], progress):
+        for row in scan_all(listing.folder, listing.names, how["max_pixels"], progress):
             if "reason" in row:
                 rejected.append(row)
                 continue
-            row |= {name: of(row["id"]) for name, of in listing.columns.items()}
+            row |= {name: _composed(of(row["id"])) for name, of in listing.columns.items()}
             row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
             for name, values in columns.items():
                 values.append(row[name])
         table = plain_text(columns, TEXTS)
         rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
         if table.empty:
+            kinds = counts_text(listing.passed_over)
             raise AmulsearchError(
                 f"no picture in {listing.folder} can be used: {len(rejected)} rejected"
                 + "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
-                + f"; {sum(listing.passed_over.values())} other files passed over"
+                + f"; {sum(listing.passed_over.values())} other files passed over{kinds and f' ({kinds})'}"
             )
-        return cls(listing.folder.resolve(), table, rejected, listing.passed_over, **opening)
+        seen, passed_over = [*table["id"], *rejected["id"]], dict(listing.passed_over)
+        for name, of in listing.columns.items():
+            if isinstance(of, ByName) and (count := of.unmatched(seen)):
+                passed_over[f"{name} of no picture"] = count
+        return cls(listing.folder.resolve(), table, rejected, passed_over, **how)
 
     @property
     def keywords(self) -> dict[str, list[str]]:
@@ -316,7 +325,7 @@ class Collection:
         return iter(self.ids)
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and id in self._rows
+        return isinstance(id, str) and self._rows[id] is not None
 
     def __getitem__(self, key: str | slice | Sequence[str]) -> Image.Image | Collection:
         """Open the picture of an id as RGB; for a slice or a list of ids, return the collection of those pictures."""
@@ -334,8 +343,8 @@ class Collection:
         """Whether both have the same folder, the same table and the same settings for opening pictures."""
         if not isinstance(other, Collection):
             return NotImplemented
-        how = ("folder", "frame", "background", "max_pixels")
-        return all(getattr(self, name) == getattr(other, name) for name in how) and self.table.equals(other.table)
+        same = self.folder == other.folder and self.opening == other.opening
+        return same and self.table.equals(other.table)
 
     __hash__ = None
 
@@ -346,16 +355,23 @@ class Collection:
         )
 
     @property
-    def _rows(self) -> dict[str, int]:
+    def opening(self) -> dict:
+        """How pictures are opened: a dict of frame, background and max_pixels."""
+        return {"frame": self.frame, "background": self.background, "max_pixels": self.max_pixels}
+
+    @property
+    def _rows(self) -> ByName:
+        """The row of each picture by its id."""
         # Cached in the instance's dictionary, as the dataclass is frozen.
         if "_row_of" not in self.__dict__:
-            self.__dict__["_row_of"] = {id: row for row, id in enumerate(self.table["id"])}
+            self.__dict__["_row_of"] = ByName({id: row for row, id in enumerate(self.table["id"])})
         return self.__dict__["_row_of"]
 
     def _row(self, id: str) -> int:
-        if id not in self._rows:
+        row = self._rows[id]
+        if row is None:
             raise MissingKeyError(f"no picture {id!r} in {self.folder}: ids are paths relative to that folder")
-        return self._rows[id]
+        return row
 
     def path(self, id: str) -> Path:
         """Return the path of a picture's file.
@@ -376,8 +392,7 @@ class Collection:
         QueryError
             If a folder on the path is a link that leads out of the collection's folder.
         """
-        self._row(id)
-        path = self.folder / id
+        path = self.folder / self.table["id"].iat[self._row(id)]
         if not path.parent.resolve().is_relative_to(self.folder.resolve()):
             raise QueryError(f"{id!r} leads out of {self.folder} through a link: replace the link with the folder")
         return path
@@ -465,11 +480,7 @@ class Collection:
         QueryError
             If a folder on the path is a link that leads out of the collection's folder.
         """
-        path, digest = str(self.path(id)), self.table["digest"].iat[self._rows[id]]
-        return Request(path, digest, self._frame(id), self.background, self.max_pixels, side)
-
-    def _frame(self, id: str) -> int:
-        return min(self.frame, int(self.table["frames"].iat[self._rows[id]]) - 1)
+        return Request(str(self.path(id)), self.table["digest"].iat[self._row(id)], **self.opening, side=side)
 
     def changed(self, ids: Iterable[str]) -> dict[str, str]:
         """Say which pictures have other files than those that were indexed, or none.
@@ -569,11 +580,8 @@ class Collection:
         MissingKeyError
             If the collection lacks one of the ids.
         """
-        wanted = {ids} if isinstance(ids, str) else set(ids)
-        unknown = wanted - set(self.table["id"])
-        if unknown:
-            raise MissingKeyError(f"no picture {min(unknown, key=str)!r} in {self.folder}: see Collection.ids")
-        table = self.table[self.table["id"].isin(wanted)].reset_index(drop=True)
+        rows = sorted({self._row(id) for id in ([ids] if isinstance(ids, str) else ids)})
+        table = self.table.iloc[rows].reset_index(drop=True)
         return replace(self, table=table, part=self.part or len(table) < len(self))
 
     def sample(self, n: int, seed: int = 0) -> list[str]:
@@ -632,6 +640,13 @@ class Collection:
         same = self.table[self.table["digest"].duplicated(keep=False)].sort_values(["digest", "id"])
         group = same["digest"].factorize()[0] + 1
         return same.assign(group=group)[["group", "id", "label", "digest"]].reset_index(drop=True)
+
+
+def _composed(value):
+    """A label, or a list of keywords, in Unicode's form NFC: those that look the same are the same."""
+    if isinstance(value, list):
+        return [_composed(one) for one in value]
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
 
 
 def _told(path: str, error: PictureError) -> PictureError:

@@ -1,13 +1,70 @@
-"""Ids, and other names, that resemble a text with a typing error."""
+"""Names as people type them: in another Unicode form, with plain spaces, with a typing error."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import PurePosixPath
 
 MOST = 20_000
+
+
+def fold_name(text: str) -> str:
+    """Reduce a name to what can be typed of it, to compare it with others.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        In Unicode's form NFC, every blank as a space, without invisible characters.
+
+    Examples
+    --------
+    >>> fold_name("cafe\u0301 9.41\u202fAM") == fold_name("caf\u00e9 9.41 AM")
+    True
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    seen = (" " if char.isspace() else char for char in text if unicodedata.category(char) != "Cf")
+    return unicodedata.normalize("NFC", "".join(seen))
+
+
+class ByName(dict):
+    """Values by name; a missing name has the value of the only one that `fold_name` makes equal to it, or a default.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+    default : object, optional
+    """
+
+    def __init__(self, values: Mapping, default=None):
+        super().__init__(values)
+        self._default = default
+
+    __call__ = dict.__getitem__
+
+    @cached_property
+    def _folded(self) -> dict:
+        folded = {}
+        for name, value in self.items():
+            form = fold_name(name) if isinstance(name, str) else name
+            folded[form] = self._default if form in folded else value
+        return folded
+
+    def __missing__(self, name):
+        return self._folded.get(fold_name(name), self._default) if isinstance(name, str) else self._default
+
+    def unmatched(self, ids: Iterable[str]) -> int:
+        """Return how many of the names are none of these ids."""
+        known = ByName(dict.fromkeys(ids, True))
+        return sum(not known[name] for name in self)
 
 
 def near_names(text: str, ids: Sequence[str], most: int = 3) -> list[str]:
@@ -36,8 +93,8 @@ def near_names(text: str, ids: Sequence[str], most: int = 3) -> list[str]:
         stem = PurePosixPath(id).stem
         words = [word for word in re.split(r"[\W\d_]+", stem) if len(word) > 3]
         for name in (id, PurePosixPath(id).name, stem, *words):
-            known.setdefault(name.lower(), id)
-    found = get_close_matches(text.strip().lower(), known, 3 * most, 0.6)
+            known.setdefault(fold_name(name).lower(), id)
+    found = get_close_matches(fold_name(text).strip().lower(), known, 3 * most, 0.6)
     return list(dict.fromkeys(known[name] for name in found))[:most]
 
 

@@ -8,33 +8,73 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
 
-from ..errors import PictureError, QueryError, check_path
+from ..errors import PictureError, QueryError, check_integer, check_path
 
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "ICNS"),
-    *("PPM", "PCX", "PSD", "SGI", "DDS", "QOI", "XBM", "XPM", "SUN"),
+    *("PPM", "PCX", "PSD", "SGI", "DDS", "QOI", "XBM", "XPM", "SUN", "TGA"),
 )
-"""The raster formats that are opened, recognised by content. EPS, WMF and PDF are excluded: they run an interpreter."""
+"""The raster formats that are opened, recognised by content, besides HEIF, which another package reads. EPS, WMF and
+PDF are excluded: they run an interpreter."""
+
+_WEAK = frozenset(("BMP", "DIB", "ICO", "PPM", "PCX", "SGI", "XBM", "TGA"))
+"""Formats whose first bytes other files have as well: only a file named as a picture is taken for one of them."""
 
 MAX_PIXELS = 64_000_000
 """The most pixels decoded for one picture: 8,000 x 8,000, about 200 MB as RGB."""
 
+OPENING_VERSION = 2
+"""Changes when the same file gives other pixels."""
+
+
+def _is_heif(prefix: bytes) -> bool:
+    """Whether a file is HEIC, not AVIF, which has the same container: its brand is among the first."""
+    return prefix[4:8] == b"ftyp" and re.search(rb"hei[cxms]|hev[cxms]", prefix[8:]) is not None
+
+
+def _is_tga(prefix: bytes) -> bool:
+    """Whether the header is one of TGA, which has no magic number."""
+    mapped, kind, bits = prefix[1], prefix[2], prefix[16]
+    if kind not in (1, 2, 3, 9, 10, 11) or mapped != (kind % 8 == 1) or bits not in (8, 16, 24, 32):
+        return False
+    return bool(mapped or not any(prefix[3:8])) and all(struct.unpack_from("<HH", prefix, 12))
+
+
+def _read_heif(file, name):
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise PictureError("HEIC pictures need pillow-heif: pip install pillow-heif") from None
+    return HeifImageFile(file, name)
+
+
 Image.init()
 # Formats that this Pillow was built without (AVIF on some systems) are skipped.
-_READERS = {name: Image.OPEN[name] for name in FORMATS if name in Image.OPEN}
+_READERS = {"HEIF": (_read_heif, _is_heif)} | {name: Image.OPEN[name] for name in FORMATS if name in Image.OPEN}
+_READERS["TGA"] = _READERS["TGA"][0], _is_tga
 SUFFIXES = frozenset(
     suffix for suffix, name in Image.registered_extensions().items() if name in _READERS or name == "MPO"
-)
+) | {".heic", ".heif", ".hif"}
 """The file name extensions of pictures, in lower case with the dot."""
+
+RAW = frozenset(
+    (
+        *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mrw", ".nef", ".nrw"),
+        *(".orf", ".pef", ".raf", ".rw2", ".sr2", ".srw", ".x3f"),
+    )
+)
+"""The extensions of a camera's raw files. Many are TIFFs, but the picture in front is a thumbnail."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +100,11 @@ def read_header(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Header
 def open_image(source, *, frame: int = 0, background: str = "white", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open a picture as RGB, the way it is meant to be seen.
 
-    The EXIF orientation is applied, transparency is laid on a background, and every mode (palette, grey, 16-bit, CMYK,
-    1-bit, floating point) is converted to 8-bit RGB.
+    The EXIF orientation and the embedded colour profile are applied, transparency is laid on a background, and every
+    mode (palette, grey, 16-bit, CMYK, 1-bit, floating point) is converted to 8-bit RGB. In 16-bit grey, white is the
+    greatest value of 8, 10, 12, 14 or 16 bits, whichever are just enough for all pixels: cameras write 12 bits in 16.
+    Other numbers are scaled from their smallest to their greatest, without NaN, infinity and values that stand for no
+    data, which become black.
 
     Parameters
     ----------
@@ -85,7 +128,7 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
     PictureError
         If the file is missing, damaged, too large or not a picture; the message gives the reason.
     QueryError
-        If there is no such frame or colour, or `source` is of another type.
+        If there is no such frame or colour, `max_pixels` is no positive integer, or `source` is of another type.
 
     Examples
     --------
@@ -96,10 +139,67 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
     >>> fawn.getpixel((0, 0))
     (32, 64, 96)
     """
-    if isinstance(source, Image.Image):
-        return _guarded(lambda: _to_rgb(source, frame, colour_of(background), math.inf))
+    return _opened_as(source, True, opening(frame, background, max_pixels))
+
+
+def open_alike(source, how: Mapping) -> Image.Image:
+    """Open a picture that is not in a collection as the collection opens its own.
+
+    Parameters
+    ----------
+    source : path, bytes, binary file or PIL.Image.Image
+        See `open_image`.
+    how : mapping
+        The frame, or the last one if the picture has fewer, the background and max_pixels: see `Collection.opening`.
+
+    Returns
+    -------
+    PIL.Image.Image
+        A new picture in mode RGB.
+
+    Raises
+    ------
+    PictureError
+        If the picture cannot be opened, see `open_image`.
+    QueryError
+        If `source` is of another type.
+    """
+    return _opened_as(source, False, how)
+
+
+def opening(frame: int = 0, background: str = "white", max_pixels: int = MAX_PIXELS) -> dict:
+    """Check how pictures are to be opened.
+
+    Parameters
+    ----------
+    frame, background, max_pixels
+        See `open_image`.
+
+    Returns
+    -------
+    dict
+        The three by name, as `open_alike` takes them.
+
+    Raises
+    ------
+    QueryError
+        If there can be no such frame, colour or limit.
+    """
+    colour_of(background)
+    return {
+        "frame": check_integer("frame", frame, 0),
+        "background": background,
+        "max_pixels": check_integer("max_pixels", max_pixels),
+    }
+
+
+def _opened_as(source, exact: bool, how: Mapping) -> Image.Image:
+    """`open_image`; unless `exact`, the last frame stands for those that do not exist."""
     try:
-        return open_for(None, source, frame=frame, background=background, max_pixels=max_pixels)[0]
+        if isinstance(source, Image.Image):
+            frame = _frame_of(source, how["frame"], exact)
+            return _guarded(lambda: _to_rgb(source, frame, colour_of(how["background"]), math.inf))
+        return open_for(None, source, **how, exact=exact)[0]
     except PictureError as error:
         if isinstance(source, (str, os.PathLike)):
             raise PictureError(f"{os.fspath(source)}: {error}") from None
@@ -107,9 +207,9 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
 
 
 def open_for(
-    side: int | None, source, *, frame: int, background: str, max_pixels: int
+    side: int | None, source, *, frame: int, background: str, max_pixels: int, exact: bool = False
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Open a picture as `open_image` does, for shrinking to squares of half of `side`; also its full width and height.
+    """Open a picture as `open_alike` does, for shrinking to squares of half of `side`; also its full width and height.
 
     A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, with at least `side` pixels on its shorter side, three to
     five times faster. After shrinking, its pixels differ from those of the full picture by less than 0.5 of 255 levels
@@ -117,6 +217,7 @@ def open_for(
     """
     with _opened(source) as image:
         _reduce_jpeg(image, max_pixels, side)
+        frame = _frame_of(image, frame, exact)
         size = _displayed_size(image) if "declared_size" in image.info and not frame else None
         rgb = _guarded(lambda: _to_rgb(image, frame, colour_of(background), max_pixels))
         return rgb, size or rgb.size
@@ -160,7 +261,16 @@ def _guarded(read):
             detail = f"unknown value {detail}"
         if "truncated" in detail.lower() or isinstance(error, EOFError):
             detail = "the file is truncated"
+        if _UNREAD.search(detail):
+            raise PictureError(
+                f"its pixels are of a kind that is not read, such as five bands or 32-bit RGB ({detail}): save it as "
+                "8-bit RGB"
+            ) from None
         raise PictureError(f"damaged: {detail}") from None
+
+
+_UNREAD = re.compile("unknown pixel mode|unsupported|unimplemented|not supported|cannot handle", re.IGNORECASE)
+"""How Pillow says that a file may be whole, but is of a kind that it does not read."""
 
 
 @contextmanager
@@ -180,6 +290,14 @@ def _opened(source) -> Iterator[Image.Image]:
                     yield image
                 return
         raise PictureError("not a picture in a supported format")
+
+
+def begins_as_picture(path: str) -> bool:
+    """Whether the first bytes of a file are those of a picture, whatever its name says."""
+    with suppress(PictureError, OSError), file_of(path) as file:
+        prefix = file.read(32)
+        return any(_accepted(accepts, prefix) for name, (_, accepts) in _READERS.items() if name not in _WEAK)
+    return False
 
 
 def _accepted(accepts, prefix: bytes) -> bool:
@@ -207,6 +325,8 @@ def file_of(source):
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could block forever
             raise PictureError("it is a folder" if path.is_dir() else "not a regular file")
+        if path.suffix.lower() in RAW:
+            raise PictureError("a camera's raw file, not a finished picture: export it as JPEG or TIFF")
         return path.open("rb")
     except FileNotFoundError:
         missing = "a link to a file that does not exist" if path.is_symlink() else "no such file"
@@ -241,7 +361,7 @@ def _limit_pixels(image: Image.Image, max_pixels: float) -> None:
         width, height = image.info.get("declared_size", image.size)
         raise PictureError(
             f"{width} x {height} is {width * height / 1e6:.0f} megapixels, over the limit of {max_pixels / 1e6:.0f}: "
-            "save it smaller or raise max_pixels"
+            "save it smaller, or raise the limit (max_pixels=, or --max-pixels where the folder is indexed)"
         )
 
 
@@ -267,23 +387,30 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _frame_of(image: Image.Image, frame: int, exact: bool) -> int:
+    """The frame to open: the last one if there are fewer, or, if `exact`, a QueryError."""
+    frames = _count_frames(image) if frame else 1
+    if exact and frame >= frames:
+        raise QueryError(f"there is no frame {frame}: the picture has {frames} frames, counted from 0")
+    return min(frame, frames - 1)
+
+
 def _to_rgb(image: Image.Image, frame: int, colour: tuple[int, int, int], max_pixels: float) -> Image.Image:
     if frame:
-        frames = _count_frames(image)
-        if not 0 <= frame < frames:
-            raise QueryError(f"there is no frame {frame}: the picture has {frames} frames, counted from 0")
         image.seek(frame)
         _limit_pixels(image, max_pixels)  # the pages of a TIFF differ in size
     _scale_transparency(image)
     image.load()
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile")
     image = _eight_bit(image)
     if not (image.mode in ("PA", "LA", "La", "RGBA", "RGBa") or "transparency" in image.info):
-        return _colours(image)
+        return _colours(image, profile)
+    base = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
     flat = Image.new("RGB", image.size, colour)
-    flat.paste(image, mask=image.getchannel("A"))
+    flat.paste(_colours(image.convert(base), profile), mask=image.getchannel("A"))
     return flat
 
 
@@ -298,13 +425,39 @@ def _scale_transparency(image: Image.Image) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in clear)
 
 
-def _colours(image: Image.Image) -> Image.Image:
-    """An opaque picture as RGB; a copy if it is RGB already."""
+def _colours(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """An opaque picture as RGB, its colours as its embedded profile means them; a copy if it is RGB already."""
     if image.mode == "LAB":  # Pillow converts LAB through colour management only
         return ImageCms.profileToProfile(
             image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
+    if image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    transform = _to_srgb(profile, image.mode) if profile else None
+    if transform:
+        return ImageCms.applyTransform(image, transform)
     return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What brings colours of a profile to sRGB; None if it is sRGB, and if it is damaged or of another kind of picture:
+    such a profile is ignored, as by browsers."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    if mode == "CMYK":
+        return transform
+    steps = np.uint8(np.indices((16, 16, 16)).T.reshape(64, 64, 3) * 17)
+    probe = Image.fromarray(steps if mode == "RGB" else steps[..., 0])
+    change = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int) - np.asarray(probe.convert("RGB"))
+    return transform if np.abs(change).max() > 1 else None
+
+
+_NO_DATA, _HUGE = -9999, 1e30
+"""What stands for no data in grids of measurements, and from where on a number does: the least of float32 is usual."""
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -312,13 +465,24 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
     values = np.asarray(image).astype(np.float64)
-    low, high = 0, 65535
-    if image.mode == "F" or values.min() < low or values.max() > high:
-        # There is no standard range: map the smallest value to black and the largest to white.
-        values = np.nan_to_num(values, posinf=0, neginf=0)
-        low, high = values.min(), values.max()
-    grey = Image.fromarray(np.uint8((values - low) * 255 / ((high - low) or 1) + 0.5))
     clear = image.info.get("transparency")
+    known = np.isfinite(values) & (np.abs(values) < _HUGE)
+    for value in (_NO_DATA, _no_data(image), clear if isinstance(clear, int) else math.nan):
+        known &= values != value
+    low, high = (values[known].min(), values[known].max()) if known.any() else (0, 0)
+    if image.mode != "F" and low >= 0 and high <= 65535:
+        low, high = 0, next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+    # Else there is no standard range: map the smallest value to black and the largest to white.
+    scaled = (np.where(known, values, low) - low) * 255 / ((high - low) or 1)
+    grey = Image.fromarray(np.uint8(scaled + 0.5))
     if isinstance(clear, int):  # one grey value means transparent
         grey = Image.merge("LA", (grey, Image.fromarray(np.uint8(values != clear) * 255)))
     return grey
+
+
+def _no_data(image: Image.Image) -> float:
+    """The number that a TIFF declares to stand for no data (GDAL's tag); NaN if there is none."""
+    try:
+        return float(image.tag_v2[42113].strip("\0 "))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +15,23 @@ from tqdm.auto import tqdm
 
 from ..errors import AmulsearchError, PictureError, QueryError, check_path
 from .decoding import processors, scan, stop
+from .names import ByName
 from .outputs import outputs_in
-from .pictures import SUFFIXES
+from .pictures import RAW, SUFFIXES, begins_as_picture
+
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "RECYCLER"),
+        *("System Volume Information", "lost+found", "__MACOSX"),
+    )
+)
+"""Folders that storage devices and systems make for thumbnails, deleted files and the like; others are hidden."""
+
+NAMED = SUFFIXES | RAW
+"""The extensions of the files that are scanned whatever they hold."""
+
+_TYPES = mimetypes.MimeTypes()
+"""What Python knows of file name extensions, without what this system adds."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +40,7 @@ class Listing:
 
     folder: what the names are relative to; names: sorted; rejected: {"id", "reason"} of files rejected before they are
     opened; passed_over: the number of other files by kind; columns: "label" and further columns of the collection's
-    table, each a function of the id.
+    table, each a function of the id; a `ByName` where a person gave a table of it.
     """
 
     folder: Path
@@ -43,7 +59,7 @@ def existing_folder(folder: str | os.PathLike) -> Path:
 
 
 def labeller(labels) -> Callable[[str], str | None]:
-    """The function from id to label that `labels` stands for, see `Collection.from_folder`."""
+    """The function from id to label that `labels` stands for, see `Collection.from_folder`; of a table, a `ByName`."""
     if labels is None:
         return lambda id: None
     if isinstance(labels, str):
@@ -57,7 +73,7 @@ def labeller(labels) -> Callable[[str], str | None]:
             raise QueryError(f"the table of labels needs the columns id and label, but has {list(labels.columns)}")
         labels = dict(zip(labels["id"], labels["label"], strict=True))
     if isinstance(labels, (Mapping, pd.Series)):
-        return dict(labels).get
+        return ByName(dict(labels))
     raise QueryError(
         f'labels cannot be of type {type(labels).__name__}: use "folder", None, a function, a mapping or a table'
     )
@@ -75,27 +91,51 @@ def walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
         for name in sorted(folders):
             if name.startswith("."):
                 passed_over["hidden"] += 1
+            elif name in SYSTEM_FOLDERS:
+                passed_over[f"folder of the system: {name}"] += 1
             elif os.path.islink(os.path.join(parent, name)):
                 passed_over["link to a folder"] += 1
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM_FOLDERS)
         if "store.sqlite" in files:
             folders[:], files = [], []
             passed_over["store of amulsearch"] += 1
         written = outputs_in(parent)
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
-            relative = Path(os.path.relpath(os.path.join(parent, name), folder)).as_posix()
+            path = os.path.join(parent, name)
+            relative = Path(os.path.relpath(path, folder)).as_posix()
             if name.startswith("."):
                 passed_over["hidden"] += 1
             elif name in written:
                 passed_over["written by amulsearch"] += 1
-            elif suffix not in SUFFIXES:
+            elif suffix not in NAMED and (_of_other_kind(suffix) or not begins_as_picture(path)):
                 passed_over[f"not a picture: {_printable(suffix) or 'no extension'}"] += 1
             elif _printable(relative) != relative:
                 rejected.append({"id": _printable(relative), "reason": "the name is not valid UTF-8: rename it"})
             else:
                 names.append(relative)
     return sorted(names), rejected, dict(passed_over)
+
+
+def _of_other_kind(suffix: str) -> bool:
+    """Whether an extension is one of text, sound, films or the like: such files are not read."""
+    kind = _TYPES.guess_type(f"name{suffix}")[0]
+    return kind is not None and not kind.startswith("image/")
+
+
+def counts_text(passed_over: Mapping[str, int]) -> str:
+    """What was passed over, in words, the most frequent kinds first; "" if nothing was.
+
+    Parameters
+    ----------
+    passed_over : mapping of str to int
+        See `Collection.passed_over`.
+
+    Returns
+    -------
+    str
+    """
+    return "; ".join(f"{kind}: {n:,}" for kind, n in sorted(passed_over.items(), key=lambda item: -item[1]))
 
 
 def scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> Iterator[dict]:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from ..errors import StoreError, check_path
+from ..intake import separator_of
 
 COLUMNS = ["query", "id", "relevance", "time"]
 HEADER = ",".join(COLUMNS).encode()
@@ -28,7 +29,8 @@ class Judgements:
     Parameters
     ----------
     path : path
-        A CSV file with the columns query, id, relevance, time. It is read if it exists.
+        A CSV file with the columns query, id, relevance, time, separated by commas, semicolons or tabs. It is read if
+        it exists.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class Judgements:
     def __init__(self, path: str | os.PathLike):
         self.path = check_path(path, "the path of the judgements")
         self._of: dict[tuple[str, str], int] = {}
+        self._separator = ","
         self._whole = self._rows = 0
         """The number of bytes in complete lines, and of their rows; a rest is an incomplete line, left by a crash."""
         self._read()
@@ -60,11 +63,17 @@ class Judgements:
                 file.seek(self._whole)
                 content = file.read()
             complete = content[: _complete(content)]
-            rows = list(csv.reader(io.StringIO(complete.decode("utf-8"), newline=""), strict=True))
+            text = complete.decode("utf-8" if self._whole else "utf-8-sig")  # spreadsheets begin with a BOM
+            if not self._whole:
+                self._separator = separator_of(text.partition("\n")[0], COLUMNS)
+            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=self._separator, strict=True))
         except (OSError, ValueError, csv.Error) as error:
             raise StoreError(f"the judgements {self.path} cannot be read ({error}): give another file") from None
         if not self._whole and (rows[0] != COLUMNS if rows else not HEADER.startswith(content)):
-            raise StoreError(f"{self.path} is not a file of judgements: its first line is not {','.join(COLUMNS)}")
+            first = content[:100].decode("utf-8", "replace").partition("\n")[0]
+            raise StoreError(
+                f"{self.path} is not a file of judgements: its first line is {first!r}, not {','.join(COLUMNS)}"
+            )
         for number, row in enumerate(rows, self._rows + 1):
             if number > 1 and (len(row) != 4 or row[2] not in ("", "0", "1")):
                 raise StoreError(
@@ -119,7 +128,8 @@ class Judgements:
             with FileLock(self.path.with_name(f".{self.path.name}.lock")):
                 self._read()
                 lines = io.StringIO()
-                csv.writer(lines, lineterminator="\n").writerows(rows if self._whole else [COLUMNS, *rows])
+                writer = csv.writer(lines, delimiter=self._separator, lineterminator="\n")
+                writer.writerows(rows if self._whole else [COLUMNS, *rows])
                 with self.path.open("ab") as file:
                     file.truncate(self._whole)  # nobody else is writing: a rest is left by a crash
                     file.write(lines.getvalue().encode("utf-8"))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import QueryError
+from ..intake import ByName
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,8 @@ class Relevance:
             raise QueryError(
                 f"at_least must be 1 or more, and most above 0 and at most 1, not {at_least!r} and {most!r}"
             )
-        lists = [keywords.get(id) or () for id in ids]
+        keywords = ByName(keywords)
+        lists = [keywords[id] or () for id in ids]
         lists = [entry.split(";") if isinstance(entry, str) else entry for entry in lists]
         carriers: dict[str, list[int]] = {}  # keyword -> the rows that have it, each once
         for row, entry in enumerate(lists):
@@ -204,6 +206,8 @@ class Relevance:
         -------
         Relevance
         """
+        names = ByName({id: id for id in ids})
+        table = table.assign(query=table["query"].map(names), id=table["id"].map(names))
         row = {id: place for place, id in enumerate(ids)}
         known = table[table["query"].isin(row) & table["id"].isin(row)]
         relevant: dict[int, list[tuple[int, float]]] = {}

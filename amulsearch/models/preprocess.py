@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ..errors import ModelError, QueryError
+from ..errors import ModelError, QueryError, check_integer
 from ..intake import Decoded, colour_of
 
 if TYPE_CHECKING:
     import torch
 
 FRAMINGS = ("pad", "crop", "squash")
+CHANNELS = ("RGB", "BGR")
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class Preprocess:
         The fraction of the shorter side that the framing "crop" keeps.
     mirror : bool, default False
         Swap left and right.
+
+    Raises
+    ------
+    QueryError
+        If `size` is no positive integer, `channels` or `interpolation` is another one, or `crop_pct` is not above 0 and
+        at most 1.
     """
 
     size: int = 224
@@ -47,6 +55,12 @@ class Preprocess:
     interpolation: str = "bilinear"
     crop_pct: float = 0.875
     mirror: bool = False
+
+    def __post_init__(self):
+        check_integer("size", self.size)
+        if self.channels not in CHANNELS:
+            raise QueryError(f"unknown channels {self.channels!r}: use one of {', '.join(CHANNELS)}")
+        _check_resizing(self.crop_pct, self.interpolation)
 
     @property
     def side(self) -> int:
@@ -172,10 +186,20 @@ def resize_image(
     Raises
     ------
     QueryError
-        For an unknown framing or background.
+        For an unknown framing, background or interpolation, a size that is no positive integer, or a `crop_pct` that is
+        not above 0 and at most 1.
     """
+    check_integer("size", size)
+    _check_resizing(crop_pct, interpolation)
     picture = Decoded(np.array(image), image.size)
     return Image.fromarray(_square(picture, size, framing, background, crop_pct, interpolation))
+
+
+def _check_resizing(crop_pct: float, interpolation: str) -> None:
+    if interpolation not in INTERPOLATIONS:
+        raise QueryError(f"unknown interpolation {interpolation!r}: use one of {', '.join(INTERPOLATIONS)}")
+    if not 0 < crop_pct <= 1:
+        raise QueryError(f"crop_pct must be above 0 and at most 1, not {crop_pct!r}")
 
 
 def _square(

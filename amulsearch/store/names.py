@@ -8,7 +8,14 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import StoreError
+from ..intake import ByName
 from .database import REMEDY, Database
+
+
+def same_name(database: Database, text: str) -> str | None:
+    """Return the only id of a store that is another form of a text (see `ByName`), or None."""
+    names = database.query("SELECT id FROM pictures WHERE id GLOB '*[^ -~]*'")  # others have one form only
+    return ByName({id: id for (id,) in names})[text]
 
 
 class Names:
@@ -27,12 +34,12 @@ class Names:
         return len(self.ids)
 
     @cached_property
-    def _place_of(self) -> dict[str, int]:
-        return {id: place for place, id in enumerate(self.ids)}
+    def _place_of(self) -> ByName:
+        return ByName({id: place for place, id in enumerate(self.ids)})
 
     def place(self, id: str) -> int | None:
         """Return the place of an id, or None."""
-        return self._place_of.get(id)
+        return self._place_of[id]
 
     def at(self, places: Sequence[int]) -> tuple[list[str], list[str | None]]:
         """Return the ids and the labels at these places."""
@@ -74,10 +81,11 @@ class StoredNames:
 
     def place(self, id: str) -> int | None:
         """Return the place of an id, or None."""
-        for (row,) in self._database.query("SELECT row FROM pictures WHERE id = ?", (id,)):
-            places = np.flatnonzero(self._rows == row)
-            if len(places):
-                return int(places[0])
+        for name in (id, same_name(self._database, id)):
+            for (row,) in self._database.query("SELECT row FROM pictures WHERE id = ?", (name,)):
+                places = np.flatnonzero(self._rows == row)
+                if len(places):
+                    return int(places[0])
         return None
 
     def at(self, places: Sequence[int]) -> tuple[list[str], list[str | None]]:

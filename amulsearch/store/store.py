@@ -29,10 +29,11 @@ from .database import COLUMNS as FIELDS
 from .database import NAME, Database, sealed
 from .files import PARTIAL, locked
 from .index_files import IndexFiles
+from .names import same_name
 from .vector_file import VectorFile, key_of
 
-OPENING = ("passed_over", "frame", "background", "max_pixels")
-"""The attributes of a collection that are kept as facts."""
+OPENING = ("frame", "background", "max_pixels")
+"""The attributes of a collection that say how pictures are opened; they are kept as facts."""
 
 
 class Store:
@@ -144,6 +145,11 @@ class Store:
         """A word that is another one whenever pictures were added to the table or taken from it; "" without a table."""
         return self._fact("revision") or ""
 
+    @property
+    def opening(self) -> dict:
+        """How the pictures of the collection are opened, see `Collection.opening`; empty without a collection."""
+        return {name: value for name in OPENING if (value := self._fact(name)) is not None}
+
     def register(self, collection: Collection) -> np.ndarray:
         """Give each picture of a collection its row number, which never changes; a changed file is another picture.
 
@@ -207,7 +213,7 @@ class Store:
         """
         facts = {"folder": str(collection.folder)}
         if not collection.part or self._fact("folder") is None:
-            facts |= {name: getattr(collection, name) for name in OPENING}
+            facts |= {"passed_over": collection.passed_over, **collection.opening}
         with self.database.transaction() as connection:
             before = dict(self.database.query("SELECT row, seal FROM pictures WHERE present"))
             seals = [before.pop(row, None) for row in rows.tolist()]
@@ -253,7 +259,7 @@ class Store:
         Parameters
         ----------
         ids : sequence of str, optional
-            Only these pictures; others are not read. Unknown ids are left out.
+            Only these pictures, by any form of their ids (see `ByName`); others are not read. Unknown ids are left out.
 
         Returns
         -------
@@ -267,7 +273,7 @@ class Store:
         if ids is None:
             found = self.database.select("pictures", "WHERE present ORDER BY id")
         else:
-            asked = (self.database.select("pictures", "WHERE id = ? AND present", (id,)) for id in sorted(set(ids)))
+            asked = (self._entry(id) or self._entry(same_name(self.database, id)) for id in sorted(set(ids)))
             found = (entry for entries in asked for entry in entries)
         names, numbers = FIELDS["pictures"][1:], ("present", "width", "height", "frames", "bytes")
         columns = {name: array("q") if name in numbers else [] for name in names}
@@ -282,10 +288,11 @@ class Store:
             table["keywords"] = [json.loads(entry) for entry in keywords]
         rejected = [(os.fsdecode(id), os.fsdecode(reason)) for id, reason in self.database.select("rejected")]
         rejected = pd.DataFrame(sorted(rejected), columns=["id", "reason"])
-        opening = {name: value for name in OPENING if (value := self._fact(name)) is not None}
-        return Collection(
-            Path(self._fact("folder")), plain_text(table, TEXTS), plain_text(rejected), **opening, part=ids is not None
-        )
+        facts = {"passed_over": self._fact("passed_over") or {}, **self.opening, "part": ids is not None}
+        return Collection(Path(self._fact("folder")), plain_text(table, TEXTS), plain_text(rejected), **facts)
+
+    def _entry(self, id: str | None) -> list[tuple]:
+        return list(self.database.select("pictures", "WHERE id = ? AND present", (id,)))
 
     def _refuse_outside(self, id: str) -> None:
         if id.startswith("/") or "\0" in id or ".." in id.split("/"):
@@ -417,14 +424,15 @@ class Store:
         return [made["backend"] for made in found if made == {**fingerprint, "backend": made.get("backend")}]
 
     def current(self) -> dict[tuple[str, str], dict]:
-        """Return the fingerprints of the features extracted last.
+        """Return the fingerprints of the features extracted last, of pictures opened as the collection opens them.
 
         Returns
         -------
         dict of (model, layer) to dict
         """
         entries = self.database.select("features", "WHERE used > 0 ORDER BY used, feature")
-        return {(entry[1], entry[2]): json.loads(entry[3]) for entry in entries}
+        found, opening = {(entry[1], entry[2]): json.loads(entry[3]) for entry in entries}, self.opening
+        return {key: made for key, made in found.items() if opening.items() <= {**opening, **made}.items()}
 
     def features(self) -> Iterator[tuple[dict, np.ndarray]]:
         """Iterate over the current features that cover every picture; row i belongs to `collection().ids[i]`.

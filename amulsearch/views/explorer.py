@@ -28,7 +28,7 @@ from PIL import Image
 from ..errors import AmulsearchError, PictureError, QueryError
 from ..features import Features, Words, concatenate
 from ..index import Index, KeywordIndex, novelty_told, unlikely_from
-from ..intake import Collection, Request, decode, near_names
+from ..intake import Collection, Request, decode, fold_name, near_names
 from ..measure import METHODS, Judgements
 from ..models import reads_words
 from .answers import ACROSS, SIDE, WHOLE, thumbnail_sheets
@@ -417,13 +417,13 @@ class Explorer(anywidget.AnyWidget):
 
     def _matching(self, text: str) -> list[str]:
         """The pictures whose ids contain every word of a text, then those whose keywords have a word of it."""
-        words = text.lower().split()
-        named = [id for id in self.exploration.ids if all(word in id.lower() for word in words)]
+        words, ids = fold_name(text).lower().split(), self.exploration.ids
+        named = [id for id in ids if all(word in fold_name(id).lower() for word in words)]
         found = []
         if words and self._keywords is not None:
             with suppress(QueryError):  # no picture has any of them
                 found = self._keywords.query(text, len(self.collection))["id"]
-        shown = set(self.exploration.ids)
+        shown = set(ids)
         return list(dict.fromkeys([*named, *(id for id in found if id in shown)]))
 
     def _show_sheet(self) -> None:
@@ -460,8 +460,7 @@ def _decoded(content: bytes, collection: Collection) -> Image.Image:
     """Decode an untrusted picture in a separate process."""
     with tempfile.TemporaryDirectory() as folder:  # Windows lets nobody else read a file that is still open
         (path := Path(folder) / "picture").write_bytes(content)
-        how = {"background": collection.background, "max_pixels": collection.max_pixels}
-        (picture,) = decode([Request(str(path), hashlib.sha256(content).hexdigest(), **how)])
+        (picture,) = decode([Request(str(path), hashlib.sha256(content).hexdigest(), **collection.opening)])
     if isinstance(picture, PictureError):
         raise picture
     return Image.fromarray(picture.rgb)

@@ -290,7 +290,7 @@ class Page:
         files = check_path(folder) if folder is not None and len(collection) > WHOLE else None
         data = answers_data(collection, systems, maps or {}, k=k, folder=files)
         if query is not None:
-            data["query"] = collection.ids.index(query)
+            data["query"] = collection.ids.index(collection[[query]].ids[0])
         self._alive = True
         return self._add("answers", data=as_script(data))
 

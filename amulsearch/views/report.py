@@ -16,7 +16,7 @@ from .. import models as model_table
 from ..errors import QueryError, check_k, check_output
 from ..features import BEST, Features, FeatureSet, concatenate, extract
 from ..index import THRESHOLD, DiffusionIndex, ExactIndex, Index, near_duplicates, query_all
-from ..intake import Collection
+from ..intake import Collection, counts_text
 from ..measure import Comparison, calibrated, chance_level, compare, disagreement, fuse, fuse_all, neighbour_purity
 from ..store import Store
 from .mapping import Map, sampled
@@ -35,7 +35,7 @@ random sample, and the page says so."""
 
 
 def write_report(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike | Collection,
     output: str | os.PathLike,
     *,
     models: str | list = model_table.BUNDLED,
@@ -56,8 +56,8 @@ def write_report(
 
     Parameters
     ----------
-    folder : str or path
-        Folder of pictures, scanned with its subfolders.
+    folder : str, path or Collection
+        Folder of pictures, scanned with its subfolders; or the scanned pictures.
     output : str or path
         HTML file to write.
     models : str or list, default `models.BUNDLED`
@@ -138,7 +138,9 @@ class _Report:
 
 def _extracted(folder, models, output: Path, k: int, how: dict) -> _Report:
     """Extract what a report needs, with one pass of each network."""
-    collection = Collection.from_folder(folder, progress=how["progress"])
+    collection = folder
+    if not isinstance(folder, Collection):
+        collection = Collection.from_folder(folder, progress=how["progress"])
     names = [model_table.get(name).name for name in model_table.names_of(models)]
     preset = set(BEST.layers) <= set(names)
     if len(collection) > 1:
@@ -147,7 +149,7 @@ def _extracted(folder, models, output: Path, k: int, how: dict) -> _Report:
         collection = extracted.collection
     if len(collection) < 2:
         raise QueryError(
-            f"a report needs at least two pictures, but only {len(collection)} of those in {folder} can be used"
+            f"a report needs at least two pictures, but only {len(collection)} in {collection.folder} can be used"
         )
     asked = [(name, layer) for name, own in BEST.layers.items() for layer in own] if preset else []
     of_preset = [extracted[key] for key in asked] if len(collection) > 2 else []
@@ -212,7 +214,7 @@ def _contents(page: Page, of: _Report) -> None:
         "height": f"{table['height'].min():,} to {table['height'].max():,} pixels",
         "animations": f"{(table['frames'] > 1).sum():,}",
         "rejected": f"{len(collection.rejected):,}",
-        "skipped": "; ".join(f"{kind}: {n:,}" for kind, n in collection.passed_over.items()) or "nothing",
+        "skipped": counts_text(collection.passed_over) or "nothing",
     }
     page.heading("Contents of the folder")
     page.table(pd.DataFrame(list(about.items()), columns=["property", "value"]))

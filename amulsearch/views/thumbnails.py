@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, PictureError, QueryError, check_path
 from ..features import Words
-from ..intake import Collection, open_image, processors
+from ..intake import Collection, open_alike, open_image, processors
 
 if TYPE_CHECKING:
     from .mapping import Map
@@ -59,14 +59,14 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
     if isinstance(query, Words):
         return written(query), "", None
     if isinstance(query, str) and query in collection:
-        return collection.open(query), query, collection.table["label"].iat[collection.ids.index(query)]
+        (id,), (label,) = collection[[query]].ids, collection[[query]].labels
+        return collection.open(id), id, label
     if isinstance(query, Image.Image):
-        return open_image(query), "", None
+        return open_image(query, background=collection.background), "", None
     if isinstance(query, (str, os.PathLike)):
         if not (path := check_path(query)).is_file():
             raise MissingKeyError(f"{os.fspath(query)!r} is neither an id of the collection nor a file")
-        how = {"background": collection.background, "max_pixels": collection.max_pixels}
-        return open_image(path, **how), os.fspath(query), None
+        return open_alike(path, collection.opening), os.fspath(query), None
     raise QueryError(f"a query must be an id, a path or a PIL image, not {type(query).__name__}")
 
 

@@ -55,6 +55,21 @@ def test_pictures_with_both_words_come_first_and_avoided_words_leave(found, keyw
     assert len(less) > 10 and not any("penguin" in words[id] for id in less)
 
 
+def test_words_within_words_where_scripts_have_no_spaces(small_folder):
+    names = am.Collection.from_folder(small_folder, progress=False).ids[:5]
+    words = ["\u9ed2\u732b", "\u732b", "\u72ac \u9ed2", "cafe\u0301", "\u0645\u06cc\u200c\u062e"]
+    collection = am.Collection.from_folder(small_folder, keywords=dict(zip(names, words, strict=True)), progress=False)
+    index = am.indexes.KeywordIndex(collection)
+    for text, expected in (
+        ("\u732b", {0, 1}),  # cat: black cat and cat
+        ("\u9ed2\u732b", {0}),
+        ("\u72ac", {2}),
+        ("caf\u00e9", {3}),
+        ("\u0645\u06cc\u062e", {4}),
+    ):
+        assert set(index.query(text)["id"]) == {names[place] for place in expected}
+
+
 def test_lists_of_words_can_be_fused(found):
     fused = am.fuse([found.query("bird", 45), found.query("penguin", 6)], "combsum", k=5)
     assert fused["votes"].max() == 2 and fused["model"].iat[0] == ["keywords"]

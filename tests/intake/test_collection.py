@@ -200,6 +200,77 @@ def test_what_is_no_picture_is_counted(tmp_path):
     }
 
 
+def test_content_decides_and_what_a_system_keeps_is_left_out(tmp_path):
+    picture(tmp_path / "ok.png")
+    for name in ("@eaDir/ok.png/SYNOPHOTO_THUMB_S.png", "#recycle/old.png", "a/$RECYCLE.BIN/old.png"):
+        picture(tmp_path / name)
+    for name in ("no extension", "x.jpg_large", "x.jpg~"):
+        (tmp_path / name).write_bytes((tmp_path / "ok.png").read_bytes())
+    (tmp_path / "letter").write_text("P5 and BM are no magic numbers")
+    picture(tmp_path / "x.tga")
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
+    (tmp_path / "raw.dng").write_bytes(b"II*\0" + bytes(40))
+    os.mkfifo(tmp_path / "pipe")
+    collection = scan(tmp_path)
+    assert collection.ids == ["no extension", "ok.png", "x.jpg_large", "x.jpg~", "x.tga"]
+    assert collection.passed_over == {
+        "folder of the system: #recycle": 1,
+        "folder of the system: $RECYCLE.BIN": 1,
+        "folder of the system: @eaDir": 1,
+        "not a picture: no extension": 2,
+    }
+    assert reasons(collection).keys() == {"IMG_1.HEIC", "raw.dng"}
+    assert "raw file" in reasons(collection)["raw.dng"]
+
+
+# Names in another form
+
+FORMS = {  # as it is, and as it is typed
+    "cafe\u0301.png": "caf\u00e9.png",
+    "Screenshot 9.41.23\u202fAM.png": "Screenshot 9.41.23 AM.png",
+    "\u5199\u771f\u30001.png": "\u5199\u771f 1.png",
+    "\u0645\u06cc\u200c\u062e.png": "\u0645\u06cc\u062e.png",
+    "A\u0308pfel/a\xa0b.png": "\u00c4pfel/a b.png",
+}
+
+
+@pytest.fixture
+def formed(tmp_path) -> Path:
+    for place, name in enumerate(FORMS):
+        picture(tmp_path / name, (place, 2, 3))
+    picture(tmp_path / "\u00c4pfel/one.png")
+    return tmp_path
+
+
+def test_a_picture_is_known_by_every_form_of_its_name(formed, monkeypatch):
+    words = {typed: ["w\u00f6rd"] for typed in FORMS.values()}
+    collection = scan(formed, keywords={**words, "A\u0308pfel/one.png": "wo\u0308rd"})
+    monkeypatch.chdir(formed)
+    for place, (name, typed) in enumerate(FORMS.items()):
+        assert typed in collection and collection.path(typed) == formed / name
+        assert collection[typed].getpixel((0, 0)) == (place, 2, 3) and collection[[typed]].ids == [name]
+    assert set(collection.labels) == {None, "\u00c4pfel"}
+    assert set(map(tuple, collection.keywords.values())) == {("w\u00f6rd",)} and not collection.passed_over
+    table = am.Collection.from_table(pd.DataFrame({"path": list(words)}), formed, progress=False)
+    assert table.ids == sorted(FORMS) and table.rejected.empty
+    labels = scan(formed, labels=dict.fromkeys(words, "x")).labels
+    assert labels.count("x") == len(FORMS)
+
+
+def test_two_names_that_differ_in_form_only_stay_two(tmp_path):
+    for place, name in enumerate(("\u00e9.png", "e\u0301.png", "a b.png")):
+        picture(tmp_path / name, (place, 2, 3))
+    collection = scan(tmp_path)
+    assert [collection[name].getpixel((0, 0))[0] for name in ("\u00e9.png", "e\u0301.png")] == [0, 1]
+    assert "e\u0301\u200c.png" not in collection and "a\xa0b.png" in collection
+
+
+def test_names_in_tables_that_are_of_no_picture_are_counted(small_folder):
+    known = scan(small_folder).ids[0]
+    collection = scan(small_folder, labels={known: "x", "a": "y"}, keywords={known: "x", "a": "y", "b": "z"})
+    assert collection.passed_over == {"label of no picture": 1, "keywords of no picture": 2}
+
+
 ODD_NAMES = [
     "with space.png",
     "häßlich/ünïcode é.png",

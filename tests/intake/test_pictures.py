@@ -15,9 +15,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, ImageCms, TiffImagePlugin
 
 import amulsearch as am
+from amulsearch.intake import open_alike, opening
 from amulsearch.intake.decoding import Request, decode
 from amulsearch.intake.pictures import FORMATS, read_header
 from amulsearch.models.preprocess import Preprocess
@@ -177,6 +178,17 @@ def modes():
     yield "floating point, 0 to 1", tiff([0, 0.25, 0.5, 1], np.float32), [0, 64, 128, 255]
     yield "floating point with holes", tiff([np.nan, 0, 3, 6, np.inf], np.float32), [0, 0, 128, 255, 0]
     yield "floating point, all equal", tiff([7, 7], np.float32), [0, 0]
+    yield "12 bits in a 16-bit PNG", png(3, 1, 16, 0, [struct.pack(">3H", 0, 2048, 4095)]), [0, 128, 255]
+    yield "12 bits in a 16-bit TIFF", tiff([0, 2048, 4095], np.uint16), [0, 128, 255]
+    yield "8 bits in a 32-bit TIFF", tiff([0, 128, 255], np.int32), [0, 128, 255]
+    yield "nearly black in 16 bits", tiff([0, 1, 3], np.uint16), [0, 1, 3]
+    yield "no data", tiff([-9999, np.nan, -np.inf, -3.4e38, 100, 200, 300], np.float32), [0, 0, 0, 0, 0, 128, 255]
+    yield "only no data", tiff([-9999, np.nan], np.float32), [0, 0]
+    yield "one number for all, and no data", tiff([-9999, 7], np.float32), [0, 0]
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[42113] = "65535"
+    declared = Image.fromarray(np.uint16([[65535, 0, 2048, 4095]]))
+    yield "no data as GDAL declares it", saved(declared, "TIFF", tiffinfo=tags), [0, 0, 128, 255]
     yield "1-bit PNG", png(4, 1, 1, 0, [b"\xa0"]), [255, 0, 255, 0]
     yield "1-bit TIFF", saved(Image.fromarray(np.array([[True, False]])), "TIFF", compression="group4"), [255, 0]
     yield "1-bit PBM", b"P1 4 1\n0 1 0 1\n", [255, 0, 255, 0]
@@ -202,6 +214,71 @@ def test_lab():
     # CIE L*a*b* of sRGB's red is (53.2, 80.1, 67.2).
     red = Image.merge("LAB", [Image.new("L", (2, 2), value) for value in (136, 128 + 80, 128 + 67)])
     assert np.abs(pixels(saved(red, "TIFF")) - RED).max() <= 12
+
+
+@pytest.fixture
+def swapped() -> bytes:
+    """A profile that means red by blue."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = range(132, 132 + 12 * struct.unpack_from(">I", profile, 128)[0], 12)
+    red, blue = (next(at + 4 for at in tags if profile[at : at + 4] == tag) for tag in (b"rXYZ", b"bXYZ"))
+    profile[red : red + 8], profile[blue : blue + 8] = profile[blue : blue + 8], profile[red : red + 8]
+    return bytes(profile)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_an_embedded_colour_profile_is_applied(format, swapped):
+    image, options = Image.new("RGB", (16, 16), (20, 60, 220)), {"icc_profile": swapped}
+    options |= {"lossless": True} if format == "WEBP" else {"quality": 100} if format == "JPEG" else {}
+    assert np.abs(pixels(saved(image, format, **options)) - (220, 60, 20)).max() <= (4 if format == "JPEG" else 1)
+    if format in ("PNG", "WEBP"):
+        image.putalpha(128)
+        assert np.abs(pixels(saved(image, format, exact=True, **options)) - (237, 157, 137)).max() <= 2
+
+
+def test_a_profile_that_changes_nothing_or_does_not_fit_leaves_the_pixels(swapped):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    standard = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for values, profile in ((noise, standard), (noise, b"no profile"), (noise[..., 0], swapped)):
+        image = Image.fromarray(values)
+        assert np.array_equal(pixels(saved(image, "PNG", icc_profile=profile)), np.asarray(image.convert("RGB")))
+
+
+def strip(bits, kind) -> bytes:
+    """A TIFF of one strip, of a kind that Pillow does not write."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    values = {256: 8, 257: 6, 258: bits, 259: 1, 262: 2 if len(bits) == 3 else 1, 277: len(bits), 278: 6, 339: kind}
+    values |= {273: 1000, 279: 48 * sum(bits) // 8}
+    for tag, value in values.items():
+        tags[tag] = value
+    file = io.BytesIO()
+    tags.save(file)
+    return file.getvalue().ljust(1000, b"\0") + bytes(values[279])
+
+
+@pytest.mark.parametrize(("bits", "kind"), [((8,) * 5, (1,) * 5), ((32,) * 3, (3,) * 3)], ids=["bands", "floats"])
+def test_pixels_that_are_not_read_are_not_called_damaged(bits, kind):
+    with pytest.raises(am.PictureError, match=r"^its pixels are of a kind that is not read.*: save it as 8-bit RGB"):
+        am.open_image(strip(bits, kind))
+
+
+def test_a_raw_file_is_no_picture_with_a_thumbnail(tmp_path):
+    Image.new("RGB", (16, 12)).save(path := tmp_path / "raw.tif")
+    assert am.open_image(path).size == (16, 12)
+    path.rename(tmp_path / "raw.DNG")
+    with pytest.raises(am.PictureError, match=r"raw\.DNG: a camera's raw file.*: export it as JPEG or TIFF"):
+        am.open_image(tmp_path / "raw.DNG")
+
+
+def test_heic_is_read_where_its_package_is_installed_and_else_said(monkeypatch):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(am.PictureError, match="HEIC pictures need pillow-heif: pip install pillow-heif"):
+        am.open_image(heic)
+    monkeypatch.undo()
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.new("RGB", (64, 48), RED)).save(file := io.BytesIO())
+    assert np.abs(pixels(file.getvalue()) - RED).max() <= 4 and read_header(file.getvalue()).format == "HEIF"
 
 
 def test_every_format_that_pillow_writes_here_comes_back():
@@ -234,9 +311,25 @@ def test_a_frame_is_chosen(format):
     for frame, colour in enumerate((RED, GREEN, BLUE)):
         assert (pixels(data, frame=frame) == colour).all()
     assert (pixels(data) == RED).all()
-    for frame in (3, -1):
-        with pytest.raises(am.QueryError, match=f"no frame {frame}: the picture has 3 frames, counted from 0"):
-            am.open_image(data, frame=frame)
+    with pytest.raises(am.QueryError, match="no frame 3: the picture has 3 frames, counted from 0"):
+        am.open_image(data, frame=3)
+    assert np.array_equal(open_alike(data, opening(frame=7)), am.open_image(data, frame=2))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"frame": -1}, "frame must be an integer of at least 0, not -1"),
+        ({"frame": "1"}, "frame must be an integer"),
+        ({"max_pixels": None}, "max_pixels must be an integer of at least 1, not None"),
+        ({"background": "no colour"}, "unknown background"),
+    ],
+)
+def test_what_no_picture_can_be_opened_with_is_refused_once(wrong, words, small_folder):
+    with pytest.raises(am.QueryError, match=words):
+        am.open_image(Image.new("RGB", (2, 2)), **wrong)
+    with pytest.raises(am.QueryError, match=words):
+        am.Collection.from_folder(small_folder, progress=False, **wrong)
 
 
 # Large pictures
@@ -291,7 +384,7 @@ def test_each_page_is_held_to_the_limit():
     pages = [Image.new("1", (10, 10)), Image.new("1", (3000, 3000))]
     data = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression="group4")
     assert am.open_image(data, max_pixels=1_000_000).size == (10, 10)
-    with pytest.raises(am.PictureError, match="3000 x 3000 is 9 megapixels, over the limit of 1"):
+    with pytest.raises(am.PictureError, match=r"3000 x 3000 is 9 megapixels, over the limit of 1: .*--max-pixels"):
         am.open_image(data, frame=1, max_pixels=1_000_000)
 
 
@@ -454,7 +547,9 @@ def test_a_large_jpeg_may_come_smaller(photographs, tmp_path, size, orientation)
     exif[0x0112] = orientation
     image.save(path := tmp_path / "large.jpg", quality=95, exif=exif)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    whole, small, smaller, same = decode([Request(str(path), digest, side=side) for side in (None, 300, 120, 600)])
+    requests = [Request(str(path), digest, side=side) for side in (None, 300, 120, 600)]
+    whole, small, smaller, same, only = decode([*requests, requests[1]._replace(frame=5)])
+    assert only.size == small.size and np.array_equal(only.rgb, small.rgb)  # the last frame is the first
     shape = size if orientation == 6 else size[::-1]
     assert whole.rgb.shape[:2] == same.rgb.shape[:2] == shape
     assert small.rgb.shape[:2] == (-(-shape[0] // 2), -(-shape[1] // 2))
@@ -530,6 +625,18 @@ def test_an_extreme_shape_can_be_framed():
             assert framed.shape == (10, 10, 3) and (framed == RED).all()
 
 
-def test_an_unknown_framing_is_refused():
-    with pytest.raises(am.QueryError, match="use one of pad, crop, squash"):
-        am.models.resize_image(Image.new("RGB", (4, 4)), 4, "stretch")
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"framing": "stretch"}, "use one of pad, crop, squash"),
+        ({"interpolation": "nearest"}, "unknown interpolation 'nearest': use one of bilinear, bicubic, lanczos"),
+        ({"crop_pct": 0}, "crop_pct must be above 0"),
+        ({"size": 0}, "size must be an integer of at least 1"),
+    ],
+)
+def test_an_unknown_framing_is_refused(wrong, words):
+    with pytest.raises(am.QueryError, match=words):
+        am.models.resize_image(Image.new("RGB", (4, 4)), **{"size": 4, **wrong})
+    if "framing" not in wrong:
+        with pytest.raises(am.QueryError, match=words):
+            Preprocess(**wrong)

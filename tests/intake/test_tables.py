@@ -35,6 +35,18 @@ def test_a_table_names_pictures_labels_and_keywords(small_folder, named):
         assert made.table["width"].min() > 0 and made.rejected.empty
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_is_read_as_spreadsheets_write_it(small_folder, named, separator, encoding):
+    named.to_csv(path := small_folder / "table.csv", index=False, sep=separator, encoding=encoding)
+    made = am.Collection.from_table(path, progress=False)
+    assert made.labels == [None, "fruit", "fruit"]
+    assert list(made.keywords.values()) == [[], ["apple", "red"], ["pear", "green"]]
+    assert (
+        am.Collection.from_folder(small_folder, keywords=path, progress=False).keywords.items() >= made.keywords.items()
+    )
+
+
 def test_parquet_with_lists_and_other_names(small_folder, named, tmp_path):
     pytest.importorskip("pyarrow")
     lists = named.assign(tags=[["a", "b"], [], ["b"]], file=named["path"], more=1).drop(columns=["path", "keywords"])
@@ -69,7 +81,8 @@ def test_a_collection_with_keywords_goes_through_a_store(small_folder, named, tm
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("table.csv", "file,label\na.png,x\n", "no column 'path'"),
+        ("table.csv", "file,label\na.png,x\n", "no column 'path': it has 'file', 'label'; set path="),
+        ("table.csv", "file;label\na.png;x\n", "no column 'path': it has 'file', 'label'; set path="),
         ("table.csv", 'path\n"a', "cannot be read"),
         ("table.csv", "", "cannot be read"),
         ("table.txt", "path\na.png\n", "neither .csv nor .parquet"),
@@ -105,9 +118,11 @@ def test_a_folder_takes_keywords_from_a_table_or_a_mapping(small_folder, named, 
             named["path"][0]: ["apple", "red"],
             named["path"][2]: ["pear", "green"],
         }
+    (other := tmp_path / "other.csv").write_text("file;words\na;b\n")
     for wrong, told in (
         ({"none": ["a"]}, "none of the .* pictures has keywords: name them by id, such as"),
         (named[["path"]], r"needs the columns path \(or id\) and keywords, but has 'path'"),
+        (other, r"needs the columns path \(or id\) and keywords, but has 'file', 'words'"),
         (tmp_path / "none.csv", "cannot be read"),
         (tmp_path, "neither .csv nor .parquet"),
     ):

@@ -35,6 +35,18 @@ def test_they_survive_the_process(tmp_path):
     assert pd.to_datetime([row["time"] for row in rows]).tz is not None
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_file_that_a_spreadsheet_saved_is_read_and_continued(tmp_path, separator):
+    rows = [["query", "id", "relevance", "time"], ["a b.png", "caf\u00e9.png", "1", "2026-01-01"]]
+    path = tmp_path / "judgements.csv"
+    path.write_bytes("".join(separator.join(row) + "\r\n" for row in rows).encode("utf-8-sig"))
+    am.measure.Judgements(path).add("a b.png", "b,c;d.png", False)
+    table = am.measure.Judgements(path).table
+    assert table.values.tolist() == [["a b.png", "caf\u00e9.png", 1], ["a b.png", "b,c;d.png", 0]]
+    relevance = am.Relevance.from_judgements(["a\xa0b.png", "cafe\u0301.png", "b,c;d.png"], table)
+    assert relevance.queries.tolist() == [0] and relevance.grades(np.array([0]))[0, 1:].tolist() == [1, 0]
+
+
 def test_a_line_that_was_cut_off_is_left_out(tmp_path):
     path = tmp_path / "judgements.csv"
     am.measure.Judgements(path).add("a", "b", True)

@@ -39,3 +39,9 @@ def test_neighbours_in_time_and_place():
 def test_what_cannot_be(make):
     with pytest.raises(am.QueryError):
         make()
+
+
+def test_keywords_are_named_in_any_form():
+    words = {"caf\u00e9.png": "x", "b.png": ["x", "y"]}
+    grades = am.Relevance.from_keywords(["cafe\u0301.png", "b.png"], words).grades(np.arange(2))
+    assert grades.tolist() == [[1, 1], [1, 2]]
