@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "processors", "stop"],
         "names": ["ByName", "did_you_mean", "fold_name", "near_names"],
+        "outputs": ["note_outputs"],
         "pictures": ["OPENING_VERSION", "colour_of", "open_alike", "open_image", "opening"],
         "scan": ["counts_text"],
         "tables": ["separator_of"],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Names
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -481,8 +482,53 @@ class Collection:
         """
         return Request(str(self.path(id)), self.table["digest"].iat[self._row(id)], **self.opening, side=side)
 
+    def changed(self, ids: Iterable[str]) -> dict[str, str]:
+        """Say which pictures have other files than those that were indexed, or none.
+
+        A file that has its old size is read.
+
+        Parameters
+        ----------
+        ids : iterable of str
+            Ids of the collection.
+
+        Returns
+        -------
+        dict of str to str
+            For each id whose file is another one, "missing", "changed since it was indexed" or why it cannot be read.
+
+        Raises
+        ------
+        MissingKeyError
+            If the collection has no such picture.
+        QueryError
+            If a folder on a path is a link that leads out of the collection's folder.
+
+        Examples
+        --------
+        >>> import amulsearch as am
+        >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)
+        >>> birds.changed(birds)
+        {}
+        """
+        states = ((id, self._state(id)) for id in ids)
+        return {id: state for id, state in states if state}
+
+    def _state(self, id: str) -> str:
+        path, row = self.path(id), self._rows[id]
+        size, digest = (self.table[name].iat[row] for name in ("bytes", "digest"))
+        if not path.is_file():
+            return "missing"
+        try:
+            with path.open("rb") as file:
+                same = os.fstat(file.fileno()).st_size == size
+                same = same and hashlib.file_digest(file, "sha256").hexdigest() == digest
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"
+        return "" if same else "changed since it was indexed"
+
     def id_of(self, path: str | os.PathLike) -> str | None:
-        """Return the id of a file, or None if the file is not in the collection.
+        """Return the id of a file; None if it is not in the collection, or has changed since it was indexed.
 
         Parameters
         ----------
@@ -493,7 +539,7 @@ class Collection:
         -------
         str or None
         """
-        return next((id for id in self.ids_of(path) if id in self), None)
+        return next((id for id in self.ids_of(path) if id in self and not self._state(id)), None)
 
     def ids_of(self, path: str | os.PathLike) -> list[str]:
         """Return the ids that a file would have, whether or not the collection holds it.

@@ -15,12 +15,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
 
-from ..errors import PictureError, QueryError, check_integer
+from ..errors import PictureError, QueryError, check_integer, check_path
 
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "ICNS"),
@@ -198,7 +197,8 @@ def _opened_as(source, exact: bool, how: Mapping) -> Image.Image:
     """`open_image`; unless `exact`, the last frame stands for those that do not exist."""
     try:
         if isinstance(source, Image.Image):
-            return _guarded(lambda: _to_rgb(source, how["frame"], exact, colour_of(how["background"]), math.inf))
+            frame = _frame_of(source, how["frame"], exact)
+            return _guarded(lambda: _to_rgb(source, frame, colour_of(how["background"]), math.inf))
         return open_for(None, source, **how, exact=exact)[0]
     except PictureError as error:
         if isinstance(source, (str, os.PathLike)):
@@ -217,8 +217,9 @@ def open_for(
     """
     with _opened(source) as image:
         _reduce_jpeg(image, max_pixels, side)
+        frame = _frame_of(image, frame, exact)
         size = _displayed_size(image) if "declared_size" in image.info and not frame else None
-        rgb = _guarded(lambda: _to_rgb(image, frame, exact, colour_of(background), max_pixels))
+        rgb = _guarded(lambda: _to_rgb(image, frame, colour_of(background), max_pixels))
         return rgb, size or rgb.size
 
 
@@ -316,19 +317,18 @@ def file_of(source):
         except (AttributeError, OSError):  # a stream that cannot seek, such as from the network
             return io.BytesIO(source.read())
         return nullcontext(source)
-    try:
-        path = Path(source)
-    except TypeError:
+    if not isinstance(source, (str, os.PathLike)):
         raise QueryError(
             f"cannot open an object of type {type(source).__name__} as a picture: give a path, bytes or a PIL image"
-        ) from None
+        )
+    path = check_path(source)
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could block forever
             raise PictureError("it is a folder" if path.is_dir() else "not a regular file")
         if path.suffix.lower() in RAW:
             raise PictureError("a camera's raw file, not a finished picture: export it as JPEG or TIFF")
         return path.open("rb")
-    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
+    except FileNotFoundError:
         missing = "a link to a file that does not exist" if path.is_symlink() else "no such file"
         raise PictureError(missing) from None
     except PermissionError:
@@ -387,14 +387,16 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(
-    image: Image.Image, frame: int, exact: bool, colour: tuple[int, int, int], max_pixels: float
-) -> Image.Image:
+def _frame_of(image: Image.Image, frame: int, exact: bool) -> int:
+    """The frame to open: the last one if there are fewer, or, if `exact`, a QueryError."""
+    frames = _count_frames(image) if frame else 1
+    if exact and frame >= frames:
+        raise QueryError(f"there is no frame {frame}: the picture has {frames} frames, counted from 0")
+    return min(frame, frames - 1)
+
+
+def _to_rgb(image: Image.Image, frame: int, colour: tuple[int, int, int], max_pixels: float) -> Image.Image:
     if frame:
-        frames = _count_frames(image)
-        frame = frame if exact else min(frame, frames - 1)
-        if frame >= frames:
-            raise QueryError(f"there is no frame {frame}: the picture has {frames} frames, counted from 0")
         image.seek(frame)
         _limit_pixels(image, max_pixels)  # the pages of a TIFF differ in size
     _scale_transparency(image)

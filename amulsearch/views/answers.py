@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..errors import QueryError
 from ..index import Index
-from ..intake import Collection
+from ..intake import Collection, note_outputs
 from ..store import replacing
 from .mapping import Map
 from .thumbnails import thumbnails, webp_uri
@@ -158,6 +158,7 @@ def _sheets(collection: Collection, folder: Path | None) -> list[dict]:
         else:
             with replacing(folder / f"sheet-{len(found):03}.webp") as temporary:
                 temporary.write_bytes(content)
+            note_outputs([folder / f"sheet-{len(found):03}.webp"])
             src = f"{quote(os.fsencode(folder.name))}/sheet-{len(found):03}.webp"
         found.append({"src": src, "columns": ACROSS, "rows": rows})
     return found

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from json import dumps
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import MissingKeyError, QueryError, check_integer
+from ..errors import MissingKeyError, QueryError, check_integer, check_path
 from ..index import Index, unlikely_from
 from ..intake import Collection
 from ..measure import MEASURES, Comparison, Evaluation
@@ -292,7 +291,7 @@ class Page:
             )
         if query is not None and query not in collection:
             raise MissingKeyError(f"there is no picture {query!r} on the page")
-        files = Path(folder) if folder is not None and len(collection) > WHOLE else None
+        files = check_path(folder) if folder is not None and len(collection) > WHOLE else None
         data = answers_data(collection, systems, maps or {}, k=k, folder=files)
         if files:
             self._sheets |= {one["src"]: files.absolute() / one["src"].rpartition("/")[2] for one in data["sheets"]}
@@ -364,7 +363,7 @@ class Page:
         StoreError
             If the file cannot be written.
         """
-        path = Path(path)
+        path = check_path(path)
         with replacing(path) as temporary:
             temporary.write_bytes(self.html().encode("utf-8", "backslashreplace"))
         return path
@@ -378,32 +377,6 @@ class Page:
     def _add(self, macro: str, **values) -> Page:
         self._parts.append(getattr(_macros(), macro)(**values))
         return self
-
-
-def writable(output: str | os.PathLike) -> Path:
-    """Check that a page can be written, by writing a temporary file beside it.
-
-    Parameters
-    ----------
-    output : str or path
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    QueryError
-        If it is a folder, or its folder cannot be written to.
-    """
-    output = Path(output).expanduser()
-    if output.is_dir():
-        raise QueryError(f"{output} is a folder: give a file name for the page, such as {output / 'report.html'}")
-    try:
-        with tempfile.TemporaryFile(dir=output.parent):
-            return output
-    except OSError as error:
-        raise QueryError(f"the page cannot be written to {output}: {error.strerror or error}") from None
 
 
 @lru_cache(maxsize=1)

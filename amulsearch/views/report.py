@@ -13,14 +13,14 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .. import models as model_table
-from ..errors import QueryError, check_k
+from ..errors import QueryError, check_k, check_output
 from ..features import BEST, Features, FeatureSet, concatenate, extract
 from ..index import THRESHOLD, DiffusionIndex, ExactIndex, Index, near_duplicates, query_all
 from ..intake import Collection, counts_text
 from ..measure import Comparison, calibrated, chance_level, compare, disagreement, fuse, fuse_all, neighbour_purity
 from ..store import Store
 from .mapping import Map, sampled
-from .page import Page, writable
+from .page import Page
 from .palette import label_groups
 
 LAYER = "penultimate"
@@ -86,7 +86,7 @@ def write_report(
     --------
     Page : Build a page part by part.
     """
-    output, k = writable(output), check_k(k, k)
+    output, k = check_output(output, "the page"), check_k(k, k)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Windows deletes no mapped file
         of = _extracted(folder, models, output, k, {"store": store or temporary, "progress": progress})
         return _write(of, output, progress)
@@ -163,7 +163,7 @@ def _write(of: _Report, output: Path, progress: bool) -> Path:
     collection = of.features.collection
     title = f"{len(collection):,} pictures in {collection.folder.name or collection.folder}"
     page = Page(f"{title} (unfinished)")
-    bar = tqdm(_PARTS.items(), unit="part", delay=1, disable=not progress)
+    bar = tqdm(_PARTS.items(), unit="part", delay=1, disable=not progress or None)
     for name, part in bar:
         bar.set_description(f"report: {name}")
         part(page, of)

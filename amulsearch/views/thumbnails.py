@@ -8,13 +8,12 @@ import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
-from ..errors import MissingKeyError, PictureError, QueryError
+from ..errors import MissingKeyError, PictureError, QueryError, check_path
 from ..features import Words
 from ..intake import Collection, open_alike, open_image, processors
 from .captions import room_for
@@ -42,7 +41,7 @@ def thumbnails(
 
     pool = ThreadPoolExecutor(processors())
     try:
-        with tqdm(total=len(ids), desc="thumbnails", unit="picture", delay=2, disable=not progress) as bar:
+        with tqdm(total=len(ids), desc="thumbnails", unit="picture", delay=2, disable=not progress or None) as bar:
             for images in pool.map(small, chunks):
                 yield from images
                 bar.update(len(images))
@@ -76,9 +75,9 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
     if isinstance(query, Image.Image):
         return open_image(query, background=collection.background), "", None
     if isinstance(query, (str, os.PathLike)):
-        if not Path(query).expanduser().is_file():
+        if not (path := check_path(query)).is_file():
             raise MissingKeyError(f"{os.fspath(query)!r} is neither an id of the collection nor a file")
-        return open_alike(Path(query).expanduser(), collection.opening), os.fspath(query), None
+        return open_alike(path, collection.opening), os.fspath(query), None
     raise QueryError(f"a query must be an id, a path or a PIL image, not {type(query).__name__}")
 
 

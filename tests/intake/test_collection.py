@@ -395,6 +395,22 @@ def test_the_id_of_a_file(small_folder, tmp_path, monkeypatch):
         assert collection.id_of(other) is None
 
 
+def test_replaced_and_missing_files_are_named(small_folder):
+    pictures = am.Collection.from_folder(small_folder, progress=False)
+    assert pictures.changed(pictures) == {}
+    first, second, third, *_ = pictures.ids
+    (small_folder / first).unlink()
+    (small_folder / second).write_bytes((small_folder / third).read_bytes())
+    content = bytearray((small_folder / third).read_bytes())
+    content[-1] ^= 1  # of the same size
+    (small_folder / third).write_bytes(content)
+    changed = "changed since it was indexed"
+    assert pictures.changed(pictures) == {first: "missing", second: changed, third: changed}
+    assert [pictures.id_of(small_folder / id) for id in pictures.ids[:4]] == [None, None, None, pictures.ids[3]]
+    with pytest.raises(am.errors.MissingKeyError):
+        pictures.changed(["nothing.png"])
+
+
 def test_a_subset_keeps_the_order_of_the_table(small_folder):
     (small_folder / "bad.png").write_text("words")
     collection = scan(small_folder)
