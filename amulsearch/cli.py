@@ -31,6 +31,12 @@ without one, by the keywords that `index --keywords` read, or else by ImageNet's
 words, a text tower looks for what resembles both; otherwise, the pictures that the words find are ordered by their
 likeness to the picture. It says which it did; as JSON in `how`, beside `text`.
 
+A result whose file is missing or has changed since it was indexed is marked: in the text and in JSON by `state`, in a
+grid by a square that says so. `--copy-to` copies the others and names it.
+
+What people read names files as they are pasted into bash or zsh. Progress bars are drawn on a terminal only. A file
+that was written into the folder of pictures (a grid, copies, a store) is no picture of the next scan.
+
 An error is one line on standard error that says what to do; the exit status is then 2. `check` exits with 1 if it finds
 a problem. An interrupted command exits with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.
 """
@@ -45,8 +51,9 @@ import sys
 import threading
 import warnings
 from contextlib import suppress
+from pathlib import Path
 
-from .errors import AmulsearchError, first_line, one_line
+from .errors import AmulsearchError, QueryError, check_path, first_line, one_line
 
 # Help and errors of usage need nothing but the standard library, so the names that options take stand here too.
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
@@ -63,6 +70,7 @@ def _interrupt(number: int, frame) -> None:
 
 
 MODELS_HELP = "names of networks, or a group: bundled, blog or modern (default: bundled)"
+KEPT = "what was computed for a --store is kept: run the same command to continue"
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -70,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
     before, shown = {}, warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"amulsearch: {one_line(message)}\n"
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # closed: the next file that is opened would take its number
+            setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # not ignored, as by nohup
@@ -79,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     except _Interrupted as interrupted:
         while before:  # the process is about to end
             signal.signal(before.popitem()[0], signal.SIG_IGN)
-        print("amulsearch: interrupted; what was computed is kept: run the same command to continue", file=sys.stderr)
+        _complain(f"interrupted; {KEPT}")
         return 128 + interrupted.args[0]
     finally:
         warnings.formatwarning = shown
@@ -88,19 +99,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    parser = _parser()
-    parsed = parser.parse_args(arguments)
-    if parsed.run is None:
-        parser.print_help()
-        return 0
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that cannot show a character of a name
     try:
-        from . import commands
-
-        status = getattr(commands, parsed.run)(parsed) or 0
-        sys.stdout.flush()
-        return status
+        try:
+            return _command(arguments)
+        finally:
+            sys.stdout.flush()
     except AmulsearchError as error:
         message = str(error)
     except BrokenPipeError:  # the reader of the output has ended, as with `| head`
@@ -112,17 +115,32 @@ def _run(arguments: list[str] | None) -> int:
         message = f"a library cannot be loaded ({first_line(error)}): free some memory, or reinstall amulsearch"
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        message = (
-            f"{place}{error.strerror or error}: fix this and run the same command again; what was computed is kept"
-        )
+        message = f"{place}{error.strerror or error}: fix this; {KEPT}"
         _drop_output()
     except RuntimeError as error:
         if "memory" not in str(error):  # torch reports a lack of memory as a RuntimeError
             raise
         message = f"there is not enough memory ({first_line(error)}): close other programs, or use a smaller network"
+    _complain(message)
+    return 2
+
+
+def _command(arguments: list[str] | None) -> int:
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.run is None:
+        parser.print_help()
+        return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal that cannot show a character of a name
+    from . import commands
+
+    return getattr(commands, parsed.run)(parsed) or 0
+
+
+def _complain(message: str) -> None:
     with suppress(OSError):  # standard error may be a file on a full disk
         print(f"amulsearch: {one_line(message)}", file=sys.stderr)
-    return 2
 
 
 def _drop_output() -> None:
@@ -144,16 +162,22 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run="list_models")
 
     command = add("index", help="extract the features of a folder's pictures and index them")
-    command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures, searched with its subfolders")
-    command.add_argument("--store", required=True, metavar="DIR", help="where features and indexes are kept")
+    command.add_argument(
+        "folder", type=_path, metavar="FOLDER", help="the folder with the pictures, searched with its subfolders"
+    )
+    _store(command, "where features and indexes are kept")
     command.add_argument(
         "--keywords",
+        type=_path,
         metavar="FILE.csv",
         help="a table with the columns path (or id) and keywords (joined by ;)",
     )
-    command.add_argument("--models", default="bundled", metavar="A,B", help=MODELS_HELP)
+    command.add_argument("--models", type=_names, default="bundled", metavar="A,B", help=MODELS_HELP)
     command.add_argument(
-        "--layers", metavar="A,B", help="layers (default: penultimate, and logits of networks with classes)"
+        "--layers",
+        type=_names,
+        metavar="A,B",
+        help="layers (default: penultimate, and logits of networks with classes)",
     )
     command.add_argument(
         "--framing", default="pad", choices=FRAMINGS, help="how pictures are made square (default: pad)"
@@ -172,52 +196,67 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("query", nargs="?", metavar="IMAGE_OR_ID", help="a picture file, or an id of the collection")
     command.add_argument("--text", metavar="WORDS", help="words to look for, without a picture or beside it")
     command.add_argument("--avoid", metavar="WORDS", help="words that results should not fit; goes with --text")
-    command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")
-    command.add_argument("--models", metavar="A,B", help="networks to query (default: all that are indexed)")
+    _store(command)
+    command.add_argument(
+        "--models", type=_names, metavar="A,B", help="networks to query (default: all that are indexed)"
+    )
     command.add_argument("--layer", metavar="L", help="layer to query (default: penultimate if it is indexed)")
     command.add_argument(
         "--fuse", choices=METHODS, metavar="METHOD", help=f"fuse all lists into one: {', '.join(METHODS)}"
     )
-    command.add_argument("-k", type=int, default=4, metavar="K", help="number of neighbours (default: 4)")
+    command.add_argument("-k", type=_count, metavar="K", help="number of neighbours (default: 4)")
     _preset(command)
     output = command.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON")
-    output.add_argument("--grid", metavar="FILE.png", help="draw the query and its neighbours")
+    output.add_argument("--grid", type=_path, metavar="FILE.png", help="draw the query and its neighbours")
     command.add_argument(
-        "--copy-to", metavar="DIR", help="copy the files of the results to this folder; nothing there is overwritten"
+        "--copy-to",
+        type=_path,
+        metavar="DIR",
+        help="copy the files of the results to this folder; nothing there is overwritten",
     )
     command.set_defaults(run="query_store")
 
     command = add("evaluate", help="evaluate stored features; pictures in the same folder are relevant")
-    command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")
-    command.add_argument("--judgements", metavar="FILE.csv", help="use these judgements as ground truth, not folders")
+    _store(command)
+    command.add_argument(
+        "--judgements", type=_path, metavar="FILE.csv", help="use these judgements as ground truth, not folders"
+    )
     command.add_argument("--json", action="store_true", help="print JSON")
     _preset(command)
     command.set_defaults(run="evaluate_store")
 
     command = add("compare", help="say which network, layer or fusion to use for a folder, and how sure that is")
-    command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures; its subfolders are the labels")
-    command.add_argument("-o", "--output", metavar="FILE.html", help="write a page about it")
-    command.add_argument("--models", default="bundled", metavar="A,B", help=MODELS_HELP)
-    command.add_argument("--store", metavar="DIR", help="keep the features here for later runs")
     command.add_argument(
-        "--sample", type=int, default=2000, metavar="N", help="how many pictures to compare, at random (default: 2000)"
+        "folder", type=_path, metavar="FOLDER", help="the folder with the pictures; its subfolders are the labels"
+    )
+    command.add_argument("-o", "--output", type=_page, metavar="FILE.html", help="write a page about it")
+    command.add_argument("--models", type=_names, default="bundled", metavar="A,B", help=MODELS_HELP)
+    _store(command, "keep the features here for later runs", required=False)
+    command.add_argument(
+        "--sample",
+        type=_count,
+        default=2000,
+        metavar="N",
+        help="how many pictures to compare, at random (default: 2000)",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     _opening(command)
     command.set_defaults(run="compare_systems")
 
     command = add("check", help="verify everything in a store")
-    command.add_argument("--store", required=True, metavar="DIR", help="the store that `amulsearch index` created")
+    _store(command)
     command.add_argument("--repair", action="store_true", help="delete damaged data and rebuild indexes")
     command.set_defaults(run="check_store")
 
     command = add("report", help="write a page about a folder: its pictures and what the networks find")
-    command.add_argument("folder", metavar="FOLDER", help="the folder with the pictures, searched with its subfolders")
-    command.add_argument("-o", "--output", required=True, metavar="FILE.html", help="the page to write")
-    command.add_argument("--models", default="bundled", metavar="A,B", help=MODELS_HELP)
-    command.add_argument("-k", type=int, default=4, metavar="K", help="number of neighbours (default: 4)")
-    command.add_argument("--store", metavar="DIR", help="keep the features here for later runs")
+    command.add_argument(
+        "folder", type=_path, metavar="FOLDER", help="the folder with the pictures, searched with its subfolders"
+    )
+    command.add_argument("-o", "--output", type=_page, required=True, metavar="FILE.html", help="the page to write")
+    command.add_argument("--models", type=_names, default="bundled", metavar="A,B", help=MODELS_HELP)
+    command.add_argument("-k", type=_count, default=4, metavar="K", help="number of neighbours (default: 4)")
+    _store(command, "keep the features here for later runs", required=False)
     _opening(command)
     command.set_defaults(run="report_folder")
 
@@ -225,11 +264,17 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run="carry_weights")
     part = command.add_subparsers(metavar="export|import", dest="way", required=True).add_parser
     way = part("export", help="write the weights of networks to a file; what is missing is downloaded")
-    way.add_argument("models", metavar="A,B", help="names of networks, or a group, such as blog")
-    way.add_argument("file", metavar="FILE", help="the file to write")
+    way.add_argument("models", type=_names, metavar="A,B", help="names of networks, or a group, such as blog")
+    way.add_argument("file", type=_path, metavar="FILE", help="the file to write")
     way = part("import", help="take the weights from such a file; nothing is downloaded")
-    way.add_argument("file", metavar="FILE", help="the file that `amulsearch weights export` wrote")
+    way.add_argument("file", type=_path, metavar="FILE", help="the file that `amulsearch weights export` wrote")
     return parser
+
+
+def _store(
+    command: argparse.ArgumentParser, what: str = "the store that `amulsearch index` created", required: bool = True
+) -> None:
+    command.add_argument("--store", type=_path, required=required, metavar="DIR", help=what)
 
 
 def _preset(command: argparse.ArgumentParser) -> None:
@@ -246,6 +291,31 @@ def _opening(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-pixels", type=int, metavar="N", help="reject pictures with more pixels (default: 64000000)"
     )
+
+
+def _path(text: str) -> Path:
+    try:
+        return check_path(text)
+    except QueryError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _page(text: str) -> Path:
+    if (path := _path(text)).suffix.lower() not in (".html", ".htm"):
+        raise argparse.ArgumentTypeError(f"{text} is no name of a page: give FILE.html")
+    return path
+
+
+def _names(text: str) -> list[str]:
+    if not (names := [name.strip() for name in text.split(",") if name.strip()]):
+        raise argparse.ArgumentTypeError("names nothing")
+    return names
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and text.strip("0")):
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text!r}")
+    return int(text)
 
 
 class _Version(argparse.Action):
@@ -266,4 +336,5 @@ class _Parser(argparse.ArgumentParser):
     """A parser that prints usage errors in one line, like all other errors."""
 
     def error(self, message: str):
-        self.exit(2, f"amulsearch: {message}; see {self.prog} --help\n")
+        hint = "; a name that begins with - is written ./-NAME, or after --" if message.startswith("unrec") else ""
+        self.exit(2, f"amulsearch: {one_line(message)}{hint}; see {self.prog} --help\n")

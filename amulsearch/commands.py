@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
+from pathlib import Path
 
 import pandas as pd
 from tqdm.auto import tqdm
 
 from . import measure, models, views  # what a command does not use of these is not loaded
 from .cli import PRESETS
-from .errors import QueryError, StoreError, one_line
+from .errors import QueryError, StoreError, as_argument, check_output, one_line
 from .features import Features, FeatureSet, extract, preset
 from .index import DiffusionIndex, ExactIndex, Index, default_kind, is_current
 from .index import check_store as verify
 from .intake import Collection, counts_text
-from .printing import aligned, as_argument, print_json, say
+from .printing import aligned, print_json, say
 from .querying import FUSION, current_presets, open_preset, usual_layer
 from .querying import query_store as query_store  # the command line looks for all commands here
 from .store import Store
@@ -38,17 +38,34 @@ def list_models(options: Namespace) -> None:
 
 def index_folder(options: Namespace) -> None:
     """Extract the features of a folder and index them in a store."""
-    say(f"scanning {options.folder}")
-    store = Store(options.store)
+    store, networks = _writable(options.store), _networks(options.models)
     collection = _scanned(options, store, keywords=options.keywords)
     with store.lock():  # from the first vector to the last index
-        found = _index(collection, store, options)
-    query = f"amulsearch query {as_argument(found.ids[0])} --store {as_argument(options.store)}"
-    print(f"Next: {query}")
+        found = _index(collection, store, networks, options)
+    first, place = found.ids[0], f"--store {as_argument(store.folder)}"
+    query = f"{place} -- {as_argument(first)}" if first.startswith("-") else f"{as_argument(first)} {place}"
+    print(
+        f"Next: amulsearch query {query}"
+        if len(found) > 1
+        else "one picture has no neighbours: add others to the folder"
+    )
+
+
+def _writable(folder: Path) -> Store:
+    """The store, if it can be written: before anything is computed."""
+    store = Store(check_output(folder, "the store", folder=True))
+    store.current()  # refuses another format
+    return store
+
+
+def _networks(names: list[str]) -> list[models.Model]:
+    """The networks that --models names: before anything is computed."""
+    return [models.get(name) for name in models.names_of(names)]
 
 
 def _scanned(options: Namespace, store: Store | None, **columns) -> Collection:
     """The pictures of a folder, opened as the options say, else as those of the store; tells what was passed over."""
+    say(f"scanning {as_argument(options.folder)}")
     collection = Collection.from_folder(options.folder, **columns, **(store.opening if store else {}) | _given(options))
     if collection.passed_over:
         say(f"passed over: {counts_text(collection.passed_over)}")
@@ -61,27 +78,28 @@ def _given(options: Namespace) -> dict:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _index(collection: Collection, store: Store, options: Namespace) -> Collection:
+def _index(collection: Collection, store: Store, networks: list[models.Model], options: Namespace) -> Collection:
     """Return the collection without the pictures that cannot be used."""
     how = {"framing": options.framing, "precision": options.precision, "store": store}
     say(f"{len(collection)} pictures: loading networks, extracting features")
     if options.preset:
-        recipe = preset(options.models)
+        recipe = preset(networks)
         layers = recipe.layers_of(collection, **how)
         say(f"linking the pictures for the preset {recipe.name}")
         _build(store, f"preset {recipe.name}", DiffusionIndex, recipe.reduced(layers))
         found = store.collection()
         _report_rejected(found.rejected)
-        print(f"{len(found)} pictures indexed with the preset {recipe.name}, in {store.folder}")
+        print(f"{len(found)} pictures indexed with the preset {recipe.name}, in {as_argument(store.folder)}")
         return found
-    features = extract(collection, options.models, options.layers and options.layers.split(","), **how)
-    kind, bar = default_kind(), tqdm(features.items(), desc="index", unit="layer", delay=1)
+    place = as_argument(store.folder)
+    features = extract(collection, networks, options.layers, **how)
+    kind, bar = default_kind(), tqdm(features.items(), desc="index", unit="layer", delay=1, disable=None)
     built = sum(_build(store, " ".join(key), kind, made) for key, made in bar)
     _report_rejected(features.rejected)
     print(
         f"{len(features.collection)} pictures, {len(features.rejected)} rejected, {features.extracted} extracted, "
         f"{built} of {len(features)} indexes built "
-        f"{'for exact search, as annoy is not installed' if kind is ExactIndex else 'with Annoy'}, in {store.folder}"
+        f"{'for exact search, as annoy is not installed' if kind is ExactIndex else 'with Annoy'}, in {place}"
     )
     return features.collection
 
@@ -97,14 +115,14 @@ def _build(store: Store, name: str, kind: type[Index], made: Features | list[Fea
     if not new and (index.calibration or not measure.calibrated(index).calibration):
         return False
     measure.calibrated(kind.build(made)).save_in(store, name)
-    return new
+    return True
 
 
 def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
     for row in rejected.head(most).itertuples():
-        print(f"rejected {one_line(row.id)}: {one_line(row.reason)}", file=sys.stderr)
+        say(f"rejected {row.id}: {row.reason}")
     if len(rejected) > most:
-        print(f"... and {len(rejected) - most} more", file=sys.stderr)
+        say(f"... and {len(rejected) - most} more")
 
 
 def evaluate_store(options: Namespace) -> None:
@@ -112,11 +130,13 @@ def evaluate_store(options: Namespace) -> None:
     store = Store.open(options.store)
     collection = store.collection()
     if options.judgements:
+        if not options.judgements.is_file():
+            raise QueryError(f"there is no file {options.judgements}: give the file of judgements")
         judgements = measure.Judgements(options.judgements)
         relevance = measure.Relevance.from_judgements(collection.ids, judgements.table)
         if relevance.unmatched:
             count = f"{relevance.unmatched} of {len(judgements)} judgements are left out"
-            print(f"{count}: their query or their picture is not in the store", file=sys.stderr)
+            say(f"{count}: they are not of two pictures of the collection")
         missing = "no query has a picture judged relevant to it and another judged not relevant: judge some of both"
     else:
         relevance = measure.Relevance.from_labels(collection.ids, collection.labels)
@@ -125,7 +145,7 @@ def evaluate_store(options: Namespace) -> None:
         raise QueryError(missing)
     found = _systems(store, options.preset, relevance)
     systems = []
-    for (model, layer), system in tqdm(found.items(), desc="evaluate", unit="system", delay=1):
+    for (model, layer), system in tqdm(found.items(), desc="evaluate", unit="system", delay=1, disable=None):
         result = measure.evaluate(system, relevance)
         low, high = result.interval("AP")
         mean = result.mean()
@@ -157,7 +177,7 @@ def _systems(store: Store, preset: str | None, relevance: measure.Relevance) -> 
         return presets
     found = FeatureSet.open(store)
     for model, layer in store.current().keys() - found.keys():
-        print(f"{model} {layer} is left out: it does not cover all pictures; index the folder again", file=sys.stderr)
+        say(f"{model} {layer} is left out: it does not cover all pictures; index the folder again")
     layers = [layer for _, layer in found]
     layer = usual_layer(layers)
     parts = [found[key] for key in found if key[1] == layer]
@@ -171,10 +191,10 @@ def _systems(store: Store, preset: str | None, relevance: measure.Relevance) -> 
 
 def report_folder(options: Namespace) -> None:
     """Write a page about a folder and print its path."""
-    views.writable(options.output)  # before anything is computed
-    store = Store(options.store) if options.store else None
+    output = check_output(options.output, "the page")
+    store, networks = options.store and _writable(options.store), _networks(options.models)
     collection = _scanned(options, store)
-    print(views.write_report(collection, options.output, models=options.models, k=options.k, store=store))
+    print(as_argument(views.write_report(collection, output, models=networks, k=options.k, store=store)))
 
 
 def carry_weights(options: Namespace) -> None:
@@ -190,10 +210,10 @@ def carry_weights(options: Namespace) -> None:
 def compare_systems(options: Namespace) -> None:
     """Print which network, layer or fusion to use for a folder, and write a page about it."""
     if options.output:
-        views.writable(options.output)  # before anything is computed
-    store = Store(options.store) if options.store else None
+        check_output(options.output, "the page")
+    store, networks = options.store and _writable(options.store), _networks(options.models)
     collection = _scanned(options, store)
-    found = measure.recommend(collection, options.models, sample=options.sample, store=store)
+    found = measure.recommend(collection, networks, sample=options.sample, store=store)
     if options.output:
         from .views import comparison_page  # imports matplotlib
 
@@ -204,25 +224,26 @@ def compare_systems(options: Namespace) -> None:
         about |= {"system": found.system, "advice": found.advice}
         print_json({**about, "systems": systems})
         return
-    opening = "".join(f" --{name.replace('_', '-')} {as_argument(value)}" for name, value in _given(options).items())
-    print(f"{found}\n\n{_to_use(found.system, list(found.indexes), f'{as_argument(options.folder)}{opening}')}")
+    print(f"{found}\n\n{_to_use(found.system, list(found.indexes), options)}")
     if options.output:
-        print(options.output)
+        print(as_argument(options.output))
 
 
-def _to_use(system: str, singles: list[str], folder: str) -> str:
-    """The commands that use a system of `recommend`; `singles` are the names of those that are not fused, `folder` is
-    the folder with the options that say how pictures are opened."""
+def _to_use(system: str, singles: list[str], options: Namespace) -> str:
+    """The commands that use a system of `recommend`; `singles` are the names of those that are not fused."""
     name, _, layer = system.rpartition(" ")
-    index, query = f"Next: amulsearch index {folder} --store DIR", "amulsearch query IMAGE --store DIR"
+    opening = "".join(f" --{name.replace('_', '-')} {as_argument(value)}" for name, value in _given(options).items())
+    store = as_argument(options.store) if options.store else "DIR"
+    index = f"Next: amulsearch index {as_argument(options.folder)}{opening} --store {store}"
+    query = f"amulsearch query IMAGE --store {store}"
     if name == "preset":
         return f"{index} --preset {layer}\n      {query} --preset {layer}"
     method, _, several = name.partition(" of ")
     if several:
         fused = ",".join(one.removesuffix(f" {layer}") for one in singles if one.endswith(f" {layer}"))
-        index += "" if fused == ",".join(models.BUNDLED) else f" --models {fused}"
-        return f"{index} --layers {layer}\n      {query} --layer {layer} --fuse {method}"
-    return f"{index} --models {name} --layers {layer}\n      {query}"
+        only = "" if fused == ",".join(models.BUNDLED) else f" --models {fused}"
+        return f"{index}{only} --layers {layer}\n      {query}{only} --layer {layer} --fuse {method}"
+    return f"{index} --models {name} --layers {layer}\n      {query} --models {name} --layer {layer}"
 
 
 def check_store(options: Namespace) -> int:
@@ -233,7 +254,7 @@ def check_store(options: Namespace) -> int:
     if findings.empty:
         store = Store.open(options.store)
         print(
-            f"no problem found in {store.folder}: {len(store.rows())} pictures, {len(store.current())} "
+            f"no problem found in {as_argument(store.folder)}: {len(store.rows())} pictures, {len(store.current())} "
             f"features, {len(store.indexes.names())} indexes"
         )
     return 0 if findings.empty else 1

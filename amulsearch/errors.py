@@ -5,8 +5,14 @@ Each message says in one sentence what happened, to what, and what to do about i
 
 from __future__ import annotations
 
+import errno
 import importlib
 import numbers
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
 from types import ModuleType
 
 
@@ -60,6 +66,47 @@ def check_k(k: object, most: int, what: str = "pictures to choose from") -> int:
     return k
 
 
+def check_path(path: str | os.PathLike, name: str = "the path") -> Path:
+    """The path that a person typed; QueryError if it is none.
+
+    `~` and `~/...` mean the home folder, `~user/...` that of a user unless there is such a folder, `~x.png` a file.
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise QueryError(f"{name} must be a string or a path, not {type(path).__name__}") from None
+    if not text or "\0" in text:
+        raise QueryError(f"{name} {'holds a zero byte' if text else 'is empty'}: give another")
+    path = Path(text)
+    first, *rest = path.parts or ("",)
+    if not first.startswith("~"):
+        return path
+    if text.startswith("~") and (first == "~" or (rest and not os.path.lexists(first))):
+        try:
+            return path.expanduser()
+        except RuntimeError:
+            what = f"there is no user {first[1:]}" if first[1:] else "the home folder is not known"
+            raise QueryError(f"{text}: {what}; for a folder named {first} write ./{text}") from None
+    return path.absolute()  # so that it stays what it is if it is checked again
+
+
+def check_output(path: str | os.PathLike, what: str, *, folder: bool = False) -> Path:
+    """The path of a file or a folder to write, tried out by a temporary file; QueryError if it cannot be written."""
+    path = check_path(path, f"the path of {what}")
+    try:
+        if path.exists() and path.is_dir() != folder:
+            is_a, give = ("a file", "a folder") if folder else ("a folder", "a file name")
+            raise QueryError(f"{path} is {is_a}: give {give} for {what}")
+        place = next(filter(Path.exists, (path, *path.absolute().parents))) if folder else path.parent
+        with tempfile.NamedTemporaryFile(dir=place, prefix="" if folder else f"{path.name}."):
+            pass
+        if not folder and path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise QueryError(f"{what} cannot be written to {path}: {error.strerror or error}") from None
+    return path
+
+
 def import_optional(name: str, package: str, instead: str = "") -> ModuleType:
     """Import a module; MissingPackageError if the package that provides it is not installed.
 
@@ -82,3 +129,27 @@ def first_line(error: Exception) -> str:
 def one_line(text: object) -> str:
     """Text in which line breaks and other control characters are shown as escapes."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
+
+
+def as_argument(text: object) -> str:
+    """A text as it is typed in a shell (bash, zsh); what a terminal may not show or copy is written as octal bytes.
+
+    A path that would be taken for an option or a home folder begins with ./.
+    """
+    text = f"./{text}" if isinstance(text, Path) and str(text)[0] in "-~" else str(text)
+    if all(map(_shown, text)):
+        return shlex.quote(text)
+    escapes = {"'": "\\'", "\\": "\\\\"}
+    parts = (
+        escapes.get(char, char) if _shown(char) else "".join(f"\\{byte:03o}" for byte in os.fsencode(char))
+        for char in text
+    )
+    return f"$'{''.join(parts)}'"
+
+
+def _shown(char: str) -> bool:
+    """Whether a character can be printed as it is."""
+    try:
+        return char.isprintable() and bool(char.encode(getattr(sys.stdout, "encoding", None) or "utf-8"))
+    except UnicodeEncodeError:
+        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from contextlib import suppress
 
@@ -16,11 +15,6 @@ def say(text: str) -> None:
     """Tell what begins now, before the first progress bar."""
     with suppress(OSError):  # standard error may be a file on a full disk
         print(one_line(text), file=sys.stderr, flush=True)
-
-
-def as_argument(text: object) -> str:
-    """A text as it is typed in a shell."""
-    return one_line(shlex.quote(str(text)))
 
 
 def aligned(table: pd.DataFrame) -> str:

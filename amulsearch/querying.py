@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from PIL.Image import Image
 
 from . import measure, models  # what a query does not use of these is not loaded
 from .cli import PRESETS
-from .errors import QueryError, StoreError, check_k
+from .errors import PictureError, QueryError, StoreError, as_argument, check_k, check_output, check_path
 from .features import FeatureSet, Words
 from .index import (
     LIKELY,
@@ -30,12 +30,15 @@ from .index import (
     query_class,
     unlikely_from,
 )
-from .intake import Collection, copy_pictures, did_you_mean, open_alike
-from .printing import aligned, as_argument, print_json, say
+from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_alike
+from .printing import aligned, print_json, say
 from .store import Store
 
 DEPTH, DEPTHS = 100, {"vote": 10}
 """The number of neighbours of each model to fuse, and of the methods for which another is usual."""
+
+USUAL = 4
+"""The number of neighbours that are shown, or as many as there are."""
 
 FUSION = "combsum"
 """The fusion that answers where no preset is indexed, the most accurate one (docs/measurements.md)."""
@@ -50,17 +53,22 @@ def query_store(options: Namespace) -> None:
     if options.avoid:
         raise QueryError("--avoid goes with --text: give words to look for")
     store = Store.open(options.store)
+    query, drawn = _as_query(options.query, store)
+    _check_outputs(store, drawn, options)
     indexes = _open_indexes(store, options)
     answer = None if options.json or options.grid or options.fuse else _open_answer(store, indexes, options)
     asked_all = {**indexes, **(answer or {})}
-    query, most = _as_query(options.query, store), min(map(len, asked_all.values()))
-    most -= isinstance(query, str)
-    k = check_k(options.k, most, "pictures to choose from")
+    most = min(map(len, asked_all.values())) - isinstance(query, str)
+    if not most:
+        raise QueryError(f"{query!r} is the only picture: there is none to compare it with; add others and index again")
+    k = check_k(options.k or min(USUAL, most), most)
     asked, p_value = dict.fromkeys(asked_all, query), None
     if not isinstance(query, str):
-        test = _novelty(store, indexes)
-        vectors = encoded([*asked_all.values(), *test.parts], query)  # one pass of each network for all
-        asked, p_value = dict(zip(asked_all, vectors, strict=False)), test.p_value(vectors[len(asked_all) :])
+        test = _novelty(store, indexes) if most > 1 else None  # one picture says nothing
+        parts = test.parts if test else ()
+        vectors = encoded([*asked_all.values(), *parts], query)  # one pass of each network for all
+        asked = dict(zip(asked_all, vectors, strict=False))
+        p_value = test.p_value(vectors[len(asked_all) :]) if test else None
     find = lambda which, depth: {name: index.query(asked[name], depth) for name, index in which.items()}  # noqa: E731
     fused = lambda method: measure.fuse(find(indexes, min(max(k, DEPTHS.get(method, DEPTH)), most)), method, k=k)  # noqa: E731
     if options.fuse:
@@ -70,7 +78,6 @@ def query_store(options: Namespace) -> None:
         if answer is not None:
             together = find(answer, k) or {f"{FUSION} of {len(indexes)}": fused(FUSION)}
             lists = {**together, **lists}
-    drawn = query if isinstance(query, str) else Path(options.query)
     about = {"query": options.query} | ({} if p_value is None else {"p_value": p_value})
     _show(store, lists, drawn, about, options)
     if p_value is not None and not (options.grid or options.json):
@@ -82,9 +89,10 @@ def query_words(options: Namespace) -> None:
     if options.preset:
         raise QueryError("leave out --preset: words are compared with single networks, or with keywords")
     store = Store.open(options.store)
-    k = check_k(options.k, options.k)
+    given, drawn = (None, None) if options.query is None else _as_query(options.query, store)
+    _check_outputs(store, drawn, options)
+    k = options.k or USUAL
     words = Words(options.text, options.avoid or "")
-    given = None if options.query is None else _as_query(options.query, store)
     collection = store.collection()
     depth = max(1, min(max(k, DEPTH), len(collection) - 1))
     chosen = models.names_of(options.models) if options.models else None
@@ -152,15 +160,22 @@ def _show(store: Store, lists: Mapping[str, pd.DataFrame], query, about: dict, o
     if options.copy_to:
         results = list(dict.fromkeys(id for table in tables for id in table["id"]))
         copied = copy_pictures(collection, results, options.copy_to)
-        print(f"{len(copied)} pictures in {options.copy_to}", file=sys.stderr)
+        errors = [one for one in copied if isinstance(one, PictureError)]
+        say(f"{len(copied) - len(errors)} of {len(results)} results are in {as_argument(options.copy_to)}")
+        for error in errors:
+            say(str(error))
+    states = collection.changed(collection.ids)
+    if states and not collection.folder.is_dir():
+        again = _index_again(store, _indexed(store), folder="NEW_FOLDER")
+        say(f"{collection.folder} is not there: if it was moved, {again}; no vector is computed again")
     if options.grid:
         _draw(collection, query, lists, options.grid)
-        print(options.grid)
+        print(as_argument(options.grid))
     elif options.json:
-        results = [entry for table in tables for entry in _entries(table, collection)]
+        results = [entry for table in tables for entry in _entries(table, collection, states)]
         print_json({"query": about.pop("query"), "results": results, **about})
     else:
-        _print_lists(lists, collection)
+        _print_lists(lists, collection, states)
 
 
 def _open_answer(store: Store, indexes: Mapping[str, Index], options: Namespace) -> dict[str, Index] | None:
@@ -183,12 +198,38 @@ def _draw(collection: Collection, query: str | Path, lists: Mapping[str, pd.Data
         (name, table), *_ = lists.items()
         figure = plot.query_grid(collection, query, table, title=name)
     try:
-        figure.savefig(file, dpi=150)
+        figure.savefig(file, dpi=150, format=_format_of(file))
     except (ValueError, OSError) as error:
         raise QueryError(f"the grid cannot be written to {file}: {error}") from None
+    if file.resolve().is_relative_to(collection.folder):
+        note_outputs([file])
 
 
-def _print_lists(lists: Mapping[str, pd.DataFrame], collection: Collection) -> None:
+def _format_of(file: Path) -> str:
+    """The format that the ending of a figure's file names."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if (ending := file.suffix[1:].lower()) not in formats:
+        raise QueryError(
+            f"the grid cannot be written to {file}: give it one of the endings {', '.join(sorted(formats))}"
+        )
+    return ending
+
+
+def _check_outputs(store: Store, query: str | Path | None, options: Namespace) -> None:
+    """Refuse what cannot be written before anything is computed, and what would overwrite a picture."""
+    if options.copy_to:
+        check_output(options.copy_to, "the copies", folder=True)
+    if not options.grid:
+        return
+    _format_of(check_output(options.grid, "the grid"))
+    own = store.collection(store.collection([]).ids_of(options.grid)).ids
+    if own or (isinstance(query, Path) and query.resolve() == options.grid.resolve()):
+        raise QueryError(f"{options.grid} is a picture that would be overwritten: give another file for the grid")
+
+
+def _print_lists(lists: Mapping[str, pd.DataFrame], collection: Collection, states: Mapping[str, str]) -> None:
     """Print lists of neighbours; of several, the first is the answer of all networks together."""
     for place, (name, table) in enumerate(lists.items()):
         better = "the greater the score, the better" if "score" in table else "the smaller the distance, the nearer"
@@ -196,19 +237,22 @@ def _print_lists(lists: Mapping[str, pd.DataFrame], collection: Collection) -> N
             print(f"Each network alone: {better}.\n")
         told = f"{name}, all networks together: {better}" if len(lists) > 1 else f"{name}: {better}"
         print(name if place else told)
-        print(aligned(_shown(table, collection)))
+        print(aligned(_shown(table, collection, states)))
         if unlikely := unlikely_from(table):
             print(f"from rank {unlikely} on, nothing is likely to fit: the probability is below {LIKELY}")
         print()
 
 
-def _shown(table: pd.DataFrame, collection: Collection) -> pd.DataFrame:
+def _shown(table: pd.DataFrame, collection: Collection, states: Mapping[str, str]) -> pd.DataFrame:
     """The columns of a table of neighbours that a person reads, with paths to paste into a shell."""
     columns = [name for name in ("rank", "distance", "score", "probability", "votes", "label") if name in table]
     folders = [id.rpartition("/")[0] or None for id in table["id"]]
     if table["label"].tolist() == folders:  # the path says it
         columns.remove("label")
-    return table[columns].assign(path=[_pasted(collection.path(id)) for id in table["id"]])
+    shown = table[columns]
+    if not states.keys().isdisjoint(table["id"]):
+        shown = shown.assign(state=table["id"].map(states))
+    return shown.assign(path=[_pasted(collection.path(id)) for id in table["id"]])
 
 
 def _pasted(path: Path) -> str:
@@ -218,7 +262,7 @@ def _pasted(path: Path) -> str:
     return as_argument(path)
 
 
-def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
+def _entries(table: pd.DataFrame, collection: Collection, states: Mapping[str, str]) -> list[dict]:
     """The rows of a table of neighbours in the format of `query --json`."""
     told = [name for name in ("distance", "score", "probability") if name in table]
     return [
@@ -226,6 +270,7 @@ def _entries(table: pd.DataFrame, collection: Collection) -> list[dict]:
             "rank": int(row["rank"]),
             "id": row["id"],
             "path": str(collection.path(row["id"])),
+            **({"state": states[row["id"]]} if row["id"] in states else {}),
             **{name: float(row[name]) for name in told},
             "model": row["model"],
             "layer": row["layer"],
@@ -240,17 +285,16 @@ def _open_indexes(store: Store, options: Namespace) -> dict[str, Index]:
         if options.models or options.layer or options.fuse:
             raise QueryError("leave out --models, --layer and --fuse: the preset determines them")
         return {options.preset: open_preset(store, options.preset)}
-    indexed = any(" ".join(key) in store.indexes for key in store.current())
-    if not (indexed or options.models or options.layer or options.fuse) and (presets := current_presets(store)):
+    if not (_indexed(store) or options.models or options.layer or options.fuse) and (presets := current_presets(store)):
         return {presets[0]: open_preset(store, presets[0])}
     return _open_layer(store, options.models, options.layer)
 
 
 def _open_layer(store: Store, names: str | list[str] | None, layer: str | None) -> dict[str, Index]:
     """The indexes of a layer, by model: of these networks, or of all that are indexed."""
-    stored = [key for key in store.current() if " ".join(key) in store.indexes]
+    stored = _indexed(store)
     if not stored:
-        raise StoreError(f"{store.folder} holds no index: run `amulsearch index FOLDER --store {store.folder}`")
+        raise StoreError(f"{store.folder} holds no index: {_index_again(store)}")
     layers = list(dict.fromkeys(key[1] for key in stored))
     layer = layer or usual_layer(layers)
     having = [model for model, of in stored if of == layer]
@@ -264,14 +308,31 @@ def _open_layer(store: Store, names: str | list[str] | None, layer: str | None) 
         what = f"{', '.join(missing) or 'any model'} {layer}{meant}"
         raise StoreError(f"{store.folder} has no index of {what}; it has {has}")
     old = [name for name in wanted if not is_current(store, f"{name} {layer}")]
-    if old:
-        raise StoreError(f"the collection has changed since {', '.join(old)} was indexed: run `amulsearch index` again")
+    if old and (names or old == wanted):
+        again = _index_again(store, [(name, layer) for name in old])
+        raise StoreError(f"the collection has changed since {', '.join(old)} was indexed: {again}")
+    for name in old:
+        say(f"{name} is left out: the collection has changed since it was indexed")
+        wanted.remove(name)
     return {name: open_default(store, f"{name} {layer}") for name in wanted}
 
 
+def _indexed(store: Store) -> list[tuple[str, str]]:
+    """The models and layers that are indexed."""
+    return [key for key in store.current() if " ".join(key) in store.indexes]
+
+
+def _index_again(store: Store, keys: Iterable[tuple[str, str]] = (), preset: str = "", folder: str = "") -> str:
+    """The command that brings indexes of a store up to date; keys: their models and layers."""
+    command = f"run `amulsearch index {folder or as_argument(store.collection([]).folder)}"
+    command += f" --store {as_argument(store.folder)}"
+    for option, names in zip(("--models", "--layers"), zip(*keys, strict=True), strict=False):
+        command += f" {option} {as_argument(','.join(dict.fromkeys(names)))}"
+    return f"{command} --preset {preset}`" if preset else f"{command}`"
+
+
 def open_preset(store: Store, name: str) -> DiffusionIndex:
-    folder = store.collection([]).folder
-    command = f"run `amulsearch index {folder} --store {store.folder} --preset {name}`"
+    command = _index_again(store, preset=name)
     if f"preset {name}" not in store.indexes:
         raise StoreError(f"the preset {name} is not indexed: {command}")
     if not is_current(store, f"preset {name}"):
@@ -284,7 +345,7 @@ def current_presets(store: Store) -> list[str]:
     indexed = [name for name in PRESETS if f"preset {name}" in store.indexes]
     current = [name for name in indexed if is_current(store, f"preset {name}")]
     for name in set(indexed) - set(current):
-        print(f"the preset {name} is left out: the collection has changed since it was indexed", file=sys.stderr)
+        say(f"the preset {name} is left out: the collection has changed since it was indexed")
     return current
 
 
@@ -303,13 +364,28 @@ def _novelty(store: Store, indexes: dict[str, Index]) -> NoveltyTest:
     return NoveltyTest.build([stored[key] for key in dict.fromkeys((of["model"], of["layer"]) for of in reduced)])
 
 
-def _as_query(query: str, store: Store):
-    """The id if the argument names a picture of the collection, by id or by path; else the opened picture."""
+def _as_query(query: str, store: Store) -> tuple[str | Image, str | Path]:
+    """The id if the argument names a picture of the collection, by id or by path, else the opened picture; and what a
+    figure shows: the id or the path."""
     collection = store.collection([query])
     if query in collection:
-        return collection.ids[0]
-    ids = store.collection(collection.ids_of(query)).ids
-    if not ids and not Path(query).exists():
-        meant = did_you_mean(query, store.collection().ids)
-        raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}{meant}")
-    return ids[0] if ids else open_alike(query, collection.opening)
+        (id,) = collection
+        path = collection.path(id)
+        if Path(query).exists() and not (path.exists() and path.samefile(query)):
+            say(f"{query} is taken for the picture of the collection: write ./{query} for the file in this folder")
+    else:
+        path = check_path(query)
+        collection = store.collection(collection.ids_of(path))
+        id = next(iter(collection), None)
+        if id is None and not path.exists():
+            meant = did_you_mean(query, store.collection().ids)
+            raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}{meant}")
+    state = collection.changed([id]).get(id) if id else "new"
+    if state == "missing":
+        say(f"{path} is missing: this is the answer for the picture that was indexed")
+    if state in (None, "missing"):
+        return id, id
+    if id:
+        path = collection.path(id)
+        say(f"{path} has changed since it was indexed: this is the answer for the new picture")
+    return open_alike(path, collection.opening), path

@@ -151,7 +151,6 @@ def test_the_grid_has_the_words_in_place_of_a_picture(store, tmp_path):
         (["--text", " "], "give at least one word to look for"),
         (["--text", "bird", "--preset", "best"], "leave out --preset"),
         (["--text", "brid"], "no picture has the keyword brid"),
-        (["--text", "bird", "-k", "0"], "k must be an integer of at least 1"),
         (["--text", "bird", "none.png"], "is neither a file nor an id"),
         (["--text", "bird", "PICTURE", "--layer", "logit"], "has no layer logit (did you mean logits?)"),
         (["--text", "bird", "PICTURE", "--models", "alexnet"], "there are no features"),

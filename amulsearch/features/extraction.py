@@ -285,7 +285,7 @@ class Run:
                 load(model)
 
     def __call__(self, progress: bool) -> None:
-        self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress)
+        self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress or None)
         chunks = prepared(self.collection, self.models, self.framing, self.wanted, self.missing)
         try:
             with closing(chunks):

@@ -116,7 +116,7 @@ class RayRunner:
             compute=ray.data.ActorPoolStrategy(size=min(self._actors(ray), len(blocks))),
         )
         place_of = {id: place for place, id in enumerate(run.collection.ids)}
-        with tqdm(total=len(run.wanted), desc="extract", unit="picture", delay=2, disable=not progress) as bar:
+        with tqdm(total=len(run.wanted), desc="extract", unit="picture", delay=2, disable=not progress or None) as bar:
             for row in made.iter_rows():
                 if row["error"]:
                     raise AmulsearchError(row["error"])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import AmulsearchError, MissingKeyError, QueryError, StoreError, check_integer, check_k
+from ..errors import AmulsearchError, MissingKeyError, QueryError, StoreError, check_integer, check_k, check_path
 from ..features import (
     Features,
     Transform,
@@ -497,8 +497,8 @@ class Index:
         StoreError
             If there is no index, it is damaged, or another class saved it.
         """
-        if not Path(path).expanduser().is_dir():
-            what = "no folder of an index" if Path(path).expanduser().exists() else "nothing there"
+        if not (folder := check_path(path)).is_dir():
+            what = "no folder of an index" if folder.exists() else "nothing there"
             raise StoreError(f"there is no index {path} ({what}): build one and save it there")
         return cls.open_in(Store(path), ALONE, model)
 
@@ -583,7 +583,7 @@ def encoded(indexes: Sequence[Index], query) -> list[np.ndarray]:
     QueryError
         If there is no such file, or an index was built from vectors without a model.
     """
-    if not isinstance(query, (Image.Image, Words)) and not Path(query).expanduser().is_file():
+    if not isinstance(query, (Image.Image, Words)) and not check_path(query).is_file():
         raise MissingKeyError(f"{os.fspath(query)!r} is neither the id of a picture in the index nor a file")
     if not all(index.fingerprint for index in indexes):
         raise QueryError(WITHOUT_MODEL)

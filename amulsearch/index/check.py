@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..errors import AmulsearchError, OtherFormatError, StoreError
+from ..errors import AmulsearchError, OtherFormatError, StoreError, as_argument, check_path
 from ..features import Features, compared, opening_of
 from ..store import AGAIN, PARTIAL, REMEDY, Store, VectorFile, locked, rescue, unsealed
 from .base import Index
@@ -75,7 +75,7 @@ def check_store(store: str | os.PathLike | Store, *, repair: bool = False, progr
     StoreError
         If there is no store, if another process is writing to it, or if it has another format.
     """
-    folder = Path(store.folder if isinstance(store, Store) else store).expanduser()
+    folder = store.folder if isinstance(store, Store) else check_path(store, "the folder of the store")
     names = {path.name for path in folder.iterdir() if not path.name.endswith(PARTIAL)} if folder.is_dir() else set()
     if not names - {"lock"} or names - OWN:  # so that nothing in another folder is reported or deleted
         raise StoreError(f"{folder} is not a store: give the folder that `amulsearch index` created")
@@ -89,8 +89,8 @@ class _Check:
         self.folder, self.repair, self.progress = folder, repair, progress
         self.store = Store(folder)
         self.findings: list[tuple[str, str, str]] = []
-        self.index_again = f"run `amulsearch index FOLDER --store {folder}`"
-        self.repair_it = f"run `amulsearch check --store {folder} --repair`"
+        self.index_again = f"run `amulsearch index FOLDER --store {as_argument(folder)}`"
+        self.repair_it = f"run `amulsearch check --store {as_argument(folder)} --repair`"
         self.features: dict[str, Features] = {}
         """The features that cover the table, by "MODEL LAYER"."""
         self.damaged: set[str] = set()
@@ -100,7 +100,7 @@ class _Check:
         if self._database():
             entries = list(self.store.database.select("features"))
             names = self.store.indexes.names()
-            with tqdm(total=len(entries) + len(names), desc="check", delay=2, disable=not self.progress) as bar:
+            with tqdm(total=len(entries) + len(names), desc="check", delay=2, disable=not self.progress or None) as bar:
                 for entry in entries:
                     self._vectors(entry)
                     bar.update()
@@ -198,12 +198,15 @@ class _Check:
                 rebuild = lambda: default_kind().build(features).save_in(self.store, name)  # noqa: E731
                 self._find(part, error, self.repair_it, "rebuilt", rebuild)
             else:
-                done = f"deleted; {self.index_again}" + (f" --preset {preset}" if preset else "")
+                done = f"deleted; {self._index_preset(preset) if preset else self.index_again}"
                 self._find(part, error, self.repair_it, done, lambda: self.store.indexes.remove(name))
             return
         if preset and not is_current(self.store, name):
             told = "the collection has changed since the index was built"
-            self._find(part, told, f"{self.index_again} --preset {preset}")
+            self._find(part, told, self._index_preset(preset))
+
+    def _index_preset(self, name: str) -> str:
+        return f"{self.index_again[:-1]} --preset {name}`"
 
     def _differences(self, index: Index, name: str, features: Features | None) -> str:
         """How an index differs from its features, or from exact search of its own vectors; "" if it does not."""

@@ -136,7 +136,7 @@ def tune_index(
     base = Features(features.vectors[kept], [features.ids[row] for row in kept])
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,  # Windows deletes no mapped file
-        tqdm(desc="tune", unit="setting", delay=2, disable=not progress) as bar,
+        tqdm(desc="tune", unit="setting", delay=2, disable=not progress or None) as bar,
     ):
         trials = _Trials(kind, metric, recall, k, Path(folder), bar)
         build, effort = trials.fastest(base, features.vectors[asking], kind.ladder if builds is None else builds)

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decoding": ["Decoded", "Request", "decode", "decoding_threads", "processors"],
         "labels": ["label_text"],
         "names": ["ByName", "did_you_mean", "fold_name", "leads_out", "near_names"],
+        "outputs": ["note_outputs"],
         "pictures": ["OPENING_VERSION", "colour_of", "open_alike", "open_image", "opening"],
         "scan": ["counts_text"],
         "tables": ["separator_of"],

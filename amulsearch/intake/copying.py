@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import PictureError, QueryError
+from ..errors import PictureError, QueryError, check_output
 from .collection import Collection
+from .outputs import note_outputs
 
 
-def copy_pictures(collection: Collection, ids: Iterable[str], folder: str | os.PathLike) -> list[Path]:
+def copy_pictures(collection: Collection, ids: Iterable[str], folder: str | os.PathLike) -> list[Path | PictureError]:
     """Copy the files of pictures to a folder, and overwrite nothing.
 
     A file keeps its name; if the folder has another file of this name, a number is added, as in "fawn (2).webp". A
@@ -25,8 +27,9 @@ def copy_pictures(collection: Collection, ids: Iterable[str], folder: str | os.P
 
     Returns
     -------
-    list of Path
-        The files in the folder, one for each id.
+    list of Path or PictureError
+        The files in the folder, one for each id; an error in place of a file that cannot be read, or has
+        changed since it was indexed.
 
     Raises
     ------
@@ -34,21 +37,26 @@ def copy_pictures(collection: Collection, ids: Iterable[str], folder: str | os.P
         For an unknown id, before anything is copied.
     QueryError
         If the folder cannot be written to.
-    PictureError
-        If a file can no longer be read.
     """
-    folder, sources = Path(folder).expanduser(), [collection.path(id) for id in ids]
-    found = []
-    for source in sources:
+    requests = [collection.request(id) for id in ids]
+    folder, found = check_output(folder, "the copies", folder=True), []
+    before = set(folder.iterdir()) if folder.exists() else set()
+    for source, digest, *_ in requests:
         try:
-            content = source.read_bytes()
+            content = Path(source).read_bytes()
         except OSError as error:
-            raise PictureError(f"{source} cannot be read: {error.strerror or error}") from None
+            found.append(PictureError(f"{source} cannot be read: {error.strerror or error}"))
+            continue
+        if hashlib.sha256(content).hexdigest() != digest:
+            found.append(PictureError(f"{source} has changed since it was indexed: index the folder again"))
+            continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            found.append(_kept(folder, source, content))
+            found.append(_kept(folder, Path(source), content))
         except OSError as error:
             raise QueryError(f"{folder} cannot be written to: {error.strerror or error}") from None
+    if folder.resolve().is_relative_to(collection.folder):
+        note_outputs(one for one in found if isinstance(one, Path) and one not in before)
     return found
 
 
@@ -58,10 +66,16 @@ def _kept(folder: Path, source: Path, content: bytes) -> Path:
     while True:
         path = folder / (source.name if number == 1 else f"{source.stem} ({number}){source.suffix}")
         try:
-            with path.open("xb") as file:
-                file.write(content)
-            return path
+            file = path.open("xb")
         except FileExistsError:
             if path.is_file() and path.read_bytes() == content:
                 return path
             number += 1
+            continue
+        try:
+            with file:
+                file.write(content)
+        except BaseException:
+            path.unlink(missing_ok=True)  # it is incomplete
+            raise
+        return path

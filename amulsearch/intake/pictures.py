@@ -15,12 +15,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
 
-from ..errors import PictureError, QueryError, check_integer
+from ..errors import PictureError, QueryError, check_integer, check_path
 
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "ICNS"),
@@ -318,19 +317,18 @@ def file_of(source):
         except (AttributeError, OSError):  # a stream that cannot seek, such as from the network
             return io.BytesIO(source.read())
         return nullcontext(source)
-    try:
-        path = Path(source)
-    except TypeError:
+    if not isinstance(source, (str, os.PathLike)):
         raise QueryError(
             f"cannot open an object of type {type(source).__name__} as a picture: give a path, bytes or a PIL image"
-        ) from None
+        )
+    path = check_path(source)
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could block forever
             raise PictureError("it is a folder" if path.is_dir() else "not a regular file")
         if path.suffix.lower() in RAW:
             raise PictureError("a camera's raw file, not a finished picture: export it as JPEG or TIFF")
         return path.open("rb")
-    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
+    except FileNotFoundError:
         missing = "a link to a file that does not exist" if path.is_symlink() else "no such file"
         raise PictureError(missing) from None
     except PermissionError:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..errors import AmulsearchError, PictureError, QueryError
+from ..errors import AmulsearchError, PictureError, QueryError, check_path
 from .decoding import decoding_threads, scan
 from .names import ByName
+from .outputs import outputs_in
 from .pictures import RAW, SUFFIXES, begins_as_picture
 
 SYSTEM_FOLDERS = frozenset(
@@ -50,7 +51,7 @@ class Listing:
 
 def existing_folder(folder: str | os.PathLike) -> Path:
     """The folder as a path; AmulsearchError if it does not exist."""
-    folder = Path(folder).expanduser()
+    folder = check_path(folder, "the folder of pictures")
     if not folder.is_dir():
         raise AmulsearchError(f"{folder} is not a folder: give the folder that holds the pictures")
     return folder
@@ -94,12 +95,18 @@ def walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
             elif os.path.islink(os.path.join(parent, name)):
                 passed_over["link to a folder"] += 1
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM_FOLDERS)
+        if "store.sqlite" in files:
+            folders[:], files = [], []
+            passed_over["store of amulsearch"] += 1
+        written = outputs_in(parent)
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
             path = os.path.join(parent, name)
             relative = Path(os.path.relpath(path, folder)).as_posix()
             if name.startswith("."):
                 passed_over["hidden"] += 1
+            elif name in written:
+                passed_over["written by amulsearch"] += 1
             elif suffix not in NAMED and (_of_other_kind(suffix) or not begins_as_picture(path)):
                 passed_over[f"not a picture: {_printable(suffix) or 'no extension'}"] += 1
             elif _printable(relative) != relative:
@@ -133,7 +140,7 @@ def counts_text(passed_over: Mapping[str, int]) -> str:
 def scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> Iterator[dict]:
     """For each file, in order, its row of the collection's table, or its id and the reason for its rejection."""
     chunks = [names[start : start + 32] for start in range(0, len(names), 32)]
-    bar = tqdm(total=len(names), desc="scan", unit="picture", delay=2, disable=not progress)
+    bar = tqdm(total=len(names), desc="scan", unit="picture", delay=2, disable=not progress or None)
     with bar, decoding_threads() as pool:
         found = pool.map(lambda chunk: scan([folder / name for name in chunk], max_pixels), chunks)
         for chunk, answers in zip(chunks, found, strict=True):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import QueryError, import_optional
+from ..errors import QueryError, check_path, import_optional
 from .names import ByName, fold_name
 from .scan import Listing, existing_folder
 
@@ -30,7 +30,7 @@ def read_table(
         if folder is None:
             raise QueryError("a pandas table needs folder=, the folder that its paths are relative to")
     else:
-        table = Path(table).expanduser()
+        table = check_path(table, "the path of the table")
         folder = table.parent if folder is None else folder
     folder = existing_folder(folder)
     rows, seen = _read(table, [path, *filter(None, (label, keywords))])
@@ -57,7 +57,7 @@ def keywords_of(
 ) -> ByName:
     """The keywords by id that `keywords` stands for, see `Collection.from_folder`."""
     if not isinstance(keywords, Mapping):
-        table = keywords if isinstance(keywords, pd.DataFrame) else Path(keywords).expanduser()
+        table = keywords if isinstance(keywords, pd.DataFrame) else check_path(keywords, "the path of the keywords")
         rows, seen = _read(table, ["path", "id", "keywords"])
         of = next((name for name in ("path", "id") if name in rows), None)
         if of is None or "keywords" not in rows:

@@ -161,7 +161,7 @@ def compare(
     if baseline not in systems:
         raise QueryError(f"the baseline {baseline!r} is not among the systems: use one of {', '.join(systems)}")
     column_of(measure)  # an unknown measure is told before anything is computed
-    bar = tqdm(systems.items(), desc="compare", unit="system", delay=1, disable=not progress)
+    bar = tqdm(systems.items(), desc="compare", unit="system", delay=1, disable=not progress or None)
     done = {name: evaluate(system, relevance, queries=queries, depth=depth) for name, (_, system) in bar}
     labelled = done[baseline].per_query["label"].nunique() > 1
     rows = [

@@ -112,7 +112,7 @@ def known_items(
         )
     chosen = np.random.default_rng(seed).permutation(len(index))[: check_integer("sample", sample)]
     ids, ranks = index.ids, []
-    for own in tqdm(chosen, desc="known items", unit="picture", delay=1, disable=not progress):
+    for own in tqdm(chosen, desc="known items", unit="picture", delay=1, disable=not progress or None):
         image = collection.open(ids[own])
         rows, distances = index.search(index.encode([edit(image) for edit in edits.values()]), len(index))
         nearer = distances < distances[rows == own][:, None] - 1e-6

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from ..errors import StoreError
+from ..errors import StoreError, check_path
 from ..intake import separator_of
 
 COLUMNS = ["query", "id", "relevance", "time"]
@@ -43,7 +43,7 @@ class Judgements:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path).expanduser()
+        self.path = check_path(path, "the path of the judgements")
         self._of: dict[tuple[str, str], int] = {}
         self._separator = ","
         self._whole = self._rows = 0
@@ -164,7 +164,7 @@ class Judgements:
             If the file cannot be written.
         """
         self._read()
-        path = Path(path)
+        path = check_path(path)
         lines = (f"{_word(query)} 0 {_word(id)} {relevance}\n" for (query, id), relevance in self._of.items())
         try:
             path.write_text("".join(lines), encoding="utf-8")

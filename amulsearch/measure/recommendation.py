@@ -176,7 +176,7 @@ def _by_edits(features: FeatureSet, indexes: Mapping[str, Index], pictures: Coll
     ids, scores = pictures.ids, []
     made_by = [index.fingerprint for index in indexes.values()]
     makers = [maker for index in indexes.values() for maker in index.makers]
-    for row in tqdm(rows, desc="known items", unit="picture", delay=1, disable=not progress):
+    for row in tqdm(rows, desc="known items", unit="picture", delay=1, disable=not progress or None):
         image = pictures.open(ids[row])
         edited = [edit(image) for edit in EDITS.values()]
         vectors = zip(indexes.items(), encode_each(edited, made_by, makers), strict=True)

@@ -72,7 +72,7 @@ def _receive(url: str, part: Path, have: int) -> None:
     with urlopen(asked, timeout=20) as answer, part.open("ab" if answer.status == 206 else "wb") as file:
         have = file.tell()
         whole = have + int(answer.headers["Content-Length"] or 0)
-        bar = tqdm(total=whole, initial=have, desc=part.stem, unit="B", unit_scale=True, delay=1)
+        bar = tqdm(total=whole, initial=have, desc=part.stem, unit="B", unit_scale=True, delay=1, disable=None)
         with bar, suppress(ConnectionError, TimeoutError, HTTPException):  # told below
             while block := answer.read(1 << 20):
                 bar.update(file.write(block))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from ..errors import ModelError, first_line
+from ..errors import ModelError, check_path, first_line
 from .checkpoints import check_digest, identity_of, read_checkpoint, read_pickled_arrays
 from .downloads import cache_folder, download
 
@@ -202,7 +202,7 @@ class OwnFile:
 
     def find(self) -> Path | None:
         """Return the path of the file, or None if there is no such file."""
-        path = Path(self.path).expanduser()
+        path = check_path(self.path)
         return path if path.is_file() else None
 
     def fetch(self) -> Path:

@@ -176,7 +176,7 @@ class Database:
         if not self.exists:
             return
         with self._told():
-            for *row, seal in self._connect().execute(f"SELECT * FROM {table} {rest}", values):
+            for *row, seal in self._found(f"SELECT * FROM {table} {rest}", values):
                 if seal != sealed(*row):
                     raise StoreError(f"{self.path} was changed or damaged after it was written: {REMEDY}")
                 yield tuple(row)
@@ -192,7 +192,13 @@ class Database:
         if not self.exists:
             return
         with self._told():
-            yield from self._connect().execute(statement, values)
+            yield from self._found(statement, values)
+
+    def _found(self, statement: str, values: Sequence) -> Iterable[tuple]:
+        try:
+            return self._connect().execute(statement, values)
+        except UnicodeEncodeError:  # a name that is not UTF-8, as a shell may pass on, is none that is stored
+            return ()
 
     def insert(self, table: str, rows: Iterable[Sequence]) -> None:
         """Add or replace rows, within a transaction; each row has the columns of `COLUMNS[table]`.

@@ -23,7 +23,7 @@ from secrets import token_hex
 import numpy as np
 import pandas as pd
 
-from ..errors import StoreError
+from ..errors import StoreError, as_argument, check_path
 from ..intake import COLUMNS, TEXTS, Collection, label_text, leads_out, plain_text
 from .database import COLUMNS as FIELDS
 from .database import NAME, Database, older, sealed
@@ -74,7 +74,7 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder).expanduser()
+        self.folder = check_path(folder, "the folder of the store")
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file: give a folder for the store")
         if (self.folder / "store.json").exists():
@@ -104,7 +104,8 @@ class Store:
         """
         store = cls(folder)
         if store._fact("folder") is None:
-            raise StoreError(f"{folder} is not a store: create one with `amulsearch index FOLDER --store {folder}`")
+            command = f"`amulsearch index FOLDER --store {as_argument(store.folder)}`"
+            raise StoreError(f"{store.folder} is not a store: create one with {command}")
         return store
 
     def _own_only(self) -> bool:

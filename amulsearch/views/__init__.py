@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "mapping": ["Map"],
         "explain": ["HeatMap", "class_map", "match_maps", "similarity_maps"],
-        "page": ["Page", "writable"],
+        "page": ["Page"],
         "comparison": ["comparison_page"],
         "report": ["write_report"],
         "explorer": ["explore"],

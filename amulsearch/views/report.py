@@ -13,14 +13,14 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .. import models as model_table
-from ..errors import QueryError, check_k
+from ..errors import QueryError, check_k, check_output
 from ..features import BEST, Features, FeatureSet, concatenate, extract
 from ..index import THRESHOLD, DiffusionIndex, ExactIndex, Index, near_duplicates, query_all
 from ..intake import Collection, counts_text
 from ..measure import Comparison, calibrated, chance_level, compare, disagreement, fuse, fuse_all, neighbour_purity
 from ..store import Store
 from .mapping import Map, sampled
-from .page import Page, writable
+from .page import Page
 from .palette import label_groups
 
 LAYER = "penultimate"
@@ -86,7 +86,7 @@ def write_report(
     --------
     Page : Build a page part by part.
     """
-    output, k = writable(output), check_k(k, k)
+    output, k = check_output(output, "the page"), check_k(k, k)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Windows deletes no mapped file
         of = _extracted(folder, models, output, k, {"store": store or temporary, "progress": progress})
         return _write(of, output, progress)
@@ -164,7 +164,7 @@ def _write(of: _Report, output: Path, progress: bool) -> Path:
     collection = of.features.collection
     title = f"{len(collection):,} pictures in {collection.folder.name or collection.folder}"
     page = Page(f"{title} (unfinished)")
-    bar = tqdm(_PARTS.items(), unit="part", delay=1, disable=not progress)
+    bar = tqdm(_PARTS.items(), unit="part", delay=1, disable=not progress or None)
     for name, part in bar:
         bar.set_description(f"report: {name}")
         part(page, of)
@@ -196,10 +196,11 @@ def _summary(page: Page, of: _Report) -> None:
     table = of.compared.table
     best, first = table["system"].iat[0], table.set_index("system")["P@1"]
     single = first[[f"{model} {layer}" for model, layer in of.features]].idxmax()
-    whole = collection.table["label"].notna().all()
-    those, nearest = ("them", "neighbour") if whole else ("those with a label", "neighbour with a label")
+    asked, sampled_ones = of.compared.asked, "a random sample of " if of.compared.note else "the "
+    whom = "them" if asked == len(collection) else f"{sampled_ones}{asked:,} pictures whose label another one has"
+    nearest = "neighbour" if collection.table["label"].notna().all() else "neighbour with a label"
     told.append(
-        f"For {first[best]:.0%} of {those}, the nearest {nearest} has the same label, that is, it lies in the same "
+        f"For {first[best]:.0%} of {whom}, the nearest {nearest} has the same label, that is, it lies in the same "
         f"subfolder, if {best} is asked; by chance it would be {chance_level(collection.labels):.0%}."
     )
     if best != single:
@@ -232,16 +233,17 @@ def _contents(page: Page, of: _Report) -> None:
 
 
 def _near_duplicates(page: Page, of: _Report) -> None:
-    table, same = near_duplicates(of.joined), of.features.collection.duplicates()
+    table, digests = near_duplicates(of.joined), of.features.collection.table.set_index("id")["digest"]
     page.heading("Near-duplicates")
     _say_sample(page, len(of.joined), len(of.features.collection))
     if table.empty:
         page.text(f"No two pictures have a cosine similarity of {THRESHOLD} or more.")
         return
-    groups, copies = table["group"].nunique(), table["id"].isin(same["id"]).sum()
+    groups, copies = table["group"].nunique(), table["id"].map(digests).duplicated(keep=False).sum()
+    noun = "group" if groups == 1 else "groups"
     exact = f"{copies:,} of these pictures are" if copies else "None of these pictures is"
     page.text(
-        f"{groups:,} groups with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
+        f"{groups:,} {noun} with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
         f"or more to the first in its group; the least is {table['cosine'].min():.3f}. {exact} "
         "byte for byte the same as another in the group."
     )
@@ -282,8 +284,10 @@ def _answers(page: Page, of: _Report) -> None:
 
 def _examples(page: Page, of: _Report) -> None:
     """Queries that are answered well, then queries on which the networks differ most, at most one for each label."""
-    one, asked, depth = next(iter(of.some.values())), of.asked, min(10, len(of.joined) - 1)
-    found = {name: index.search(index._take(asked), depth, own=asked)[0] for name, index in of.indexes.items()}
+    one, asked = next(iter(of.some.values())), of.asked
+    depth = min(10, len(one) // 2)  # of few pictures, each is the neighbour of all
+    deep = max(depth, of.k)
+    found = {name: index.search(index._take(asked), deep, own=asked)[0] for name, index in of.indexes.items()}
     ids, labels = np.array(one.ids, dtype=object)[asked], np.array(one.labels, dtype=object)
     known = np.array([label is not None for label in labels])
     same = (np.where(known[rows], labels[rows] == labels[asked, None], np.nan)[:, : of.k] for rows in found.values())
@@ -296,9 +300,11 @@ def _examples(page: Page, of: _Report) -> None:
         _say_sample(page, len(asked), len(of.features.collection))
         page.text("Queries whose neighbours have their label, most of all where the others have fewer.")
         _grids(page, of, good)
-    networks = {model: found[model] for model in of.some}
+    networks = {model: found[model][:, :depth] for model in of.some}
     if len(networks) > 1:
         table = disagreement(ids, networks)
+        if table["overlap"].min() == 1:
+            return
         page.heading("Where the networks differ most")
         _say_sample(page, len(asked), len(of.features.collection))
         page.text(

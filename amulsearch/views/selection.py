@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
 
-from ..errors import QueryError
+from ..errors import PictureError, QueryError, check_path
 from ..intake import Collection, copy_pictures
 from ..measure import Judgements
 
@@ -42,6 +41,10 @@ class Selection:
         """Select these pictures and no others; names that are not of the collection are left out."""
         chosen = set(ids)
         self.ids = [id for id in self.collection.ids if id in chosen]
+
+    def toggle(self, ids: Iterable[str]) -> None:
+        """Select these pictures, and those of them that were selected no more."""
+        self.select(set(self.ids) ^ set(ids))
 
     def judge(self, query: str, ids: list[str], relevance: int | None) -> None:
         """Judge pictures for a query, or withdraw their judgements, as `Judgements.add`.
@@ -119,14 +122,14 @@ class Selection:
         ------
         QueryError
             If no folder is given, or it cannot be written to.
-        PictureError
-            If a file can no longer be read.
         """
         if not folder.strip():
             raise QueryError("type the folder that the files are to be copied to")
-        path = Path(folder.strip()).expanduser().absolute()
-        copy_pictures(self.collection, self.ids, path)
-        return f"{self._count} copied to {path}"
+        path = check_path(folder.strip()).absolute()
+        errors = [one for one in copy_pictures(self.collection, self.ids, path) if isinstance(one, PictureError)]
+        if not errors:
+            return f"{self._count} copied to {path}"
+        return f"{len(self.ids) - len(errors):,} of {self._count} copied to {path}; {errors[0]}"
 
     @property
     def _count(self) -> str:

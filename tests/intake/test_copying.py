@@ -40,8 +40,25 @@ def test_mistakes_are_told(two, tmp_path):
         copy_pictures(two, [two.ids[0], "nobody"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(am.QueryError, match="cannot be written to"):
+    with pytest.raises(am.QueryError, match="is a file: give a folder"):
         copy_pictures(two, two.ids, tmp_path / "file")
-    two.path(two.ids[1]).unlink()
-    with pytest.raises(am.PictureError, match="cannot be read"):
-        copy_pictures(two, two.ids, tmp_path / "out")
+
+
+def test_what_is_missing_or_has_changed_is_named_and_the_rest_copied(two, tmp_path):
+    first, second = map(two.path, two.ids)
+    first.unlink()
+    missing, copied = copy_pictures(two, two.ids, tmp_path / "out")
+    assert "cannot be read: No such file" in str(missing) and copied.read_bytes() == second.read_bytes()
+    first.write_bytes(b"another picture")
+    changed, _ = copy_pictures(two, two.ids, tmp_path / "out")
+    assert "has changed since it was indexed" in str(changed)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bird.webp"]
+
+
+def test_copies_in_the_folder_of_pictures_are_no_pictures_of_the_next_scan(two):
+    copies = copy_pictures(two, two.ids, two.folder / "found")
+    copy_pictures(two, two.ids[:1], two.path(two.ids[0]).parent)  # it is there: nothing is written
+    again = am.Collection.from_folder(two.folder)
+    assert again.ids == two.ids and again.passed_over["written by amulsearch"] == 2
+    copies[0].write_bytes(two.path(two.ids[0]).read_bytes() + b"more")  # a person's own, under the old name
+    assert len(am.Collection.from_folder(two.folder)) == 3

@@ -191,6 +191,18 @@ def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
     assert am.features.FeatureSet.open(store)
 
 
+@pytest.mark.parametrize("count, told", [(2, "nothing is measured"), (3, "the 2 pictures whose label another one has")])
+def test_few_pictures_are_reported_as_far_as_there_are(folder, tmp_path, count, told):
+    """Two pictures of a label and one of another: only two can say which neighbour is right, and none is hard."""
+    for place, kind in enumerate((KINDS[0], KINDS[1], KINDS[0])[:count]):
+        (tmp_path / "few" / kind).mkdir(parents=True, exist_ok=True)
+        shutil.copy(sorted((folder / kind).iterdir())[place], tmp_path / "few" / kind)
+    models = "squeezenet1_1,tf_efficientnet_lite0"
+    path = am.views.write_report(tmp_path / "few", tmp_path / "page.html", models=models, progress=False)
+    text = Seen(path.read_text(encoding="utf-8")).text
+    assert told in text and "100% of their first" not in text and "1 groups" not in text
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -198,9 +210,9 @@ def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
         (["empty", "-o", "page.html"], "no picture in empty can be used"),
         (["single", "-o", "page.html"], "only 1 of those in"),
         (["two", "-o", "none/page.html"], "cannot be written to none/page.html: No such file or directory"),
-        (["two", "-o", "empty"], "empty is a folder: give a file"),
+        (["two", "-o", "empty"], "empty is no name of a page"),
         (["two", "-o", "page.html", "--models", "resnet9000"], "no network 'resnet9000'"),
-        (["two", "-o", "page.html", "-k", "0"], "k must be an integer of at least 1"),
+        (["two", "-o", "page.html", "-k", "0"], "must be an integer of at least 1"),
         (["two"], "-o"),
     ],
 )
@@ -214,7 +226,7 @@ def test_what_cannot_be_reported_is_told_in_a_line(arguments, words, tmp_path, m
         status = main(["report", *arguments])
     except SystemExit as ended:  # usage errors
         status = ended.code
-    said = capsys.readouterr().err.strip()
+    *before, said = capsys.readouterr().err.strip().splitlines()
     assert status == 2
-    assert len(said.splitlines()) == 1 and words in said
+    assert before in ([], [f"scanning {arguments[0]}"]) and words in said
     assert not (tmp_path / "page.html").exists()

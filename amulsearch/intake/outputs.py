@@ -1,0 +1,45 @@
+"""Pictures that amulsearch wrote: noted in their folders, by name and size, so that no scan takes them for new ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+NOTE = ".amulsearch"
+"""The file that names what was written in its folder, in lines of JSON: [name, bytes]."""
+
+
+def note_outputs(paths: Iterable[Path]) -> None:
+    """Note files beside them, so that a scan passes them over.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files that were written.
+    """
+    for path in paths:
+        entry = json.dumps([path.name, path.stat().st_size]) + "\n"
+        if entry not in _entries(path.parent):
+            with suppress(OSError), (path.parent / NOTE).open("a", encoding="utf-8") as file:
+                file.write(entry)
+
+
+def outputs_in(folder: str | os.PathLike) -> set[str]:
+    """The names of the files in a folder that were noted and still have the size that they were written with."""
+    found = set()
+    for entry in _entries(Path(folder)):
+        with suppress(ValueError, TypeError, OSError):
+            name, size = json.loads(entry)
+            if (Path(folder) / name).stat().st_size == size:
+                found.add(name)
+    return found
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return (folder / NOTE).read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, ValueError):
+        return []
