@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -20,7 +22,7 @@ from ..index import Index
 from ..intake import Collection, note_outputs
 from ..store import replacing
 from .mapping import Map
-from .thumbnails import thumbnails
+from .thumbnails import thumbnails, webp_uri
 
 SIDE, QUALITY = 96, 55
 """The side of a thumbnail in pixels, and the quality of its WebP."""
@@ -67,7 +69,7 @@ def answers_data(
     ids, labels = collection.ids, collection.labels
     names = list(dict.fromkeys(label for label in labels if label is not None))
     code = {name: place for place, name in enumerate(names)}
-    keywords = collection.table.get("keywords", [])
+    keywords = collection.keywords.values() if "keywords" in collection.table else ()
     found = {name: _found(name, system, ids, k) for name, system in systems.items()}
     return {
         "query": _opening(
@@ -76,7 +78,7 @@ def answers_data(
         "names": ids,
         "labels": [code.get(label, -1) for label in labels],
         "labelNames": names,
-        "words": ["" if word is None or word != word else str(word).replace(";", " ") for word in keywords],
+        "words": [" ".join(words) for words in keywords],
         "side": SIDE,
         "sheets": _sheets(collection, folder),
         "systems": [_system(name, *lists) for name, lists in found.items()],
@@ -152,20 +154,18 @@ def _sheets(collection: Collection, folder: Path | None) -> list[dict]:
     found = []
     for rows, content in thumbnail_sheets(collection, collection.ids):
         if folder is None:
-            src = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+            src = webp_uri(content)
         else:
-            folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / f"sheet-{len(found):03}.webp") as temporary:
                 temporary.write_bytes(content)
             note_outputs([folder / f"sheet-{len(found):03}.webp"])
-            src = f"{folder.name}/sheet-{len(found):03}.webp"
+            src = f"{quote(os.fsencode(folder.name))}/sheet-{len(found):03}.webp"
         found.append({"src": src, "columns": ACROSS, "rows": rows})
     return found
 
 
 def thumbnail_sheets(collection: Collection, ids: list[str], *, progress: bool = True) -> Iterator[tuple[int, bytes]]:
-    """Yield sheets of `ACROSS` x `ACROSS` thumbnails, `SIDE` pixels each, the last one shorter; pictures that can no
-    longer be read are left blank.
+    """Yield sheets of `ACROSS` x `ACROSS` thumbnails, `SIDE` pixels each, the last one shorter.
 
     Parameters
     ----------
@@ -186,9 +186,8 @@ def thumbnail_sheets(collection: Collection, ids: list[str], *, progress: bool =
         sheet = Image.new("RGB", (ACROSS * SIDE, rows * SIDE), "white")
         for place, image in enumerate(part):
             row, column = divmod(place, ACROSS)
-            if image is not None:
-                corner = column * SIDE + (SIDE - image.width) // 2, row * SIDE + (SIDE - image.height) // 2
-                sheet.paste(image, corner)
+            corner = column * SIDE + (SIDE - image.width) // 2, row * SIDE + (SIDE - image.height) // 2
+            sheet.paste(image, corner)
         sheet.save(file, "WEBP", quality=QUALITY, method=4)
         yield rows, file.getvalue()
 

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from unicodedata import category, east_asian_width
 
 from ..errors import one_line
 
 
+def readable(text: object) -> str:
+    """Text on one line, as `one_line`, but with the spaces and joiners of every script as they are."""
+    kept = lambda char: category(char) == "Zs" or char in "\u200c\u200d"  # noqa: E731
+    return "".join(char if kept(char) else one_line(char) for char in str(text))
+
+
 def short_name(id: str, most: int = 26) -> str:
     """The file name of a picture without its extension, on one line, shortened in the middle to `most` characters."""
-    name = one_line(PurePosixPath(id).stem)
-    return name if len(name) <= most else f"{name[: most - 11]}…{name[-10:]}"
+    return shortened(PurePosixPath(id).stem, most)
+
+
+def shortened(name: str, most: int) -> str:
+    """A name on one line, shortened in the middle to `most` characters."""
+    name = readable(name)
+    most = room_for(name, most)
+    tail = most * 10 // 26
+    return name if len(name) <= most else f"{name[: most - 1 - tail]}…{name[-tail:]}"
+
+
+def room_for(text: str, most: int) -> int:
+    """How many of its characters fit where `most` Latin ones do: half as many if some are as wide as Chinese ones."""
+    return most // 2 if any(east_asian_width(char) in "WF" for char in text) else most
 
 
 def wrapped(name: str, most: int = 20) -> str:

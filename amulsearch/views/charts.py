@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..index import Index
 from ..measure import Comparison, Recommendation
+from .drawing import add_legend, new_figure
 from .palette import COLOURS, SAME
 
 
 def sentence(text: str) -> Figure:
     """A figure that says why there is nothing to draw."""
-    figure = plt.figure(figsize=(8, 0.6))
-    plt.close(figure)
+    figure = new_figure(8, 0.6)
     figure.text(0.02, 0.5, text, va="center", fontsize=10, parse_math=False)
     return figure
 
@@ -43,9 +42,13 @@ def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5),
     """
     if "why" in table.attrs or not table.notna().to_numpy().any():
         return sentence(table.attrs.get("why", "There is nothing to draw."))
-    figure, axis = plt.subplots(figsize=size, layout="constrained")
-    plt.close(figure)
-    table.plot(kind=kind, ax=axis, **options)
+    figure = new_figure(*size, layout="constrained")
+    axes = figure.subplots()
+    table.plot(kind=kind, ax=axes, **options)
+    named = [axis for axis in (axes.xaxis, axes.yaxis) if isinstance(axis.get_major_formatter(), FuncFormatter)]
+    texts = [axes.title, axes.xaxis.label, axes.yaxis.label, *(axes.get_legend().texts if axes.get_legend() else ())]
+    for text in texts + [label for axis in named for label in axis.get_ticklabels()]:
+        text.set_parse_math(False)
     return figure
 
 
@@ -63,19 +66,19 @@ def tradeoff_chart(table: pd.DataFrame, exact: pd.DataFrame | None = None) -> Fi
     -------
     matplotlib.figure.Figure
     """
-    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    plt.close(figure)
+    figure = new_figure(8, 4.5, layout="constrained")
+    axis, lines = figure.subplots(), {}
     for (name, own), marker in zip(table.groupby("index", sort=False), "osD^vPX*<>" * len(table), strict=False):
-        axis.plot(own["recall"], own["queries_per_second"], marker=marker, markersize=5, label=name)
+        (lines[name],) = axis.plot(own["recall"], own["queries_per_second"], marker=marker, markersize=5)
     if exact is not None:
         speed = exact["queries_per_second"].iloc[0]
-        axis.axhline(speed, color="#555555", linestyle=":", label="exact search")
+        lines["exact search"] = axis.axhline(speed, color="#555555", linestyle=":")
     axis.set(yscale="log", xlabel="recall", ylabel="queries per second")
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:,.0f}")
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.3, which="both")
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    add_legend(axis, lines.values(), lines, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure
 
 
@@ -93,8 +96,8 @@ def systems_chart(found: Comparison | Recommendation) -> Figure:
     table, measure = found.table[::-1].reset_index(drop=True), found.measure
     if "why" in table.attrs:
         return sentence(table.attrs["why"])
-    figure, axis = plt.subplots(figsize=(8, 0.6 + 0.24 * len(table)), layout="constrained")
-    plt.close(figure)
+    figure = new_figure(8, 0.6 + 0.24 * len(table), layout="constrained")
+    axis = figure.subplots()
     axis.hlines(table.index, table["low"], table["high"], color="#999999", linewidth=1.5)
     axis.plot(table[measure], table.index, "o", color=SAME, markersize=5)
     axis.set_yticks(table.index, table["system"], fontsize=8, parse_math=False)
@@ -121,16 +124,17 @@ def reliability_chart(indexes: Mapping[str, Index]) -> Figure:
     fits = {name: one.calibration for name, one in indexes.items() if one.calibration is not None}
     if not fits:
         return sentence("No index has a calibration: it takes five labels that two or more pictures have.")
-    figure, axis = plt.subplots(figsize=(6, 5.5), layout="constrained")
-    plt.close(figure)
+    figure = new_figure(6, 5.5, layout="constrained")
+    axis, points = figure.subplots(), {}
     axis.plot([0, 1], [0, 1], color="grey", linewidth=1)
     for (name, fit), colour in zip(fits.items(), COLOURS * len(fits), strict=False):
         bins, name = fit.table, f"{name}: calibration error {fit.ece:.3f}"
         area = 2000 * bins["pairs"] / bins["pairs"].max()
         axis.plot(bins["predicted"], bins["relevant"], color=colour, linewidth=1)
-        axis.scatter(bins["predicted"], bins["relevant"], area, color=colour, alpha=0.6, label=name)
+        points[name] = axis.scatter(bins["predicted"], bins["relevant"], area, color=colour, alpha=0.6)
     axis.set(xlabel="predicted probability", ylabel="fraction that is relevant", xlim=(0, 1), ylim=(0, 1))
-    legend = axis.legend(title="area: number of pairs", loc="upper left", frameon=False)
+    options = {"title": "area: number of pairs", "loc": "upper left", "frameon": False}
+    legend = add_legend(axis, points.values(), points, **options)
     for handle in legend.legend_handles:
         handle.set_sizes([40])
     return figure

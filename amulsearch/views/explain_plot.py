@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
@@ -15,6 +14,7 @@ from PIL import Image
 from ..errors import QueryError
 from ..intake import Collection
 from .captions import number, short_name, wrapped
+from .drawing import new_figure
 from .explain import HeatMap
 from .palette import OTHER
 from .thumbnails import thumbnails
@@ -56,8 +56,8 @@ def heat_maps(maps: Mapping[str, HeatMap], *, columns: int = 4, title: str | Non
     columns, lines = min(columns, len(maps)), max(_summed(heat).count("\n") + 2 for heat in maps.values())
     rows, side = -(-len(maps) // columns), 1.5 * TILE
     width, height = columns * side + 1.2, rows * (side + 0.2 + 0.15 * lines) + (0.35 if title else 0.05)
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
-    plt.close(figure)
+    figure = new_figure(width, height, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     scaled = {caption: heat.values * heat.values.size for caption, heat in maps.items()}
     peak = max(float(np.abs(values).max()) for values in scaled.values()) or 1.0
     low = min(float(values.min()) for values in scaled.values())
@@ -99,16 +99,13 @@ def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None 
     ------
     QueryError
         If the table is empty or has no column for a model.
-    PictureError
-        If a picture cannot be read.
     """
     models = list(table.columns[table.columns.get_loc("label") + 1 :])
     if not models or table.empty:
         raise QueryError("there is nothing to draw: give the table that am.measure.vote_table returns")
     side = 0.8
     width, height = 3.4 + 1.15 * len(models), side * len(table) + 0.75 + (0.3 if title else 0)
-    figure = plt.figure(figsize=(width, height))
-    plt.close(figure)
+    figure = new_figure(width, height)
     top = 1 - (0.1 + (0.3 if title else 0)) / height
     deepest = max(int(table[models].max().max()), 2)
     cells = figure.add_axes((3.3 / width, 0.1 / height, 1.15 * len(models) / width, side * len(table) / height))
@@ -118,7 +115,7 @@ def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None 
         for column, rank in enumerate(ranks):
             text, colour = ("-", "#999999") if np.isnan(rank) else (f"{rank:.0f}", "black")
             cells.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
-    cells.set_xticks(range(len(models)), [wrapped(name, 14) for name in models], fontsize=7.5)
+    cells.set_xticks(range(len(models)), [wrapped(name, 14) for name in models], fontsize=7.5, parse_math=False)
     cells.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, left=False, length=0)
     cells.set_yticks([])
     cells.set_xticks(np.arange(len(models) - 1) + 0.5, minor=True)
@@ -126,7 +123,7 @@ def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None 
     cells.grid(which="minor", color="white", linewidth=2)
     cells.tick_params(which="minor", length=0)
     cells.spines[:].set_visible(False)
-    images = thumbnails(collection, table["id"], PIXELS, strict=True)
+    images = thumbnails(collection, table["id"], PIXELS)
     for place, (row, image) in enumerate(zip(table.itertuples(index=False), images, strict=True)):
         bottom = (0.1 + side * (len(table) - 1 - place)) / height
         axis = figure.add_axes((0.1 / width, bottom + 0.04 / height, 0.72 / width, 0.72 / height))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import QueryError, check_k
+from ..errors import AmulsearchError, QueryError, check_k
 from ..features import Features, Words, encode, l2_normalize
 from ..index import AnnoyIndex, ExactIndex, Index, NoveltyTest
 from ..intake import Collection
@@ -192,7 +193,10 @@ class Exploration:
         """
         if not question.more:
             raise QueryError("a question needs at least one picture as a positive example")
-        k = check_k(look.k, len(self.ids) - len({*question.more, *question.less} & set(self.ids)), "other pictures")
+        others = len(self.ids) - len({*question.more, *question.less} & set(self.ids))
+        if not others:
+            raise QueryError("every picture is an example of the query: remove one, so that there is one to find")
+        k = min(check_k(look.k, len(self.ids) - 1, "other pictures"), others)
         if any(isinstance(one, NewPicture) and isinstance(one.image, Words) for one in question.more + question.less):
             look = replace(look, columns=tuple(name for name in look.columns if reads_words(name)))
             if not look.columns:
@@ -261,7 +265,19 @@ class Exploration:
         """
         blank = NewPicture("a blank picture", Image.new("RGB", (64, 64)))
         for name in [*self.models(look.layer), *self.presets]:
-            self._vector(name, blank, look)
+            with suppress(AmulsearchError):  # it is raised again for the first new picture
+                self._vector(name, blank, look)
+
+    def keep(self, names: Container[str]) -> None:
+        """Forget the vectors of all new pictures but these.
+
+        Parameters
+        ----------
+        names : container of str
+        """
+        for key in list(self._new):
+            if key[0] not in names:
+                self._new.pop(key, None)
 
     def p_value(self, question: Question, look: Look) -> float | None:
         """Test whether a new picture is like the collection, by all networks with the layer.
@@ -306,6 +322,8 @@ class Exploration:
 
     def _vector(self, name: str, picture: NewPicture, look: Look) -> np.ndarray:
         made = self._of(name, look)
+        if not made.fingerprint:
+            raise QueryError(f"{name} has your own vectors and computes none: ask with a picture of the collection")
         key = (picture.name, name, look.layer if name not in self.presets else "")
         with self._networks:
             if key not in self._new:

@@ -16,16 +16,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from functools import lru_cache
 from pathlib import Path
 from threading import Thread
 
-import anywidget
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import AmulsearchError, PictureError, QueryError
+from ..errors import AmulsearchError, PictureError, QueryError, import_optional
 from ..features import Features, Words, concatenate
 from ..index import Index, KeywordIndex, novelty_told, unlikely_from
 from ..intake import Collection, Request, decode, fold_name, near_names
@@ -37,12 +35,14 @@ from .exploration import Exploration, Look, NewPicture, Question
 from .mapping import Map
 from .page import Page
 from .selection import Selection
-from .thumbnails import written
+from .thumbnails import thumbnails, written
+
+anywidget = import_optional("anywidget", "anywidget")
 
 HERE = Path(__file__).parent
 
-SHEET = 60
-"""Pictures on a page of the contact sheet."""
+SHEET, PAST = 60, 20
+"""Pictures on a page of the contact sheet, and earlier queries that are kept, with their new pictures."""
 
 
 def explore(
@@ -133,6 +133,8 @@ class Explorer(anywidget.AnyWidget):
         k: int,
     ):
         super().__init__()
+        if len(exploration.ids) < 2:
+            raise QueryError("the explorer needs at least two pictures: one to ask with, and one to find")
         self.collection, self.exploration, self.judgements, self.map = collection, exploration, judgements, map
         self._labels = dict(zip(collection.ids, collection.labels, strict=True))
         asked = [*([] if query is None else [query]), *exploration.ids, *(map.ids if map else [])]
@@ -150,7 +152,6 @@ class Explorer(anywidget.AnyWidget):
         self._selection = Selection(collection, judgements)
         self._page, self._text = 0, ""
         self._keywords = KeywordIndex(collection) if "keywords" in collection.table else None
-        self._jpeg = lru_cache(maxsize=5000)(self._make_jpeg)
         self._worker: Thread | None = None
         self.on_msg(self._receive)
 
@@ -224,7 +225,11 @@ class Explorer(anywidget.AnyWidget):
         self._start(self._lay_out)
 
     def _do_select(self, message: dict, buffers: list) -> None:
-        self._selection.select(message["ids"])
+        self._selection.select([*(self._selection.ids if message.get("add") else ()), *message["ids"]])
+        self._show_selected()
+
+    def _do_toggle(self, message: dict, buffers: list) -> None:
+        self._selection.toggle(message["ids"])
         self._show_selected()
 
     def _do_select_found(self, message: dict, buffers: list) -> None:
@@ -277,8 +282,9 @@ class Explorer(anywidget.AnyWidget):
         self._ask_new(NewPicture(f"words: {' '.join(parts)}", words))
 
     def _do_crop(self, message: dict, buffers: list) -> None:
-        """Search with a part of the query picture; x, y, w, h are fractions of its width and height."""
-        source = self.question.more[0]
+        """Search with a part of a picture, in its place if it is in the query; x, y, w, h are fractions of its width
+        and height."""
+        source, question = self._example(message["id"]), self.question
         if not isinstance(source, str) and isinstance(source.image, Words):
             raise QueryError("words have no parts: choose a picture first")
         image, name = self._image(source), _name(source)
@@ -292,10 +298,11 @@ class Explorer(anywidget.AnyWidget):
         if box[2] - box[0] < 8 or box[3] - box[1] < 8:
             raise QueryError("the part is too small: select at least 8 x 8 pixels")
         part = NewPicture(f"part {','.join(str(edge) for edge in box)} of {name}", image.crop(box))
-        self._ask_new(part, Question((part, *self.question.more[1:]), self.question.less))
+        more = tuple(part if one == source else one for one in question.more)
+        self._ask_new(part, Question(more, question.less) if source in question.more else None)
 
     def _do_judge(self, message: dict, buffers: list) -> None:
-        self._selection.judge(self._asked, message["ids"], message["relevance"])
+        self._selection.judge(message["query"], message["ids"], message["relevance"])
         self._show()
 
     def _do_undo(self, message: dict, buffers: list) -> None:
@@ -306,11 +313,13 @@ class Explorer(anywidget.AnyWidget):
         """Send a page that opens with what is on the screen, and in which every picture can be clicked."""
         if not self.found:
             raise QueryError("there is nothing to save: choose a column first")
-        asked = {
-            f"{sign} like {_caption(one)}": one if isinstance(one, str) else one.image
-            for sign, part in vars(self.question).items()
-            for one in part
-        }
+        asked: dict[str, str | Image.Image | Words] = {}
+        for sign, part in vars(self.question).items():
+            for one in part:
+                caption, number = f"{sign} like {_caption(one)}", 1
+                while (name := caption if number == 1 else f"{caption} ({number})") in asked:
+                    number += 1
+                asked[name] = one if isinstance(one, str) else one.image
         look, first = self.look, self.question.more[0]
         search = f"Annoy, {look.n_trees} trees, search_k {look.search_k}" if look.n_trees else "exact search"
         page = Page(f"Pictures like {_caption(first)}").text(f"Layer {look.layer}, {search}.")
@@ -332,7 +341,10 @@ class Explorer(anywidget.AnyWidget):
         """Send the pictures that the page lacks."""
         ids = [id for id in message["ids"] if id in self._labels or id in self._pictures]
         side = min(int(message["side"]), 1024)
-        self.send({"say": "pictures", "side": side, "ids": ids}, [self._jpeg(id, side) for id in ids])
+        stored = [id for id in ids if id in self._labels]
+        images = dict(zip(stored, thumbnails(self.collection, stored, side, progress=False), strict=True))
+        content = [_jpeg(images.get(id) or self._image(self._pictures[id]), side) for id in ids]
+        self.send({"say": "pictures", "side": side, "ids": ids}, content)
 
     def _example(self, id: str) -> str | NewPicture:
         if id not in self._labels and id not in self._pictures:
@@ -340,7 +352,6 @@ class Explorer(anywidget.AnyWidget):
         return self._pictures.get(id, id)
 
     def _ask_new(self, picture: NewPicture, question: Question | None = None) -> None:
-        self._pictures[picture.name] = picture
         self._ask(question or Question((picture,)))
 
     def _ask(self, question: Question) -> None:
@@ -366,7 +377,8 @@ class Explorer(anywidget.AnyWidget):
         found = self.exploration.answer(question, look)
         seconds = time.perf_counter() - start
         self.question, self.look, self.found = question, look, found
-        self._past = self._past if past is None else past
+        self._past = (self._past if past is None else past)[-PAST:]
+        self._forget_pictures()
         examples = [
             {"id": _name(one), "sign": sign, "label": self._labels.get(one)}
             for sign, part in vars(self.question).items()
@@ -387,8 +399,19 @@ class Explorer(anywidget.AnyWidget):
         view |= {"words": any(reads_words(name) for name in self.look.columns)}
         view |= {"novelty": None if p_value is None else novelty_told(p_value)}
         past = [{"id": _name(one.more[0]), "at": at} for at, one in enumerate(self._past)]
-        view |= {"past": past, "thumbs": self._selection.judged(self._asked), "ms": round(1000 * seconds)}
+        view |= {
+            "past": past,
+            "asked": self._asked,
+            "thumbs": self._selection.judged(self._asked),
+            "ms": round(1000 * seconds),
+        }
         self.send({"say": "view", "most": len(self.exploration.ids) - 1, **view})
+
+    def _forget_pictures(self) -> None:
+        """Free the new pictures that are in no query to which one can go back."""
+        asked = [one for question in (*self._past, self.question) for one in (*question.more, *question.less)]
+        self._pictures = {one.name: one for one in asked if isinstance(one, NewPicture)}
+        self.exploration.keep(self._pictures)
 
     def _row(self, row: dict, label: str | None) -> dict:
         judged = self.judgements.get(self._asked, row["id"]) if self.judgements else None
@@ -440,11 +463,12 @@ class Explorer(anywidget.AnyWidget):
             return self.collection.open(example)
         return written(example.image) if isinstance(example.image, Words) else example.image
 
-    def _make_jpeg(self, id: str, side: int) -> bytes:
-        file, image = io.BytesIO(), self._image(self._example(id)).copy()
-        image.thumbnail((side, side))
-        image.save(file, "JPEG", quality=85)
-        return file.getvalue()
+
+def _jpeg(image: Image.Image, side: int) -> bytes:
+    file, image = io.BytesIO(), image.copy()
+    image.thumbnail((side, side))
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue()
 
 
 def _name(example: str | NewPicture) -> str:
@@ -452,6 +476,8 @@ def _name(example: str | NewPicture) -> str:
 
 
 def _caption(example: str | NewPicture) -> str:
+    if isinstance(example, NewPicture) and isinstance(example.image, Words):
+        return example.name
     name = _name(example)  # "animals/cat.webp", "part 0,0,90,90 of animals/cat.webp" or "new picture mine.jpg 0a1b2c3d"
     return ("part of " if not isinstance(example, str) and "/" in name else "") + short_name(name)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ..intake import Collection
-from .captions import duplicate_caption
+from .captions import duplicate_caption, shortened
 from .charts import sentence
+from .drawing import add_legend, new_figure
 from .mapping import Map
 from .palette import OTHER, group_frames
 from .thumbnails import map_sheet, thumbnails
@@ -54,17 +54,19 @@ def thumbnail_map(
     side = min(120, max(40, WIDTH // map.columns))
     sheet = np.asarray(map_sheet(collection, map, frames, side))
     height, width = (side / DPI for side in sheet.shape[:2])
-    head, foot, wide = 0.35 if title else 0, 0.3 if colour_of else 0, max(width, 8.5)
+    head, wide, names = 0.35 if title else 0, max(width, 8.5), [shortened(name, 40) for name in colour_of]
+    longest = max((len(name) for name in names), default=1)
+    across = max(1, min(len(names), int(wide / (0.35 + 0.07 * longest))))  # columns of the legend
+    foot = 0.1 + 0.2 * -(-len(names) // across) if names else 0
     total = height + head + foot
-    figure = plt.figure(figsize=(wide, total), dpi=DPI)
-    plt.close(figure)
+    figure = new_figure(wide, total, dpi=DPI)
     axis = figure.add_axes(((wide - width) / 2 / wide, foot / total, width / wide, height / total))
     axis.imshow(sheet, interpolation="none")
     axis.set_axis_off()
     if colour_of:
-        patches = [Patch(color=colour, label=name) for name, colour in colour_of.items()]
-        options = {"ncols": len(patches), "fontsize": 8, "frameon": False, "columnspacing": 1, "handlelength": 1.2}
-        figure.legend(handles=patches, loc="lower center", borderaxespad=0.2, **options)
+        patches = [Patch(color=colour) for colour in colour_of.values()]
+        options = {"ncols": across, "fontsize": 8, "frameon": False, "columnspacing": 1, "handlelength": 1.2}
+        add_legend(figure, patches, names, loc="lower center", borderaxespad=0.2, **options)
     if title:
         figure.text(0.5, 1 - 0.18 / total, title, ha="center", va="center", fontsize=12, parse_math=False)
     return figure
@@ -92,18 +94,13 @@ def duplicate_groups(
     Returns
     -------
     matplotlib.figure.Figure
-
-    Raises
-    ------
-    PictureError
-        If a picture cannot be read.
     """
     groups = [group for _, group in table.groupby("group", sort=False)][:most]
     if not groups:
         return sentence("There are no duplicates to draw.")
     columns = max(2, min(columns, max(len(group) for group in groups)))
     shown = [id for group in groups for id in group["id"].head(columns)]
-    images = thumbnails(collection, shown, PIXELS, strict=True)
+    images = thumbnails(collection, shown, PIXELS)
     figure, axes = tile_axes(len(groups), columns, title)
     for row, group in zip(axes, groups, strict=True):
         for place, (axis, one) in enumerate(zip(row, group.itertuples(), strict=False)):

@@ -163,7 +163,8 @@ def _positions(vectors: np.ndarray) -> np.ndarray:
     count = len(vectors)
     width = min(50, count - 1, vectors.shape[1])
     with threadpool_limits(1):  # with several, the order of their sums would change the map
-        reduced = PCA(width, random_state=0).fit_transform(vectors)
+        with np.errstate(invalid="ignore"):  # the share of a variance of 0, if all pictures are the same
+            reduced = PCA(width, random_state=0).fit_transform(vectors)
         if count < 5 or width < 2 or not np.ptp(reduced, axis=0)[1] > 1e-6:  # too few pictures, or no variance
             places = np.zeros((count, 2), dtype=np.float32)
             places[:, : min(2, width)] = reduced[:, :2]

@@ -19,16 +19,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import MissingKeyError, QueryError, check_path, one_line
+from ..errors import MissingKeyError, QueryError, check_integer, check_path
 from ..index import Index, unlikely_from
 from ..intake import Collection
 from ..measure import MEASURES, Comparison, Evaluation
 from ..store import replacing
 from .answers import WHOLE, answers_data, as_script
-from .captions import duplicate_caption, neighbour_caption, short_name
+from .captions import duplicate_caption, neighbour_caption, readable, short_name
 from .mapping import Map
 from .palette import group_frames
-from .thumbnails import data_uri, map_sheet, query_picture, thumbnails
+from .thumbnails import data_uri, map_sheet, query_picture, thumbnails, webp_uri
 
 if TYPE_CHECKING:
     from jinja2.environment import TemplateModule
@@ -58,6 +58,7 @@ class Page:
         self.title = str(title)
         self._parts = []
         self._alive = False  # whether the part that answers is among them
+        self._sheets: dict[str, Path] = {}  # the files of thumbnails, by their addresses beside the page
 
     def heading(self, text: str) -> Page:
         """Append a section heading.
@@ -117,7 +118,7 @@ class Page:
         QueryError
             If `lists` is empty, a query has another type or a neighbour is not in the collection.
         PictureError
-            If the picture of a query cannot be read.
+            If the file of a query, given by its path, cannot be read.
         """
         if not lists:
             raise QueryError("the grid has nothing to show: pass at least one list of neighbours")
@@ -224,7 +225,7 @@ class Page:
         sheet = map_sheet(collection, map, frames, side)
         names = [""] * (map.columns * map.rows)
         for id, (column, row) in zip(map.ids, map.cells, strict=True):
-            names[row * map.columns + column] = one_line(id)
+            names[row * map.columns + column] = readable(id)
         values = {"names": dumps(names, ensure_ascii=False), "src": data_uri(sheet, 60), "width": sheet.width}
         return self._add("map", grid=map, colours=colour_of, **values)
 
@@ -276,11 +277,14 @@ class Page:
         Raises
         ------
         QueryError
-            If there is no system, one is of other pictures, there is no such query, or there are too many pictures for
-            one file.
+            If there is no system, one is of other pictures, there is no such query, or there are fewer than two
+            pictures or too many for one file.
         """
+        k = check_integer("k", k)
         if not systems:
             raise QueryError("there is nothing that could answer: give at least one system")
+        if len(collection) < 2:
+            raise QueryError("a page that answers needs at least two pictures: one to ask with, and one to find")
         if len(collection) > WHOLE and folder is None:
             raise QueryError(
                 f"{len(collection):,} pictures are too many for one file: give folder=, beside the page, for thumbnails"
@@ -289,6 +293,8 @@ class Page:
             raise MissingKeyError(f"there is no picture {query!r} on the page")
         files = check_path(folder) if folder is not None and len(collection) > WHOLE else None
         data = answers_data(collection, systems, maps or {}, k=k, folder=files)
+        if files:
+            self._sheets |= {one["src"]: files.absolute() / one["src"].rpartition("/")[2] for one in data["sheets"]}
         if query is not None:
             data["query"] = collection.ids.index(collection[[query]].ids[0])
         self._alive = True
@@ -363,7 +369,10 @@ class Page:
         return path
 
     def _repr_html_(self) -> str:
-        return str(_macros().body(self.title, self._parts, self._alive))
+        html = str(_macros().body(self.title, self._parts, self._alive))
+        for src, path in self._sheets.items():  # a notebook does not find the files
+            html = html.replace(f'"{src}"', f'"{webp_uri(path.read_bytes())}"')
+        return html
 
     def _add(self, macro: str, **values) -> Page:
         self._parts.append(getattr(_macros(), macro)(**values))
@@ -382,18 +391,19 @@ def _macros() -> TemplateModule:
         known[f"{name}_digest"] = base64.b64encode(hashlib.sha256(known[name].encode()).digest()).decode()
     loader, layout = PackageLoader(__package__), {"trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **layout)
-    environment.filters["one_line"] = one_line
+    environment.filters["one_line"] = readable
     return environment.get_template("page.html", globals=known).module
 
 
 def _cell(value: object, digits: int) -> str:
-    if value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and np.isnan(value)):
+    if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
     if isinstance(value, (float, np.floating)):
         return f"{value:,.{digits}f}"
-    return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else one_line(value)
+    return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else readable(value)
 
 
-def _tile(image: Image.Image | None, caption: str, alt: str, *, kind: str = "") -> dict[str, str | None]:
-    """A picture, or None if it cannot be read, with its caption, for the macro `tile`."""
-    return {"src": data_uri(image) if image else None, "caption": caption, "alt": one_line(alt), "kind": kind}
+def _tile(image: Image.Image, caption: str, alt: str, *, kind: str = "") -> dict[str, str]:
+    """A picture with its caption, for the macro `tile`."""
+    alt += f" ({image.info['mark']})" if "mark" in image.info else ""
+    return {"src": data_uri(image), "caption": caption, "alt": readable(alt), "kind": kind}

@@ -1,6 +1,7 @@
 """Figures of pictures and charts: every function returns a matplotlib figure and neither shows nor saves it.
 
-A notebook displays the figure that a cell ends with; ``figure.savefig(path)`` saves it.
+A notebook displays the figure that a cell ends with; ``figure.savefig(path)`` saves it. In place of a picture that is
+missing, or has changed since it was scanned, a grey square says so.
 
 Examples
 --------
@@ -78,7 +79,7 @@ def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title
     QueryError
         If `query` is of another type.
     PictureError
-        If a picture cannot be read.
+        If the file of the query, given by its path, cannot be read.
     """
     return _grid(collection, [query], [("", neighbours)], rows=False, title=title)
 
@@ -108,7 +109,7 @@ def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame],
     QueryError
         If there is no list, or `query` is of another type.
     PictureError
-        If a picture cannot be read.
+        If the file of the query, given by its path, cannot be read.
     """
     _check_tables(lists)
     return _grid(collection, [query] * len(lists), list(lists.items()), title=title)
@@ -136,8 +137,6 @@ def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, 
     ------
     QueryError
         If there is no list.
-    PictureError
-        If a picture cannot be read.
     """
     _check_tables(lists)
     return _grid(collection, list(lists), [("", table) for table in lists.values()], title=title)
@@ -178,13 +177,13 @@ def missed_grid(
     QueryError
         If `query` is of another type.
     PictureError
-        If a picture cannot be read.
+        If the file of the query, given by its path, cannot be read.
     """
     image, name, _ = query_picture(collection, query)
     figure, axes = tile_axes(-(-(len(true) + 1) // columns), columns, title)
     cells = iter(axes.flat)
     tile(next(cells), image, _query_caption(name), QUERY)
-    images = thumbnails(collection, true["id"], PIXELS, strict=True)
+    images = thumbnails(collection, true["id"], PIXELS)
     for cell, row, image in zip(cells, true.itertuples(), images, strict=False):
         missed = row.id not in set(found["id"])
         if missed:
@@ -220,11 +219,6 @@ def contact_sheet(
     Returns
     -------
     matplotlib.figure.Figure
-
-    Raises
-    ------
-    PictureError
-        If a picture cannot be read.
     """
     ids = collection.ids if ids is None else list(ids)
     if not ids:
@@ -232,7 +226,7 @@ def contact_sheet(
     captions = captions or {}
     columns = min(columns, len(ids))
     figure, axes = tile_axes(-(-len(ids) // columns), columns, title)
-    for axis, id, image in zip(axes.flat, ids, thumbnails(collection, ids, PIXELS, strict=True), strict=False):
+    for axis, id, image in zip(axes.flat, ids, thumbnails(collection, ids, PIXELS), strict=False):
         tile(axis, image, captions.get(id, short_name(id)), OTHER)
     return figure
 
@@ -254,11 +248,6 @@ def ranked(collection: Collection, neighbours: pd.DataFrame, *, columns: int = 6
     Returns
     -------
     matplotlib.figure.Figure
-
-    Raises
-    ------
-    PictureError
-        If a picture cannot be read.
     """
     captions = {row.id: neighbour_caption(row) for row in neighbours.itertuples()}
     return contact_sheet(collection, neighbours["id"], columns=columns, captions=captions, title=title)
@@ -304,7 +293,7 @@ def _grid(collection, queries, columns, *, rows: bool = True, title: str | None 
     shape = (longest + 1, len(columns)) if rows else (1, longest + 1)
     asked = {id(query): query_picture(collection, query) for query in queries}  # often one query for all columns
     ids = list(dict.fromkeys(name for _, table in columns for name in table["id"]))
-    image_of = dict(zip(ids, thumbnails(collection, ids, PIXELS, strict=True), strict=True))
+    image_of = dict(zip(ids, thumbnails(collection, ids, PIXELS), strict=True))
     figure, axes = tile_axes(*shape, title, named=any(name for name, _ in columns))
     labelled = False
     for column, (query, (name, table)) in enumerate(zip(queries, columns, strict=True)):

@@ -195,8 +195,10 @@ def _summary(page: Page, of: _Report) -> None:
     table = of.compared.table
     best, first = table["system"].iat[0], table.set_index("system")["P@1"]
     single = first[[f"{model} {layer}" for model, layer in of.features]].idxmax()
+    asked, sampled_ones = of.compared.asked, "a random sample of " if of.compared.note else "the "
+    whom = "them" if asked == len(collection) else f"{sampled_ones}{asked:,} pictures whose label another one has"
     told.append(
-        f"For {first[best]:.0%} of them, the nearest neighbour has the same label, that is, it lies in the same "
+        f"For {first[best]:.0%} of {whom}, the nearest neighbour has the same label, that is, it lies in the same "
         f"subfolder, if {best} is asked; by chance it would be {chance_level(collection.labels):.0%}."
     )
     if best != single:
@@ -229,16 +231,17 @@ def _contents(page: Page, of: _Report) -> None:
 
 
 def _near_duplicates(page: Page, of: _Report) -> None:
-    table, same = near_duplicates(of.joined), of.features.collection.duplicates()
+    table, digests = near_duplicates(of.joined), of.features.collection.table.set_index("id")["digest"]
     page.heading("Near-duplicates")
     _say_sample(page, len(of.joined), len(of.features.collection))
     if table.empty:
         page.text(f"No two pictures have a cosine similarity of {THRESHOLD} or more.")
         return
-    groups, copies = table["group"].nunique(), table["id"].isin(same["id"]).sum()
+    groups, copies = table["group"].nunique(), table["id"].map(digests).duplicated(keep=False).sum()
+    noun = "group" if groups == 1 else "groups"
     exact = f"{copies:,} of these pictures are" if copies else "None of these pictures is"
     page.text(
-        f"{groups:,} groups with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
+        f"{groups:,} {noun} with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
         f"or more to another in its group. {exact} byte for byte the same as another in the group."
     )
     page.duplicates(of.features.collection, table, most=GROUPS)
@@ -278,8 +281,10 @@ def _answers(page: Page, of: _Report) -> None:
 
 def _examples(page: Page, of: _Report) -> None:
     """Queries that are answered well, then queries on which the networks differ most, at most one for each label."""
-    one, asked, depth = next(iter(of.some.values())), of.asked, min(10, len(of.joined) - 1)
-    found = {name: index.search(index._take(asked), depth, own=asked)[0] for name, index in of.indexes.items()}
+    one, asked = next(iter(of.some.values())), of.asked
+    depth = min(10, len(one) // 2)  # of few pictures, each is the neighbour of all
+    deep = max(depth, of.k)
+    found = {name: index.search(index._take(asked), deep, own=asked)[0] for name, index in of.indexes.items()}
     ids, labels = np.array(one.ids, dtype=object)[asked], np.array(one.labels, dtype=object)
     first, *others = ((labels[rows] == labels[asked, None])[:, : of.k].mean(axis=1) for rows in found.values())
     gain = first - np.mean(others, axis=0) if others else first
@@ -291,9 +296,11 @@ def _examples(page: Page, of: _Report) -> None:
         _say_sample(page, len(asked), len(of.features.collection))
         page.text("Queries whose neighbours have their label, most of all where the others have fewer.")
         _grids(page, of, good)
-    networks = {model: found[model] for model in of.some}
+    networks = {model: found[model][:, :depth] for model in of.some}
     if len(networks) > 1:
         table = disagreement(ids, networks)
+        if table["overlap"].min() == 1:
+            return
         page.heading("Where the networks differ most")
         _say_sample(page, len(asked), len(of.features.collection))
         page.text(

@@ -42,6 +42,10 @@ class Selection:
         chosen = set(ids)
         self.ids = [id for id in self.collection.ids if id in chosen]
 
+    def toggle(self, ids: Iterable[str]) -> None:
+        """Select these pictures, and those of them that were selected no more."""
+        self.select(set(self.ids) ^ set(ids))
+
     def judge(self, query: str, ids: list[str], relevance: int | None) -> None:
         """Judge pictures for a query, or withdraw their judgements, as `Judgements.add`.
 

@@ -16,23 +16,28 @@ from tqdm.auto import tqdm
 from ..errors import MissingKeyError, PictureError, QueryError, check_path
 from ..features import Words
 from ..intake import Collection, open_alike, open_image, processors
+from .captions import room_for
 
 if TYPE_CHECKING:
     from .mapping import Map
 
 CHUNK = 16
+SHOWN = 320
+"""The longest side, in pixels, of the picture of a query."""
+MARKS = {"no such file": "missing", "does not exist": "missing", "changed since": "changed"}
+"""What stands in place of a picture that can no longer be read, by words of the reason; otherwise "unreadable"."""
 
 
 def thumbnails(
-    collection: Collection, ids: Sequence[str], side: int, *, strict: bool = False, progress: bool = True
-) -> Iterator[Image.Image | None]:
+    collection: Collection, ids: Sequence[str], side: int, *, progress: bool = True
+) -> Iterator[Image.Image]:
     """Yield pictures of the collection reduced to a square of `side` pixels, in the order of the ids; for a picture
-    that can no longer be read, yield None or, if `strict`, raise its PictureError."""
+    that can no longer be read, a square that says so."""
     ids = list(ids)
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
-    def small(chunk: list[str]) -> list[Image.Image | None]:
-        return [_shrunk(one, side, strict) for one in collection.open_all(chunk, 2 * side)]
+    def small(chunk: list[str]) -> list[Image.Image]:
+        return [_shrunk(one, side) for one in collection.open_all(chunk, 2 * side)]
 
     pool = ThreadPoolExecutor(processors())
     try:
@@ -48,7 +53,12 @@ def data_uri(image: Image.Image, quality: int = 70) -> str:
     """Encode a picture as WebP in a data URI, so that a page can show it without a file."""
     file = io.BytesIO()
     image.save(file, "WEBP", quality=quality, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return webp_uri(file.getvalue())
+
+
+def webp_uri(content: bytes) -> str:
+    """The data URI of the content of a WebP file."""
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 
 
 def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str | None]:
@@ -60,7 +70,8 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
         return written(query), "", None
     if isinstance(query, str) and query in collection:
         (id,), (label,) = collection[[query]].ids, collection[[query]].labels
-        return collection.open(id), id, label
+        (image,) = thumbnails(collection, [id], SHOWN, progress=False)
+        return image, id, label
     if isinstance(query, Image.Image):
         return open_image(query, background=collection.background), "", None
     if isinstance(query, (str, os.PathLike)):
@@ -72,8 +83,14 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
 
 def written(words: Words, side: int = 320) -> Image.Image:
     """The words of a query on a white square."""
-    image, font = Image.new("RGB", (side, side), "white"), ImageFont.load_default(side // 10)
-    lines = textwrap.wrap(words.text, 17)[:7] + (textwrap.wrap(f"without {words.avoid}", 17)[:2] if words.avoid else [])
+    image, text = Image.new("RGB", (side, side), "white"), words.text + words.avoid
+    font, most = ImageFont.load_default(side // 10), room_for(text, 17)
+    if not text.isascii():
+        from .drawing import font_file
+
+        font = ImageFont.truetype(font_file(text), side // 10)
+    lines = textwrap.wrap(words.text, most)[:7]
+    lines += textwrap.wrap(f"without {words.avoid}", most)[:2] if words.avoid else []
     ImageDraw.Draw(image).multiline_text(
         (side / 2, side / 2), "\n".join(lines), "black", font, anchor="mm", align="center", spacing=side // 32
     )
@@ -89,16 +106,22 @@ def map_sheet(collection: Collection, map: Map, frames: Sequence[str], side: int
     for image, (column, row), frame in zip(thumbnails(collection, map.ids, inside), map.cells, frames, strict=True):
         cell = Image.new("RGB", (side - 1, side - 1), frame)
         cell.paste("white", (thick, thick, thick + inside, thick + inside))
-        if image is not None:
-            cell.paste(image, ((side - 1 - image.width) // 2, (side - 1 - image.height) // 2))
+        cell.paste(image, ((side - 1 - image.width) // 2, (side - 1 - image.height) // 2))
         sheet.paste(cell, (int(column) * side, int(row) * side))
     return sheet
 
 
-def _shrunk(image: Image.Image | PictureError, side: int, strict: bool) -> Image.Image | None:
+def _shrunk(image: Image.Image | PictureError, side: int) -> Image.Image:
     if isinstance(image, PictureError):
-        if strict:
-            raise image
-        return None
+        return _marked(str(image), side)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
+
+
+def _marked(reason: str, side: int) -> Image.Image:
+    """A grey square with a word that says why there is no picture; the word is in its `info` too."""
+    mark = next((mark for words, mark in MARKS.items() if words in reason), "unreadable")
+    image = Image.new("RGB", (side, side), "#dddddd")
+    ImageDraw.Draw(image).text((side / 2, side / 2), mark, "#8a3300", ImageFont.load_default(side / 6), "mm")
+    image.info["mark"] = mark
     return image

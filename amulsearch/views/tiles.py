@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from .drawing import new_figure
 from .palette import OTHER
 
 TILE, PIXELS = 1.7, 320
@@ -16,8 +16,8 @@ def tile_axes(rows: int, columns: int, title: str | None, named: bool = False):
     """A figure of square tiles, each with room for a caption of two lines, and its axes (rows, columns)."""
     top = 0.12 + (0.3 if title else 0) + (0.38 if named else 0)
     width, height = columns * TILE + 0.2, rows * (TILE + 0.32) + 0.1 + top
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
-    plt.close(figure)  # otherwise a notebook would draw it twice and keep it in memory
+    figure = new_figure(width, height)
+    axes = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
         left=0.1 / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - top / height, wspace=0.08, hspace=0.32
     )

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -64,12 +65,12 @@ def test_thumbnails_lie_in_the_order_of_the_collection(some, features, monkeypat
     am.views.Page("files").answers(some, {"one": index}, folder=tmp_path / "my files").save(tmp_path / "page.html")
     data = data_of((tmp_path / "page.html").read_text(encoding="utf-8"))
     sheets = [(one["src"], one["columns"], one["rows"]) for one in data["sheets"]]
-    assert sheets == [("my files/sheet-000.webp", 10, 10), ("my files/sheet-001.webp", 10, 2)]
+    assert sheets == [("my%20files/sheet-000.webp", 10, 10), ("my%20files/sheet-001.webp", 10, 2)]
     monkeypatch.setattr("amulsearch.views.page.WHOLE", 120)
     inside = am.views.Page("one file").answers(some, {"one": index}).html()
     assert data_of(inside)["sheets"][0]["src"].startswith("data:image/webp")
     for row in (0, 57, 119):
-        sheet = Image.open(tmp_path / data["sheets"][row // 100]["src"]).convert("RGB")
+        sheet = Image.open(tmp_path / unquote(data["sheets"][row // 100]["src"])).convert("RGB")
         line, column = divmod(row % 100, 10)
         found = sheet.crop((column * 96, line * 96, column * 96 + 96, line * 96 + 96))
         picture = some.open(some.ids[row])
@@ -91,6 +92,15 @@ def test_it_opens_where_the_first_system_is_better(some):
     assert data_of(page.html())["query"] == row
 
 
+def test_keywords_are_in_the_page_as_they_are(tmp_path):
+    words = {"0.png": ["ice\u202fcream", "it's \\o/"], "1.png": ["two words", "café"]}
+    for name in words:
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+    collection = am.Collection.from_folder(tmp_path, keywords=words, progress=False)
+    page = am.views.Page("words").answers(collection, {"one": am.ExactIndex.build(np.eye(2), collection.ids)})
+    assert data_of(page.html())["words"] == ["ice\u202fcream it's \\o/", "two words café"]
+
+
 def test_names_cannot_end_the_script(tmp_path):
     folder = tmp_path / "x"
     folder.mkdir()
@@ -102,10 +112,14 @@ def test_names_cannot_end_the_script(tmp_path):
     assert "<script>alert" not in page and data_of(page)["names"] == collection.ids
 
 
-def test_mistakes_are_told(some, features, monkeypatch):
+def test_mistakes_are_told(some, features, monkeypatch, tmp_path):
     index, page = am.ExactIndex.build(features), am.views.Page("mistakes")
     with pytest.raises(am.QueryError, match="at least one system"):
         page.answers(some, {})
+    with pytest.raises(am.QueryError, match="needs at least two pictures"):
+        page.answers(some[:1], {"one": am.ExactIndex.build(np.eye(1), some.ids[:1])})
+    with pytest.raises(am.QueryError, match="k must be an integer of at least 1, not 0"):
+        page.answers(some, {"one": index.all_neighbours(3)}, k=0)
     with pytest.raises(am.QueryError, match="no picture 'nobody' on the page"):
         page.answers(some, {"one": index}, query="nobody")
     fewer = some.subset(some.ids[:50])
@@ -118,6 +132,9 @@ def test_mistakes_are_told(some, features, monkeypatch):
     monkeypatch.setattr("amulsearch.views.page.WHOLE", 100)
     with pytest.raises(am.QueryError, match="too many for one file: give folder="):
         page.answers(some, {"one": index})
+    (tmp_path / "file").touch()
+    with pytest.raises(am.StoreError, match="cannot be written"):
+        page.answers(some, {"one": index}, folder=tmp_path / "file")
 
 
 def test_the_bundles_are_those_of_their_source():

@@ -1,9 +1,13 @@
 """The messages of the explorer: requests from a page, and the replies."""
 
 import base64
+import importlib
 import io
 import json
 import re
+import sys
+import tomllib
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +16,11 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
+from amulsearch.errors import MissingPackageError
 from amulsearch.views.captions import short_name
 from amulsearch.views.explorer import Explorer
 
+ROOT = Path(__file__).resolve().parents[2]
 SQUEEZENET, LITE0 = "squeezenet1_1", "tf_efficientnet_lite0"
 
 
@@ -140,17 +146,17 @@ def test_a_part_of_the_query(explorer, cartoons):
     id = cartoons.ids[7]
     ask("query", id=id)
     width, height = cartoons.open(id).size
-    view = ask("crop", x=0.5, y=0, w=0.5, h=1)
+    view = ask("crop", id=id, x=0.5, y=0, w=0.5, h=1)
     assert view["examples"][0]["id"] == f"part {round(width / 2)},0,{width},{height} of {id}"
     (picture,) = widget.question.more
     assert np.array_equal(np.asarray(picture.image), np.asarray(cartoons.open(id))[:, round(width / 2) :])
     vector = am.embed(picture.image, LITE0, "penultimate")["penultimate"][0]
     assert ids_of(view, LITE0) == widget.exploration._index(LITE0, widget.look).query(vector, 3)["id"].tolist()
-    assert ask("crop", x=0.5, y=0.5, w=0.001, h=0.5)["text"].startswith("the part is too small")
+    assert ask("crop", id=id, x=0.5, y=0.5, w=0.001, h=0.5)["text"].startswith("the part is too small")
     ask("query", id=id)
     ask("more", id=cartoons.ids[20])
     ask("less", id=cartoons.ids[500])
-    view = ask("crop", x=0, y=0, w=0.5, h=1)  # the part takes the place of its picture, the other examples stay
+    view = ask("crop", id=id, x=0, y=0, w=0.5, h=1)  # the part takes the place of its picture, the other examples stay
     assert [(one["id"], one["sign"]) for one in view["examples"]] == [
         (f"part 0,0,{round(width / 2)},{height} of {id}", "more"),
         (cartoons.ids[20], "more"),
@@ -162,14 +168,14 @@ def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     widget, ask = explorer
     view = ask("query", id=cartoons.ids[7])
     good, bad = ids_of(view, LITE0)[:2]
-    ask("judge", ids=[good], relevance=1)
-    view = ask("judge", ids=[bad], relevance=0)
+    ask("judge", query=cartoons.ids[7], ids=[good], relevance=1)
+    view = ask("judge", query=cartoons.ids[7], ids=[bad], relevance=0)
     assert view["thumbs"] == {"query": 2, "all": 2, "undo": True}
     judged = {row["id"]: row["judged"] for column in view["columns"] for row in column["rows"]}
     assert judged[good] == 1 and judged[bad] == 0
     table = am.measure.Judgements(tmp_path / "judged.csv").table
     assert table.values.tolist() == [[cartoons.ids[7], good, 1], [cartoons.ids[7], bad, 0]]
-    ask("judge", ids=[bad], relevance=None)
+    ask("judge", query=cartoons.ids[7], ids=[bad], relevance=None)
     assert len(am.measure.Judgements(tmp_path / "judged.csv")) == 1
     ask("undo")
     assert am.measure.Judgements(tmp_path / "judged.csv").table.values.tolist() == table.values.tolist()
@@ -179,7 +185,7 @@ def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     assert view["thumbs"] == {"query": 0, "all": 0, "undo": False}
     assert ask("undo")["say"] == "view"  # nothing more to take back
     other = am.explore(cartoons, widget.exploration.features, query=cartoons.ids[7])
-    other._handle_custom_msg({"do": "judge", "ids": [good], "relevance": 1}, [])
+    other._handle_custom_msg({"do": "judge", "query": cartoons.ids[7], "ids": [good], "relevance": 1}, [])
     assert other.judgements is None
 
 
@@ -296,7 +302,7 @@ def test_the_view_is_saved_as_a_page_that_answers(explorer, cartoons):
     for system in data["systems"]:
         rows = np.frombuffer(base64.b64decode(system["rows"]), "<u2").reshape(-1, system["k"])[7]
         assert [cartoons.ids[row] for row in rows] == widget.found[system["name"]]["id"].tolist()
-    ask("crop", x=0, y=0, w=0.5, h=1)
+    ask("crop", id=cartoons.ids[7], x=0, y=0, w=0.5, h=1)
     ask("less", id=cartoons.ids[500])
     answer = ask("export")
     assert f"more like part of {short_name(cartoons.ids[7])}" in answer["html"] and "less like " in answer["html"]
@@ -343,3 +349,133 @@ def test_the_collection_is_found_by_keywords_too(bundled_features, openclipart):
     assert sent[-1]["ids"][: len(named)] == named[: len(sent[-1]["ids"])]
     explorer._receive(None, {"do": "sheet", "page": 0, "text": "dinosar"}, [])
     assert sent[-1]["count"] == 0 and sent[-1]["near"]
+
+
+def test_thumbs_and_parts_are_of_the_query_on_the_screen(explorer, cartoons):
+    """The next query may be on its way when a thumb is pressed, or a part is drawn."""
+    widget, ask = explorer
+    seen = ask("query", id=cartoons.ids[7])
+    ask("query", id=cartoons.ids[300])
+    view = ask("judge", query=seen["asked"], ids=[cartoons.ids[8]], relevance=1)
+    assert widget.judgements.table.values.tolist() == [[cartoons.ids[7], cartoons.ids[8], 1]]
+    assert view["thumbs"]["query"] == 0 and view["asked"] == cartoons.ids[300]
+    width, height = cartoons.open(cartoons.ids[7]).size
+    view = ask("crop", id=cartoons.ids[7], x=0, y=0, w=1, h=0.5)
+    assert [one["id"] for one in view["examples"]] == [f"part 0,0,{width},{round(height / 2)} of {cartoons.ids[7]}"]
+
+
+def test_two_fast_clicks_select_two_pictures(explorer, cartoons):
+    """Each click says what it changes, because the reply to the one before may not have come."""
+    _, ask = explorer
+    one, two, three = cartoons.ids[8], cartoons.ids[300], cartoons.ids[600]
+    ask("toggle", ids=[one])
+    assert [row["id"] for row in ask("toggle", ids=[two])["rows"]] == [one, two]
+    assert [row["id"] for row in ask("toggle", ids=[one])["rows"]] == [two]
+    assert [row["id"] for row in ask("select", ids=[three], add=True)["rows"]] == [two, three]
+    assert [row["id"] for row in ask("select", ids=[one], add=False)["rows"]] == [one]
+
+
+@pytest.fixture
+def few(tmp_path, monkeypatch):
+    """`few(count)`: the explorer of so many pictures with one's own vectors, and `ask`, which returns all replies."""
+    said = []
+    monkeypatch.setattr(Explorer, "send", lambda self, content, buffers=None: said.append((content, buffers)))
+
+    def show(count, names=None):
+        for number, name in enumerate(names or [f"{'ab'[number % 2]}/{number}.png" for number in range(count)]):
+            (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+            Image.new("RGB", (60, 40), (20 * number, 0, 99)).save(tmp_path / name)
+        collection = am.Collection.from_folder(tmp_path, progress=False)
+        vectors = np.random.default_rng(0).normal(size=(len(collection), 8))
+        features = {("own", "vector"): am.Features(vectors, collection.ids, collection.labels)}
+        widget = am.explore(collection, features)
+
+        def ask(do, *buffers, **message):
+            said.clear()
+            widget._handle_custom_msg({"do": do, **message}, list(buffers))
+            if widget._worker:
+                widget._worker.join()
+            return [*said]
+
+        return widget, ask
+
+    return show
+
+
+def test_a_missing_file_is_marked_and_blanks_nothing(few):
+    widget, ask = few(3)
+    ids = widget.collection.ids
+    widget.collection.path(ids[1]).unlink()
+    ((answer, content),) = ask("pictures", ids=ids, side=100)
+    corners = [Image.open(io.BytesIO(one)).getpixel((0, 0)) for one in content]
+    assert answer["ids"] == ids and [corner[0] > 200 for corner in corners] == [False, True, False]
+    (view, _), *_ = ask("query", id=ids[1])
+    assert view["say"] == "view" and ask("export")[-1][0]["say"] == "page"
+    assert ask("crop", id=ids[1], x=0, y=0, w=1, h=1)[-1][0]["text"].startswith(str(widget.collection.path(ids[1])))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_pictures_are_shown_as_far_as_there_are(few, count):
+    widget, ask = few(count)
+    ids = widget.collection.ids
+    said = [*ask("start"), *ask("query", id=ids[0]), *ask("map"), *ask("export")]
+    assert "error" not in {content["say"] for content, _ in said}
+    last = [reply for id in ids[1:] for reply in ask("more", id=id)][-1][0]
+    assert last["text"].startswith("every picture is an example of the query")
+    (page,) = [content for content, _ in said if content["say"] == "page"]
+    assert [one["k"] for one in written(page["html"])["systems"]] == [count - 1]
+
+
+def test_one_picture_is_told(few):
+    with pytest.raises(am.QueryError, match="the explorer needs at least two pictures"):
+        few(1)
+
+
+def test_vectors_of_ones_own_are_explored_without_a_complaint(few):
+    """Nothing can be computed of a new picture, which matters only once there is one."""
+    _, ask = few(3)
+    assert [content["say"] for content, _ in ask("start")] == ["view", "sheet", "selected"]
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(file, "PNG")
+    assert ask("upload", file.getvalue(), name="new.png")[0][0]["text"].startswith("own has your own vectors")
+
+
+def test_names_are_found_as_they_are_typed(few):
+    nfd, blank = unicodedata.normalize("NFD", "café"), "9.41\u202fAM"
+    _, ask = few(3, [f"{nfd}.png", f"{blank}.png", "黒猫.png"])
+    for typed, name in (("CAFÉ", nfd), (nfd, nfd), ("9.41 am", blank), ("猫", "黒猫")):
+        assert ask("sheet", page=0, text=typed)[0][0]["ids"] == [f"{name}.png"]
+
+
+def test_examples_with_the_same_name_are_all_on_the_saved_page(few):
+    _, ask = few(3, ["a/cat.png", "b/cat.png", "c/dog.png"])
+    ask("query", id="a/cat.png")
+    ask("more", id="b/cat.png")
+    html = ask("export")[0][0]["html"]
+    assert 'alt="more like cat a/cat.png"' in html and 'alt="more like cat (2) b/cat.png"' in html
+
+
+def test_new_pictures_are_kept_as_long_as_one_can_go_back(explorer, cartoons, monkeypatch):
+    monkeypatch.setattr("amulsearch.views.explorer.PAST", 2)
+    widget, ask = explorer
+    for id in cartoons.ids[20:24]:
+        view = ask("upload", cartoons.path(id).read_bytes(), name=Path(id).name)
+    assert len(view["past"]) == 2 and len(widget._pictures) == 3
+    assert {key[0] for key in widget.exploration._new} == set(widget._pictures)
+    assert ask("back", to=0)["examples"][0]["id"] in widget._pictures and len(widget._pictures) == 1
+
+
+def test_without_anywidget_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    monkeypatch.delitem(sys.modules, "amulsearch.views.explorer")
+    with pytest.raises(MissingPackageError, match="anywidget is not installed: pip install anywidget"):
+        importlib.import_module("amulsearch.views.explorer")
+
+
+def test_an_installed_package_has_all_files_of_the_views():
+    """A wheel has the Python files and what pyproject.toml lists beside them."""
+    here = Path(am.views.__file__).parent
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packed = {path for pattern in listed["amulsearch.views"] for path in here.glob(pattern)}
+    files = {path for path in here.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert packed == {path for path in files if here / "web" not in path.parents}

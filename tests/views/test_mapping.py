@@ -32,6 +32,12 @@ def test_pictures_of_a_kind_lie_together_and_none_share_a_cell():
     assert purity["chance"] == pytest.approx(29 / 89)
 
 
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_the_same_picture_many_times_has_a_map_without_warnings(count, recwarn):
+    made = am.views.Map.fit(am.Features(np.ones((count, 8)), [str(row) for row in range(count)]))
+    assert len({tuple(cell) for cell in made.cells}) == count and not recwarn.list
+
+
 def test_the_same_vectors_give_the_same_map():
     first, again = (am.views.Map.fit(clouds(30)) for _ in range(2))
     assert np.array_equal(first.positions, again.positions) and np.array_equal(first.cells, again.cells)

@@ -6,7 +6,6 @@ import io
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -154,10 +153,11 @@ def test_a_page_needs_nothing_but_itself(colours, tmp_path):
 
 def test_tables_show_what_they_hold():
     table = pd.DataFrame({"name": ["a\nb", None], "share": [0.12345, np.nan], "count": [1234567, 3]})
+    table["day"] = pd.NaT
     seen = Seen(am.views.Page("t").table(table).table(pd.Series([0.5], index=["x"], name="y"), digits=1))
     for words in ("a\\nb", "0.123", "1,234,567", "x", "0.5"):
         assert words in seen.text
-    assert "nan" not in seen.text.lower() and "None" not in seen.text
+    assert not {"nan", "nat"} & set(seen.text.lower().split()) and "None" not in seen.text
     assert "12345" not in seen.text.replace("1,234,567", "")
 
 
@@ -208,11 +208,12 @@ def test_wrong_use_is_told(colours):
         am.views.Page("p").contact_sheet(colours, ["x.png"])
 
 
-def test_a_picture_that_has_gone_is_told_in_its_place(colours):
-    Path(colours.path("warm/red.png")).unlink()
-    seen = Seen(am.views.Page("gone").contact_sheet(colours))
-    assert len(seen.of("img")) == 3
-    assert "warm/red.png cannot be read" in seen.text
+def test_a_picture_that_has_gone_or_changed_is_told_in_its_place(colours):
+    colours.path("warm/red.png").unlink()
+    Image.new("RGB", (9, 9)).save(colours.path("warm/gold.png"))
+    seen = Seen(am.views.Page("gone").contact_sheet(colours).grid(colours, "warm/red.png", {"": found(colours)}))
+    told = [one["alt"] for one in seen.of("img")]
+    assert told[2:] == ["warm/gold.png (changed)", "warm/red.png (missing)", "query warm/red.png (missing)"]
 
 
 def test_a_notebook_shows_the_page_itself(colours):

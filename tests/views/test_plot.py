@@ -4,11 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.font_manager import fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 from PIL import Image, ImageFile
 
 import amulsearch as am
-from amulsearch import Collection, PictureError, QueryError, plot
+from amulsearch import Collection, QueryError, plot
 from amulsearch.index.neighbours import neighbours
+from amulsearch.views.captions import short_name
+from amulsearch.views.thumbnails import written
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 255), "gold": (255, 215, 0)}
 
@@ -144,17 +149,94 @@ def test_figures_decode_nothing_in_this_process(colours, monkeypatch):
     assert opened
 
 
-def test_a_picture_that_has_changed_is_not_drawn(colours):
-    red, near = id_of(colours, "red"), table(colours, "green", "gold")
+def test_a_picture_that_has_changed_or_gone_is_marked_in_its_place(colours):
+    red, green, near = id_of(colours, "red"), id_of(colours, "green"), table(colours, "green", "gold")
+    votes = near[["rank", "id", "label"]].assign(score=1.0, net=near["rank"], other=near["rank"])
     Image.new("RGB", (9, 9)).save(colours.path(id_of(colours, "gold")))
-    for draw in (
-        lambda: plot.model_grid(colours, red, {"one": near}),
-        lambda: plot.missed_grid(colours, red, near, near),
-        lambda: plot.contact_sheet(colours),
-        lambda: plot.duplicate_groups(colours, near.assign(group=1, cosine=1.0)),
+    colours.path(red).unlink()
+    for figure, marked in (
+        (plot.model_grid(colours, red, {"one": near}), [True, False, True]),
+        (plot.missed_grid(colours, green, near, near), [False, False, True]),
+        (plot.contact_sheet(colours), [id not in (green, id_of(colours, "blue")) for id in colours.ids]),
+        (plot.duplicate_groups(colours, near.assign(group=1, cosine=1.0)), [False, True]),
+        (plot.vote_grid(colours, votes[["rank", "id", "score", "label", "net", "other"]]), [False, True]),
     ):
-        with pytest.raises(PictureError, match=r"(?s)gold.* opened: it has changed since .*: scan the folder"):
-            draw()
+        tiles = [axis.images[0].get_array() for axis in figure.axes if axis.images and axis.patches]
+        assert [tuple(tile[0, 0, :3]) == (221, 221, 221) for tile in tiles] == marked
+
+
+def every_chart(name):
+    """The charts of numbers, with a name in each place that holds one."""
+    index = am.ExactIndex.build(np.eye(3), list("abc"))
+    index.calibration = am.indexes.Calibration(1.0, 0.0, ((0.1, 0.2, 90), (0.8, 0.7, 10)))
+    numbers = pd.DataFrame({name: [1.0, 2.0], "b": [2.0, 3.0]}, index=pd.Index([name, "b"], name=name))
+    speeds = pd.DataFrame({"index": [name], "recall": [0.5], "queries_per_second": [800.0]})
+    heat = am.views.HeatMap(np.zeros((8, 8, 3), np.uint8), np.eye(4, dtype=np.float32), 1.0, f"logit of {name}")
+    votes = pd.DataFrame({"rank": [1], "id": [name], "score": [1.0], "label": [None], name: [1]})
+    yield plot.chart(numbers, "bar", title=name)
+    yield plot.chart(numbers, ylabel=name)
+    yield plot.tradeoff_chart(speeds)
+    yield plot.reliability_chart({name: index})
+    yield plot.heat_maps({name: heat}, title=name)
+    yield votes
+
+
+@pytest.mark.parametrize("name", ["$\\foo$ 黒猫 قطة", "_a$b^$"])
+def test_names_are_plain_text_in_the_letters_of_their_script(tmp_path, name, recwarn):
+    (tmp_path / name).mkdir()
+    for number in range(2):
+        Image.new("RGB", (60, 40), (90 * number, 0, 0)).save(tmp_path / name / f"{name}{number}.png")
+    collection = Collection.from_folder(tmp_path)
+    first, second = collection.ids
+    near = neighbours([second], [0.5], collection.labels[1:], "m", "logits")
+    features = am.Features(np.eye(2), collection.ids, collection.labels)
+    *charts, votes = every_chart(name)
+    figures = [
+        *charts,
+        plot.vote_grid(collection, votes.assign(id=second), title=name),
+        plot.model_grid(collection, first, {name: near}, title=name),
+        plot.missed_grid(collection, first, near, near, title=name),
+        plot.pictures({name: Image.new("RGB", (9, 9))}, title=name),
+        plot.duplicate_groups(collection, near.assign(group=1, cosine=1.0), title=name),
+        plot.thumbnail_map(collection, am.views.Map.fit(features), title=name),
+    ]
+    for figure in figures:
+        FigureCanvasAgg(figure).draw()
+        texts = [text for text in figure.findobj(Text) if name[:3] in text.get_text()]
+        assert texts and not any(text.get_parse_math() for text in texts if text.get_visible())
+        legends = [axis.get_legend() for axis in figure.axes if axis.get_legend()] + figure.legends
+        assert all(name in legend.get_texts()[0].get_text() for legend in legends)
+    assert not recwarn.list
+
+
+def test_letters_are_drawn_where_the_system_has_a_font(tmp_path):
+    """Two letters that matplotlib's own font lacks do not look the same; without a font, both would be a box."""
+    fonts = [font for font in fontManager.ttflist if "Last Resort" not in font.name]
+    if not any(FT2Font(font.fname).get_char_index(ord("猫")) for font in fonts):
+        pytest.skip("no font of this system has the letter: apt-get install fonts-noto-cjk")
+    seen = []
+    for letter in "猫犬":
+        figure = plot.pictures({letter: Image.new("RGB", (9, 9), "white")})
+        seen.append(drawn(figure)[1].copy())
+    assert (seen[0] != seen[1]).any()
+    words = [np.asarray(written(am.features.Words(letter))) for letter in "猫犬"]
+    assert (words[0] != words[1]).any()
+
+
+def test_spaces_and_joiners_in_captions_are_not_escapes():
+    for name in ("9.41.23\u202fAM", "\u0645\u06cc\u200c\u062e", "\u5199\u771f\u30001"):
+        assert short_name(f"x/{name}.png") == name
+    assert short_name("new\nline.png") == "new\\nline" and short_name("a\u202eb.png") == "a\\u202eb"
+    assert short_name("x" * 30) == "x" * 15 + "…" + "x" * 10 and len(short_name("猫" * 30)) == 13
+
+
+def test_a_legend_of_long_labels_stays_inside_the_figure(colours):
+    labels = [f"{name} {'of a long name ' * 4}" for name in COLOURS]
+    made = am.views.Map.fit(am.Features(np.eye(4), colours.ids, labels))
+    figure = plot.thumbnail_map(colours, made)
+    drawn(figure)
+    box, tiles = figure.legends[0].get_window_extent(), figure.axes[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= tiles.y0 + 1
 
 
 def test_contact_sheet_keeps_shapes(colours):

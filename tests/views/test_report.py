@@ -191,6 +191,18 @@ def test_a_flat_folder_and_one_network(folder, tmp_path, capsys):
     assert am.features.FeatureSet.open(store)
 
 
+@pytest.mark.parametrize("count, told", [(2, "nothing is measured"), (3, "the 2 pictures whose label another one has")])
+def test_few_pictures_are_reported_as_far_as_there_are(folder, tmp_path, count, told):
+    """Two pictures of a label and one of another: only two can say which neighbour is right, and none is hard."""
+    for place, kind in enumerate((KINDS[0], KINDS[1], KINDS[0])[:count]):
+        (tmp_path / "few" / kind).mkdir(parents=True, exist_ok=True)
+        shutil.copy(sorted((folder / kind).iterdir())[place], tmp_path / "few" / kind)
+    models = "squeezenet1_1,tf_efficientnet_lite0"
+    path = am.views.write_report(tmp_path / "few", tmp_path / "page.html", models=models, progress=False)
+    text = Seen(path.read_text(encoding="utf-8")).text
+    assert told in text and "100% of their first" not in text and "1 groups" not in text
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [

@@ -24,12 +24,12 @@ def test_thumbnails_are_the_pictures_in_order(cartoons):
         assert np.abs(np.asarray(whole, int) - np.asarray(image, int)).mean() < 6
 
 
-def test_a_picture_that_has_gone_is_none(small_folder):
+def test_a_picture_that_has_gone_or_changed_is_marked(small_folder):
     collection = Collection.from_folder(small_folder)
     (small_folder / collection.ids[1]).unlink()
     shutil.copy(small_folder / collection.ids[0], small_folder / collection.ids[2])  # not the picture that was scanned
     found = list(thumbnails(collection, collection.ids[:4], 32, progress=False))
-    assert [image is None for image in found] == [False, True, True, False]
+    assert [image.info.get("mark") for image in found] == [None, "missing", "changed", None]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

@@ -12,9 +12,10 @@ const shown = (value: number) => (Math.abs(value) < 100 ? +value.toPrecision(3) 
 
 function start(root: HTMLElement) {
   const data = new Data(root.querySelector("script[type='application/json']")!.textContent!);
+  const own = root.closest("body > main > .am-page") !== null; // not within a notebook
   const state = new State(
     { query: data.first, columns: data.systems.map((_, at) => at).slice(0, 5), map: 0, second: -1, selected: [] },
-    data.names, data.systems.length, data.maps.length, root.closest("body > main") !== null,
+    data.names, data.systems.length, data.maps.length, own,
   );
 
   // The query, which stays in sight
@@ -46,9 +47,11 @@ function start(root: HTMLElement) {
   const tools = element("div", { class: "am-bar" }, first, data.maps.length > 1 ? second : null, ...mapButtons(maps, root));
   const selection = element("div", { class: "am-list", hidden: true });
   const changes = changesPart();
+  const lacking = element("p", { class: "am-below", hidden: true });
   root.append(
-    element("div", { class: "am-answer" }, strip, found, columns),
-    element("div", { class: "am-side" }, tools, element("div", { class: "am-maps" }, ...frames, hovered), selection, changes.whole));
+    element("div", { class: "am-answer" }, strip, lacking, found, columns),
+    element("div", { class: "am-side" },
+      ...(data.maps.length ? [tools, element("div", { class: "am-maps" }, ...frames, hovered)] : []), selection, changes.whole));
   root.classList.add("am-alive");
 
   function ask(row: number) {
@@ -162,7 +165,6 @@ function start(root: HTMLElement) {
       if (!layout) return;
       if (map.layout !== layout) map.show(layout);
       map.mark(view.query, near, view.selected);
-      map.centre(view.query);
     });
     first.value = String(view.map);
     second.value = String(view.second);
@@ -173,15 +175,19 @@ function start(root: HTMLElement) {
     list(selection, `${view.selected.length.toLocaleString("en")} selected`, view.selected, ...acts);
   }
 
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "/" && !/INPUT|SELECT|TEXTAREA/.test((event.target as HTMLElement).tagName)) {
+  (own ? document : root).addEventListener("keydown", (event) => {
+    if ((event as KeyboardEvent).key === "/" && !/INPUT|SELECT|TEXTAREA/.test((event.target as HTMLElement).tagName)) {
       event.preventDefault();
       search.focus();
     }
+    if (!own) event.stopPropagation(); // a notebook has shortcuts, such as d d: delete the cell
   });
   state.onChange(show);
   show(state.view);
-  data.load(state.view.query, (sheet) => maps.forEach((map) => map.layout && map.refresh(sheet)));
+  data.load(state.view.query, (sheet) => maps.forEach((map) => map.layout && map.refresh(sheet)), (src) => {
+    lacking.hidden = false;
+    lacking.textContent = `Some thumbnails cannot be loaded: the folder ${decodeURIComponent(src.split("/")[0])} belongs beside this page.`;
+  });
   (root as any).amulsearch = { data, maps, state };
 }
 

@@ -1,6 +1,6 @@
 // What Python writes into the page (answers.py), and what is read from it.
 
-import { short } from "./dom";
+import { folded, short } from "./dom";
 import type { Layout, Thumbnails } from "./map";
 
 interface Written {
@@ -58,7 +58,7 @@ export class Data implements Thumbnails {
       likely: bytes(one.likely),
     }));
     this.maps = written.maps.map((one) => ({ name: one.name, columns: one.columns, rows: one.rows, cells: words(one.cells) }));
-    this.searched = written.names.map((name, row) => `${name} ${this.label(row) ?? ""} ${written.words[row] ?? ""}`.toLowerCase());
+    this.searched = written.names.map((name, row) => folded(`${name} ${this.label(row) ?? ""} ${written.words[row] ?? ""}`));
     this.images = written.sheets.map(() => new Image());
   }
 
@@ -71,15 +71,18 @@ export class Data implements Thumbnails {
     return this.names.length;
   }
 
-  /** Load all sheets, that of one picture first; `loaded` is called after each. */
-  load(row: number, loaded: (sheet: number) => void) {
+  /** Load all sheets, that of one picture first; `loaded` is called after each, or `failed` with its address. */
+  load(row: number, loaded: (sheet: number) => void, failed: (src: string) => void) {
     const start = (sheet: number, then: () => void) => {
       const image = this.images[sheet];
       image.onload = () => {
         loaded(sheet);
         then();
       };
-      image.onerror = then;
+      image.onerror = () => {
+        failed(this.written.sheets[sheet].src);
+        then();
+      };
       image.src = this.written.sheets[sheet].src;
     };
     const [first] = this.place(row), others = this.images.map((_, sheet) => sheet).filter((sheet) => sheet !== first);
@@ -121,7 +124,7 @@ export class Data implements Thumbnails {
   }
 
   find(text: string): number[] {
-    const asked = text.toLowerCase().split(/\s+/).filter(Boolean);
+    const asked = folded(text).split(" ").filter(Boolean);
     if (!asked.length) return [];
     const found: number[] = [];
     this.searched.forEach((one, row) => asked.every((word) => one.includes(word)) && found.push(row));

@@ -30,9 +30,12 @@ export function short(id: string) {
   return name.length <= 30 ? name : `${name.slice(0, 18)}…${name.slice(-11)}`;
 }
 
+/** A name or words as they are compared: in one Unicode form, with plain spaces, without invisible characters. */
+export const folded = (text: string) => text.replace(/\p{Cf}/gu, "").replace(/\s/g, " ").normalize("NFC").toLowerCase();
+
 /** Download a table of pictures. */
 export function saveTable(rows: { id: string; label: string | null }[]) {
-  const quoted = (text: string) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const quoted = (text: string) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const lines = rows.map(({ id, label }) => `${quoted(id)},${quoted(label ?? "")}\n`);
   download("selection.csv", new Blob(["id,label\n", ...lines], { type: "text/csv" }));
 }

@@ -5,6 +5,11 @@ import { breaking, button, download, element, saveTable } from "./dom";
 import { MapView, mapButtons, type Layout, type Thumbnails } from "./map";
 import { Part, Pictures, nameOf, slider, thumb, walk, type Model } from "./parts";
 
+const RESTARTED = "The kernel was restarted and no longer knows this explorer: run the cell again.";
+const PATIENCE = 60_000; // milliseconds
+const LONG: Record<string, string> = {
+  upload: "Computing the features …", crop: "Computing the features …", map: "Laying out the map …",
+};
 const MOST_BYTES = 8_000_000; // a notebook server passes no larger message to the kernel
 const SMALL = 240, LARGE = 480, WHOLE = 1024; // sides in pixels of the pictures that are fetched
 const TREES = [null, 1, 2, 5, 10, 20, 50], NODES = [10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000];
@@ -58,32 +63,35 @@ class Sheets implements Thumbnails {
 function render({ model, el }: { model: Model; el: HTMLElement }) {
   const sizes = [SMALL, LARGE, WHOLE].map((side) => new Pictures(model, side)), [small, large, huge] = sizes;
   const ask = (message: { do: string; [name: string]: unknown }, buffers?: ArrayBuffer[]) => {
-    const long = message.do === "upload" || message.do === "crop";
-    said.textContent = long ? "Computing the features …" : "…";
-    said.classList.remove("am-wrong");
+    tell(LONG[message.do] ?? "…");
     root.classList.add("am-waiting");
-    model.send(message, undefined, buffers);
+    clearTimeout(late);
+    late = window.setTimeout(() => wrong("No answer yet: the kernel is busy, or was restarted. If it was, run the cell again."), PATIENCE);
+    send(message, buffers);
   };
+  const send = (message: { do: string; [name: string]: unknown }, buffers?: ArrayBuffer[]) =>
+    alone ? wrong(RESTARTED) : model.send(message, undefined, buffers);
+  let late = 0, alone = false; // alone: the kernel that knew this explorer has gone
   let query: string, view: any, selected: { id: string; label: string | null }[] = [];
 
   // The query, which stays in sight
   const said = element("div", { class: "am-said", role: "status", "aria-live": "polite" });
-  const usePart = (part: Part) => () => {
+  const usePart = (part: Part, id: string | undefined) => {
     const [x, y, w, h] = part.box!;
     viewer.close();
-    ask({ do: "crop", x, y, w, h });
+    ask({ do: "crop", id, x, y, w, h });
   };
-  const useButton = button("Search with this part", () => usePart(part)(), { disabled: true });
-  const partOf = (image: HTMLImageElement, use: HTMLButtonElement): Part => {
+  const useButton = button("Search with this part", () => usePart(part, large.of(queryImage)), { disabled: true });
+  const partOf = (image: HTMLImageElement, of: Pictures, use: HTMLButtonElement): Part => {
     const frame = element("div", {
       class: "am-frame", tabindex: 0, role: "group",
       "aria-label": "Select a part of the query to search with: drag the pointer, or use the arrow keys (Shift changes the size)",
     }, image);
-    const made: Part = new Part(frame, image, () => usePart(made)(), (box) => (use.disabled = !box));
+    const made: Part = new Part(frame, image, () => usePart(made, of.of(image)), (box) => (use.disabled = !box));
     return made;
   };
   const queryImage = element("img", { draggable: "false" });
-  const part = partOf(queryImage, useButton);
+  const part = partOf(queryImage, large, useButton);
   const title = element("div", { class: "am-title" });
   const examples = element("div", { class: "am-examples" });
   const text = element("input", {
@@ -139,29 +147,30 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
   const results = element("div", { class: "am-columns" });
   const hovered = element("span", { class: "am-hovered", hidden: true });
   const layOut = button("Lay out a map", () => {
-    said.textContent = "Laying out the map …";
     layOut.disabled = true;
-    model.send({ do: "map" });
+    ask({ do: "map" });
   }, { title: "Similar pictures lie near each other" });
   const mapPart = element("div", { class: "am-map" }, layOut);
   let map: MapView | null = null, sheets: Sheets | null = null;
   const selection = element("div", { class: "am-list am-selection", hidden: true });
+  const tag = element("input", { type: "text", placeholder: "a word for them", "aria-label": "Tag for the selected pictures" });
+  const folder = element("input", { type: "text", placeholder: "folder", "aria-label": "Folder for copies of the files" });
   const before = button("‹", () => turn(sheet.page - 1), { "aria-label": "Previous page" });
   const after = button("›", () => turn(sheet.page + 1), { "aria-label": "Next page" });
   const place = element("span"), tiles = element("div", { class: "am-tiles" });
-  const selectFound = button("Select all", () => model.send({ do: "select_found", text: text.value }), { title: "Select all pictures that were found" });
+  const selectFound = button("Select all", () => send({ do: "select_found", text: text.value }), { title: "Select all pictures that were found" });
   let sheet = { page: 0 };
-  const turn = (number: number) => model.send({ do: "sheet", page: number, text: text.value });
+  const turn = (number: number) => send({ do: "sheet", page: number, text: text.value });
   const collection = element("details", { open: true, class: "am-sheet" }, element("summary", {}, "The collection"),
     element("div", { class: "am-bar" }, before, place, after, selectFound), tiles);
 
   // A picture in large, and the keys
   const whole = element("img"), facts = element("div", { class: "am-facts" });
-  const useWhole = button("Search with this part", () => usePart(wholePart)(), { disabled: true });
-  const wholePart = partOf(whole, useWhole);
+  const useWhole = button("Search with this part", () => usePart(wholePart, huge.of(whole)), { disabled: true });
+  const wholePart = partOf(whole, huge, useWhole);
   const viewer = element("dialog", { class: "am-viewer", "aria-label": "Picture" }, wholePart.frame, facts,
     element("div", { class: "am-bar" }, useWhole, button("Close", () => viewer.close())));
-  const about = (id: string) => model.send({ do: "about", id });
+  const about = (id: string) => send({ do: "about", id });
   const helper = element("dialog", { class: "am-viewer", "aria-label": "Keys" },
     element("table", {}, ...KEYS.map(([key, what]) => element("tr", {}, element("th", { scope: "row" }, key), element("td", {}, what)))),
     button("Close", () => helper.close()));
@@ -189,20 +198,29 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     return (tile: HTMLElement) => tile.querySelector<HTMLElement>(`[data-act="${act}"]`)?.click();
   }
 
+  function tell(...text: (string | Node)[]) {
+    said.replaceChildren(...text);
+    said.classList.remove("am-wrong");
+  }
+
   function wrong(text: string) {
-    said.textContent = text;
+    clearTimeout(late);
+    tell(text);
     said.classList.add("am-wrong");
     layOut.disabled = false;
     root.classList.remove("am-waiting");
   }
 
-  function select(ids: string[]) {
-    model.send({ do: "select", ids });
+  function select(ids: string[], add = false) {
+    send({ do: "select", ids, add });
   }
 
   function toggle(id: string) {
-    const ids = selected.map((one) => one.id);
-    select(ids.includes(id) ? ids.filter((one) => one !== id) : [...ids, id]);
+    send({ do: "toggle", ids: [id] });
+  }
+
+  function judge(ids: string[], relevance: number | null) {
+    ask({ do: "judge", query: view.asked, ids, relevance });
   }
 
   function tile(row: Row, column: string | null) {
@@ -211,10 +229,10 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     const image = small.into(element("img", { alt: name + where, draggable: "false" }), row.id);
     const act = (label: string, sign: string | Node, does: string, what: () => void, pressed?: boolean) =>
       button(sign, what, { class: "am-act", "data-act": does, title: label, "aria-label": `${label}: ${name}`, ...(pressed === undefined ? {} : { "aria-pressed": String(pressed) }) });
-    const judge = (value: number) => () => ask({ do: "judge", ids: [row.id], relevance: row.judged === value ? null : value });
+    const thumbed = (value: number) => () => judge([row.id], row.judged === value ? null : value);
     const acts = element("div", { class: "am-acts" }, act("More like this", "+", "more", send("more")), act("Less like this", "−", "less", send("less")));
     if (view?.thumbs)
-      acts.append(act("Good", thumb("up"), "up", judge(1), row.judged === 1), act("Not good", thumb("down"), "down", judge(0), row.judged === 0));
+      acts.append(act("Good", thumb("up"), "up", thumbed(1), row.judged === 1), act("Not good", thumb("down"), "down", thumbed(0), row.judged === 0));
     const told = [
       row.measure === "distance" ? "distance: the smaller, the more similar" : `score: ${FUSIONS[column ?? ""] ?? "the higher, the more similar"}`,
       ...(row.votes ? ["votes: in how many lists the picture is"] : []),
@@ -279,7 +297,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
   function showThumbs() {
     const { thumbs, novelty, ms, columns } = view;
     const told = columns.length ? `${columns.length} ${columns.length === 1 ? "column" : "columns"} in ${ms} ms` : "Choose at least one column";
-    said.replaceChildren(`${told}${novelty ? `. ${novelty}` : ""}`);
+    tell(`${told}${novelty ? `. ${novelty}` : ""}`);
     if (!thumbs || !thumbs.all) return;
     said.append(` · ${thumbs.query} ${thumbs.query === 1 ? "thumb" : "thumbs"} for this query, ${thumbs.all.toLocaleString("en")} with all others and tags `);
     if (thumbs.undo) said.append(button("Undo", () => ask({ do: "undo" }), { title: "Take back the last thumb or tag" }));
@@ -302,17 +320,15 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
   function showSelected(rows: { id: string; label: string | null }[]) {
     selected = rows;
     const ids = rows.map((one) => one.id);
-    const judge = (label: string, value: number) =>
-      view.thumbs ? button(thumb(value ? "up" : "down"), () => ask({ do: "judge", ids, relevance: value }), { title: label, "aria-label": label }) : null;
-    const tag = element("input", { type: "text", placeholder: "a word for them", "aria-label": "Tag for the selected pictures" });
-    const folder = element("input", { type: "text", placeholder: "folder", "aria-label": "Folder for copies of the files" });
+    const all = (label: string, value: number) =>
+      view.thumbs ? button(thumb(value ? "up" : "down"), () => judge(ids, value), { title: label, "aria-label": label }) : null;
     const form = (input: HTMLInputElement, label: string, what: string) =>
       element("form", { class: "am-bar", onsubmit: (event: Event) => { event.preventDefault(); ask({ do: what, text: input.value }); } },
         input, element("button", { type: "submit" }, label));
     selection.hidden = !rows.length;
     selection.replaceChildren(
       element("div", { class: "am-bar" }, element("strong", {}, `${rows.length.toLocaleString("en")} selected`),
-        button("Save as CSV", () => saveTable(selected)), judge("All of them are good for this query", 1), judge("None of them is good for this query", 0),
+        button("Save as CSV", () => saveTable(selected)), all("All of them are good for this query", 1), all("None of them is good for this query", 0),
         button("Clear", () => select([]))),
       ...(view.thumbs ? [form(tag, "Tag", "tag")] : []), form(folder, "Copy the files", "copy"),
       element("div", { class: "am-tiles" }, ...ids.slice(0, 60).map((id) => tile({ id }, null))),
@@ -328,7 +344,6 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     const rows = (all: Iterable<string>) => [...all].map((id) => sheets!.rows.get(id)).filter((row) => row !== undefined);
     const found: string[] = view.columns.flatMap((column: any) => column.rows.map((row: Row) => row.id));
     map.mark(sheets.rows.get(query) ?? -1, rows(found), rows(ids));
-    if (sheets.rows.has(query)) map.centre(sheets.rows.get(query)!);
   }
 
   function hover(id: string | null) {
@@ -339,7 +354,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
   function showMap(message: any, cells: DataView) {
     const made = (sheets = new Sheets(message.ids, message.side, message.across));
     map = new MapView(made, (row) => ask({ do: "query", id: made.ids[row] }), (row) => hover(row === null ? null : made.ids[row]),
-      (rows, add) => select([...new Set([...(add ? selected.map((one) => one.id) : []), ...rows.map((row) => made.ids[row])])]));
+      (rows, add) => select(rows.map((row) => made.ids[row]), add));
     mapPart.replaceChildren(element("div", { class: "am-bar" }, ...mapButtons([map], root)),
       element("div", { class: "am-canvas" }, map.canvas, hovered));
     const { columns, rows } = message, buffer = cells.buffer.slice(cells.byteOffset, cells.byteOffset + cells.byteLength);
@@ -365,26 +380,42 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     selected: (message) => showSelected(message.rows),
     map: (message, [cells]) => showMap(message, cells),
     thumbnails: ({ sheet }, [content]) => {
-      const image = sheets!.images[sheet];
-      image.onload = () => map?.refresh(sheet);
+      const image = sheets?.images[sheet];
+      if (!image) return;
+      image.onload = () => {
+        URL.revokeObjectURL(image.src); // what has been loaded stays
+        map?.refresh(sheet);
+      };
       image.src = URL.createObjectURL(new Blob([content as BlobPart], { type: "image/webp" }));
     },
     error: (message) => wrong(message.text),
     done: (message) => {
-      said.textContent = message.text;
+      tell(message.text);
       root.classList.remove("am-waiting");
     },
     pictures: (message, buffers) => sizes.find((one) => one.side === message.side)?.take(message.ids, buffers),
     page: (message) => {
       download(message.name, new Blob([message.html], { type: "text/html" }));
-      said.textContent = `Saved as ${message.name}`;
+      tell(`Saved as ${message.name}`);
       root.classList.remove("am-waiting");
     },
   };
-  const take = (message: any, buffers: DataView[]) => takers[message.say]?.(message, buffers);
+  const take = (message: any, buffers: DataView[]) => {
+    clearTimeout(late);
+    takers[message.say]?.(message, buffers);
+  };
+  const left = () => {
+    alone = true;
+    wrong(RESTARTED);
+  };
   model.on("msg:custom", take);
+  model.on("comm_live_update", left); // it is live when it is made
   model.send({ do: "start" });
-  return () => model.off("msg:custom", take);
+  return () => {
+    model.off("msg:custom", take);
+    model.off("comm_live_update", left);
+    for (const one of sizes) one.free(0);
+  };
 }
 
 export default { render };

@@ -84,6 +84,7 @@ export class MapView {
 
   show(layout: Layout) {
     this.layout = layout;
+    this.marks.query = -1;
     this.at = new Map();
     for (let row = 0; row < this.data.count; row++) this.at.set(this.cell(layout.cells[2 * row], layout.cells[2 * row + 1]), row);
     this.canvas.setAttribute(
@@ -94,7 +95,9 @@ export class MapView {
     this.draw();
   }
 
+  /** Frame pictures, and bring a query into view if it is another one than before. */
   mark(query: number, found: Iterable<number>, selected: Iterable<number>) {
+    if (query >= 0 && query !== this.marks.query) this.centre(query);
     this.marks = { query, found: new Set(found), selected: new Set(selected) };
     this.draw();
   }
@@ -114,7 +117,7 @@ export class MapView {
   }
 
   /** Bring a picture into view, if it is not. */
-  centre(row: number) {
+  private centre(row: number) {
     const [x, y] = this.position(row), { clientWidth: width, clientHeight: height } = this.canvas;
     if (!width || (x >= 0 && y >= 0 && x <= width && y <= height)) return;
     const [u, v] = this.transform.invert([x, y]);
@@ -312,7 +315,9 @@ export function mapButtons(maps: MapView[], root: HTMLElement): HTMLButtonElemen
     root.classList.toggle("am-lasso", on);
   };
   const tool = button("Lasso", () => lasso(!maps[0].lasso), { "aria-pressed": "false", title: "Draw around pictures to select them; with Shift, to add them" });
-  root.addEventListener("keydown", (event) => event.key === "Escape" && lasso(false));
+  root.onkeydown = (event) => { // one handler, also if the maps are made again
+    if (event.key === "Escape") lasso(false);
+  };
   return [
     button("+", () => zoom(1.5), { title: "Zoom in", "aria-label": "Zoom in" }),
     button("−", () => zoom(1 / 1.5), { title: "Zoom out", "aria-label": "Zoom out" }),

@@ -2,10 +2,14 @@
 
 import { element } from "./dom";
 
+const KEPT = 600; // pictures of each size; others are fetched again
+
+type Take = (message: any, buffers: DataView[]) => void;
+
 export interface Model {
   send(message: object, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
-  on(event: "msg:custom", call: (message: any, buffers: DataView[]) => void): void;
-  off(event: "msg:custom", call: (message: any, buffers: DataView[]) => void): void;
+  on(event: "msg:custom" | "comm_live_update", call: Take): void;
+  off(event: "msg:custom" | "comm_live_update", call: Take): void;
 }
 
 /** A thumb drawn as SVG: not every machine has a font with one. */
@@ -20,27 +24,54 @@ export function thumb(way: "up" | "down") {
 
 /** The file name without folders and extension; for a part or a new picture, preceded by what it is. */
 export function nameOf(id: string) {
+  if (id.startsWith("words: ")) return id;
   const [, kind, of] = id.match(/^((?:part [\d,]+ of )*(?:new picture )?)(.*)$/s)!;
-  return kind + of.replace(/ [0-9a-f]{12}$/, "").replace(/^.*\//s, "").replace(/\.[^.]+$/, "");
+  const file = kind.endsWith("new picture ") ? of.replace(/ [0-9a-f]{12}$/, "") : of;
+  return kind + file.replace(/^.*\//s, "").replace(/\.[^.]+$/, "");
 }
 
-/** Pictures by id, each fetched once; `into` shows one in an <img> as soon as it has arrived. */
+/** Pictures by id, fetched when they are needed; `into` shows one in an <img> as soon as it has arrived. */
 export class Pictures {
-  private readonly urls = new Map<string, string>();
+  private readonly urls = new Map<string, string>(); // those used last at the end
   private readonly waiting = new Map<string, HTMLImageElement[]>();
+  private readonly wanted = new WeakMap<HTMLImageElement, string>();
+  private readonly shown = new WeakMap<HTMLImageElement, string>();
   private timer = 0;
 
   constructor(private readonly model: Model, readonly side: number) {}
 
   into(image: HTMLImageElement, id: string) {
-    const url = this.urls.get(id);
-    if (url) image.src = url;
+    this.wanted.set(image, id);
+    if (this.urls.has(id)) this.show(image, id);
     else {
       if (!this.waiting.has(id)) this.waiting.set(id, []);
       this.waiting.get(id)!.push(image);
       this.timer ||= window.setTimeout(() => this.fetch()); // all pictures of a screen in one message
     }
     return image;
+  }
+
+  /** The id of the picture that an <img> shows. */
+  of(image: HTMLImageElement) {
+    return this.shown.get(image);
+  }
+
+  private show(image: HTMLImageElement, id: string) {
+    const url = this.urls.get(id)!;
+    this.urls.delete(id);
+    this.urls.set(id, url);
+    if (this.wanted.get(image) !== id) return; // meanwhile it is to show another
+    image.src = url;
+    this.shown.set(image, id);
+  }
+
+  /** Forget the pictures that were not used for longest. */
+  free(kept = KEPT) {
+    for (const [id, url] of this.urls) {
+      if (this.urls.size <= kept) return;
+      URL.revokeObjectURL(url);
+      this.urls.delete(id);
+    }
   }
 
   private fetch() {
@@ -51,11 +82,11 @@ export class Pictures {
   take(ids: string[], buffers: DataView[]) {
     ids.forEach((id, place) => {
       if (!this.waiting.has(id)) return;
-      const url = URL.createObjectURL(new Blob([buffers[place] as BlobPart], { type: "image/jpeg" }));
-      this.urls.set(id, url);
-      for (const image of this.waiting.get(id)!) image.src = url;
+      this.urls.set(id, URL.createObjectURL(new Blob([buffers[place] as BlobPart], { type: "image/jpeg" })));
+      for (const image of this.waiting.get(id)!) this.show(image, id);
       this.waiting.delete(id);
     });
+    this.free();
   }
 }
 
