@@ -10,10 +10,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
+        "colours": ["colour_of"],
         "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "processors", "stop"],
         "names": ["ByName", "did_you_mean", "fold_name", "near_names"],
-        "pictures": ["OPENING_VERSION", "colour_of", "open_alike", "open_image", "opening"],
+        "pictures": ["OPENING_VERSION", "open_alike", "open_image", "opening"],
         "scan": ["counts_text"],
         "tables": ["separator_of"],
     },
