@@ -12,10 +12,10 @@ from ..intake import ByName
 from .database import REMEDY, Database
 
 
-def same_name(database: Database, text: str) -> str | None:
-    """Return the only id of a store that is another form of a text (see `ByName`), or None."""
-    names = database.query("SELECT id FROM pictures WHERE id GLOB '*[^ -~]*'")  # others have one form only
-    return ByName({id: id for (id,) in names})[text]
+def other_forms(database: Database) -> ByName:
+    """Return the ids of a store that can be typed in several forms, by any of them."""
+    names = database.query("SELECT id FROM pictures WHERE present AND id GLOB '*[^ -~]*'")
+    return ByName({id: id for (id,) in names})
 
 
 class Names:
@@ -81,11 +81,15 @@ class StoredNames:
 
     def place(self, id: str) -> int | None:
         """Return the place of an id, or None."""
-        for name in (id, same_name(self._database, id)):
-            for (row,) in self._database.query("SELECT row FROM pictures WHERE id = ?", (name,)):
-                places = np.flatnonzero(self._rows == row)
-                if len(places):
-                    return int(places[0])
+        if (place := self._place(id)) is None and (name := other_forms(self._database)[id]) is not None:
+            return self._place(name)
+        return place
+
+    def _place(self, id: str) -> int | None:
+        for (row,) in self._database.query("SELECT row FROM pictures WHERE id = ?", (id,)):
+            places = np.flatnonzero(self._rows == row)
+            if len(places):
+                return int(places[0])
         return None
 
     def at(self, places: Sequence[int]) -> tuple[list[str], list[str | None]]:

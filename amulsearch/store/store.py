@@ -29,7 +29,7 @@ from .database import COLUMNS as FIELDS
 from .database import NAME, Database, older, sealed
 from .files import PARTIAL, inside, locked
 from .index_files import IndexFiles
-from .names import same_name
+from .names import other_forms
 from .vector_file import VectorFile, key_of
 
 OPENING = ("frame", "background", "max_pixels")
@@ -293,7 +293,8 @@ class Store:
         if ids is None:
             found = self.database.select("pictures", "WHERE present ORDER BY id")
         else:
-            asked = (self._entry(id) or self._entry(same_name(self.database, id)) for id in sorted(set(ids)))
+            named = self._named(set(ids))
+            asked = (self.database.select("pictures", "WHERE id = ? AND present", (id,)) for id in named)
             found = (entry for entries in asked for entry in entries)
         names, numbers = FIELDS["pictures"][1:], ("present", "width", "height", "frames", "bytes")
         columns = {name: array("q") if name in numbers else [] for name in names}
@@ -311,8 +312,12 @@ class Store:
         facts = {"passed_over": self._fact("passed_over") or {}, **self.opening, "part": ids is not None}
         return Collection(Path(self._fact("folder")), plain_text(table, TEXTS), plain_text(rejected), **facts)
 
-    def _entry(self, id: str | None) -> list[tuple]:
-        return list(self.database.select("pictures", "WHERE id = ? AND present", (id,)))
+    def _named(self, ids: set[str]) -> list[str]:
+        """The ids of the table that these are, in any form."""
+        known = "SELECT id FROM pictures WHERE id = ? AND present"
+        found = {id for asked in ids for (id,) in self.database.query(known, (asked,))}
+        forms = other_forms(self.database) if ids - found else {}
+        return sorted(found | {forms[id] for id in ids - found} - {None})
 
     def _refuse_outside(self, id: str) -> None:
         if leads_out(id):
