@@ -62,6 +62,10 @@ SCHEMA = [
 ]
 
 
+PROGRAMS = "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%'"
+"""What would run when a table is read or written, and might never end."""
+
+
 class _Held:
     """A connection that is closed with its thread or its `Database`; left to itself, it is part of a cycle."""
 
@@ -253,7 +257,8 @@ def older(folder: Path) -> OtherFormatError:
 def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
     """Open a database; one in a folder that cannot be written is only read.
 
-    Raises sqlite3.Error if that fails, StoreError if the folder cannot be made or a file is a link out of it.
+    Raises sqlite3.Error if that fails, StoreError if the folder cannot be made, a file is a link out of it, or the
+    database holds a program.
     """
     if create:
         try:
@@ -271,7 +276,13 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         f"file:{quote(str(path.absolute()), errors='surrogateescape')}?mode={mode}",
         uri=True, timeout=60, isolation_level=None, check_same_thread=False,
     )  # fmt: skip
-    connection.create_function("sealed", -1, sealed, deterministic=True)
+    try:
+        connection.create_function("sealed", -1, sealed, deterministic=True)
+        for (name,) in connection.execute(PROGRAMS):
+            raise StoreError(f"{path} holds {name!r}, a program that amulsearch did not write: do not use this store")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

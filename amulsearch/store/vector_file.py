@@ -95,10 +95,10 @@ class VectorFile:
             The place of each in the file, or -1.
         """
         held = self.rows
-        place = np.full(max(held.max(initial=-1), rows.max(initial=-1)) + 2, -1)
-        place[held] = np.arange(len(held))
-        place[-1] = -1  # where the rows of -1 went
-        return place[rows]
+        place = np.zeros(max(held.max(initial=-1), rows.max(initial=-1)) + 2, dtype=np.int64)  # zeros take no memory
+        place[held] = np.arange(1, len(held) + 1)
+        place[-1] = 0  # where the rows of -1 went
+        return place[rows] - 1
 
     def append(self, rows: np.ndarray, vectors: np.ndarray) -> None:
         """Add vectors; they are written to disk every few seconds and by `flush`.

@@ -360,6 +360,39 @@ def test_nothing_outside_a_store_is_touched_because_the_store_names_it(outward, 
     ]
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "CREATE TRIGGER p AFTER INSERT ON features BEGIN DELETE FROM pictures; END",
+        "CREATE VIEW p AS WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x, '', 1 FROM c",
+        "CREATE VIRTUAL TABLE p USING fts5 (name, value)",
+    ],
+)
+def test_a_program_in_a_database_is_refused(program, store, capsys):
+    edit(store, program)
+    for command in ("check", "evaluate"):
+        assert main([command, "--store", str(store)]) in (1, 2)
+        assert "holds 'p', a program that amulsearch did not write" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("features", "width", -1),
+        ("indexes", "about", "[" * 100_000),
+        ("chunks", "rows", np.array([2**62, *range(2, 25)]).tobytes()),
+        ("chunks", "rows", b"letter"),
+        ("indexes", "about", "[]"),
+    ],
+)
+def test_a_value_that_cannot_be_is_found_and_repaired(table, column, value, store):
+    where = f"WHERE rowid = (SELECT MIN(rowid) FROM {table})"
+    edit(store, f"UPDATE {table} SET {column} = ? {where}", (value,))
+    edit(store, f"UPDATE {table} SET seal = sealed({', '.join(COLUMNS[table])})")
+    assert not am.indexes.check_store(store).empty
+    assert not am.indexes.check_store(store, repair=True)["remedy"].str.contains("repair failed").any()
+
+
 @pytest.mark.parametrize("name", ["..\\..\\letter.png", "C:letter.png", "C:\\letter.png", "\\\\server\\letter.png"])
 def test_names_that_lead_out_of_a_folder_on_windows_are_refused_there(name, store, monkeypatch):
     edit(store, "UPDATE pictures SET id = ? WHERE row = 1", (name,))
