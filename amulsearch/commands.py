@@ -159,7 +159,8 @@ def evaluate_store(options: Namespace) -> None:
         return
     print(f"{asked['queries']} queries, {asked['excluded']} excluded because they have no relevant picture")
     if "chance" in asked:
-        print(f"chance level: {asked['chance']:.3f}, the P@1 and P@5 of random neighbours")
+        several = "P@1 and P@5" if len(collection) > 5 else "P@1"
+        print(f"chance level: {asked['chance']:.3f}, the {several} of random neighbours")
         if unlabelled := collection.labels.count(None):
             print(f"{unlabelled} pictures have no label: as neighbours, they count neither as right nor as wrong")
     shown = pd.DataFrame(systems)
