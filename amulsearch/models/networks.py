@@ -177,6 +177,8 @@ class Network:
     dtype : torch.dtype
     tf32 : bool
     config : DeviceConfig
+    lock : threading.RLock
+        Held while hooks read a pass: what one thread reads must not be what another thread's pictures gave.
     prefix : int
         How many tokens a transformer puts before those of the places in the picture: its class token and registers.
     """
@@ -192,7 +194,7 @@ class Network:
         self.modules = dict(module.named_modules())
         self.prefix = getattr(module, "num_prefix_tokens", None) or int(self._has_class_token)
         self._taps: dict[str, Tap] = {}
-        self._hooks = RLock()  # what one thread reads of a layer must not be what another thread's pictures gave
+        self.lock = RLock()
         self._loaded = self._state()
 
     def _state(self) -> list[tuple]:
@@ -204,7 +206,7 @@ class Network:
     @property
     def changed(self) -> bool:
         """Whether the module was changed since the network was made; `load` then makes another one."""
-        with self._hooks:
+        with self.lock:
             return self._state() != self._loaded
 
     def __call__(self, batch: np.ndarray, layers: str | list[str]) -> dict[str, np.ndarray]:
@@ -318,7 +320,7 @@ class Network:
         """
         seen: dict[str, torch.Tensor] = {}
         taps = {layer: self.tap(layer) for layer in layers}
-        with self._hooks:
+        with self.lock:
             self.module.eval()  # who trains it may have left it in the other mode
             handles = [self._watch(layer, tap, seen) for layer, tap in taps.items() if tap.module]
             try:
@@ -504,7 +506,7 @@ class Network:
 
             return hook
 
-        with self._hooks:
+        with self.lock:
             handles = [module.register_forward_hook(note(name)) for name, module in self.modules.items() if name]
             try:
                 self(self.blank(), [])
