@@ -58,9 +58,11 @@ def check_integer(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
-def check_k(k: object, most: int, what: str = "pictures to choose from") -> int:
-    """`k` as an int from 1 to `most`; QueryError otherwise."""
-    k = check_integer("k", k)
+def check_k(k: object, most: int, what: str = "pictures to choose from", usual: int = 10) -> int:
+    """`k` as an int from 1 to `most`; QueryError otherwise. None is `usual`, or as many as there are."""
+    k = min(usual, most) if k is None and most is not None else check_integer("k", k)
+    if not most:
+        raise QueryError(f"there are no {what}")
     if k > most:
         raise QueryError(f"k={k} is more than the {most} {what}")
     return k

@@ -234,14 +234,14 @@ class Expansion(Transform):
     kind = "expansion"
 
     @classmethod
-    def fit(cls, features: Features | np.ndarray, k: int = 5, *, alpha: float = 2.0) -> Expansion:
+    def fit(cls, features: Features | np.ndarray, k: int | None = None, *, alpha: float = 2.0) -> Expansion:
         """Keep the vectors of the collection, among which neighbours are found.
 
         Parameters
         ----------
         features : Features or ndarray of shape (N, D)
-        k : int, default 5
-            Number of neighbours that are added to a vector, at most N - 1.
+        k : int, optional
+            Number of neighbours that are added to a vector, at most N - 1; by default 5, or N - 1 if that is less.
         alpha : float, default 2
             Each neighbour is weighted by its cosine to this power: the greater, the less far neighbours count.
 
@@ -255,7 +255,7 @@ class Expansion(Transform):
             If a parameter is out of range, there are fewer than two vectors, or some are not finite.
         """
         vectors, source, content = learned_from(features)
-        k = check_k(k, len(vectors) - 1, "other pictures")
+        k = check_k(k, len(vectors) - 1, "other pictures", 5)
         if not alpha >= 0:
             raise QueryError(f"alpha must be 0 or more, not {alpha!r}")
         return cls({"k": k, "alpha": float(alpha)}, {"vectors": vectors}, source, content)

@@ -12,7 +12,7 @@ from ..features import Words
 from .base import encoded
 
 
-def query_all(indexes: Mapping, query, k: int = 10, **options) -> dict:
+def query_all(indexes: Mapping, query, k: int | None = None, **options) -> dict:
     """Query several indexes with the same picture.
 
     Parameters
@@ -20,7 +20,8 @@ def query_all(indexes: Mapping, query, k: int = 10, **options) -> dict:
     indexes : mapping of name to Index
     query : str, path, PIL image, Words or ndarray of shape (D,)
         As for `Index.query`.
-    k : int, default 10
+    k : int, optional
+        By default 10, or as many as there are.
     **options
         As for `Index.query`.
 

@@ -17,7 +17,7 @@ def tradeoff(
     queries: np.ndarray | None = None,
     *,
     efforts: Sequence[int] | None = None,
-    k: int = 10,
+    k: int | None = None,
     sample: int = 200,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -31,7 +31,8 @@ def tradeoff(
     efforts : sequence of int, optional
         Values of the index's option: `search_k` for Annoy, `nprobe` for FAISS IVF, `ef` for HNSW, `n_candidates` for
         FAISS LSH. By default from the least up, each twice the one before.
-    k : int, default 10
+    k : int, optional
+        By default 10, or as many as there are.
     sample : int, default 200
         How many pictures are queried if there are no `queries`.
     seed : int, default 0
@@ -79,7 +80,7 @@ def tradeoffs(
     queries: np.ndarray | None = None,
     *,
     efforts: Sequence[int] | None = None,
-    k: int = 10,
+    k: int | None = None,
 ) -> pd.DataFrame:
     """Build several indexes, and measure the recall and the speed of each by search effort.
 
@@ -91,7 +92,8 @@ def tradeoffs(
         As for `tradeoff`.
     efforts : sequence of int, optional
         As for `tradeoff`.
-    k : int, default 10
+    k : int, optional
+        By default 10, or as many as there are.
 
     Returns
     -------

@@ -109,13 +109,13 @@ class Map:
         count = f"{len(self):,}" if len(self) == self.of else f"{len(self):,} of {self.of:,}"
         return f"Map({count} pictures in a grid of {self.columns} x {self.rows})"
 
-    def neighbours(self, k: int = 10) -> np.ndarray:
+    def neighbours(self, k: int | None = None) -> np.ndarray:
         """Return the nearest pictures of each picture on the map, by Euclidean distance of `positions`.
 
         Parameters
         ----------
-        k : int, default 10
-            How many, at most N - 1.
+        k : int, optional
+            How many, at most N - 1; by default 10, or N - 1 if that is less.
 
         Returns
         -------

@@ -101,6 +101,12 @@ def test_of_one_network_on_the_command_line(small_folder, tmp_path, capsys):
     assert main(["query", str(copy), "--store", store, "--preset", "best", "-k", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["results"][0]["id"].endswith(next(small_folder.rglob("*.webp")).name) and told["p_value"] > 0.9
+    Image.effect_noise((300, 200), 20).save(noise := tmp_path / "noise.png")
+    p_values = []
+    for more in ([], ["--preset", "best"]):  # nothing else is indexed
+        assert main(["query", str(noise), "--store", store, "-k", "1", "--json", *more]) == 0
+        p_values.append(json.loads(capsys.readouterr().out)["p_value"])
+    assert p_values == [1 / 33, 1 / 33]
 
 
 def test_a_preset_that_is_not_indexed_is_told(small_folder, tmp_path, capsys):
