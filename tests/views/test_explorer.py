@@ -212,7 +212,7 @@ def test_a_selection_is_a_table_is_tagged_and_its_files_are_copied(explorer, car
     for id in chosen:
         assert (tmp_path / "to" / Path(id).name).read_bytes() == cartoons.path(id).read_bytes()
     (tmp_path / "file").touch()
-    assert "cannot be written to" in ask("copy", text=str(tmp_path / "file"))["text"]
+    assert "file is a file: give a folder" in ask("copy", text=str(tmp_path / "file"))["text"]
 
 
 def test_the_map_and_its_thumbnails_are_sent(bundled_features, cartoons, monkeypatch):
