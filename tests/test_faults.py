@@ -206,7 +206,7 @@ def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, t
     for colour in ("black", "white"):
         Image.new("RGB", (30, 30), colour).save(small_folder / f"{colour}.png")
     collection = am.Collection.from_folder(small_folder, progress=False)
-    model = am.models.own("net", Net())
+    model = am.models.own("net", Net(), version=1)
     features = am.extract(collection, model, "logits", store=tmp_path / "store", progress=False)
     assert dict(features.rejected.itertuples(index=False)) == {
         "black.png": "net gives only zeros at logits",

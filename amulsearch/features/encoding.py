@@ -13,6 +13,7 @@ from ..errors import QueryError, StoreError
 from ..intake import Decoded, open_image, opening
 from ..models import Descriptor, Model, canonical_layer
 from .converted import BATCH, single
+from .inputs import stacked
 from .transforms import Transform, combine
 from .words import Words, of_words
 
@@ -64,7 +65,7 @@ def embed(
     ((1, 512), (1, 512))
     """
     record = models.get(model)
-    layers = models.main_layers(record) if layers is None else [layers] if isinstance(layers, str) else layers
+    layers = models.main_layers(record) if layers is None else models.layer_names(layers)
     images = [images] if isinstance(images, Image.Image) else list(images)
     if not images:
         raise QueryError("give at least one picture")
@@ -74,7 +75,7 @@ def embed(
 
     network = record if isinstance(record, Descriptor) else load(record)
     size = BATCH if network is record else network.config.batch
-    batches = [np.stack(pixels[start : start + size]) for start in range(0, len(pixels), size)]
+    batches = [stacked(pixels[start : start + size], record) for start in range(0, len(pixels), size)]
     parts = [network(batch, list(full.values())) for batch in batches]
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}
 

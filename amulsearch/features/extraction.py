@@ -14,13 +14,13 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .. import models as model_table
-from ..errors import AmulsearchError, PictureError, QueryError
+from ..errors import AmulsearchError, ModelError, PictureError, QueryError
 from ..intake import Collection, plain_text
-from ..models import FRAMINGS, Model, canonical_layer
+from ..models import FRAMINGS, Model, canonical_layer, layer_names
 from ..store import MemoryRows, Store, VectorFile
 from .converted import ConversionError
 from .features import Features, FeatureSet, fingerprint
-from .inputs import Inputs, prepared
+from .inputs import Inputs, prepared, stacked
 
 if TYPE_CHECKING:
     from .converted import OpenVinoEngine
@@ -79,7 +79,8 @@ def extract(
     Raises
     ------
     ModelError
-        For an unknown model or layer, and for weights that cannot be loaded.
+        For an unknown model or layer, for weights that cannot be loaded, and with a store for your own code without a
+        version, see `models.own`.
     QueryError
         For an unknown framing or precision, and without a model or a layer.
     StoreError
@@ -116,7 +117,13 @@ def extract(
         from .engine import resolve_precision
 
         precision = resolve_precision(precision)
-    records = [model_table.get(name) for name in model_table.names_of(models)]
+    records = model_table.get_all(models)
+    for model in records if store is not None else ():
+        if model.unknown:
+            raise ModelError(
+                f"{model.name} has code of your own ({model.unknown}), which a store cannot tell from other code: give "
+                "am.models.own a version=, another one whenever the code changes, or extract without a store"
+            )
     layers_of = {model.name: _layers_of(model, layers) for model in records}
     if not records or not all(layers_of.values()):
         raise QueryError("give at least one model, and at least one layer of each")
@@ -133,7 +140,7 @@ def _layers_of(model: Model, layers) -> list[str]:
     asked = layers.get(model.name, ()) if isinstance(layers, Mapping) else layers
     asked = model_table.main_layers(model) if asked is None else asked
     found = []
-    for layer in [asked] if isinstance(asked, str) else asked:
+    for layer in layer_names(asked):
         found += model_table.standard_layers(model) if layer == "standard" else [canonical_layer(layer)]
     return list(dict.fromkeys(found))
 
@@ -295,7 +302,7 @@ class Run:
                     break
                 batch, self._waiting[model.name] = waiting[: engine.batch], waiting[engine.batch :]
                 places, pixels = zip(*batch, strict=True)
-                engine.submit(places, np.stack(pixels))
+                engine.submit(places, stacked(pixels, model))
         self._keep()
 
     def _engine(self, model: Model) -> TorchEngine | OpenVinoEngine | DescriptorEngine:

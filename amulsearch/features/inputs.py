@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from ..errors import PictureError
+from ..errors import ModelError, PictureError
 from ..intake import Collection, decode, processors, stop
 from ..models import Model
 
@@ -62,6 +62,15 @@ def prepared(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def stacked(pixels: Sequence[np.ndarray], model: Model) -> np.ndarray:
+    """Put prepared pictures into one batch; ModelError if the user's own transform gives them different sizes."""
+    shapes = list(dict.fromkeys(one.shape for one in pixels))
+    if len(shapes) > 1:
+        told = f"the transform of {model.name} gives pictures of different sizes, such as {shapes[0]} and {shapes[1]}"
+        raise ModelError(f"{told}: let it return squares of one size")
+    return np.stack(pixels)
 
 
 def _prepare(collection: Collection, models, framing: str, chunk: Sequence[int], missing) -> list[Inputs]:

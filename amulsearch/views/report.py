@@ -141,7 +141,7 @@ def _extracted(folder, models, output: Path, k: int, how: dict) -> _Report:
     collection = folder
     if not isinstance(folder, Collection):
         collection = Collection.from_folder(folder, progress=how["progress"])
-    names = [model_table.get(name).name for name in model_table.names_of(models)]
+    names = [record.name for record in model_table.get_all(models)]
     preset = set(BEST.layers) <= set(names)
     if len(collection) > 1:
         layers = {name: [LAYER, *(BEST.layers.get(name, ()) if preset else ())] for name in names}
