@@ -172,7 +172,7 @@ class _Check:
 
     def _complete(self) -> None:
         """Open the current features that cover the table; find the pictures that lack a vector but have an index."""
-        rows, table = self.store.rows(), self.store.collection().table
+        rows, table = self.store.contents(self.store.rows()), self.store.collection().table
         ids, digests = table["id"].tolist(), table["digest"].tolist()
         for (model, layer), made_by in self.store.current().items() if ids else ():
             name = f"{model} {layer}"

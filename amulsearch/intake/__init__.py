@@ -9,9 +9,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
+        "collection": ["COLUMNS", "MOVED", "TEXTS", "Collection", "plain_text"],
         "copying": ["copy_pictures"],
         "decoding": ["Decoded", "Request", "decode", "processors", "stop"],
+        "labels": ["label_text"],
         "names": ["ByName", "did_you_mean", "fold_name", "near_names"],
         "outputs": ["note_outputs"],
         "pictures": ["OPENING_VERSION", "colour_of", "open_alike", "open_image", "opening"],

@@ -23,6 +23,9 @@ from .files import DIGESTED, unwritable, write_at
 EVERY = 5
 """Seconds between two writes to disk."""
 
+TOGETHER = 5000
+"""How many pictures one statement looks up."""
+
 GATHERED = 256 << 20
 """Up to this many bytes, vectors in another order than that of the file are copied; above, they are read as needed."""
 
@@ -235,13 +238,10 @@ class VectorFile:
     def _seeds(self, rows: np.ndarray) -> np.ndarray:
         """The CRC-32 (N,) of the id and the digest of each picture, with which its checksum begins."""
         found = np.zeros(max(rows.max(initial=-1), 0) + 2, dtype=np.uint32)
-        if len(rows) < 5000:
-            places = ", ".join(map(str, rows.tolist()))
+        for start in range(0, len(rows), TOGETHER):
+            places = ", ".join(map(str, rows[start : start + TOGETHER].tolist()))
             names = self._database.query(f"SELECT row, id, digest FROM pictures WHERE row IN ({places})")
-        else:
-            names = self._database.query("SELECT row, id, digest FROM pictures WHERE row <= ?", (int(rows.max()),))
-        for row, id, digest in names:
-            if row < len(found):
+            for row, id, digest in names:
                 found[row] = zlib.crc32(f"{id}\0{digest}".encode())
         return found[rows]
 
