@@ -12,6 +12,7 @@ from .. import models
 from ..errors import QueryError, StoreError
 from ..intake import Decoded, open_image, opening
 from ..models import Descriptor, Model, canonical_layer
+from ..store import inside
 from .converted import BATCH, single
 from .inputs import stacked
 from .transforms import Transform, combine
@@ -242,9 +243,8 @@ def open_fitted(folder: Path, about: list[dict], made_by: Mapping) -> list[Trans
     found = []
     for place, one in enumerate(about):
         try:
-            arrays = {
-                name: np.lib.format.open_memmap(folder / f"{place}.{name}.npy", mode="r") for name in one["arrays"]
-            }
+            files = {name: inside(folder, f"{place}.{name}.npy") for name in one["arrays"]}
+            arrays = {name: np.lib.format.open_memmap(path, mode="r") for name, path in files.items()}
             transform = Transform.kinds[one["kind"]](one["settings"], arrays, one["source"], one["content"])
         except Exception as error:  # a damaged file makes numpy raise nearly every built-in error
             raise StoreError(f"{folder} cannot be read ({error}): build the index again") from None

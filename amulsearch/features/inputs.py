@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
 
 from ..errors import ModelError, PictureError
-from ..intake import Collection, decode, processors, stop
+from ..intake import Collection, decode, decoding_threads, processors
 from ..models import Model
 
 CHUNK = 16
@@ -45,23 +45,16 @@ def prepared(
         For each picture, its pixels by model name, see `Preprocess.pixels`; or the reason why it cannot be decoded.
     """
     places = range(len(collection)) if places is None else places
-    count = processors()
-    pool = ThreadPoolExecutor(count)
     futures: deque[tuple[Sequence[int], Future]] = deque()
-    try:
+    with decoding_threads() as pool:
         for start in range(0, len(places), CHUNK):
             chunk = places[start : start + CHUNK]
             futures.append((chunk, pool.submit(_prepare, collection, models, framing, chunk, missing)))
-            if len(futures) >= 4 + count:
+            if len(futures) >= 4 + processors():
                 chunk, future = futures.popleft()
                 yield chunk, future.result()
         for chunk, future in futures:
             yield chunk, future.result()
-    except BaseException:
-        stop()  # so that an interrupt does not wait for a slow picture
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def stacked(pixels: Sequence[np.ndarray], model: Model) -> np.ndarray:

@@ -23,11 +23,11 @@ from secrets import token_hex
 import numpy as np
 import pandas as pd
 
-from ..errors import OtherFormatError, StoreError, as_argument, check_path
-from ..intake import COLUMNS, TEXTS, Collection, label_text, plain_text
+from ..errors import StoreError, as_argument, check_path
+from ..intake import COLUMNS, TEXTS, Collection, label_text, leads_out, plain_text
 from .database import COLUMNS as FIELDS
-from .database import NAME, Database, sealed
-from .files import PARTIAL, locked
+from .database import NAME, Database, older, sealed
+from .files import PARTIAL, inside, locked
 from .index_files import IndexFiles
 from .names import same_name
 from .vector_file import VectorFile, key_of
@@ -78,9 +78,7 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file: give a folder for the store")
         if (self.folder / "store.json").exists():
-            raise OtherFormatError(
-                f"{self.folder} is a store of an older amulsearch: delete it and index the folder of pictures again"
-            )
+            raise older(self.folder)
         self.database = Database(self.folder)
         if not self.database.path.exists() and self.folder.is_dir() and not self._own_only():
             raise StoreError(f"{self.folder} is neither a store nor empty: give another folder for the store")
@@ -133,7 +131,7 @@ class Store:
         return locked(self.folder / "lock", wait=wait)
 
     def snapshot(self) -> AbstractContextManager[None]:
-        """Return a context manager in which reading sees one state, whatever other processes write."""
+        """Return a context manager in which reading sees one state, and nothing can be written."""
         return self.database.snapshot()
 
     def _fact(self, name: str):
@@ -317,7 +315,7 @@ class Store:
         return list(self.database.select("pictures", "WHERE id = ? AND present", (id,)))
 
     def _refuse_outside(self, id: str) -> None:
-        if id.startswith("/") or "\0" in id or ".." in id.split("/"):
+        if leads_out(id):
             raise StoreError(
                 f"{self.folder} names {id!r}, which is outside its folder of pictures: do not use this store"
             )
@@ -420,13 +418,14 @@ class Store:
             for table in ("features", "chunks"):
                 connection.execute(f"DELETE FROM {table} WHERE feature = ?", (feature,))
         for file in files:
-            with suppress(PermissionError):  # on Windows, while it is mapped into memory; `check` deletes it then
-                (self.folder / file).unlink(missing_ok=True)
+            # PermissionError: on Windows, while it is mapped into memory; `check` deletes it then
+            with suppress(PermissionError, StoreError):
+                inside(self.folder, file).unlink(missing_ok=True)
 
     def unnamed_vectors(self) -> list[Path]:
         """List the files beside the vector files that belong to no fingerprint."""
         own = {self.folder / entry[5] for entry in self.database.select("features")}
-        return sorted(set((self.folder / "vectors").glob("*")) - own)
+        return sorted(set(inside(self.folder, "vectors").glob("*")) - own)
 
     def backends(self, fingerprint: Mapping) -> list[str]:
         """List the backends with which vectors of a fingerprint were computed, the one used last first.

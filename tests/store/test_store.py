@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +176,7 @@ def test_folders_that_are_no_store_are_refused(tmp_path):
         Store.open(tmp_path / "nothing")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "store.json").write_text(json.dumps({"format": 3, "current": {}}))
-    with pytest.raises(StoreError, match="of an older amulsearch: delete it and index the folder of pictures again"):
+    with pytest.raises(StoreError, match="of an older amulsearch: index the pictures again"):
         Store(tmp_path / "old")
 
 
@@ -387,6 +389,22 @@ def test_readers_see_the_state_before_or_after_a_change(small_folder, tmp_path):
         store.database.insert("facts", [("folder", '"/elsewhere"')])
         1 / 0
     assert reader.collection() == collection
+
+
+def test_what_is_written_stays_or_is_refused(cartoons, tmp_path):
+    """A thread writes while the transaction of another is open, which fails; or in a snapshot."""
+    store = Store(tmp_path / "store")
+    with ThreadPoolExecutor(1) as other:
+        with pytest.raises(ZeroDivisionError), store.database.transaction():
+            store.database.insert("facts", [("revision", '"lost"')])
+            registered = other.submit(store.register, cartoons[:3])
+            time.sleep(0.2)
+            1 / 0
+        registered.result()
+    assert store.collection() == cartoons[:3] and store.revision not in ("", "lost")
+    with pytest.raises(StoreError, match="write to the store outside of it"), store.snapshot():
+        store.register(cartoons[3:5])
+    assert store.register(cartoons[3:5]).tolist() == [4, 5]
 
 
 def test_keywords_names_and_reasons_come_back_as_they_were(tmp_path, openclipart):
