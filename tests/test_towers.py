@@ -214,6 +214,10 @@ def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path
         red, cage = am.features.l2_normalize(model.encode_text(tokens).numpy())
     nearest = np.argsort(-(am.features.l2_normalize(features.vectors) @ (red - 0.5 * cage)))[:5]
     assert [one["id"] for one in answer["results"]] == [features.ids[row] for row in nearest]
+    first = answer["results"][0]["id"]
+    both = json.loads(run("query", first, "--text", "a red bird", "--models", NAME, "-k", "4", "--json"))
+    assert [one["rank"] for one in both["results"]] == [1, 2, 3, 4]
+    assert first not in [one["id"] for one in both["results"]]
 
 
 def test_the_explorer_answers_words(published, cartoons):

@@ -81,7 +81,7 @@ class Preset:
         Returns
         -------
         list of Features
-            Each (N, width), or as wide as the layer or N - 1 if that is less.
+            Each (N, width), or as wide as the layer or as `PCA.fit` allows if that is less.
 
         Raises
         ------

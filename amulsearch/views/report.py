@@ -242,7 +242,8 @@ def _near_duplicates(page: Page, of: _Report) -> None:
     exact = f"{copies:,} of these pictures are" if copies else "None of these pictures is"
     page.text(
         f"{groups:,} {noun} with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
-        f"or more to another in its group. {exact} byte for byte the same as another in the group."
+        f"or more to the first in its group; the least is {table['cosine'].min():.3f}. {exact} "
+        "byte for byte the same as another in the group."
     )
     page.duplicates(of.features.collection, table, most=GROUPS)
     if groups > GROUPS:
