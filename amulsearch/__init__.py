@@ -4,6 +4,11 @@ Importing this imports nothing else: each name is loaded when it is first used, 
 matplotlib with `plot`.
 """
 
+import sys
+
+if sys.argv[:1] == ["-m"] and {"amulsearch", "-mamulsearch"} & {*sys.orig_argv} and not sys.flags.safe_path:
+    del sys.path[0]  # `python -m` puts the working directory before the standard library
+
 import lazy_loader
 
 from . import index as indexes

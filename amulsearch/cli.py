@@ -48,6 +48,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # closed: the next file that is opened would take its number
             setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115
-    before = {}
+    before, shown = {}, warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"amulsearch: {one_line(message)}\n"
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # not ignored, as by nohup
@@ -90,6 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(f"interrupted; {KEPT}")
         return 128 + interrupted.args[0]
     finally:
+        warnings.formatwarning = shown
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -64,7 +64,7 @@ def query_store(options: Namespace) -> None:
     k = check_k(options.k or min(USUAL, most), most)
     asked, p_value = dict.fromkeys(asked_all, query), None
     if not isinstance(query, str):
-        test = _novelty(store, indexes, options.preset) if most > 1 else None  # one picture says nothing
+        test = _novelty(store, indexes) if most > 1 else None  # one picture says nothing
         parts = test.parts if test else ()
         vectors = encoded([*asked_all.values(), *parts], query)  # one pass of each network for all
         asked = dict(zip(asked_all, vectors, strict=False))
@@ -81,7 +81,7 @@ def query_store(options: Namespace) -> None:
     about = {"query": options.query} | ({} if p_value is None else {"p_value": p_value})
     _show(store, lists, drawn, about, options)
     if p_value is not None and not (options.grid or options.json):
-        print(novelty_told(p_value))
+        print(novelty_told(p_value, len(test.own)))
 
 
 def query_words(options: Namespace) -> None:
@@ -116,7 +116,8 @@ def query_words(options: Namespace) -> None:
         lists = {f"{options.fuse} of {len(lists)}": measure.fuse(lists, options.fuse)}
     elif len(lists) > 1 and not (options.json or options.grid):
         lists = {f"{FUSION} of {len(lists)}": measure.fuse(lists, FUSION), **lists}
-    lists = {name: table[table["id"] != given].head(k) for name, table in lists.items()}
+    others = {name: table[table["id"] != given].head(k) for name, table in lists.items()}
+    lists = {name: table.assign(rank=range(1, len(table) + 1)) for name, table in others.items()}
     if not options.json:
         say(f"found {how}")
     _show(store, lists, words, {"query": options.query, "text": words.text, "how": how}, options)
@@ -353,12 +354,13 @@ def usual_layer(layers: Sequence[str]) -> str:
     return "penultimate" if "penultimate" in layers else layers[0]
 
 
-def _novelty(store: Store, indexes: dict[str, Index], name: str | None) -> NoveltyTest:
+def _novelty(store: Store, indexes: dict[str, Index]) -> NoveltyTest:
     """The test of whether a picture is like the collection: by the networks of the query, without what was fitted."""
-    if name is None:
+    presets = [index for index in indexes.values() if isinstance(index, DiffusionIndex)]
+    if not presets:
         return NoveltyTest.build(list(indexes.values()), sample=400)
     stored = FeatureSet.open(store)
-    reduced = [layer for part in indexes[name].fingerprint["of"] for layer in part["of"]]
+    reduced = [layer for index in presets for part in index.fingerprint["of"] for layer in part["of"]]
     return NoveltyTest.build([stored[key] for key in dict.fromkeys((of["model"], of["layer"]) for of in reduced)])
 
 

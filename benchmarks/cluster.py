@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from scale import link_pictures
+from scale import copy_pictures
 
 import amulsearch as am
 
@@ -29,7 +29,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        link_pictures(folder / "pictures", options.pictures)
+        copy_pictures(folder / "pictures", options.pictures)
         collection = am.Collection.from_folder(folder / "pictures")
         node = {"num_cpus": 1, "object_store_memory": 200_000_000}
         cluster = started(lambda: Cluster(initialize_head=True, head_node_args=node))

@@ -1,9 +1,11 @@
 import hashlib
 import http.server
 import os
+import re
 import shutil
 import tempfile
 import threading
+import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +16,9 @@ import amulsearch as am
 from amulsearch.errors import MissingPackageError
 
 ROOT = Path(__file__).resolve().parents[1]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+OPTIONAL = {re.match(r"[\w-]+", item)[0] for extra in EXTRAS.values() for item in extra} | {"amulsearch"}
+"""The packages of the extras; a message may also name an extra itself, as amulsearch[text]."""
 
 
 def pytest_collection_modifyitems(items):
@@ -23,10 +28,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call():
-    """Skip a test that needs a package which cannot be installed on this machine, such as Annoy without a compiler."""
+    """Skip a test that needs a package of an extra which is not installed, such as Annoy without a compiler."""
     try:
         return (yield)
     except MissingPackageError as error:
+        if re.search(r"pip install '?([\w-]+)", str(error))[1] not in OPTIONAL:
+            raise
         pytest.skip(str(error))
 
 
@@ -140,7 +147,7 @@ def without_root():
 
     @contextmanager
     def context():
-        if os.geteuid() != 0:
+        if os.name == "nt" or os.geteuid() != 0:
             yield
             return
         try:

@@ -62,6 +62,7 @@ def reference(name: str, size: int, module):
     """The network as timm loads it, for pictures of a size."""
     source = {"state_dict": module.state_dict(), "custom_load": False}
     sized = {"img_size": size} if hasattr(module, "blocks") else {}
+    sized |= {"global_pool": "token"} if "dinov3" in name else {}  # as its authors do
     return import_timm().create_model(name, pretrained=True, pretrained_cfg_overlay=source, **sized).eval()
 
 

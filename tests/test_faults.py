@@ -1,12 +1,12 @@
 """Damaged pictures, full disks, interrupts, two processes at once, and files that try to run code."""
 
 import collections
+import importlib.util
 import io
 import json
 import os
 import pickle
 import re
-import resource
 import shutil
 import signal
 import struct
@@ -143,6 +143,7 @@ def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, tmp_pa
     print("\n".join(f"{count:6} {reason}" for reason, count in reasons.most_common()))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
 def test_pictures_that_change_vanish_or_turn_into_something_else(small_folder, tmp_path):
     collection = am.Collection.from_folder(small_folder, progress=False)
     ids = collection.ids
@@ -191,7 +192,7 @@ def test_a_header_that_takes_for_ever_is_rejected(small_folder, monkeypatch):
 
 
 def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
 
     class Net(torch.nn.Module):
         def __init__(self):
@@ -206,7 +207,7 @@ def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, t
     for colour in ("black", "white"):
         Image.new("RGB", (30, 30), colour).save(small_folder / f"{colour}.png")
     collection = am.Collection.from_folder(small_folder, progress=False)
-    model = am.models.own("net", Net())
+    model = am.models.own("net", Net(), version=1)
     features = am.extract(collection, model, "logits", store=tmp_path / "store", progress=False)
     assert dict(features.rejected.itertuples(index=False)) == {
         "black.png": "net gives only zeros at logits",
@@ -221,6 +222,7 @@ def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, t
 
 def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, capsys, contents):
     """A limit on file size, as on a full disk: the run fails while writing the database, the vectors or an index."""
+    resource = pytest.importorskip("resource", reason="Windows has no limit on the size of a file")
     (first := tmp_path / "first").mkdir()
     for name in ("animals", "food"):
         shutil.copytree(small_folder / name, first / name)
@@ -330,14 +332,13 @@ UNFINISHED = (
 """Findings of `check_store` after a run that did not finish and damaged nothing."""
 
 
-SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
-
-
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path, contents):
     """AMULSEARCH_KILLS: how often the run is interrupted, by default 3; from 10 on, it has more pictures."""
     pytest.importorskip("openvino")  # so that all runs use the same engine
     folder, store, undisturbed = tmp_path / "cartoons", tmp_path / "store", tmp_path / "undisturbed"
-    numbers = [SIGNALS[place % 3] for place in range(int(os.environ.get("AMULSEARCH_KILLS", "3")))]
+    signals = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
+    numbers = [signals[place % 3] for place in range(int(os.environ.get("AMULSEARCH_KILLS", "3")))]
     for id in cartoons.ids[: 150 if len(numbers) < 10 else 1500]:
         (folder / id).parent.mkdir(parents=True, exist_ok=True)
         os.link(cartoons.path(id), folder / id)
@@ -459,6 +460,30 @@ def as_array(payload, ending: str) -> bytes:
     array = np.array([payload], dtype=object)
     np.save(file, array, allow_pickle=True) if ending == ".npy" else np.savez(file, about=array)
     return file.getvalue()
+
+
+@pytest.fixture
+def shadowing(small_folder) -> Path:
+    """A folder of pictures that holds a namesake of each module of the standard library, and of some others."""
+    for name in {*sys.stdlib_module_names, "lazy_loader", "numpy", "pandas", "PIL", "torch"} - {"__main__"}:
+        if importlib.util.find_spec(name):
+            (small_folder / f"{name}.py").write_text("raise SystemExit('a file of the folder of pictures was run')")
+    return small_folder
+
+
+def test_the_command_imports_no_module_of_the_working_directory(shadowing, tmp_path):
+    path = {**os.environ, "PYTHONPATH": str(Path(am.__file__).parents[1])}
+    arguments = [*command(Path(), tmp_path / "store"), "--layers", "logits"]
+    done = subprocess.run(arguments, cwd=shadowing, env=path, capture_output=True, text=True)
+    assert done.stdout.startswith("32 pictures, 0 rejected, 32 extracted"), done.stderr
+
+
+def test_decoders_import_no_module_of_the_working_directory_or_beside_the_package(shadowing, monkeypatch):
+    monkeypatch.chdir(shadowing)
+    (shadowing / "amulsearch").symlink_to(Path(am.__file__).parent)
+    monkeypatch.setattr(decoding, "__file__", str(shadowing / "amulsearch" / "intake" / "decoding.py"))
+    decoding._workers.cache_clear()  # so that new ones are started
+    assert len(am.Collection.from_folder(".", progress=False)) == 32
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,6 @@
 """The files that describe the project agree with each other and with the tree."""
 
+import ast
 import importlib
 import json
 import re
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 import amulsearch as am
+from amulsearch.errors import MissingPackageError
 
 ROOT = Path(__file__).resolve().parent.parent
 ON_CONDA = {"python-annoy": "annoy", "matplotlib-base": "matplotlib", "pytorch": "torch"}
@@ -36,8 +38,33 @@ def test_environment_yml_names_the_same_versions():
     found = dict(item.split("==") for item in pip if "==" in item)
     found |= dict(item.split("=") for item in environment[:-1] if re.search(r"[^<>]=", item) and ">=" not in item)
     assert {ON_CONDA.get(name, name): version for name, version in found.items()} == constraints()
-    assert f"python{requirements()[0]['requires-python']}" in environment
+    assert f"python{requirements()[0]['requires-python']},<3.13" in environment  # up to 3.12, NMSLIB has wheels
     assert "--editable ." in pip
+
+
+@pytest.mark.parametrize(("package", "outcome"), [("annoy", pytest.skip.Exception), ("scipy", MissingPackageError)])
+def test_only_the_packages_of_an_extra_may_be_missing_in_a_test(package, outcome, request):
+    call = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py")).pytest_runtest_call()
+    next(call)
+    with pytest.raises((pytest.skip.Exception, MissingPackageError)) as told:
+        call.throw(MissingPackageError(f"{package} is not installed: pip install {package}"))
+    assert told.type is outcome
+
+
+POSIX_ONLY = {"resource", "fcntl", "pwd", "grp", "termios", "SIGKILL", "SIGALRM", "mkfifo", "geteuid", "setrlimit"}
+
+
+def test_the_tests_can_be_collected_on_windows():
+    """What a test module runs when it is imported names nothing that Windows lacks."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        nodes = [ast.parse(path.read_text(encoding="utf-8"))]
+        for node in nodes:  # grows
+            if isinstance(node, ast.FunctionDef):
+                nodes += node.decorator_list
+            elif not isinstance(node, ast.Lambda):
+                nodes += ast.iter_child_nodes(node)
+        names = {getattr(node, "name", getattr(node, "attr", "")) for node in nodes}
+        assert not names & POSIX_ONLY, path
 
 
 def test_every_minimum_allows_the_tested_version():

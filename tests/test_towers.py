@@ -90,6 +90,15 @@ def test_texts_are_as_open_clip_s_own(published, clip):
     np.testing.assert_allclose(one, expected[0], atol=1e-5 * np.abs(expected).max(), rtol=0)
 
 
+def test_words_that_are_cut_are_told(published, recwarn):
+    fits = "bird " * 75  # and the tokens of begin and end
+    whole = am.text(NAME, [fits, "a bird"])
+    assert not [one for one in recwarn if "tokens" in str(one.message)]
+    with pytest.warns(UserWarning, match=r"words 'bird bird .*' ... are longer than the 77 tokens of .*CLIP-small"):
+        cut = am.text(NAME, [f"{fits} bird with a red beak", "a bird"])
+    assert np.array_equal(whole, cut)
+
+
 def test_words_find_what_their_vector_is_nearest_to(published, cartoons):
     collection = cartoons[:30]
     features = am.extract(collection, NAME, "penultimate", progress=False)[NAME, "penultimate"]
@@ -189,19 +198,26 @@ def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path
         command = [sys.executable, "-m", "amulsearch", *command, "--store", str(tmp_path / "store")]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
+        told.append(done.stderr)
         return done.stdout
 
+    told, avoided = [], "a cage " * 50
     run("index", str(small_folder), "--models", f"squeezenet1_1,{NAME}")
     other = json.loads(run("query", "--text", "banana", "--models", "squeezenet1_1", "--json"))
     assert other["how"].startswith("by ImageNet's classes") and other["results"][0]["model"] == "squeezenet1_1"
-    answer = json.loads(run("query", "--text", "a red bird", "--avoid", "a cage", "-k", "5", "--json"))
+    answer = json.loads(run("query", "--text", "a red bird", "--avoid", avoided, "-k", "5", "--json"))
+    assert told[-1].startswith("amulsearch: the words 'a cage a cage") and len(told[-1].splitlines()) == 1
     assert answer["how"] == "by the text tower" and answer["results"][0]["model"] == NAME
     features = am.features.FeatureSet.open(tmp_path / "store")[NAME, "penultimate"]
     with torch.no_grad():
-        tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(["a red bird", "a cage"])
+        tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(["a red bird", avoided])
         red, cage = am.features.l2_normalize(model.encode_text(tokens).numpy())
     nearest = np.argsort(-(am.features.l2_normalize(features.vectors) @ (red - 0.5 * cage)))[:5]
     assert [one["id"] for one in answer["results"]] == [features.ids[row] for row in nearest]
+    first = answer["results"][0]["id"]
+    both = json.loads(run("query", first, "--text", "a red bird", "--models", NAME, "-k", "4", "--json"))
+    assert [one["rank"] for one in both["results"]] == [1, 2, 3, 4]
+    assert first not in [one["id"] for one in both["results"]]
 
 
 def test_the_explorer_answers_words(published, cartoons):

@@ -12,7 +12,9 @@ from .. import models
 from ..errors import QueryError, StoreError
 from ..intake import Decoded, open_image, opening
 from ..models import Descriptor, Model, canonical_layer
+from ..store import inside
 from .converted import BATCH, single
+from .inputs import stacked
 from .transforms import Transform, combine
 from .words import Words, of_words
 
@@ -64,7 +66,7 @@ def embed(
     ((1, 512), (1, 512))
     """
     record = models.get(model)
-    layers = models.main_layers(record) if layers is None else [layers] if isinstance(layers, str) else layers
+    layers = models.main_layers(record) if layers is None else models.layer_names(layers)
     images = [images] if isinstance(images, Image.Image) else list(images)
     if not images:
         raise QueryError("give at least one picture")
@@ -74,7 +76,7 @@ def embed(
 
     network = record if isinstance(record, Descriptor) else load(record)
     size = BATCH if network is record else network.config.batch
-    batches = [np.stack(pixels[start : start + size]) for start in range(0, len(pixels), size)]
+    batches = [stacked(pixels[start : start + size], record) for start in range(0, len(pixels), size)]
     parts = [network(batch, list(full.values())) for batch in batches]
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}
 
@@ -241,9 +243,8 @@ def open_fitted(folder: Path, about: list[dict], made_by: Mapping) -> list[Trans
     found = []
     for place, one in enumerate(about):
         try:
-            arrays = {
-                name: np.lib.format.open_memmap(folder / f"{place}.{name}.npy", mode="r") for name in one["arrays"]
-            }
+            files = {name: inside(folder, f"{place}.{name}.npy") for name in one["arrays"]}
+            arrays = {name: np.lib.format.open_memmap(path, mode="r") for name, path in files.items()}
             transform = Transform.kinds[one["kind"]](one["settings"], arrays, one["source"], one["content"])
         except Exception as error:  # a damaged file makes numpy raise nearly every built-in error
             raise StoreError(f"{folder} cannot be read ({error}): build the index again") from None

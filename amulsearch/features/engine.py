@@ -7,6 +7,7 @@ order. The vectors of a picture do not depend on the others in its batch: all ba
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -18,6 +19,9 @@ import torch
 from ..errors import AmulsearchError, QueryError
 from ..models import PRECISIONS, Descriptor, Model, Network, device, load
 from .converted import BATCH, UNCONVERTED, OpenVinoEngine, Result, convert, filled, openvino_precisions, path_of
+
+Started = tuple[int, dict[str, torch.Tensor], torch.cuda.Event | None]
+"""A batch that runs: its number of pictures, its vectors by layer, and what says that they have been copied."""
 
 WORTH_CONVERTING = 100
 """The number of pictures from which a conversion, which takes seconds, saves time."""
@@ -85,10 +89,28 @@ class TorchEngine:
     def __init__(self, network: Network, layers: list[str]):
         self.network, self.layers = network, layers
         self.batch = network.config.batch
-        self._running: deque[tuple[Any, int, dict[str, torch.Tensor], torch.cuda.Event | None]] = deque()
+        self._running: deque[tuple[Any, list[Started]]] = deque()
 
     def submit(self, tag, batch: np.ndarray) -> None:
-        """Run a batch of at most `batch` pictures, as `Preprocess.pixels` returns them."""
+        """Run a batch of at most `batch` pictures, as `Preprocess.pixels` returns them.
+
+        If the memory of the device is too small, this batch and the next ones run in halves, or in halves of these.
+        """
+        while True:
+            try:
+                parts = [self._start(batch[at : at + self.batch]) for at in range(0, len(batch), self.batch)]
+                return self._running.append((tag, parts))
+            except torch.OutOfMemoryError:
+                name, where = self.network.model.name, f"the device {self.network.device} has too little memory"
+                if self.batch == 1:
+                    raise AmulsearchError(
+                        f"{where} for one picture of {name}: close what else uses it, or take a smaller network"
+                    ) from None
+            self.batch //= 2
+            torch.cuda.empty_cache()
+            print(f"{where}: {name} goes on with {self.batch} pictures at a time", file=sys.stderr)
+
+    def _start(self, batch: np.ndarray) -> Started:
         pinned, copied = self.network.config.pinned, None
         with torch.inference_mode():
             values = torch.from_numpy(filled(batch, self.batch))
@@ -98,15 +120,17 @@ class TorchEngine:
                 vectors = {layer: one.to("cpu", non_blocking=True) for layer, one in vectors.items()}
                 copied = torch.cuda.Event()
                 copied.record()
-        self._running.append((tag, len(batch), vectors, copied))
+        return len(batch), vectors, copied
 
     def results(self, wait: bool = False) -> Iterator[Result]:
         """Yield what is done: (tag, layer -> (B, D) float32). With `wait`, everything that was submitted."""
         while len(self._running) > (0 if wait else self.network.config.ahead):
-            tag, count, vectors, copied = self._running.popleft()
-            if copied is not None:
-                copied.synchronize()
-            yield tag, {layer: values[:count].cpu().numpy() for layer, values in vectors.items()}
+            tag, parts = self._running.popleft()
+            for _, _, copied in parts:
+                if copied is not None:
+                    copied.synchronize()
+            done = [{layer: one[:count].cpu().numpy() for layer, one in vectors.items()} for count, vectors, _ in parts]
+            yield tag, {layer: np.concatenate([part[layer] for part in done]) for layer in self.layers}
 
 
 class DescriptorEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from .vectors import compared
 
 SPARE = 16
 """How many candidates beyond k `nearest` compares in float64."""
+FEW = 64
+"""Up to this many queries at once, `nearest` compares equal vectors one by one; from more on, each only once."""
 FAISS_FROM = 2**34
 """From this many multiplications on (queries x vectors x width), `nearest` imports FAISS if it is installed."""
 BLOCK_BYTES, TILE = 2**26, 2**21
@@ -29,7 +32,8 @@ def nearest(
 
     k + 16 candidates are found in float32, by FAISS if it is installed and the work is worth its import, else by
     numpy. Their distances are then computed in float64; where rounding in float32 could have hidden a neighbour, all
-    vectors within the distance of the last one are compared. The result is therefore the same with and without FAISS.
+    vectors within the distance of the last one are compared, equal ones only once if many queries need it. The result
+    is therefore the same with and without FAISS.
 
     Parameters
     ----------
@@ -140,15 +144,48 @@ def _nearest(base, queries: np.ndarray, k: int, metric: str, own, squares, faiss
     if count == base.shape[0]:
         return rows, distances
     unsure = np.flatnonzero(scores.max(axis=1) <= _reach(queries, distances[:, -1], longest, metric))
-    for asked, found, far in within(base, queries[unsure], distances[unsure, -1], metric, squares=squares):
-        asked = unsure[asked]
+    itself, pairs = None if own is None else own[unsure], None
+    if len(unsure) > FEW and not isinstance(base, _Distinct):
+        pairs = _Distinct(base, metric).nearest(queries[unsure], least + 1, metric)
+    pairs = pairs or within(base, queries[unsure], distances[unsure, -1], metric, squares=squares)
+    for asked, found, far in pairs:
         if own is not None:
-            others = found != own[asked]
+            others = found != itself[asked]
             asked, found, far = asked[others], found[others], far[others]
         place = np.arange(len(asked)) - np.searchsorted(asked, asked)  # the rank among those of the same query
         first = place < k
-        rows[asked[first], place[first]], distances[asked[first], place[first]] = found[first], far[first]
+        rows[unsure[asked[first]], place[first]] = found[first]
+        distances[unsure[asked[first]], place[first]] = far[first]
     return rows, distances
+
+
+class _Distinct:
+    """The vectors that differ among (N, D), from which rows are taken as from an array, and the rows that hold each."""
+
+    def __init__(self, base, metric: str):
+        known: dict[bytes, int] = {}
+        parts = (part for _, part, _ in _parts(base, metric, None))
+        group = [known.setdefault(blake2b(row, digest_size=16).digest(), len(known)) for part in parts for row in part]
+        self.base, self.size, self.members = base, np.bincount(group), np.argsort(group, kind="stable")
+        self.starts = np.cumsum(self.size) - self.size
+        self.shape = len(self.size), base.shape[1]
+
+    def __getitem__(self, some: slice | np.ndarray) -> np.ndarray:
+        return self.base[self.members[self.starts[some]]]
+
+    def nearest(self, queries: np.ndarray, k: int, metric: str) -> Iterator[tuple] | None:
+        """At least the k nearest rows of each query, as `within` yields them; None if all vectors differ."""
+        if len(self.size) == len(self.members):
+            return None
+        near, far = nearest(self, queries, min(k, len(self.size)), metric)
+        size = self.size[near]
+        last = np.argmax(np.cumsum(size, axis=1) >= k, axis=1)
+        size = np.where(far <= np.take_along_axis(far, last[:, None], axis=1), np.minimum(size, k), 0).ravel()
+        asked = np.repeat(np.arange(len(queries)), size.reshape(near.shape).sum(axis=1))
+        place = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+        rows, far = self.members[np.repeat(self.starts[near.ravel()], size) + place], np.repeat(far.ravel(), size)
+        order = np.lexsort((rows, far, asked))
+        return iter([(asked, rows[order], far[order])])
 
 
 def _candidates(base, queries, count: int, metric: str, squares, faiss) -> tuple[np.ndarray, np.ndarray, float]:

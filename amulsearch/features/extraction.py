@@ -14,13 +14,13 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .. import models as model_table
-from ..errors import AmulsearchError, PictureError, QueryError
-from ..intake import Collection, plain_text
-from ..models import FRAMINGS, Model, canonical_layer
+from ..errors import AmulsearchError, ModelError, PictureError, QueryError
+from ..intake import MOVED, Collection, plain_text
+from ..models import FRAMINGS, Model, canonical_layer, layer_names
 from ..store import MemoryRows, Store, VectorFile
 from .converted import ConversionError
 from .features import Features, FeatureSet, fingerprint
-from .inputs import Inputs, prepared
+from .inputs import Inputs, prepared, stacked
 
 if TYPE_CHECKING:
     from .converted import OpenVinoEngine
@@ -44,7 +44,8 @@ def extract(
     """Compute the feature vectors of a collection.
 
     Pictures that cannot be decoded, or whose vectors are zero, NaN or infinite, are excluded and listed in
-    `result.rejected`. With a store, an interrupted run keeps the vectors that are done, and the next run continues.
+    `result.rejected`. A network whose values are too large for float16 is left out, and standard error says so. With a
+    store, an interrupted run keeps the vectors that are done, and the next run continues.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def extract(
         or the GPU supports them, and so is "tf32" on NVIDIA GPUs (float32 with products of 10 bits of mantissa); the
         neighbours differ slightly. "auto" is the fastest on this machine.
     store : path or Store, optional
-        A folder that keeps the vectors, so that the next run computes only new and changed pictures.
+        A folder that keeps the vectors, so that the next run computes only new and changed pictures, by whatever names.
     runner : callable, optional
         Does the work; by default, this process does. `RayRunner` distributes it over processes and machines.
     progress : bool, default True
@@ -79,13 +80,14 @@ def extract(
     Raises
     ------
     ModelError
-        For an unknown model or layer, and for weights that cannot be loaded.
+        For an unknown model or layer, for weights that cannot be loaded, if all networks overflow in float16, and with
+        a store for your own code without a version, see `models.own`.
     QueryError
         For an unknown framing or precision, and without a model or a layer.
     StoreError
         If the store cannot be used or written.
     AmulsearchError
-        If no picture can be used.
+        If no picture can be used, or the folder of the collection is not there and a picture has to be computed.
 
     See Also
     --------
@@ -116,7 +118,13 @@ def extract(
         from .engine import resolve_precision
 
         precision = resolve_precision(precision)
-    records = [model_table.get(name) for name in model_table.names_of(models)]
+    records = model_table.get_all(models)
+    for model in records if store is not None else ():
+        if model.unknown:
+            raise ModelError(
+                f"{model.name} has code of your own ({model.unknown}), which a store cannot tell from other code: give "
+                "am.models.own a version=, another one whenever the code changes, or extract without a store"
+            )
     layers_of = {model.name: _layers_of(model, layers) for model in records}
     if not records or not all(layers_of.values()):
         raise QueryError("give at least one model, and at least one layer of each")
@@ -133,7 +141,7 @@ def _layers_of(model: Model, layers) -> list[str]:
     asked = layers.get(model.name, ()) if isinstance(layers, Mapping) else layers
     asked = model_table.main_layers(model) if asked is None else asked
     found = []
-    for layer in [asked] if isinstance(asked, str) else asked:
+    for layer in layer_names(asked):
         found += model_table.standard_layers(model) if layer == "standard" else [canonical_layer(layer)]
     return list(dict.fromkeys(found))
 
@@ -150,23 +158,35 @@ def _extract(
 ) -> FeatureSet:
     """Do the work of `extract`, with checked arguments and the store locked."""
     rows = store.register(collection) if store is not None else np.arange(len(collection))
-    held, made_by, backends = _held(collection, records, layers, framing, precision, store, rows)
-    run = Run(held, rows, collection, records, layers, framing, precision, backends)
+    contents = store.contents(rows) if store is not None else collection.table["digest"].factorize()[0]
+    held, made_by, backends = _held(collection, records, layers, framing, precision, store, np.unique(contents))
+    run = Run(held, contents, collection, records, layers, framing, precision, backends)
     run.fetch_weights()
-    if len(run.wanted) and runner is None:
+    if run.wanted and not collection.folder.is_dir():
+        raise AmulsearchError(f"{collection.folder} is not there; {MOVED}")
+    if run.wanted and runner is None:
         run(progress)
-    elif len(run.wanted):
+    elif run.wanted:
         runner(run, progress)
-    extracted = len(run.wanted) - len(run.rejected)
-    if run.rejected:
-        rows = rows[~collection.table["id"].isin(list(run.rejected)).to_numpy()]
-        collection = _without(collection, run.rejected)
+    if len(run.overflows) == len(records):
+        raise ModelError(next(iter(run.overflows.values())))
+    for name, reason in run.overflows.items():
+        print(f"{name} is left out: {reason}", file=sys.stderr)
+    made_by = {key: made for key, made in made_by.items() if key[0] not in run.overflows}
+    extracted, rejected = len(run.wanted) - len(run.rejected), {}
+    if run.rejected:  # and the pictures with the same bytes
+        content_of = dict(zip(collection.ids, contents.tolist(), strict=True))
+        reasons = {content_of[id]: reason for id, reason in run.rejected.items()}
+        kept = ~np.isin(contents, list(reasons))
+        rows, contents = rows[kept], contents[kept]
+        rejected = {id: reasons[content] for id, content in content_of.items() if content in reasons}
+        collection = _without(collection, rejected)
     if store is not None:  # until here, the store holds its previous collection and features
-        store.save_collection(collection, rows, current=made_by.values(), rejected=run.rejected)
+        store.save_collection(collection, rows, current=made_by.values(), rejected=rejected)
     ids, labels, digests = collection.ids, collection.labels, collection.table["digest"].tolist()
     record_of = {model.name: model for model in records}
     features = {
-        (name, layer): Features(held[name, layer].take(rows), ids, labels, made, digests, (record_of[name],))
+        (name, layer): Features(held[name, layer].take(contents), ids, labels, made, digests, (record_of[name],))
         for (name, layer), made in made_by.items()
     }
     return FeatureSet(collection, features, extracted=extracted)
@@ -179,9 +199,11 @@ def _held(
     framing: str,
     precision: str,
     store: Store | None,
-    rows,
+    rows: np.ndarray,
 ) -> tuple[Held, dict[tuple[str, str], dict], dict[str, str]]:
     """Find the vectors that are there already, their fingerprints, and the backend of each model, by its name.
+
+    rows: those of the different contents.
 
     The backend is part of the fingerprint. If the store has all vectors of a layer from one, they are taken, whether or
     not it could run here: indexes were built with them. The other layers come from the one with which they are done
@@ -223,8 +245,8 @@ def _held(
 class Run:
     """One pass over the pictures that lack vectors: decoded once each, batched per model, written as they are done.
 
-    held: the vectors that are there already; rows: the row (N,) of each picture in them. engines: those of an earlier
-    pass over other pictures.
+    held: the vectors that are there already; rows: the row (N,) of each picture in them, equal for equal bytes, of
+    which the first picture is computed. engines: those of an earlier pass over other pictures.
     """
 
     def __init__(
@@ -241,13 +263,16 @@ class Run:
     ):
         self.held, self.rows, self.collection, self.models = held, rows, collection, models
         self.layers, self.framing, self.precision, self.backends = layers, framing, precision, backends
-        self.lacking = {key: file.places(rows) < 0 for key, file in held.items()}
-        """Which pictures (N,) have no vector, by model and layer."""
+        first = ~pd.Series(rows).duplicated().to_numpy()
+        self.lacking = {key: first & (file.places(rows) < 0) for key, file in held.items()}
+        """Which pictures (N,) have to be computed, by model and layer."""
         self.missing = {
             name: np.any([self.lacking[name, layer] for layer in own], axis=0) for name, own in layers.items()
         }
         self.wanted = np.flatnonzero(np.any(list(self.missing.values()), axis=0)).tolist()
         self.rejected: dict[str, str] = {}
+        self.overflows: dict[str, str] = {}
+        """Why a network was given up, by its name."""
         self._waiting: dict[str, list[tuple[int, np.ndarray]]] = {model.name: [] for model in models}
         self._engines = {} if engines is None else engines
 
@@ -295,7 +320,7 @@ class Run:
                     break
                 batch, self._waiting[model.name] = waiting[: engine.batch], waiting[engine.batch :]
                 places, pixels = zip(*batch, strict=True)
-                engine.submit(places, np.stack(pixels))
+                engine.submit(places, stacked(pixels, model))
         self._keep()
 
     def _engine(self, model: Model) -> TorchEngine | OpenVinoEngine | DescriptorEngine:
@@ -319,6 +344,10 @@ class Run:
 
     def take(self, name: str, places: Sequence[int], vectors: Mapping[str, np.ndarray]) -> None:
         """Store the vectors of a model, layer -> (B, D), for the pictures at these places that have none yet."""
+        if self.precision == "float16":
+            self._give_up_if_too_large(name, places, vectors)
+        if name in self.overflows:
+            return
         self._reject_unusable(name, places, vectors)
         usable = np.array([self._id(place) not in self.rejected for place in places], dtype=bool)
         places = np.asarray(places, dtype=np.int64)
@@ -336,6 +365,15 @@ class Run:
             for row in np.flatnonzero(~finite | ~values.any(axis=1)):
                 what = "only zeros" if finite[row] else "NaN or infinite values"
                 self.rejected[self._id(places[row])] = f"{name} gives {what} at {layer}"
+
+    def _give_up_if_too_large(self, name: str, places: Sequence[int], vectors: Mapping[str, np.ndarray]) -> None:
+        """Compute no more with a network whose values are too large for float16: no picture is at fault."""
+        for layer, values in vectors.items():
+            for row in np.flatnonzero(~np.isfinite(values).all(axis=1))[:1]:
+                where = f"the values of {name} at {layer} for {self._id(places[row])!r}"
+                self.overflows[name] = f"{where} are too large for float16: use the precision bfloat16 or float32"
+                self.missing[name][:] = False
+                self._waiting[name].clear()
 
 
 def _without(collection: Collection, rejected: dict[str, str]) -> Collection:

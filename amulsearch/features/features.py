@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import MissingKeyError, QueryError
-from ..intake import OPENING_VERSION, ByName, Collection
+from ..intake import OPENING_VERSION, ByName, Collection, label_text
 from ..models import Model, canonical_layer
 from ..store import Blocks, Gathered, Store, blocks, parquet
 
@@ -30,7 +30,7 @@ class Features:
     ids : list of N str
         Unique names of the pictures.
     labels : list of N str or None, optional
-        None for a picture without a label.
+        None for a picture without a label. Numbers become text.
     fingerprint : mapping, optional
         What made the vectors (model, weights, layer, preprocessing, framing, ...); empty for your own vectors.
     digests : list of N str, optional
@@ -41,7 +41,8 @@ class Features:
     Raises
     ------
     QueryError
-        If `vectors` is not an (N, D) array of numbers, the lengths differ, or the ids are not unique.
+        If `vectors` is not an (N, D) array of numbers, the lengths differ, the ids are not unique, or a label is
+        neither text nor a number.
 
     Examples
     --------
@@ -68,7 +69,7 @@ class Features:
             vectors = vectors.astype(np.float32)
         object.__setattr__(self, "vectors", vectors)
         object.__setattr__(self, "ids", [str(id) for id in self.ids])
-        object.__setattr__(self, "labels", list(self.labels) or [None] * len(self.ids))
+        object.__setattr__(self, "labels", [label_text(label) for label in self.labels] or [None] * len(self.ids))
         if not len(vectors) == len(self.ids) == len(self.labels):
             raise QueryError(f"{len(vectors)} vectors, {len(self.ids)} ids and {len(self.labels)} labels do not match")
         if len(set(self.ids)) != len(self.ids):
@@ -175,7 +176,8 @@ class FeatureSet(dict):
     collection : Collection
         The pictures, without those that could not be used.
     extracted : int
-        Number of pictures that went through a network; the vectors of the others were in the store.
+        Number of pictures that went through a network; the vectors of the others were in the store, or are those of a
+        picture with the same bytes.
 
     Raises
     ------

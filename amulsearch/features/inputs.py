@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
 
-from ..errors import PictureError
-from ..intake import Collection, decode, processors, stop
+from ..errors import ModelError, PictureError
+from ..intake import Collection, decode, decoding_threads, processors
 from ..models import Model
 
 CHUNK = 16
@@ -45,23 +45,25 @@ def prepared(
         For each picture, its pixels by model name, see `Preprocess.pixels`; or the reason why it cannot be decoded.
     """
     places = range(len(collection)) if places is None else places
-    count = processors()
-    pool = ThreadPoolExecutor(count)
     futures: deque[tuple[Sequence[int], Future]] = deque()
-    try:
+    with decoding_threads() as pool:
         for start in range(0, len(places), CHUNK):
             chunk = places[start : start + CHUNK]
             futures.append((chunk, pool.submit(_prepare, collection, models, framing, chunk, missing)))
-            if len(futures) >= 4 + count:
+            if len(futures) >= 4 + processors():
                 chunk, future = futures.popleft()
                 yield chunk, future.result()
         for chunk, future in futures:
             yield chunk, future.result()
-    except BaseException:
-        stop()  # so that an interrupt does not wait for a slow picture
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+
+def stacked(pixels: Sequence[np.ndarray], model: Model) -> np.ndarray:
+    """Put prepared pictures into one batch; ModelError if the user's own transform gives them different sizes."""
+    shapes = list(dict.fromkeys(one.shape for one in pixels))
+    if len(shapes) > 1:
+        told = f"the transform of {model.name} gives pictures of different sizes, such as {shapes[0]} and {shapes[1]}"
+        raise ModelError(f"{told}: let it return squares of one size")
+    return np.stack(pixels)
 
 
 def _prepare(collection: Collection, models, framing: str, chunk: Sequence[int], missing) -> list[Inputs]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import QueryError
 from ..intake import Collection
-from ..models import BUNDLED, INNER, TABLE, Descriptor, Model, get, names_of
+from ..models import BUNDLED, INNER, TABLE, Descriptor, Model, get_all
 from .extraction import extract
 from .features import Features
 from .transforms import PCA
@@ -81,7 +81,7 @@ class Preset:
         Returns
         -------
         list of Features
-            Each (N, width), or as wide as the layer or N - 1 if that is less.
+            Each (N, width), or as wide as the layer or as `PCA.fit` allows if that is less.
 
         Raises
         ------
@@ -145,7 +145,7 @@ def preset(models: str | Sequence[str] = BUNDLED) -> Preset:
     >>> am.preset("bundled") == am.BEST
     True
     """
-    layers = {record.name: _layers_of(record) for record in (get(model) for model in names_of(models))}
+    layers = {record.name: _layers_of(record) for record in get_all(models)}
     if not layers:
         raise QueryError("a preset needs at least one network")
     return replace(BEST, layers=layers)

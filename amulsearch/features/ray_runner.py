@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..errors import AmulsearchError, QueryError, check_integer, import_optional
+from ..errors import AmulsearchError, ModelError, QueryError, check_integer, import_optional
 from ..intake import COLUMNS, TEXTS, Collection, plain_text
 from ..store import MemoryRows
 
@@ -156,6 +156,8 @@ class _Actor:
         run = Run(held, rows, part, *self.work, engines=self.engines)
         try:
             run(progress=False)
+            for reason in run.overflows.values():
+                raise ModelError(reason)
         except AmulsearchError as error:  # any other machine would raise it too
             return {"ids": [""], "rejected": [""], "vectors": [b""], "error": [str(error)]}
         done = rows[[id not in run.rejected for id in part.ids]]

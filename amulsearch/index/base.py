@@ -71,6 +71,8 @@ class Index:
     calibration: Calibration | None = None
     effort: ClassVar[str | None] = None
     """The option of `query` that trades speed for recall; the attribute of the same name holds its default."""
+    exhaustive: ClassVar[bool] = True
+    """Whether the greatest effort misses nothing."""
     ladder: ClassVar[tuple[dict, ...]] = ({},)
     """The keyword arguments of `build` that `tune_index` tries."""
 
@@ -124,7 +126,7 @@ class Index:
         of = f"{self.fingerprint['model']} {self.fingerprint['layer']}" if self.fingerprint else "own vectors"
         return f"{type(self).__name__}({of}: {len(self):,} x {self.width}, {self.metric})"
 
-    def query(self, query, k: int = 10, *, include_self: bool = False, **options) -> pd.DataFrame:
+    def query(self, query, k: int | None = None, *, include_self: bool = False, **options) -> pd.DataFrame:
         """Find the k nearest pictures.
 
         Parameters
@@ -132,7 +134,8 @@ class Index:
         query : str, path, PIL image, Words or ndarray of shape (D,)
             An id of the index, the path of a picture file, a picture (see `open_image`), words (see `Words`), or a
             vector.
-        k : int, default 10
+        k : int, optional
+            By default 10, or as many as there are.
         include_self : bool, default False
             Whether a picture of the index may be its own first neighbour.
         **options
@@ -162,7 +165,7 @@ class Index:
         return neighbours(ids, distances, labels, made_by.get("model"), made_by.get("layer"), probability=probability)
 
     def search(
-        self, queries: np.ndarray, k: int = 10, *, own: np.ndarray | None = None, **options
+        self, queries: np.ndarray, k: int | None = None, *, own: np.ndarray | None = None, **options
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest pictures for each of many vectors.
 
@@ -171,7 +174,8 @@ class Index:
         Parameters
         ----------
         queries : ndarray of shape (Q, D)
-        k : int, default 10
+        k : int, optional
+            By default 10, or as many as there are.
         own : ndarray of shape (Q,), int, optional
             For queries that are vectors of the index: the row of each, which is left out of its own neighbours.
         **options
@@ -200,12 +204,13 @@ class Index:
         k = check_k(k, len(self) - (own is not None), "pictures of the index" if own is None else "other pictures")
         return self._find(queries, k, own, options)
 
-    def all_neighbours(self, k: int = 10, **options) -> tuple[np.ndarray, np.ndarray]:
+    def all_neighbours(self, k: int | None = None, **options) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest other pictures of every picture.
 
         Parameters
         ----------
-        k : int, default 10
+        k : int, optional
+            By default 10, or as many as there are.
         **options
             As for `query`.
 
@@ -266,14 +271,15 @@ class Index:
             raise MissingKeyError(f"there is no picture {id!r} in the index")
         return self._take([row])[0]
 
-    def recall(self, k: int = 10, *, sample: int = 200, seed: int = 0, **options) -> float:
+    def recall(self, k: int | None = None, *, sample: int = 200, seed: int = 0, **options) -> float:
         """Measure the fraction of the true k nearest neighbours that the index finds.
 
         Pictures as near as the k-th true neighbour count as found, up to rounding in float32.
 
         Parameters
         ----------
-        k : int, default 10
+        k : int, optional
+            By default 10, or as many as there are.
         sample : int, default 200
             How many pictures of the index are queried: a random sample, or all if there are fewer.
         seed : int, default 0

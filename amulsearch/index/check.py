@@ -20,6 +20,9 @@ from .diffusion import DiffusionIndex
 QUERIES = 5
 """How many pictures are searched both in an index and exactly."""
 
+DAMAGE = (StoreError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a changed store may raise: a row may hold any value, and a checksum that fits."""
+
 OWN = {"store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "vectors", "indexes", "lock", "store.json"}
 """What may lie in a store; store.json only in those of before."""
 
@@ -136,7 +139,7 @@ class _Check:
                 self.store.collection()
         except OtherFormatError:
             raise
-        except (StoreError, ValueError, TypeError, KeyError) as error:
+        except DAMAGE as error:
             self._find(part, error, self.repair_it)
         if self.findings and self.repair:
             self.findings.clear()
@@ -158,7 +161,7 @@ class _Check:
             for place, fault in file.faults():
                 if fault:
                     bad.setdefault(fault, []).append(place)
-        except StoreError as error:
+        except DAMAGE as error:
             self._find(part, error, self.repair_it, f"deleted; {self.index_again}", lambda: self.store.forget(feature))
             if not self.repair:
                 self.damaged.add(name)
@@ -172,7 +175,7 @@ class _Check:
 
     def _complete(self) -> None:
         """Open the current features that cover the table; find the pictures that lack a vector but have an index."""
-        rows, table = self.store.rows(), self.store.collection().table
+        rows, table = self.store.contents(self.store.rows()), self.store.collection().table
         ids, digests = table["id"].tolist(), table["digest"].tolist()
         for (model, layer), made_by in self.store.current().items() if ids else ():
             name = f"{model} {layer}"
@@ -193,7 +196,7 @@ class _Check:
             index = (DiffusionIndex.open_in if preset else open_default)(self.store, name, whole=True)
             if finding := "" if preset else self._differences(index, name, features):
                 raise StoreError(finding)
-        except StoreError as error:
+        except DAMAGE as error:
             if features is not None:
                 rebuild = lambda: default_kind().build(features).save_in(self.store, name)  # noqa: E731
                 self._find(part, error, self.repair_it, "rebuilt", rebuild)

@@ -18,6 +18,9 @@ KEPT, EDGES, STEPS = 200, 30, 15
 """How many pictures are reached from each, how many of its edges are followed, and for how many steps.
 
 Without these limits the ranking is worse: what arrives in far places is noise."""
+TOGETHER, WIDE = 128, 4096
+"""How many queries are answered at once, and the number of edges of one picture from which on fewer pictures are
+spread at once than 1,024, so that memory does not grow with the greatest number."""
 
 
 class DiffusionIndex(Index):
@@ -115,6 +118,14 @@ class DiffusionIndex(Index):
         raise QueryError("recall is not defined for the ranking of a diffusion: use evaluate")
 
     def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
+        rows, near = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
+        for start in range(0, len(queries), TOGETHER):
+            some = slice(start, start + TOGETHER)
+            rows[some], near[some] = self._most_similar(queries[some], k, None if own is None else own[some])
+        return rows, np.sqrt(np.maximum(2 - 2 * near, 0))
+
+    def _most_similar(self, queries: np.ndarray, k: int, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (Q, k) of a block of queries, and their similarities."""
         if own is None:
             edges = self.graph.links(self._split(queries))
             reached = profiles(_greatest(edges @ self._scale @ self._spread, KEPT))
@@ -134,7 +145,7 @@ class DiffusionIndex(Index):
                     values[own[at]] = -1
             first = np.argsort(-values, kind="stable")[:k]
             rows[at], near[at] = places[first], values[first]
-        return rows, np.sqrt(np.maximum(2 - 2 * near, 0))
+        return rows, near
 
     @cached_property
     def _scale(self):
@@ -200,8 +211,9 @@ def spread(weights, alpha: float):
     between = _greatest(scale @ weights @ scale, EDGES)
     between = (between.maximum(between.T) * alpha).astype(np.float32).tocsr()
     unit, parts = eye_array(count, format="csr", dtype=np.float32), []
-    for start in range(0, count, 1024):
-        own = rows = unit[start : start + 1024]
+    step = 1024 * WIDE // max(WIDE, np.diff(between.indptr).max(initial=0))
+    for start in range(0, count, max(1, step)):
+        own = rows = unit[start : start + max(1, step)]
         for _ in range(STEPS):
             rows = _greatest(own + rows @ between, KEPT)
         parts.append(rows)
@@ -243,11 +255,13 @@ def _greatest(matrix, keep: int):
     if not len(long):
         matrix.sort_indices()
         return matrix
-    inside = np.arange(counts.max()) < counts[long, None]
-    rows = np.full(inside.shape, -np.inf, dtype=matrix.data.dtype)
-    rows[inside] = matrix.data[np.repeat(counts > keep, counts)]
     limits = np.full(len(counts), -np.inf, dtype=matrix.data.dtype)
-    limits[long] = np.partition(rows, -keep, axis=1)[:, -keep]
+    for length in np.unique(lengths := np.frexp(counts[long])[1]):  # rows of about one length
+        some = long[lengths == length]
+        inside = np.arange(counts[some].max()) < counts[some, None]
+        rows = np.full(inside.shape, -np.inf, dtype=matrix.data.dtype)
+        rows[inside] = matrix.data[np.repeat(np.isin(np.arange(len(counts)), some), counts)]
+        limits[some] = np.partition(rows, -keep, axis=1)[:, -keep]
     kept = matrix.data >= np.repeat(limits, counts)
     indptr = np.concatenate([[0], kept.cumsum()])[matrix.indptr]
     for row in np.flatnonzero(np.diff(indptr) > np.minimum(counts, keep)):  # several elements equal the limit

@@ -13,8 +13,9 @@ THRESHOLD = 0.95
 ASKED = 200_000
 """Up to this many pictures, `near_duplicates` asks for the near-duplicates of every picture; in a larger collection,
 for those of a random sample of this many."""
-FIRST = 16
-"""How many neighbours of each picture are found first; where the last is a near-duplicate, all others follow."""
+FIRST, TOGETHER = 16, 64
+"""How many neighbours of each picture are found first; where the last is a near-duplicate, all others follow, for so
+many pictures together."""
 
 
 def near_duplicates(
@@ -22,9 +23,12 @@ def near_duplicates(
 ) -> pd.DataFrame:
     """Group the pictures whose vectors are nearly the same.
 
-    Two pictures are in one group if their cosine is at least `threshold`, or if a chain of such pairs connects them.
-    In a collection of more than `sample` pictures, only the pairs with a picture of the sample are found: groups
-    outside the sample are missing, and a long chain may be several groups.
+    Each group has a centre, and the cosine of its other pictures with the centre is at least `threshold`; that of any
+    two of them is therefore at least 2 threshold^2 - 1. A chain of near-duplicates whose ends differ becomes several
+    groups. Those with the most near-duplicates become centres first (of equal numbers, and from 16 on, in the order of
+    the collection), as long as no centre is near them; every other picture goes to the nearest centre.
+
+    In a collection of more than `sample` pictures, only those of the sample become centres.
 
     Parameters
     ----------
@@ -41,14 +45,18 @@ def near_duplicates(
     Returns
     -------
     DataFrame
-        Columns group (from 1, the largest first), id, label, cosine (with the nearest other picture of the group, as
-        far as found). It includes files with the same bytes; `Collection.duplicates` lists only those.
+        Columns group (from 1, the largest first), id, label, cosine (with the centre of the group, which is first and
+        has 1). It includes files with the same bytes; `Collection.duplicates` lists only those.
         `attrs["asked"]` is the number of pictures that were compared with all others.
 
     Raises
     ------
     QueryError
         If the threshold is out of range, or vectors are zero or hold NaN or infinite values.
+
+    References
+    ----------
+    Aslam, Pelekhov & Rus 2004, The star clustering algorithm for static and dynamic information organization.
 
     Notes
     -----
@@ -63,50 +71,49 @@ def near_duplicates(
     asking = np.arange(count)
     if count > sample:
         asking = np.sort(np.random.default_rng(seed).permutation(count)[:sample])
-    component, closest = _groups(features.vectors, asking, (2 - 2 * (threshold - 1e-6)) ** 0.5)
+    centre, apart = _centres(features.vectors, asking, (2 - 2 * (threshold - 1e-6)) ** 0.5)
     table = pd.DataFrame(
         {
-            "group": component,
+            "group": centre,
             "id": pd.Series(features.ids, dtype=object),
             "label": pd.Series(features.labels, dtype=object),
-            "cosine": 1 - closest**2 / 2,
+            "cosine": 1 - apart**2 / 2,
         }
-    )
+    )[centre >= 0]
     size = table["group"].map(table["group"].value_counts())
-    table = table.assign(size=-size)[size > 1].sort_values(["size", "group", "id"])
-    table = table.assign(group=table["group"].factorize()[0] + 1).drop(columns="size").reset_index(drop=True)
+    table = table.assign(size=-size, apart=-table["cosine"])[size > 1].sort_values(["size", "group", "apart", "id"])
+    table = table.assign(group=table["group"].factorize()[0] + 1).drop(columns=["size", "apart"]).reset_index(drop=True)
     table.attrs["asked"] = len(asking)
     return table
 
 
-def _groups(vectors: np.ndarray, asking: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """The component (N,) of each picture, joined by all pairs with one of `asking` within a distance, which allows for
-    rounding: it must not separate identical files. And the distance (N,) of the nearest picture among these pairs."""
-    component, closest = np.arange(len(vectors)), np.full(len(vectors), np.inf)
+def _centres(vectors: np.ndarray, asking: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    """The row of the nearest centre (N,) of each picture, -1 where none is within a distance, which allows for
+    rounding: it must not separate identical files. And the distance (N,) from it. Centres are among `asking`."""
+    centre, apart = np.full(len(vectors), -1), np.full(len(vectors), np.inf)
+    if len(vectors) < 2:
+        return centre, apart
+    queries = vectors if len(asking) == len(vectors) else vectors[asking]
+    rows, distances = nearest(vectors, queries, min(FIRST, len(vectors) - 1), "angular", asking)
+    near = distances <= limit
+    count = near.sum(axis=1)
 
-    def join(first: np.ndarray, second: np.ndarray, distances: np.ndarray) -> None:
-        component[:] = _joined(component, first, second)
-        for side in (first, second):
-            np.minimum.at(closest, side, distances)
+    def gather(row: int, others: np.ndarray, far: np.ndarray) -> None:
+        if centre[row] < 0:
+            nearer = far < apart[others]
+            centre[others[nearer]], apart[others[nearer]] = row, far[nearer]
+            centre[row], apart[row] = row, 0
 
-    if len(vectors) > 1:
-        queries = vectors if len(asking) == len(vectors) else vectors[asking]
-        k = min(FIRST, len(vectors) - 1)
-        rows, distances = nearest(vectors, queries, k, "angular", asking)
-        near = distances <= limit
-        join(np.repeat(asking, near.sum(axis=1)), rows[near], distances[near])
-        more = asking[near[:, -1]] if k == FIRST else asking[:0]
-        for asked, found, apart in within(vectors, vectors[more], np.full(len(more), limit), "angular"):
-            others = more[asked] != found
-            join(more[asked[others]], found[others], apart[others])
-    return component, closest
-
-
-def _joined(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Components (N,), joined by pairs of rows."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    pairs = component[first], component[second]
-    graph = coo_array((np.ones(len(first), dtype=bool), pairs), shape=(len(component),) * 2)
-    return connected_components(graph, directed=False)[1][component]
+    many = asking[count == FIRST]
+    for start in range(0, len(many), TOGETHER):
+        free = many[start : start + TOGETHER]
+        free = free[centre[free] < 0]
+        for asked, found, far in within(vectors, vectors[free], np.full(len(free), limit), "angular"):
+            others = found != free[asked]
+            asked, found, far = asked[others], found[others], far[others]
+            for place in np.unique(asked):
+                gather(free[place], found[asked == place], far[asked == place])
+    some = np.flatnonzero((count > 0) & (count < FIRST))
+    for place in some[np.argsort(-count[some], kind="stable")]:
+        gather(asking[place], rows[place, near[place]], distances[place, near[place]])
+    return centre, apart

@@ -11,7 +11,7 @@ from .base import Index
 class Graph(Index):
     """An index that searches a hierarchical navigable small world graph (HNSW; Malkov & Yashunin 2018)."""
 
-    effort = "ef"
+    effort, exhaustive = "ef", False  # parts of a graph can be unreachable
     ladder = ({"M": 16}, {"M": 32})
 
     @classmethod

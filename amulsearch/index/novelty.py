@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,8 @@ class NoveltyTest:
     Each part, such as a layer of a network, gives the distance to the nearest picture. The distances are standardised
     by those of the collection's own pictures, each to its nearest other, and summed over the parts. The p-value is the
     fraction of the collection's own pictures, the query among them, whose sum is at least as great. If the query is
-    like the pictures of the collection, a p-value below .05 occurs once in twenty queries.
+    like the pictures of the collection, a p-value below .05 occurs once in twenty queries. Of fewer than 19 pictures
+    no p-value is as low: nothing can be told to be unlike them.
 
     A new picture of a kind that the collection has in several styles can pass as known, and the test says nothing
     about which neighbours are relevant: `measure.calibrate` does, from labels.
@@ -71,8 +72,13 @@ class NoveltyTest:
         Raises
         ------
         QueryError
-            If there are no parts, they belong to different pictures, or there is only one picture.
+            If there are no parts, they belong to different pictures, there is only one picture, or a part was fitted to
+            these pictures.
         """
+        for part in parts:
+            if _is_fitted(part.fingerprint):
+                name = f"{part.fingerprint['model']} {part.fingerprint['layer']}"
+                raise QueryError(f"{name} was fitted to these pictures: test with the layers that it was made of")
         test = cls()
         test.parts = [part if isinstance(part, Index) else ExactIndex.build(part) for part in parts]
         same_pictures(test.parts)
@@ -132,17 +138,27 @@ class NoveltyTest:
         return query if isinstance(query, (list, tuple, np.ndarray)) else encoded(self.parts, query)
 
 
-def novelty_told(p_value: float) -> str:
+def _is_fitted(made_by: Mapping) -> bool:
+    """Whether a transform that was fitted is among what made vectors."""
+    return "fitted" in made_by or any(_is_fitted(part) for part in made_by.get("of", ()))
+
+
+def novelty_told(p_value: float, pictures: int) -> str:
     """Say in a sentence what a p-value of `NoveltyTest` means.
 
     Parameters
     ----------
     p_value : float
+    pictures : int
+        The number S of pictures that the query was compared with, `len(test.own)`. The p-value of fewer than 19 is
+        never as low as .05.
 
     Returns
     -------
     str
     """
+    if (pictures + 1) * NOVEL < 1:
+        return f"Whether anything here fits cannot be said: that takes at least 19 pictures to compare, not {pictures}."
     if p_value <= NOVEL:
         return f"Nothing here is likely to fit: {p_value:.1%} of the collection's pictures are as far from all others."
     return f"Not unlike the collection: {p_value:.0%} of its pictures are as far from all others."

@@ -22,9 +22,9 @@ from .exact_index import ExactIndex
 from .speed import ask
 
 SURE = 3.09
-"""How many standard errors the lower bound is below the mean recall of a sample. The true recall is below the bound
-once in a thousand (one-sided, normal). About ten settings are tried and the least effort that passes is taken, which
-makes it once in a hundred."""
+"""The quantile of the normal distribution for the lower bound of recall: the true recall is below it once in a thousand
+(one-sided). About ten settings are tried and the least effort that passes is taken, which makes it once in a hundred.
+"""
 SMALL = 2**22
 """The number of values in all vectors (N x D) up to which exact search takes a few milliseconds per query."""
 
@@ -75,7 +75,7 @@ def tune_index(
     ids: Sequence[str] | None = None,
     *,
     recall: float = 0.95,
-    k: int = 10,
+    k: int | None = None,
     kind: type[Index] | None = None,
     metric: str = "angular",
     builds: Sequence[Mapping] | None = None,
@@ -93,7 +93,8 @@ def tune_index(
         Required with a plain array.
     recall : float, default 0.95
         The wanted fraction of the true k nearest neighbours, above 0 and at most 1.
-    k : int, default 10
+    k : int, optional
+        By default 10, or as many as there are to tune with.
     kind : subclass of Index, optional
         Any approximate index, by default AnnoyIndex, or FaissHNSWIndex where Annoy is not installed.
     metric : {"angular", "euclidean", "manhattan"}, default "angular"
@@ -117,9 +118,9 @@ def tune_index(
     Notes
     -----
     For each of `builds`, the search looks for the least effort (`search_k`, `nprobe`, `ef`, `n_candidates`) whose
-    recall over the held-back pictures is reached with confidence: the lower bound, 3.09 standard errors below the
-    mean, counts. The fastest setting is then built from all pictures. Its effort is raised until pictures of the
-    index reach the recall as well.
+    recall over the held-back pictures is reached with confidence: the lower bound counts, see `least_recall`. An effort
+    that compares all vectors misses nothing, and is bounded by nothing. The fastest setting is then built from all
+    pictures. Its effort is raised until pictures of the index reach the recall as well.
     """
     kind = kind or default_kind(approximate=True)
     if kind.effort is None:
@@ -142,6 +143,33 @@ def tune_index(
         build, effort = trials.fastest(base, features.vectors[asking], kind.ladder if builds is None else builds)
         index = trials.final(features, np.sort(order[-sample:]), build, effort)
     return TuningResult(index, trials.table(), recall, k)
+
+
+def least_recall(found: np.ndarray, k: int) -> float:
+    """The lower end of Wilson's interval of a mean recall.
+
+    Its number of observations is that of independent neighbours with which the mean would vary as much as over these
+    queries, from one to k for each. Where nothing was missed, it is k, and the bound n / (n + 3.09 ** 2).
+
+    Parameters
+    ----------
+    found : ndarray of shape (Q,)
+        The recall of each query.
+    k : int
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    Wilson 1927, Probable inference, the law of succession, and statistical inference.
+    Korn & Graubard 1998, Confidence intervals for proportions with small expected number of positive counts.
+    """
+    mean, single = found.mean(), found.mean() * (1 - found.mean())
+    count = len(found) * (np.clip(single / found.var(), 1, k) if found.var() else k)
+    half = SURE * (single / count + (SURE / count / 2) ** 2) ** 0.5
+    return float((mean + SURE**2 / count / 2 - half) / (1 + SURE**2 / count))
 
 
 class _Trials:
@@ -205,20 +233,20 @@ class _Trials:
         """Query, and add a row; the parameters are those of `ask`."""
         options = {index.effort: effort} if index.effort else {}
         found, seconds = ask(index, queries, limits, self.k, effort, own)
-        mean, spread = np.mean(found), np.std(found) / len(found) ** 0.5
+        whole = effort is None or (index.exhaustive and effort >= index._most())
         parameters = {name: getattr(index, name) for name in index.settings if name not in ("seed", "n_jobs")}
         row = {
             "kind": type(index).__name__,
             **parameters,
             **options,
             "asked": "held back" if own is None else "of the index",
-            "recall": mean,
-            "at_least": max(mean - SURE * spread, 0),
+            "recall": found.mean(),
+            "at_least": found.mean() if whole else least_recall(found, self.k),
             "queries_per_second": 1 / np.median(seconds),
             **cost,
         }
         self.rows.append(row)
-        self.bar.set_postfix_str(f"{options}: {mean:.3f}", refresh=False)
+        self.bar.set_postfix_str(f"{options}: {row['recall']:.3f}", refresh=False)
         self.bar.update()
         return row
 
@@ -226,7 +254,7 @@ class _Trials:
         best = max(row["at_least"] for row in self.rows[1:])
         raise QueryError(
             f"no {self.kind.__name__} among those tried reaches recall {self.recall:g} with confidence, the best has "
-            f"at least {best:.3f}: try other `builds`"
+            f"at least {best:.3f}: try other `builds`, or ExactIndex, which misses nothing"
         )
 
     def table(self) -> pd.DataFrame:

@@ -9,10 +9,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
+        "collection": ["COLUMNS", "MOVED", "TEXTS", "Collection", "plain_text"],
         "copying": ["copy_pictures"],
-        "decoding": ["Decoded", "Request", "decode", "processors", "stop"],
-        "names": ["ByName", "did_you_mean", "fold_name", "near_names"],
+        "decoding": ["Decoded", "Request", "decode", "decoding_threads", "processors"],
+        "labels": ["label_text"],
+        "names": ["ByName", "did_you_mean", "fold_name", "leads_out", "near_names"],
         "outputs": ["note_outputs"],
         "pictures": ["OPENING_VERSION", "colour_of", "open_alike", "open_image", "opening"],
         "scan": ["counts_text"],

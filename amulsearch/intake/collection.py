@@ -17,6 +17,7 @@ from PIL import Image
 from ..errors import AmulsearchError, MissingKeyError, PictureError, QueryError
 from .danbooru import SAFE, read_danbooru
 from .decoding import Request, decode
+from .labels import label_text
 from .names import ByName
 from .pictures import MAX_PIXELS, opening
 from .scan import Listing, counts_text, existing_folder, labeller, scan_all, walk
@@ -27,6 +28,9 @@ COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "diges
 
 TEXTS = ["id", "label", "format", "digest"]
 """Those of COLUMNS that hold text."""
+
+MOVED = "if it was moved, index it where it is now with the same store: no vector is computed again"
+"""What to do if the folder of a collection is not there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +111,7 @@ class Collection:
             The folder with the pictures.
         labels : "folder", None, callable, mapping, Series or DataFrame, default "folder"
             Where the labels come from: the folder of each picture, relative to `folder`; nowhere; a function of the
-            id; a mapping from id to label; or a table with the columns id and label.
+            id; a mapping from id to label; or a table with the columns id and label. Numbers become text.
         keywords : mapping, path or DataFrame, optional
             Where keywords come from: a mapping from id to a list of words or to one string of words joined by ";"; or
             a .csv file, a .parquet file or a pandas table with the columns path (or id) and keywords.
@@ -125,8 +129,8 @@ class Collection:
         AmulsearchError
             If the folder does not exist or holds no usable picture.
         QueryError
-            If `labels` is of another kind, `labels` or `keywords` names none of the pictures, or the table of keywords
-            cannot be read.
+            If `labels` is of another kind, a label is neither text nor a number, `labels` or `keywords` names none of
+            the pictures, or the table of keywords cannot be read.
 
         Examples
         --------
@@ -191,7 +195,7 @@ class Collection:
         Raises
         ------
         QueryError
-            If the table cannot be read or lacks the column of paths.
+            If the table cannot be read or lacks the column of paths, or a label is neither text nor a number.
         AmulsearchError
             If the folder does not exist or no picture can be used.
         """
@@ -273,6 +277,7 @@ class Collection:
                 rejected.append(row)
                 continue
             row |= {name: _composed(of(row["id"])) for name, of in listing.columns.items()}
+            row["label"] = label_text(row["label"])
             row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
             for name, values in columns.items():
                 values.append(row[name])
@@ -393,7 +398,10 @@ class Collection:
             If a folder on the path is a link that leads out of the collection's folder.
         """
         path = self.folder / self.table["id"].iat[self._row(id)]
-        if not path.parent.resolve().is_relative_to(self.folder.resolve()):
+        inside = self.__dict__.setdefault("_inside", {})  # by folder: resolving one takes 0.1 ms
+        if path.parent not in inside:
+            inside[path.parent] = path.parent.resolve().is_relative_to(self.folder.resolve())
+        if not inside[path.parent]:
             raise QueryError(f"{id!r} leads out of {self.folder} through a link: replace the link with the folder")
         return path
 
@@ -455,9 +463,16 @@ class Collection:
         requests = [self.request(id, side) for id in ids]
         found = zip(requests, decode(requests), strict=True)
         return [
-            _told(request.path, one) if isinstance(one, PictureError) else Image.fromarray(one.rgb)
+            self._told(request.path, one) if isinstance(one, PictureError) else Image.fromarray(one.rgb)
             for request, one in found
         ]
+
+    def _told(self, path: str, error: PictureError) -> PictureError:
+        """The error with the path of the file, and with what to do."""
+        if not self.folder.is_dir():
+            return PictureError(f"{path} cannot be opened: {self.folder} is not there; {MOVED}")
+        advice = "" if str(error).endswith("again") else "; if it has changed, scan the folder again"
+        return PictureError(f"{path} cannot be opened: {error}{advice}")
 
     def request(self, id: str, side: int | None = None) -> Request:
         """Return the `Request` with which `decode` opens a picture as `open` does.
@@ -647,12 +662,6 @@ def _composed(value):
     if isinstance(value, list):
         return [_composed(one) for one in value]
     return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
-
-
-def _told(path: str, error: PictureError) -> PictureError:
-    """The error with the path of the file, and with what to do."""
-    advice = "" if str(error).endswith("again") else "; if it has changed, scan the folder again"
-    return PictureError(f"{path} cannot be opened: {error}{advice}")
 
 
 def plain_text(columns: Mapping[str, list] | pd.DataFrame, texts=("id", "reason")) -> pd.DataFrame:

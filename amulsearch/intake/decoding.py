@@ -21,9 +21,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from queue import Empty, LifoQueue
+from queue import LifoQueue
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +40,15 @@ MEMORY = 4 << 30
 """Bytes of memory that a worker may use; a picture that needs more is rejected."""
 
 _HEAD = struct.Struct("<5I")
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from amulsearch.intake.decoding import serve; serve()"
-"""What a worker runs; its argument is the folder that holds the package. It imports neither pandas nor torch."""
+_START = (
+    "import sys; sys.path.append(sys.argv[1]); import lazy_loader; sys.path.insert(0, sys.argv[1]); import amulsearch; "
+    "del sys.path[0]; from amulsearch.intake.decoding import serve; serve()"
+)
+"""What a worker runs; its argument is the folder that holds the package. It imports neither pandas nor torch.
+
+That folder comes first for the package only, and Python's -P leaves the working directory out: a hashlib.py that lies
+in either is not taken for the one of the standard library.
+"""
 
 
 class Request(NamedTuple):
@@ -99,9 +107,9 @@ def decode(requests: Sequence[Request]) -> list[Decoded | PictureError]:
     Raises
     ------
     AmulsearchError
-        If no worker can be started, or `stop` was called meanwhile.
+        If no worker can be started, or this is one of `decoding_threads` that were left by an error.
     """
-    return _workers(os.getpid()).decode(requests)
+    return _workers(os.getpid()).decode(requests, getattr(_thread, "group", None) or _Group())
 
 
 def scan(paths: Sequence[Path], max_pixels: int) -> list[dict | PictureError]:
@@ -112,11 +120,26 @@ def scan(paths: Sequence[Path], max_pixels: int) -> list[dict | PictureError]:
     return decode([Request(str(path.absolute()), None, max_pixels=max_pixels) for path in paths])
 
 
-def stop() -> None:
-    """End all workers at once, and the calls that wait for them; a later call starts new workers."""
-    workers = _workers(os.getpid())
-    _workers.cache_clear()
-    workers.stop()
+@contextlib.contextmanager
+def decoding_threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads for calls of `decode`: a context manager that, left by an error, waits for no slow picture.
+
+    The workers that these threads use are then ended, and no others.
+
+    Yields
+    ------
+    ThreadPoolExecutor
+        As many threads as processors.
+    """
+    group = _Group()
+    pool = ThreadPoolExecutor(processors(), initializer=lambda: setattr(_thread, "group", group))
+    try:
+        yield pool
+    except BaseException:
+        group.stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def processors() -> int:
@@ -134,46 +157,60 @@ def _workers(pid: int) -> _Workers:
     return _Workers(processors())  # a forked process gets its own
 
 
+_thread = threading.local()
+"""`group`: the `_Group` of this thread, in `decoding_threads` only."""
+
+
+class _Group:
+    """Calls of `decode` that are stopped together."""
+
+    def __init__(self) -> None:
+        self._lock, self._busy, self._stopped = threading.Lock(), set(), False
+
+    def enter(self, worker: _Worker) -> None:
+        with self._lock:
+            self._busy.add(worker)
+            if self._stopped:
+                raise AmulsearchError("decoding was stopped: run it again")
+
+    def leave(self, worker: _Worker) -> _Worker | None:
+        """The worker if another call can use it."""
+        with self._lock:
+            self._busy.discard(worker)
+            return worker if worker.alive and not self._stopped else worker.end()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for worker in self._busy:
+                worker.process.kill()
+
+
 class _Workers:
     """At most `count` workers, each started when it is first needed."""
 
     def __init__(self, count: int):
         self._idle: LifoQueue[_Worker | None] = LifoQueue()
-        self._busy: set[_Worker] = set()
-        self._stopped = False
         for _ in range(count):
             self._idle.put(None)
 
-    def decode(self, requests: Sequence[Request]) -> list[Decoded | dict | PictureError]:
+    def decode(self, requests: Sequence[Request], group: _Group) -> list[Decoded | dict | PictureError]:
         worker = self._idle.get()
         done: list[Decoded | dict | PictureError] = []
         try:
             while len(done) < len(requests):
                 worker = worker or _Worker()
-                self._busy.add(worker)
-                if self._stopped:
-                    raise AmulsearchError("decoding was stopped: run it again")
+                group.enter(worker)
                 done += worker.decode(requests[len(done) :])
-                self._busy.discard(worker)
-                worker = worker if worker.alive else worker.end()
-        except BaseException:  # an interrupted worker may still be sending answers
-            self._busy.discard(worker)
-            worker = worker.end() if worker else None
+                worker = group.leave(worker)
+        except BaseException:
+            if worker:
+                worker.alive = False  # interrupted, it may still be sending answers
+                worker = group.leave(worker)
             raise
         finally:
             self._idle.put(worker)
         return done
-
-    def stop(self) -> None:
-        self._stopped = True
-        for worker in list(self._busy):
-            worker.process.kill()
-        idle = []
-        with contextlib.suppress(Empty):
-            while True:
-                idle.append(self._idle.get_nowait())
-        for worker in idle:
-            self._idle.put(worker.end() if worker else None)  # wakes waiting callers, which then raise
 
 
 class _Worker:
@@ -181,7 +218,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(Path(__file__).parents[2])],
+            [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 MOST = 20_000
 
@@ -96,6 +96,27 @@ def near_names(text: str, ids: Sequence[str], most: int = 3) -> list[str]:
             known.setdefault(fold_name(name).lower(), id)
     found = get_close_matches(fold_name(text).strip().lower(), known, 3 * most, 0.6)
     return list(dict.fromkeys(known[name] for name in found))[:most]
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name relative to a folder leads out of it: with "..", from the root or another drive.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+        True also for a name with a zero byte, which no file has.
+
+    Examples
+    --------
+    >>> leads_out("birds/crow.webp"), leads_out("birds/../../crow.webp"), leads_out("/etc/passwd")
+    (False, True, True)
+    """
+    path = PurePath(name)
+    return bool(path.anchor) or ".." in path.parts or "\0" in name
 
 
 def did_you_mean(text: str, names: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ import mimetypes
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..errors import AmulsearchError, PictureError, QueryError, check_path
-from .decoding import processors, scan, stop
+from .decoding import decoding_threads, scan
 from .names import ByName
 from .outputs import outputs_in
 from .pictures import RAW, SUFFIXES, begins_as_picture
@@ -141,20 +140,14 @@ def counts_text(passed_over: Mapping[str, int]) -> str:
 def scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> Iterator[dict]:
     """For each file, in order, its row of the collection's table, or its id and the reason for its rejection."""
     chunks = [names[start : start + 32] for start in range(0, len(names), 32)]
-    pool = ThreadPoolExecutor(processors())
-    try:
-        with tqdm(total=len(names), desc="scan", unit="picture", delay=2, disable=not progress or None) as bar:
-            found = pool.map(lambda chunk: scan([folder / name for name in chunk], max_pixels), chunks)
-            for chunk, answers in zip(chunks, found, strict=True):
-                for name, answer in zip(chunk, answers, strict=True):
-                    rejected = isinstance(answer, PictureError)
-                    yield {"id": name, "reason": str(answer)} if rejected else {"id": name, **answer}
-                bar.update(len(chunk))
-    except BaseException:
-        stop()  # on an interrupt, do not wait for a slow picture
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    bar = tqdm(total=len(names), desc="scan", unit="picture", delay=2, disable=not progress or None)
+    with bar, decoding_threads() as pool:
+        found = pool.map(lambda chunk: scan([folder / name for name in chunk], max_pixels), chunks)
+        for chunk, answers in zip(chunks, found, strict=True):
+            for name, answer in zip(chunk, answers, strict=True):
+                rejected = isinstance(answer, PictureError)
+                yield {"id": name, "reason": str(answer)} if rejected else {"id": name, **answer}
+            bar.update(len(chunk))
 
 
 def _printable(name: str) -> str:

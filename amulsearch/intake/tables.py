@@ -46,7 +46,7 @@ def read_table(
         if reason:
             rejected.append({"id": id, "reason": reason})
             continue
-        labels[id] = _text(row.get(label))
+        labels[id] = row.get(label)
         words[id] = _words(row.get(keywords), separator)
     columns = {"label": labels.get} | ({"keywords": words.get} if keywords in rows else {})
     return Listing(folder, sorted(labels), rejected, {}, columns)

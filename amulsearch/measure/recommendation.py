@@ -16,7 +16,7 @@ from ..errors import QueryError, check_integer
 from ..features import BEST, FeatureSet, embed, encode_each, extract
 from ..index import DiffusionIndex, ExactIndex, Index
 from ..intake import Collection
-from ..models import BUNDLED, get, names_of
+from ..models import BUNDLED, get_all
 from ..store import Store
 from .advice import with_labels, without_labels
 from .agreement import overlap
@@ -123,7 +123,7 @@ def recommend(
     if len(pictures) < LEAST:
         raise QueryError(f"a comparison needs at least {LEAST} pictures, not {len(pictures)}")
     how = {"store": store, "progress": progress}
-    records = [get(model) for model in names_of(models)]
+    records = get_all(models)
     usable = {of.name: [layer for layer in layers if layer != "logits" or of.classes != 0] for of in records}
     features = extract(pictures, records, usable, **how)
     pictures, preset = features.collection, None

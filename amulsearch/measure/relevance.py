@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import QueryError
-from ..intake import ByName
+from ..intake import ByName, label_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,19 +75,20 @@ class Relevance:
         Raises
         ------
         QueryError
-            If ids and labels differ in length.
+            If ids and labels differ in length, or a label is neither text nor a number.
         """
         if len(ids) != len(labels):
             raise QueryError(
                 f"{len(ids)} ids and {len(labels)} labels do not match: give one label, or None, for each id"
             )
+        labels = list(map(label_text, labels))
         codes = np.array(pd.factorize(np.array(labels, dtype=object))[0])  # None is -1
 
         def grades(rows: np.ndarray) -> np.ndarray:
             return ((codes[rows, None] == codes) & (codes[rows, None] >= 0)).astype(np.float32)
 
         shared = (codes >= 0) & pd.Series(codes).duplicated(keep=False).to_numpy()
-        return cls(list(ids), list(labels), grades, np.flatnonzero(shared))
+        return cls(list(ids), labels, grades, np.flatnonzero(shared))
 
     @classmethod
     def from_keywords(

@@ -11,11 +11,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "records": ["BLOG", "BUNDLED", "GROUPS", "INNER", "MODERN", "TABLE"],
         "registry": [
-            *("classifiers", "get", "main_layers", "names_of", "own", "reads_words", "ready"),
+            *("classifiers", "get", "get_all", "main_layers", "names_of", "own", "reads_words", "ready"),
             *("standard_layers", "table"),
         ],
         "archive": ["export_weights", "import_weights"],
-        "record": ["Model", "canonical_layer"],
+        "record": ["Model", "canonical_layer", "layer_names"],
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],
         "descriptors": ["Descriptor"],
         "weights": ["InMemory", "OwnFile"],

@@ -70,11 +70,13 @@ def build_torchvision(name: str):
 
 def build_timm(name: str, size: int | None = None):
     """Build a timm network with random weights, for its usual size of input or for another one."""
-    return import_timm().create_model(name, pretrained=False, **_sized(size))
+    return import_timm().create_model(name, pretrained=False, **_options(name, size))
 
 
-def _sized(size: int | None) -> dict:
-    return {} if size is None else {"img_size": size}
+def _options(name: str, size: int | None) -> dict:
+    """What timm leaves to the caller: the size, and the class token with which the authors of these two pool."""
+    token = any(family in name.partition(".")[0] for family in ("dinov3", "sapiens2"))
+    return {**({} if size is None else {"img_size": size}), **({"global_pool": "token"} if token else {})}
 
 
 def denselayer_names(state: dict, own: dict) -> dict:
@@ -89,8 +91,8 @@ def timm_names(name: str, state: dict, own: dict, size: int | None = None) -> di
     """
     if {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in own.items()}:
         return state
-    source = {"state_dict": state, "custom_load": False}
-    return import_timm().create_model(name, pretrained=True, pretrained_cfg_overlay=source, **_sized(size)).state_dict()
+    how = {"pretrained_cfg_overlay": {"state_dict": state, "custom_load": False}, **_options(name, size)}
+    return import_timm().create_model(name, pretrained=True, **how).state_dict()
 
 
 def by_position(state: dict, own: dict) -> dict:
@@ -130,11 +132,11 @@ def other_names() -> list[str]:
 def torchvision_record(name: str) -> Model | None:
     """Make the record of a torchvision classifier, `NAME` or `NAME.WEIGHTS`; None for an unknown name."""
     models = import_torchvision().models
-    architecture, _, tag = name.partition(".")
+    architecture, dot, tag = name.partition(".")
     if architecture not in models.list_models(module=models):
         return None
     choices = models.get_model_weights(architecture)
-    tag = tag or "IMAGENET1K_V1"
+    tag = tag if dot else "IMAGENET1K_V1"
     if tag not in choices.__members__ or tag == "DEFAULT":  # the meaning of DEFAULT changes between versions
         raise ModelError(
             f"{architecture} has no weights {tag}: write {architecture}.NAME, where NAME is one of "

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
+from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,7 +47,7 @@ def check_digest(path: Path, expected: str, remedy: str = "delete it, and it wil
 
 
 def read_checkpoint(path: Path) -> dict:
-    """Read a state dict (name -> tensor) from a torch or safetensors file, without running code from the file."""
+    """Read all tensors (full name -> tensor) of a torch or safetensors file, without running code from the file."""
     import torch
 
     try:
@@ -61,10 +64,65 @@ def read_checkpoint(path: Path) -> dict:
         ) from None
     except Exception as error:
         raise ModelError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    found = _tensors(state) if isinstance(state, Mapping) else {}
+    if not found:
         raise ModelError(f"{path} is not a state dict (a mapping of names to tensors): save the network's state_dict()")
-    return state
+    return found
+
+
+def _tensors(content: Mapping) -> dict:
+    """The tensors of a checkpoint by their full names, such as "model.module.conv1.weight"."""
+    found = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": tensor for inner, tensor in _tensors(value).items()}
+        elif hasattr(value, "is_floating_point"):
+            found[str(name)] = value
+    return found
+
+
+def fitting(state: dict, own: dict, source: str) -> tuple[dict, list[str]]:
+    """Take the tensors of a network from a checkpoint that names them after what wraps it, or that holds more.
+
+    Parameters
+    ----------
+    state : dict of str to tensor
+        From `read_checkpoint`. Each name may begin with `module.`, `model.` or the key of a dict.
+    own : dict of str to tensor
+        The state dict of the network.
+    source : str
+        The name of the checkpoint, for an error.
+
+    Returns
+    -------
+    state : dict
+        By the names of the network, if most of these are there; else as it is.
+    left : list of str
+        What of the checkpoint is no part of it: the beginnings of the names.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint holds several such networks.
+    """
+    ends = [(name, place) for name in state for place in (0, *(dot.end() for dot in re.finditer(r"\.", name)))]
+    counts = Counter(name[:place] for name, place in ends if name[place:] in own)
+    most = max(counts.values(), default=0)
+    if 2 * most <= len(own):
+        return state, []
+    fit = [prefix for prefix, count in counts.items() if count == most]
+    fit = [prefix for prefix in fit if "ema" not in prefix] or fit  # averaged weights, beside the usual ones
+    if len(fit) > 1:
+        names = ", ".join(prefix.rstrip(".") for prefix in fit)
+        raise ModelError(f"{source} holds several networks ({names}): save the state_dict() of one")
+    taken = {name.removeprefix(fit[0]): value for name, value in state.items() if name.startswith(fit[0])}
+    left = [name for name in state if not name.startswith(fit[0])]
+    if all(name in taken or name.endswith("num_batches_tracked") for name in own):
+        known = {name.partition(".")[0] for name in own}
+        more = [name for name in taken if name.partition(".")[0] not in known]
+        taken = {name: value for name, value in taken.items() if name not in more}
+        left += more
+    return taken, list(dict.fromkeys(name.partition(".")[0] for name in left))
 
 
 class _ArraysOnly(pickle.Unpickler):

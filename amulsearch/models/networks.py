@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import isqrt
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ..errors import ModelError, QueryError
+from ..errors import AmulsearchError, ModelError, QueryError, first_line
 from ..intake import Decoded
 from . import registry
 from .architectures import LOADING, import_torchvision
+from .checkpoints import fitting
+from .descriptors import Descriptor
 from .devices import DEVICES, device, products
-from .record import VECTORS, Model
+from .preprocess import OwnTransform
+from .record import VECTORS, Model, canonical_layer, layer_names
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 POOLINGS = ("mean", "gem")
@@ -44,7 +48,8 @@ def categories() -> tuple[str, ...]:
 def load(model: str | Model, precision: str = "float32") -> Network:
     """Load the network of a record with its weights, in evaluation mode.
 
-    The last 12 networks are cached; a weights file that has changed is read again.
+    The last 12 networks are cached. A weights file that has changed is read again, and so are the weights of a network
+    whose module was changed after it was loaded.
 
     Parameters
     ----------
@@ -61,17 +66,24 @@ def load(model: str | Model, precision: str = "float32") -> Network:
     Raises
     ------
     ModelError
-        If the weights are missing and cannot be downloaded, are damaged, or do not fit the architecture.
+        If the weights are missing and cannot be downloaded, are damaged, or do not fit the architecture, or the model
+        is a descriptor, which has no network.
     QueryError
         If the precision is unknown.
     """
     model = registry.get(model)
+    if isinstance(model, Descriptor):
+        raise ModelError(f"{model.name} is a descriptor, not a network: use am.embed or am.extract")
     if precision not in PRECISIONS:
         raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
     with _told(model):
         identity = model.weights.identity
-    with LOADING:
-        return _load(model, precision, identity)
+    with LOADING, torch.inference_mode(False):  # in that mode, no network for gradients can be made
+        network = _load(model, precision, identity)
+        if network.changed:
+            _load.cache_clear()
+            network = _load(model, precision, identity)
+        return network
 
 
 @lru_cache(maxsize=12)
@@ -98,9 +110,10 @@ def _told(model: Model) -> Iterator[None]:
 
 
 def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
-    own = module.state_dict()
+    state, left = fitting(state, module.state_dict(), model.source)
+    notes = [*_take_classes(module, state), *([f"without its {', '.join(left)}"] if left else [])]
     try:
-        module.load_state_dict(model.rename(state, own) if model.rename else state)
+        module.load_state_dict(model.rename(state, module.state_dict()) if model.rename else state)
     except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ModelError(
@@ -109,6 +122,24 @@ def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
     for name, value in module.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(f"{model.name}: the checkpoint holds NaN or infinite values in {name}")
+    if notes:
+        warnings.warn(f"{model.name} was loaded from {model.source} {', '.join(notes)}", stacklevel=2)
+
+
+def _take_classes(module: torch.nn.Module, state: dict) -> list[str]:
+    """Give the classifiers as many classes as the checkpoint has, and say so if these are others."""
+    own = module.state_dict()
+    other = [name for name, value in state.items() if name in own and own[name].shape != value.shape]
+    places = [module.get_submodule(name.rpartition(".")[0]) for name in other]
+    widths = {(len(own[name]), len(state[name])) for name in other if own[name].ndim and state[name].ndim}
+    rest = all(own[name].shape[1:] == state[name].shape[1:] for name in other)
+    if len(widths) != 1 or not rest or not all(isinstance(one, (torch.nn.Linear, torch.nn.Conv2d)) for one in places):
+        return []
+    ((before, classes),) = widths
+    for name, place in zip(other, places, strict=True):
+        setattr(place, name.rpartition(".")[2], torch.nn.Parameter(torch.empty(state[name].shape)))
+        setattr(place, "out_features" if isinstance(place, torch.nn.Linear) else "out_channels", classes)
+    return [f"with {classes} classes instead of {before}"]
 
 
 @dataclass(frozen=True)
@@ -159,18 +190,31 @@ class Network:
         module.eval().requires_grad_(False)
         self.module = module.to(self.device, dtype, memory_format=self._format)
         self.modules = dict(module.named_modules())
-        self.prefix = getattr(module, "num_prefix_tokens", None) or int(hasattr(module, "class_token"))
+        self.prefix = getattr(module, "num_prefix_tokens", None) or int(self._has_class_token)
         self._taps: dict[str, Tap] = {}
-        self._hooks = Lock()  # what one thread reads of a layer must not be what another thread's pictures gave
+        self._hooks = RLock()  # what one thread reads of a layer must not be what another thread's pictures gave
+        self._loaded = self._state()
 
-    def __call__(self, batch: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
+    def _state(self) -> list[tuple]:
+        """What differs once a module was replaced, a hook was added, or weights were changed in place."""
+        values = (*self.module.parameters(), *self.module.buffers())
+        hooks = [(id(module), *module._forward_hooks, *module._forward_pre_hooks) for module in self.module.modules()]
+        return [*hooks, *((id(value), 0 if value.is_inference() else value._version) for value in values)]
+
+    @property
+    def changed(self) -> bool:
+        """Whether the module was changed since the network was made; `load` then makes another one."""
+        with self._hooks:
+            return self._state() != self._loaded
+
+    def __call__(self, batch: np.ndarray, layers: str | list[str]) -> dict[str, np.ndarray]:
         """Compute the vectors of a batch of pictures.
 
         Parameters
         ----------
         batch : ndarray of shape (B, size, size, 3), uint8
             Pictures as `model.preprocess.pixels` returns them.
-        layers : list of str
+        layers : str or list of str
             The names of layers, see `tap`.
 
         Returns
@@ -182,7 +226,16 @@ class Network:
         ------
         ModelError
             For an unknown layer, and for a layer that outputs no tensor.
+        QueryError
+            If `batch` is no such array.
         """
+        own = isinstance(self.model.preprocess, OwnTransform)
+        form = "(B, 3, H, W) float32" if own else "(B, size, size, 3) uint8"
+        fits = isinstance(batch, np.ndarray) and batch.ndim == 4 and batch.shape[1 if own else 3] == 3
+        if not fits or batch.dtype != form.split()[-1]:
+            what = f"{batch.shape} {batch.dtype}" if isinstance(batch, np.ndarray) else type(batch).__name__
+            raise QueryError(f"{self.model.name} takes an array {form}, not {what}: see model.preprocess.pixels")
+        layers = layer_names(layers)
         with torch.inference_mode():
             vectors = self.vectors(torch.from_numpy(batch).to(self.device), layers)
             return {layer: values.cpu().numpy() for layer, values in vectors.items()}
@@ -260,33 +313,41 @@ class Network:
         Raises
         ------
         ModelError
-            If the network does not return one (B, classes) tensor, does not take pictures of this size, or a layer
-            outputs no tensor that can be pooled.
+            If the network fails on pictures of this size or does not return one (B, classes) tensor, or a layer outputs
+            no tensor that can be pooled.
         """
         seen: dict[str, torch.Tensor] = {}
         taps = {layer: self.tap(layer) for layer in layers}
         with self._hooks:
+            self.module.eval()  # who trains it may have left it in the other mode
             handles = [self._watch(layer, tap, seen) for layer, tap in taps.items() if tap.module]
             try:
-                with products(self.device, self.tf32):
+                with products(self.device, self.tf32), torch.autocast(self.device.type, enabled=False):
                     output = self.module(values)
-            except AssertionError as error:  # with these, transformers refuse other sizes than their own
-                raise ModelError(f"{self.model.name} takes no pictures of {values.shape[-1]} pixels: {error}") from None
+            except Exception as error:  # transformers refuse other sizes than their own; one's own module, anything
+                if isinstance(error, AmulsearchError) or "memory" in str(error):
+                    raise
+                told = f"{self.model.name} takes no pictures of {values.shape[-1]} pixels: {first_line(error)}"
+                raise ModelError(told) from error
             finally:
                 for handle in handles:
                     handle.remove()
-        if not isinstance(output, torch.Tensor) or output.ndim != 2:
+        if not _usable(output, len(values)) or output.ndim != 2:
             raise ModelError(f"{self.model.name}: the network must return one (B, classes) tensor")
         seen |= {layer: output for layer, tap in taps.items() if not tap.module}
         for layer in layers:
-            if not isinstance(seen.get(layer), torch.Tensor) or seen[layer].ndim < 2:
+            if not _usable(seen.get(layer), len(values)):
                 raise ModelError(f"{self.model.name}: {layer} outputs no tensor to pool: choose another layer")
         return seen
 
     def _watch(self, layer: str, tap: Tap, seen: dict):
         module = self.modules[tap.module]
         if tap.side == "in":
-            return module.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(layer, inputs[0]))
+
+            def take(_, inputs, named):  # some are called with the name of their argument
+                seen[layer] = next(iter((*inputs, *named.values())), None)
+
+            return module.register_forward_pre_hook(take, with_kwargs=True)
 
         def keep(_, inputs, output):  # a copy, because many networks next apply ReLU to the map in place
             seen[layer] = output.clone() if isinstance(output, torch.Tensor) else output
@@ -314,13 +375,14 @@ class Network:
         ModelError
             If the network has no such layer, or the pooling is unknown.
         """
+        canonical_layer(layer)  # refuses what is no name
         if layer not in self._taps:
             self._taps[layer] = self._find_tap(layer)
         return self._taps[layer]
 
     def _find_tap(self, layer: str) -> Tap:
-        node, _, pooling = layer.partition(":")
-        if pooling and pooling not in POOLINGS:
+        node, pooled, pooling = layer.partition(":")
+        if pooled and pooling not in POOLINGS:
             raise ModelError(f"unknown pooling {pooling!r} in {layer!r}: use {' or '.join(POOLINGS)}")
         if node in VECTORS and pooling:
             raise ModelError(f"{node} is already a vector: write it without :{pooling}")
@@ -348,12 +410,10 @@ class Network:
         return any(isinstance(token, torch.Tensor) for token in tokens)
 
     def _find_head(self) -> str:
-        """Find the classifier: the last linear or convolutional module that is as wide as the output."""
+        """Find the classifier: the last linear or convolutional module to run that is as wide as the output."""
         classes = self(self.blank(), ["logits"])["logits"].shape[1]
-        widths = {
-            name: getattr(module, "out_features", getattr(module, "out_channels", None))
-            for name, module in self.modules.items()
-        }
+        modules = ((name, self.modules[name]) for name in self._nodes["node"])
+        widths = {name: getattr(one, "out_features", getattr(one, "out_channels", None)) for name, one in modules}
         heads = [name for name, width in widths.items() if width == classes]
         if not heads:
             raise ModelError(f"{self.model.name}: no classifier was found: name it with head=")
@@ -438,18 +498,19 @@ class Network:
 
         def note(name):
             def hook(module, inputs, output):
-                if isinstance(output, torch.Tensor) and output.ndim >= 2:
+                if _usable(output, 1):
                     shape = tuple(output.shape[1:])
                     rows.append((name, type(module).__name__, shape, pool(output, "mean").shape[1]))
 
             return hook
 
-        handles = [module.register_forward_hook(note(name)) for name, module in self.modules.items() if name]
-        try:
-            self(self.blank(), [])
-        finally:
-            for handle in handles:
-                handle.remove()
+        with self._hooks:
+            handles = [module.register_forward_hook(note(name)) for name, module in self.modules.items() if name]
+            try:
+                self(self.blank(), [])
+            finally:
+                for handle in handles:
+                    handle.remove()
         return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
 
     def stages(self) -> pd.DataFrame:
@@ -460,22 +521,27 @@ class Network:
         Returns
         -------
         DataFrame
-            Columns node and shape, as in `nodes`. The node of the last row is "last", the layer's other name.
+            Columns node and shape, as in `nodes`. The last row is the layer "last", under this name.
         """
-        nodes, blocks = self._nodes, self.blocks
+        last, blocks = self.tap("last").module, self.blocks
+        nodes = self._nodes[: int(np.argmax(self._nodes["node"] == last)) + 1]  # what comes after it is no feature map
         if blocks:
-            stages = nodes[nodes["node"].isin([*blocks[:-1][::3], self.tap("last").module])]
+            stages = nodes[nodes["node"].isin([*blocks[:-1][::3], last])]
         else:
-            maps = nodes[nodes["shape"].map(len).eq(3) & (nodes["side"] > 1)]
+            maps = nodes[nodes["shape"].map(len).eq(3) & (nodes["side"] > 1) | (nodes["node"] == last)]
             stages = maps[~maps["side"].duplicated(keep="last")]
-        stages = stages[["node", "shape"]].reset_index(drop=True)
-        stages.loc[stages.index[-1:], "node"] = "last"
-        return stages
+        return stages[["node", "shape"]].replace({"node": {last: "last"}}).reset_index(drop=True)
 
     def blank(self) -> np.ndarray:
         """Return a batch of one black picture, as `model.preprocess.pixels` prepares it: (1, size, size, 3) uint8."""
         black = Decoded(np.zeros((64, 64, 3), dtype=np.uint8), (64, 64))
         return self.model.preprocess.pixels(black, "squash", "white")[None]
+
+
+def _usable(output, count: int) -> bool:
+    """Whether this is a tensor of numbers for each of so many pictures."""
+    tensor = isinstance(output, torch.Tensor) and output.ndim >= 2 and output.is_floating_point()
+    return tensor and output.shape[0] == count
 
 
 def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -492,10 +558,17 @@ def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
     -------
     torch.Tensor of shape (B, D)
 
+    Raises
+    ------
+    ModelError
+        For an unknown pooling.
+
     References
     ----------
     Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
     """
+    if pooling not in POOLINGS:
+        raise ModelError(f"unknown pooling {pooling!r}: use {' or '.join(POOLINGS)}")
     if values.ndim == 2:
         return values
     if values.ndim == 4:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from ..errors import ModelError, QueryError, check_integer
+from ..errors import ModelError, QueryError, check_integer, first_line
 from ..intake import Decoded, colour_of
 
 if TYPE_CHECKING:
@@ -113,11 +111,16 @@ class Preprocess:
 class OwnTransform:
     """The user's own callable from an RGB PIL image to a (3, H, W) tensor; framing does not apply to it."""
 
-    transform: Callable[[Image.Image], Any]
+    transform: Callable[[Image.Image], Any] = field(compare=False)
+    identity: str  # see `identify`
+    unknown: str = ""
     side = None  # pictures are decoded at full size
 
     def pixels(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
-        values = np.asarray(self.transform(Image.fromarray(picture.rgb)), dtype=np.float32)
+        try:
+            values = np.asarray(self.transform(Image.fromarray(picture.rgb)), dtype=np.float32)
+        except Exception as error:  # of the user's own code
+            raise ModelError(f"the transform fails: {first_line(error)}") from error
         if values.ndim != 3 or values.shape[0] != 3:
             raise ModelError(f"the transform must return a (3, H, W) tensor, not one of shape {values.shape}")
         return values
@@ -126,28 +129,7 @@ class OwnTransform:
         return batch
 
     def describe(self) -> dict:
-        return {**vars(self), "transform": _identity(self.transform)}
-
-
-def _identity(function: Callable) -> str:
-    """What tells a callable from others, the same in every process: its text if that says it, else its code."""
-    text = repr(function)
-    if " at 0x" not in text:
-        return text
-    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    held += [getattr(function, "__defaults__", None), getattr(function, "__dict__", None)]
-    content = f"{_code(code)} {held!r}"
-    return f"{name} {hashlib.sha256(re.sub(r' at 0x[0-9a-f]+', '', content).encode()).hexdigest()}"
-
-
-def _code(code) -> str:
-    """What a function does, without where it stands: a cell of a notebook is in another file after each restart."""
-    if code is None:
-        return ""
-    constants = [_code(one) if hasattr(one, "co_code") else repr(one) for one in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"
+        return {name: value for name, value in vars(self).items() if name not in ("transform", "unknown")}
 
 
 def resize_image(

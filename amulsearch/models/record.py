@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..errors import ModelError
 from .preprocess import OwnTransform, Preprocess
 from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
 
@@ -15,9 +16,9 @@ NOT_DECIDING = (
 )
 """Fields of a record that do not decide a vector, or only what the identity of the weights says as well."""
 
-POOLING_VERSION = 2
-"""Part of every network's fingerprint: raise it when `networks.pool`, or the place where a layer is read (`Tap`),
-changes what a network returns."""
+POOLING_VERSION = 3
+"""Part of every network's fingerprint: raise it when `networks.pool`, the place where a layer is read (`Tap`), or the
+way in which a network is built changes what it returns."""
 
 VECTORS = ("logits", "penultimate", "cls", "descriptor")
 """Layers that are vectors and take no pooling."""
@@ -71,6 +72,12 @@ class Model:
         """Whether the weights are on this machine."""
         return self.weights.find() is not None
 
+    @property
+    def unknown(self) -> str:
+        """Names of your own code that a fingerprint cannot tell from other code, see `own`; else ""."""
+        parts = (getattr(part, "unknown", "") for part in (self.weights, self.preprocess))
+        return ", ".join(filter(None, parts))
+
     def describe(self) -> dict:
         """Return everything but the picture and the layer that determines a vector, for the fingerprint of features.
 
@@ -93,5 +100,36 @@ def canonical_layer(layer: str) -> str:
     -------
     str
         For example "last:mean" for "last"; "logits", "penultimate", "cls" and "descriptor" stay as they are.
+
+    Raises
+    ------
+    ModelError
+        If it is no string.
     """
+    if not isinstance(layer, str):
+        raise ModelError(f"a layer must be a name (a string) such as penultimate, not {type(layer).__name__}")
     return layer if layer in VECTORS or ":" in layer else f"{layer}:mean"
+
+
+def layer_names(layers: str | Iterable[str]) -> list[str]:
+    """Return one layer or several as a list.
+
+    Parameters
+    ----------
+    layers : str or iterable of str
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ModelError
+        If one is no string.
+    """
+    if not isinstance(layers, Iterable) or isinstance(layers, bytes):
+        raise ModelError(f"layers must be names (strings) such as penultimate, not {type(layers).__name__}")
+    names = [layers] if isinstance(layers, str) else list(layers)
+    for name in names:
+        canonical_layer(name)  # refuses what is no name
+    return names

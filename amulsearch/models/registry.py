@@ -6,20 +6,20 @@ Importing this module needs neither torch nor torchvision.
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from ..errors import ModelError, QueryError
+from ..errors import ModelError, QueryError, first_line
 from ..intake import did_you_mean
 from . import descriptors
 from .architectures import keras_squeezenet, other_names, timm_record, torchvision_record
 from .descriptors import Descriptor
 from .facts import FACTS
+from .identity import identify
 from .preprocess import OwnTransform, Preprocess
 from .record import Model
 from .records import GROUPS, INNER, TABLE, for_size
@@ -90,18 +90,18 @@ def standard_layers(model: str | Model) -> list[str]:
     return [*main_layers(record), "last:gem", *inner]
 
 
-def reads_words(name: str) -> bool:
+def reads_words(model: str | Model) -> bool:
     """Whether a network has a text tower.
 
     Parameters
     ----------
-    name : str
+    model : str or Model
 
     Returns
     -------
     bool
     """
-    return name.startswith(PREFIX)
+    return str(getattr(model, "name", model)).startswith(PREFIX)
 
 
 def classifiers(models: str | Model | tuple | list) -> list[str]:
@@ -130,7 +130,7 @@ def classifiers(models: str | Model | tuple | list) -> list[str]:
     >>> am.models.classifiers("modern")
     ['convnext_tiny_22k', 'eva02_tiny']
     """
-    records = [get(model) for model in names_of(models)]
+    records = get_all(models)
     found = [record.name for record in records if record.classes == 1000]
     if not found:
         names = ", ".join(record.name for record in records) or "the list"
@@ -149,7 +149,12 @@ def names_of(models: str | Model | tuple | list) -> list[str | Model]:
     Returns
     -------
     list of str or Model
-        Without repetitions. The names are not checked; `get` does that.
+        Without repetitions. Whether there is such a network is not checked; `get` does that.
+
+    Raises
+    ------
+    ModelError
+        For what is neither a name nor a Model.
 
     Examples
     --------
@@ -157,14 +162,41 @@ def names_of(models: str | Model | tuple | list) -> list[str | Model]:
     >>> am.models.names_of("bundled, alexnet")[-2:]
     ['tf_efficientnet_lite2', 'alexnet']
     """
-    if isinstance(models, Model):
-        return [models]
-    parts = models.split(",") if isinstance(models, str) else models
+    parts = models.split(",") if isinstance(models, str) else [models] if isinstance(models, Model) else models
+    if not isinstance(parts, Iterable) or isinstance(parts, bytes):
+        raise ModelError(f"models must be names or Models, not {type(models).__name__}")
     names = []
     for part in parts:
+        if not isinstance(part, (str, Model)):
+            raise ModelError(f"a model must be a name (a string) or a Model, not {type(part).__name__}")
         part = part.strip() if isinstance(part, str) else part
         names += GROUPS.get(part, [part]) if isinstance(part, str) else [part]
     return list(dict.fromkeys(name for name in names if name))
+
+
+def get_all(models: str | Model | tuple | list) -> list[Model]:
+    """Return the records of several models.
+
+    Parameters
+    ----------
+    models : str, Model or sequence of these
+        As for `names_of`.
+
+    Returns
+    -------
+    list of Model
+        Without repetitions; their names differ.
+
+    Raises
+    ------
+    ModelError
+        For an unknown model, and for two different ones of one name.
+    """
+    records = list(dict.fromkeys(get(name) for name in names_of(models)))
+    names = [record.name for record in records]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ModelError(f"two different models have the name {twice[0]}: give each a name of its own")
+    return records
 
 
 def get(name: str | Model, weights: str | Path | None = None) -> Model:
@@ -180,6 +212,8 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
         pictures of another size ("@320", 320 x 320 pixels), see `transforms.average`. A Model is returned unchanged.
     weights : path, optional
         Your own checkpoint for this architecture (a state dict, .pth or .safetensors), instead of the usual weights.
+        Its names may begin with "module." or "model.", it may lie in a dict with other things, and its classifier may
+        have another number of classes.
 
     Returns
     -------
@@ -205,17 +239,23 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     >>> am.models.get("tf_efficientnet_lite0@320").preprocess.size
     320
     """
+    if not isinstance(name, (str, Model)):
+        raise ModelError(f"a model must be a name (a string) or a Model, not {type(name).__name__}")
     if isinstance(name, str) and "@" in name:
         base, _, view = name.rpartition("@")
         return _seen(get(base, weights), view)
     model = name if isinstance(name, Model) else TABLE.get(name) or _other(name)
     if weights is None:
         return model
+    if isinstance(model, Descriptor) or not isinstance(weights, (str, os.PathLike)):
+        what = "it is a descriptor" if isinstance(model, Descriptor) else f"not {type(weights).__name__}"
+        raise ModelError(f"{model.name}: weights= must be the path of a checkpoint of a network, {what}")
     # The bundled SqueezeNet comes from Keras; the user's checkpoint is assumed to be trained as in torchvision.
     preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
     rename = model.rename if model.fixed_size else None  # which interpolates position embeddings
-    own = OwnFile(str(weights))
-    return replace(model, weights=own, preprocess=preprocess, rename=rename, licence="not known", source=str(weights))
+    own, classes = OwnFile(os.fspath(weights)), 0 if model.classes == 0 else None  # perhaps not those of ImageNet
+    more = {"licence": "not known", "source": str(weights)}
+    return replace(model, weights=own, preprocess=preprocess, rename=rename, classes=classes, **more)
 
 
 def _seen(model: Model, view: str) -> Model:
@@ -223,7 +263,9 @@ def _seen(model: Model, view: str) -> Model:
     if isinstance(model.preprocess, OwnTransform):
         raise ModelError(f"{model.name} has its own transform and therefore no views: leave out @{view}")
     if view == "mirror":
-        model = replace(model, preprocess=replace(model.preprocess, mirror=True), name=f"{model.name}@{view}")
+        model = replace(
+            model, preprocess=replace(model.preprocess, mirror=not model.preprocess.mirror), name=f"{model.name}@{view}"
+        )
     elif view.isdecimal() and 32 <= int(view) <= 2048:
         model = replace(for_size(model, int(view)), name=f"{model.name}@{view}")
     else:
@@ -238,13 +280,18 @@ def own(
     *,
     head: str | None = None,
     feature_map: str | None = None,
+    version: str | int | None = None,
 ) -> Model:
     """Make the record of your own network.
+
+    A network and a transform that consist of classes of torch, torchvision and timm are known by these, their settings
+    and their weights. What code of your own does is not known: a class with its own `forward`, a function, a lambda, a
+    method. It works without a store; a store, which would give its vectors in later runs too, needs its version.
 
     Parameters
     ----------
     name : str
-        Any name that is not in `TABLE`.
+        Any name that no network in `TABLE`, group or descriptor has.
     module : torch.nn.Module
         Maps (B, 3, H, W) float32 to (B, classes), or to (B, D) without a classifier if its attribute `num_classes` is
         0, as timm's networks have it. The record keeps a copy: training the module further does not
@@ -253,6 +300,8 @@ def own(
         By default ImageNet's preprocessing. A callable maps an RGB PIL image to a (3, H, W) tensor.
     head, feature_map : str, optional
         Names of inner modules, see `Model`; found automatically in most networks.
+    version : str or int, optional
+        Of your own code, in `module` and in `preprocess`: give another one whenever the code changes.
 
     Returns
     -------
@@ -261,7 +310,7 @@ def own(
     Raises
     ------
     ModelError
-        If the name is in `TABLE`.
+        If the name is taken, or the module, the preprocessing or the name of an inner module cannot be used.
 
     Examples
     --------
@@ -273,25 +322,48 @@ def own(
     >>> vectors["logits"].shape, vectors["penultimate"].shape
     ((1, 5), (1, 8))
     """
-    if name in TABLE:
-        raise ModelError(f"{name} is the name of a network in the table: choose another name")
-    module = copy.deepcopy(module)
-    sha = hashlib.sha256(repr(module).encode())  # its layers and their settings
-    for key, value in sorted(module.state_dict().items()):
-        sha.update(key.encode())
-        sha.update(np.ascontiguousarray(value.detach().cpu().float().numpy()))
-    if not isinstance(preprocess, Preprocess):
-        preprocess = OwnTransform(preprocess) if preprocess is not None else Preprocess()
+    _check_own(name, module, preprocess, {"head": head, "feature_map": feature_map}, version)
+    try:
+        module = copy.deepcopy(module).eval()
+        weights = InMemory(*identify(module, version))
+    except Exception as error:  # of the module's own code, of weights without numbers
+        raise ModelError(f"{name}: the module cannot be copied: {first_line(error)}") from None
+    if preprocess is None:
+        preprocess = Preprocess()
+    elif not isinstance(preprocess, Preprocess):
+        preprocess = OwnTransform(preprocess, *identify(preprocess, version))
     return Model(
         name,
-        lambda: module,
-        InMemory(f"sha256:{sha.hexdigest()}"),
+        lambda: copy.deepcopy(module),
+        weights,
         preprocess,
         classes=0 if getattr(module, "num_classes", None) == 0 else None,
         head=head,
         feature_map=feature_map,
         source="your own module",
     )
+
+
+def _check_own(name, module, preprocess, inner: dict, version) -> None:
+    """Check what `own` was given; inner: the names of modules by their arguments."""
+    from torch.nn import Module
+
+    if not isinstance(name, str) or not name.strip():
+        raise ModelError(f"the name of a network must be a string, not {name!r}")
+    if name in TABLE or name in GROUPS or name in descriptors.TABLE:
+        raise ModelError(f"{name} is the name of a network in the table, a group or a descriptor: choose another name")
+    if not isinstance(module, Module):
+        what = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
+        raise ModelError(f"{name}: the module must be a torch.nn.Module, such as MyNetwork(), not {what}")
+    if not (preprocess is None or type(preprocess) is Preprocess or callable(preprocess)):
+        what = type(preprocess).__name__
+        raise ModelError(f"{name}: preprocess must be a Preprocess or a function of a PIL image, not {what}")
+    names = [of for of, _ in module.named_modules() if of]
+    for argument, value in inner.items():
+        if value is not None and value not in names:
+            raise ModelError(f"{name} has no module {value!r} for {argument}=: use one such as {', '.join(names[-8:])}")
+    if version is not None and (not isinstance(version, (str, int)) or version == ""):
+        raise ModelError(f"{name}: version must be a string or an integer, not {version!r}")
 
 
 def table() -> pd.DataFrame:
@@ -349,8 +421,6 @@ def ready() -> list[str]:
 
 def _other(name: str) -> Model:
     """Return the record of a descriptor, or of a torchvision or timm network that is not in the table."""
-    if not isinstance(name, str):
-        raise ModelError(f"a model must be a name (a string) or a Model, not {type(name).__name__}")
     if name in GROUPS:
         raise ModelError(f"{name} is a group of models: use one of {', '.join(GROUPS[name])}")
     if name in descriptors.TABLE:

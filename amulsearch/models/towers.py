@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+import warnings
 from functools import cache, partial
 from pathlib import Path
 
@@ -104,7 +105,14 @@ def _build(weights: HuggingFace):
 
         def words(self, texts: list[str]) -> torch.Tensor:
             """The vectors (B, D) of texts."""
-            tokens = _tokenizer(open_clip, config["model_cfg"]["text_cfg"])(texts)
+            tokenize = _tokenizer(open_clip, config["model_cfg"]["text_cfg"])
+            tokens = tokenize(texts)
+            most = tokens.shape[1]
+            whole = tokenize(texts, 2 * most)  # the end of a text that is read whole is padding
+            for text, rest in zip(texts, whole[:, most:], strict=True):
+                if (rest != rest[-1]).any():
+                    told = f"the words {text[:40]!r} ... are longer than the {most} tokens of {weights.repository}"
+                    warnings.warn(f"{told}: the rest of them has no effect, use fewer words", stacklevel=2)
             return self.clip.encode_text(tokens.to(next(self.parameters()).device))
 
     return Towers()

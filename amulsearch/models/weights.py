@@ -225,9 +225,12 @@ class InMemory:
     ----------
     identity : str
         What distinguishes these weights from others, part of a fingerprint.
+    unknown : str, default ""
+        Names of the user's own code that the identity does not distinguish from other code.
     """
 
     identity: str
+    unknown: str = ""
 
     def find(self) -> Path:
         """Return an empty path: these weights are always available."""

@@ -17,6 +17,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "names": ["Names", "StoredNames"],
         "index_files": ["AGAIN"],
         "blockwise": ["Blocks", "Gathered", "blocks", "starts"],
-        "files": ["PARTIAL", "locked", "replacing"],
+        "files": ["PARTIAL", "inside", "locked", "replacing"],
     },
 )

@@ -7,7 +7,8 @@
     chunks     which pictures a vector file holds, in its order, and the checksums of their vectors
     indexes    the saved indexes: what made them, the pictures they hold, and their files with size and digest
 
-Writers hold one transaction at a time; readers see the state before or after it (SQLite's write-ahead log).
+Writers hold one transaction at a time, each in one thread; readers see the state before or after (SQLite's
+write-ahead log).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import weakref
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import OtherFormatError, StoreError
-from .files import unwritable
+from .files import inside, unwritable
 
 FORMAT = 4
 NAME = "store.sqlite"
@@ -61,8 +62,29 @@ SCHEMA = [
 ]
 
 
+PROGRAMS = "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%'"
+"""What would run when a table is read or written, and might never end."""
+
+
+class _Held:
+    """A connection that is closed with its thread or its `Database`; left to itself, it is part of a cycle."""
+
+    def __init__(self, connection: sqlite3.Connection):
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
+class _Thread(threading.local):
+    """What a `Database` keeps for each thread: its connection, and whether it is in a snapshot."""
+
+    held: _Held | None = None
+    snapshot = False
+
+
 class Database:
-    """The connection to the database of a store. It is made when it is first needed, and closed with this object.
+    """The database of a store. Each thread has a connection of its own, made when the thread first needs it.
 
     Parameters
     ----------
@@ -72,7 +94,7 @@ class Database:
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
-        self._connection: sqlite3.Connection | None = None
+        self._thread = _Thread()
         self._made = False
 
     @property
@@ -84,10 +106,8 @@ class Database:
         return self._made
 
     def close(self) -> None:
-        """Close the connection; the next use makes another."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close the connection of this thread; the next use makes another."""
+        self._thread.held = None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -100,8 +120,10 @@ class Database:
         Raises
         ------
         StoreError
-            If the database is damaged or cannot be written.
+            If the database is damaged or cannot be written, or this thread is in a `snapshot`.
         """
+        if self._thread.snapshot:
+            raise StoreError(f"{self.path} is only read in a snapshot: write to the store outside of it")
         with self._told():
             connection = self._connect(create=True)
             if connection.in_transaction:  # part of the one that is open
@@ -118,16 +140,18 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Read: a context manager in which the state stays as it is, whatever other processes write."""
+        """Read: a context manager in which the state stays as it is, whatever other threads and processes write."""
         with self._told():
             connection = self._connect()
             if connection.in_transaction:
                 yield
                 return
             connection.execute("BEGIN")
+            self._thread.snapshot = True
             try:
                 yield
             finally:
+                self._thread.snapshot = False
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
 
@@ -192,22 +216,22 @@ class Database:
             self._connect(create=True).executemany(insertion(table), rows)
 
     def _connect(self, create: bool = False) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = connect(self.path, create=create)
-            weakref.finalize(self, self._connection.close)
+        if self._thread.held is None:
+            self._thread.held = _Held(connect(self.path, create=create))
+        connection = self._thread.held.connection
         if create and not self._made:
-            if not self._format_of(self._connection):
-                make_tables(self._connection)
+            if not self._format_of(connection):
+                make_tables(connection)
             self._made = True
-        return self._connection
+        return connection
 
     def _format_of(self, connection: sqlite3.Connection) -> int:
         """The format of the database, 0 if it has no tables; OtherFormatError if it is not ours."""
         found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, FORMAT):
-            raise OtherFormatError(
-                f"{self.path} has format {found}, but this amulsearch reads format {FORMAT}: update amulsearch"
-            )
+        if found > FORMAT:
+            raise OtherFormatError(f"{self.path.parent} is a store of a newer amulsearch: update amulsearch")
+        if 0 < found < FORMAT:
+            raise older(self.path.parent)
         return found
 
     @contextmanager
@@ -223,16 +247,26 @@ class Database:
             raise StoreError(f"{self.path} is damaged ({error}): {REMEDY}") from None
 
 
+def older(folder: Path) -> OtherFormatError:
+    """The error for a store of an older version."""
+    return OtherFormatError(
+        f"{folder} is a store of an older amulsearch: index the pictures again, with another folder for the store"
+    )
+
+
 def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
     """Open a database; one in a folder that cannot be written is only read.
 
-    Raises sqlite3.Error if that fails, OSError if the folder cannot be made.
+    Raises sqlite3.Error if that fails, StoreError if the folder cannot be made, a file is a link out of it, or the
+    database holds a program.
     """
     if create:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(path.parent, error) from None
+    for ending in ("", "-wal", "-shm", "-journal"):  # SQLite follows links
+        inside(path.parent, path.name + ending)
     mode = "rwc" if create else "rw"
     if not create and not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         # The log of a writer is needed if there is one. Without one nothing changes, and nothing is written beside it.
@@ -242,7 +276,13 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         f"file:{quote(str(path.absolute()), errors='surrogateescape')}?mode={mode}",
         uri=True, timeout=60, isolation_level=None, check_same_thread=False,
     )  # fmt: skip
-    connection.create_function("sealed", -1, sealed, deterministic=True)
+    try:
+        connection.create_function("sealed", -1, sealed, deterministic=True)
+        for (name,) in connection.execute(PROGRAMS):
+            raise StoreError(f"{path} holds {name!r}, a program that amulsearch did not write: do not use this store")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import StoreError
+from ..intake import leads_out
 
 DIGESTED = 16 << 20
 """Up to this many bytes, the digest of a file is checked whenever it is opened; above, only by `check`."""
@@ -30,6 +31,35 @@ def unwritable(path: Path, error: OSError) -> StoreError:
     """The error for a file that cannot be written, with the reason and the remedy."""
     remedy = _REMEDIES.get(error.errno)
     return StoreError(f"{path} cannot be written: {error.strerror or error}" + (f"; {remedy}" if remedy else ""))
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file or folder of a store, by the name that its database or one of its files gives.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Relative to the folder.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+
+    Raises
+    ------
+    StoreError
+        If the name leads out of the folder, also through a link.
+    """
+    path = folder / name
+    try:
+        within = not leads_out(name) and folder.resolve() in path.resolve().parents
+    except (OSError, RuntimeError):  # a loop of links
+        within = False
+    if not within:
+        raise StoreError(f"{folder} names {name!r}, which is outside of it: do not use this store")
+    return path
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import StoreError
 from .database import Database
-from .files import DIGESTED, file_digest, sync, unwritable
+from .files import DIGESTED, file_digest, inside, sync, unwritable
 
 AGAIN = "build the index again"
 
@@ -50,7 +50,11 @@ class IndexFiles:
 
     def __init__(self, database: Database):
         self._database = database
-        self.folder = database.path.parent / "indexes"
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds those of the indexes."""
+        return inside(self._database.path.parent, "indexes")
 
     def names(self) -> list[str]:
         """Return the names of all saved indexes, in alphabetical order."""
@@ -136,9 +140,9 @@ class IndexFiles:
         found = next(self._database.select("indexes", "WHERE name = ?", (name,)), None)
         if found is None:
             raise StoreError(f"there is no index {name!r} in {self._database.path.parent}: build one and save it there")
-        folder = self.folder / found[3]
+        folder = inside(self.folder, found[3])
         for file, (size, digest) in json.loads(found[4]).items():
-            path = folder / file
+            path = inside(folder, file)
             if not path.is_file():
                 raise StoreError(f"{path} is missing: {AGAIN}")
             if path.stat().st_size != size:
@@ -167,4 +171,6 @@ class IndexFiles:
     def tidy(self) -> None:
         """Delete `leftovers`; the caller holds the lock of the store."""
         for path in self.leftovers():
+            if path.is_symlink():
+                path.unlink()
             shutil.rmtree(path, ignore_errors=True)

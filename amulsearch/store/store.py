@@ -23,11 +23,11 @@ from secrets import token_hex
 import numpy as np
 import pandas as pd
 
-from ..errors import OtherFormatError, StoreError, as_argument, check_path
-from ..intake import COLUMNS, TEXTS, Collection, plain_text
+from ..errors import StoreError, as_argument, check_path
+from ..intake import COLUMNS, TEXTS, Collection, label_text, leads_out, plain_text
 from .database import COLUMNS as FIELDS
-from .database import NAME, Database, sealed
-from .files import PARTIAL, locked
+from .database import NAME, Database, older, sealed
+from .files import PARTIAL, inside, locked
 from .index_files import IndexFiles
 from .names import same_name
 from .vector_file import VectorFile, key_of
@@ -78,9 +78,7 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file: give a folder for the store")
         if (self.folder / "store.json").exists():
-            raise OtherFormatError(
-                f"{self.folder} is a store of an older amulsearch: delete it and index the folder of pictures again"
-            )
+            raise older(self.folder)
         self.database = Database(self.folder)
         if not self.database.path.exists() and self.folder.is_dir() and not self._own_only():
             raise StoreError(f"{self.folder} is neither a store nor empty: give another folder for the store")
@@ -133,7 +131,7 @@ class Store:
         return locked(self.folder / "lock", wait=wait)
 
     def snapshot(self) -> AbstractContextManager[None]:
-        """Return a context manager in which reading sees one state, whatever other processes write."""
+        """Return a context manager in which reading sees one state, and nothing can be written."""
         return self.database.snapshot()
 
     def _fact(self, name: str):
@@ -177,13 +175,35 @@ class Store:
             rows = np.fromiter(map(known.get, zip(table["id"], table["digest"], strict=True), repeat(0)), np.int64)
             folder = self._fact("folder")
             if folder not in (None, str(collection.folder)) and not rows.any():
-                raise StoreError(f"{self.folder} is the store of {folder}: use another store for {collection.folder}")
+                digests = {digest for _, digest in known}
+                if digests.isdisjoint(table["digest"]):  # they may have been renamed too
+                    raise StoreError(
+                        f"{self.folder} is the store of {folder}: use another store for {collection.folder}"
+                    )
             new = np.flatnonzero(rows == 0)
             rows[new] = 1 + max(known.values(), default=0) + np.arange(len(new))
             self.database.insert("pictures", _entries(table.iloc[new], rows[new], present=0))
             if folder is None:
                 self.save_collection(collection, rows)
         return rows
+
+    def contents(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows by which the vectors of pictures are known: of each, the first with the same bytes.
+
+        A file that was renamed or copied thus has the vectors that were computed of it under another name.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (N,), int64
+            Rows of pictures.
+
+        Returns
+        -------
+        ndarray of shape (N,), int64
+        """
+        firsts = "SELECT row, MIN(row) OVER (PARTITION BY digest) AS first FROM pictures"
+        first_of = dict(self.database.query(f"SELECT row, first FROM ({firsts}) WHERE row > first"))
+        return np.array([first_of.get(row, row) for row in rows.tolist()], dtype=np.int64)
 
     def _known(self) -> dict[tuple[str, str], int]:
         """The row of each picture, by id and digest."""
@@ -284,8 +304,8 @@ class Store:
                 columns[name].append(known.setdefault(value, value) if name in ("label", "format") else value)
         keywords = columns.pop("keywords")
         table = {name: np.array(columns[name]) if name in numbers else columns[name] for name in COLUMNS}
-        if any(entry is not None for entry in keywords[:1]):
-            table["keywords"] = [json.loads(entry) for entry in keywords]
+        if any(entry is not None for entry in keywords):
+            table["keywords"] = [json.loads(entry or "[]") for entry in keywords]
         rejected = [(os.fsdecode(id), os.fsdecode(reason)) for id, reason in self.database.select("rejected")]
         rejected = pd.DataFrame(sorted(rejected), columns=["id", "reason"])
         facts = {"passed_over": self._fact("passed_over") or {}, **self.opening, "part": ids is not None}
@@ -295,7 +315,7 @@ class Store:
         return list(self.database.select("pictures", "WHERE id = ? AND present", (id,)))
 
     def _refuse_outside(self, id: str) -> None:
-        if id.startswith("/") or "\0" in id or ".." in id.split("/"):
+        if leads_out(id):
             raise StoreError(
                 f"{self.folder} names {id!r}, which is outside its folder of pictures: do not use this store"
             )
@@ -398,13 +418,14 @@ class Store:
             for table in ("features", "chunks"):
                 connection.execute(f"DELETE FROM {table} WHERE feature = ?", (feature,))
         for file in files:
-            with suppress(PermissionError):  # on Windows, while it is mapped into memory; `check` deletes it then
-                (self.folder / file).unlink(missing_ok=True)
+            # PermissionError: on Windows, while it is mapped into memory; `check` deletes it then
+            with suppress(PermissionError, StoreError):
+                inside(self.folder, file).unlink(missing_ok=True)
 
     def unnamed_vectors(self) -> list[Path]:
         """List the files beside the vector files that belong to no fingerprint."""
         own = {self.folder / entry[5] for entry in self.database.select("features")}
-        return sorted(set((self.folder / "vectors").glob("*")) - own)
+        return sorted(set(inside(self.folder, "vectors").glob("*")) - own)
 
     def backends(self, fingerprint: Mapping) -> list[str]:
         """List the backends with which vectors of a fingerprint were computed, the one used last first.
@@ -453,7 +474,7 @@ class Store:
         --------
         amulsearch.features.FeatureSet.open : the same features, with ids and labels.
         """
-        rows, current = self.rows(), self.current()
+        rows, current = self.contents(self.rows()), self.current()
         if not current:
             raise StoreError(f"{self.folder} holds no features: index the folder again")
         some = False
@@ -471,7 +492,8 @@ def _entries(table: pd.DataFrame, rows: np.ndarray, present: int, kept: Mapping[
     keywords = map(json.dumps, table["keywords"]) if "keywords" in table else repeat(None)
     if kept:
         keywords = (kept.get(id, "[]") for id in table["id"])
-    columns = (table[name].tolist() for name in ("label", "width", "height", "format", "frames", "bytes"))
+    columns = (table[name].tolist() for name in ("width", "height", "format", "frames", "bytes"))
+    labels = map(label_text, table["label"])
     return zip(
-        rows.tolist(), table["id"].tolist(), table["digest"].tolist(), repeat(present), *columns, keywords
+        rows.tolist(), table["id"].tolist(), table["digest"].tolist(), repeat(present), labels, *columns, keywords
     )  # fmt: skip

@@ -18,10 +18,13 @@ import numpy as np
 from ..errors import StoreError
 from .blockwise import Gathered, blocks
 from .database import REMEDY, Database
-from .files import DIGESTED, unwritable, write_at
+from .files import DIGESTED, inside, unwritable, write_at
 
 EVERY = 5
 """Seconds between two writes to disk."""
+
+TOGETHER = 5000
+"""How many pictures one statement looks up."""
 
 GATHERED = 256 << 20
 """Up to this many bytes, vectors in another order than that of the file are copied; above, they are read as needed."""
@@ -71,7 +74,7 @@ class VectorFile:
     @property
     def path(self) -> Path | None:
         """The path of the file; None if nothing was written yet."""
-        return self._database.path.parent / self._entry[5] if self._entry else None
+        return inside(self._database.path.parent, self._entry[5]) if self._entry else None
 
     @property
     def width(self) -> int:
@@ -92,10 +95,10 @@ class VectorFile:
             The place of each in the file, or -1.
         """
         held = self.rows
-        place = np.full(max(held.max(initial=-1), rows.max(initial=-1)) + 2, -1)
-        place[held] = np.arange(len(held))
-        place[-1] = -1  # where the rows of -1 went
-        return place[rows]
+        place = np.zeros(max(held.max(initial=-1), rows.max(initial=-1)) + 2, dtype=np.int64)  # zeros take no memory
+        place[held] = np.arange(1, len(held) + 1)
+        place[-1] = 0  # where the rows of -1 went
+        return place[rows] - 1
 
     def append(self, rows: np.ndarray, vectors: np.ndarray) -> None:
         """Add vectors; they are written to disk every few seconds and by `flush`.
@@ -132,7 +135,7 @@ class VectorFile:
         rows, vectors = rows[order], np.ascontiguousarray(vectors[order])
         entry = self._entry or self._new_entry(vectors.shape[1])
         sums = checksums(vectors, self._seeds(rows))
-        path = self._database.path.parent / entry[5]
+        path = inside(self._database.path.parent, entry[5])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_at(path, 4 * entry[4] * len(self.rows), vectors)
@@ -235,13 +238,10 @@ class VectorFile:
     def _seeds(self, rows: np.ndarray) -> np.ndarray:
         """The CRC-32 (N,) of the id and the digest of each picture, with which its checksum begins."""
         found = np.zeros(max(rows.max(initial=-1), 0) + 2, dtype=np.uint32)
-        if len(rows) < 5000:
-            places = ", ".join(map(str, rows.tolist()))
+        for start in range(0, len(rows), TOGETHER):
+            places = ", ".join(map(str, rows[start : start + TOGETHER].tolist()))
             names = self._database.query(f"SELECT row, id, digest FROM pictures WHERE row IN ({places})")
-        else:
-            names = self._database.query("SELECT row, id, digest FROM pictures WHERE row <= ?", (int(rows.max()),))
-        for row, id, digest in names:
-            if row < len(found):
+            for row, id, digest in names:
                 found[row] = zlib.crc32(f"{id}\0{digest}".encode())
         return found[rows]
 

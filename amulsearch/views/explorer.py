@@ -397,7 +397,7 @@ class Explorer(anywidget.AnyWidget):
         view = {"examples": examples, "columns": columns, "look": asdict(self.look), "choices": choices}
         p_value = self.exploration.p_value(question, look)
         view |= {"words": any(reads_words(name) for name in self.look.columns)}
-        view |= {"novelty": None if p_value is None else novelty_told(p_value)}
+        view |= {"novelty": None if p_value is None else novelty_told(p_value, len(self.exploration.ids))}
         past = [{"id": _name(one.more[0]), "at": at} for at, one in enumerate(self._past)]
         view |= {
             "past": past,

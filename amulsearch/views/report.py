@@ -141,7 +141,7 @@ def _extracted(folder, models, output: Path, k: int, how: dict) -> _Report:
     collection = folder
     if not isinstance(folder, Collection):
         collection = Collection.from_folder(folder, progress=how["progress"])
-    names = [model_table.get(name).name for name in model_table.names_of(models)]
+    names = [record.name for record in model_table.get_all(models)]
     preset = set(BEST.layers) <= set(names)
     if len(collection) > 1:
         layers = {name: [LAYER, *(BEST.layers.get(name, ()) if preset else ())] for name in names}
@@ -242,7 +242,8 @@ def _near_duplicates(page: Page, of: _Report) -> None:
     exact = f"{copies:,} of these pictures are" if copies else "None of these pictures is"
     page.text(
         f"{groups:,} {noun} with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
-        f"or more to another in its group. {exact} byte for byte the same as another in the group."
+        f"or more to the first in its group; the least is {table['cosine'].min():.3f}. {exact} "
+        "byte for byte the same as another in the group."
     )
     page.duplicates(of.features.collection, table, most=GROUPS)
     if groups > GROUPS:

@@ -7,7 +7,6 @@ import io
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
@@ -15,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, PictureError, QueryError, check_path
 from ..features import Words
-from ..intake import Collection, open_alike, open_image, processors
+from ..intake import Collection, decoding_threads, open_alike, open_image
 from .captions import room_for
 
 if TYPE_CHECKING:
@@ -39,14 +38,11 @@ def thumbnails(
     def small(chunk: list[str]) -> list[Image.Image]:
         return [_shrunk(one, side) for one in collection.open_all(chunk, 2 * side)]
 
-    pool = ThreadPoolExecutor(processors())
-    try:
-        with tqdm(total=len(ids), desc="thumbnails", unit="picture", delay=2, disable=not progress or None) as bar:
-            for images in pool.map(small, chunks):
-                yield from images
-                bar.update(len(images))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    bar = tqdm(total=len(ids), desc="thumbnails", unit="picture", delay=2, disable=not progress or None)
+    with bar, decoding_threads() as pool:
+        for images in pool.map(small, chunks):
+            yield from images
+            bar.update(len(images))
 
 
 def data_uri(image: Image.Image, quality: int = 70) -> str:

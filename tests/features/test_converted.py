@@ -113,7 +113,7 @@ class Odd(torch.nn.Module):
 def test_a_network_that_openvino_cannot_run_is_run_by_torch(small_folder, own_cache, tmp_path, capsys):
     torch.manual_seed(0)
     module, collection = Odd(), am.Collection.from_folder(small_folder)[:4]
-    model = am.models.own("odd", module, am.models.Preprocess(32))
+    model = am.models.own("odd", module, am.models.Preprocess(32), version=1)
     made = am.extract(collection, [model, MODEL], "logits", store=tmp_path / "store", progress=False)
     assert [made[name, "logits"].fingerprint["backend"].split()[0] for name in ("odd", MODEL)] == ["torch", "openvino"]
     expected = am.embed([collection.open(id) for id in collection.ids], model, "logits")["logits"]

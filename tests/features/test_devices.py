@@ -26,11 +26,38 @@ def test_a_device_with_larger_batches_that_lie_ahead_gives_the_same_vectors(smal
         engine.TorchEngine, "submit", lambda self, tag, batch: (sizes.append(len(batch)), submit(self, tag, batch))
     )
     found = am.extract(collection, same, LAYERS, progress=False)
-    assert sizes == [7] * (len(collection) // 7) + [len(collection) % 7][: len(collection) % 7 > 0]
+    assert sizes == [7, 7, 7, 7, 3]  # two of the 32 pictures have the same bytes
     for layer in LAYERS:
         assert found["same", layer].fingerprint["backend"].startswith("torch")
         expect = expected[MODEL, layer].vectors
         assert np.allclose(found["same", layer].vectors, expect, rtol=1e-4, atol=1e-5 * np.abs(expect).max())
+
+
+def test_batches_are_halved_where_memory_is_too_small(monkeypatch, capsys):
+    network = am.models.load(MODEL)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *network.blank().shape[1:]), np.uint8)
+    whole, vectors, sizes, most = network(pixels, LAYERS), network.vectors, [], 2
+
+    def short_of_memory(batch, layers):
+        sizes.append(len(batch))
+        if len(batch) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return vectors(batch, layers)
+
+    monkeypatch.setattr(network, "vectors", short_of_memory)
+    runs = engine.TorchEngine(network, LAYERS)
+    runs.submit("first", pixels)
+    runs.submit("second", pixels[:2])
+    found = dict(runs.results(wait=True))
+    assert sizes == [8, 4, 2, 2, 2, 2] and runs.batch == 2
+    for layer in LAYERS:
+        np.testing.assert_allclose(found["first"][layer], whole[layer], rtol=1e-3, atol=1e-4)
+        assert np.array_equal(found["second"][layer], found["first"][layer][:2])
+    told = f"the device {network.device} has too little memory: {MODEL} goes on with {{}} pictures at a time"
+    assert capsys.readouterr().err.splitlines() == [told.format(4), told.format(2)]
+    most = 0
+    with pytest.raises(am.AmulsearchError, match=f"too little memory for one picture of {MODEL}: close what else"):
+        runs.submit("third", pixels)
 
 
 def test_batches_that_lie_ahead_are_taken_when_there_are_enough():

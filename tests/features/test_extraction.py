@@ -1,5 +1,6 @@
 """The extraction engine: batches and precisions. Interrupted runs are tested in test_faults.py."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_a_precision_is_another_set_of_features(small_folder, tmp_path):
         am.extract(collection, MODEL, LAYERS, precision=precision, store=tmp_path / "store", progress=False)
         for precision in ("float32", "bfloat16")
     )
-    assert full.extracted == less.extracted == len(collection)
+    assert full.extracted == less.extracted == collection.table["digest"].nunique()
     for key, made in full.items():
         assert made.fingerprint["precision"] == "float32"
         assert less[key].fingerprint == {**made.fingerprint, "precision": "bfloat16"}
@@ -73,10 +74,30 @@ def test_the_fastest_precision_is_named_in_the_fingerprint(small_folder):
 
 
 def test_gem_does_not_overflow_half_precision():
-    torch = pytest.importorskip("torch")
+    import torch
+
     values = torch.rand((2, 5, 7, 7), generator=torch.Generator().manual_seed(0)) * 1000
     expected = values.double().pow(3).mean((2, 3)).pow(1 / 3)
     assert np.allclose(am.models.pool(values.half(), "gem").float(), expected, rtol=0.01)
+
+
+def test_a_network_that_overflows_in_float16_is_left_out_and_the_others_stay(small_folder, tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    convolution = torch.nn.Conv2d(3, 8, 1)
+    torch.nn.init.constant_(convolution.weight, 10_000)  # white, which is about 2.4 in each channel, becomes 72,000
+    module = torch.nn.Sequential(convolution, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 5))
+    large = models.own("large", module, models.Preprocess(64))
+    collection, store = am.Collection.from_folder(small_folder, progress=False)[:4], tmp_path / "store"
+    half = {"layers": "logits", "precision": "float16", "store": store, "progress": False}
+    features = am.extract(collection, [large, MODEL], **half)
+    assert list(features) == [(MODEL, "logits")] and features.rejected.empty and features.extracted == 4
+    told = "the values of large at logits for '.*webp' are too large for float16: use the precision bfloat16 or float32"
+    assert re.search(f"^large is left out: {told}$", capsys.readouterr().err, re.MULTILINE)
+    assert list(am.features.FeatureSet.open(store)) == [(MODEL, "logits")]
+    with pytest.raises(am.errors.ModelError, match=f"^{told}$"):
+        am.extract(collection, large, **half)
+    features = am.extract(collection, [large, MODEL], **{**half, "precision": "float32"})
+    assert len(features["large", "logits"]) == 4
 
 
 def test_a_layer_answers_by_the_name_it_was_asked_by(small_folder):
@@ -126,7 +147,7 @@ def test_a_picture_that_is_blank_on_white_is_extracted_and_ranked(small_folder, 
         assert (np.asarray(collection.open(id)) == 255).all()
     networks = ["squeezenet1_1", "tf_efficientnet_lite0"]
     features = am.extract(collection, networks, LAYERS, store=tmp_path / "store", progress=False)
-    assert features.extracted == 34 and features.rejected.empty
+    assert features.extracted == 33 and len(features.collection) == 34 and features.rejected.empty
     features |= am.extract(collection, ["colour", "hog"], "descriptor", progress=False)
     relevance = am.Relevance.from_labels(collection.ids, collection.labels)
     for made in features.values():

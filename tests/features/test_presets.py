@@ -38,7 +38,7 @@ def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, preset):
 def test_few_pictures(small_folder, tmp_path):
     few = am.Collection.from_folder(small_folder / "food", progress=False)
     parts = am.BEST.parts(few, progress=False)
-    assert len(parts) == 16 and {part.vectors.shape for part in parts} == {(8, 7)}
+    assert len(parts) == 16 and {part.vectors.shape for part in parts} == {(8, 7), (8, 2)}
     index = am.indexes.DiffusionIndex.build(parts)
     assert sorted(index.query(few.ids[0], 7)["id"]) == few.ids[1:]
     for path in sorted((small_folder / "food").rglob("*.webp"))[2:]:
@@ -101,6 +101,12 @@ def test_of_one_network_on_the_command_line(small_folder, tmp_path, capsys):
     assert main(["query", str(copy), "--store", store, "--preset", "best", "-k", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["results"][0]["id"].endswith(next(small_folder.rglob("*.webp")).name) and told["p_value"] > 0.9
+    Image.effect_noise((300, 200), 20).save(noise := tmp_path / "noise.png")
+    p_values = []
+    for more in ([], ["--preset", "best"]):  # nothing else is indexed
+        assert main(["query", str(noise), "--store", store, "-k", "1", "--json", *more]) == 0
+        p_values.append(json.loads(capsys.readouterr().out)["p_value"])
+    assert p_values == [1 / 33, 1 / 33]
 
 
 def test_a_preset_that_is_not_indexed_is_told(small_folder, tmp_path, capsys):

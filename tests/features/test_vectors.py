@@ -37,13 +37,16 @@ def way(request, monkeypatch):
 
 
 def collection(name):
-    """2,000 vectors of width 24: random ones, 100 identical ones of each of 20, nearly identical ones, and others."""
+    """2,000 vectors of width 24: random ones, about 100 identical ones of each of 16,
+    nearly identical ones, and others."""
     rng = np.random.default_rng(3)
     made = rng.standard_normal((2000, 24))
     if name != "random":
         made = np.repeat(made[:20], 100, axis=0)[rng.permutation(2000)]
     if name == "nearly the same":
         made += 1e-5 * rng.standard_normal(made.shape)
+    if name == "the same":  # 16 different ones, each with four others at the same distance
+        made[:, 4:], made[:, :4] = 1, rng.integers(0, 2, (2000, 4))
     if name == "far from the origin":
         made = 100 + rng.standard_normal(made.shape)
     return made.astype(np.float32)
@@ -74,6 +77,28 @@ def test_nearest_is_what_sorting_in_float64_finds_in_every_way(name, metric, way
         far = all_distances(base, base[own], metric)
     assert exact_search.nearest(base[:5], base[own], 5, metric)[0].shape == (100, 5)
     assert exact_search.nearest(base, base[:0], 5, metric)[0].shape == (0, 5)
+
+
+class Counted:
+    """Vectors that count how many of them are taken."""
+
+    def __init__(self, vectors: np.ndarray):
+        self.vectors, self.shape, self.taken = vectors, vectors.shape, 0
+
+    def __getitem__(self, rows):
+        found = self.vectors[rows]
+        self.taken += len(found)
+        return found
+
+
+def test_of_identical_pictures_few_vectors_are_compared():
+    base = np.random.default_rng(0).standard_normal((2000, 24)).astype(np.float32)
+    base[:1000] = base[0]
+    counted = Counted(base)
+    rows, distances = exact_search.nearest(counted, base, 10, "angular", np.arange(2000))
+    assert rows[0].tolist() == list(range(1, 11)) and rows[999].tolist() == list(range(10))
+    assert distances[:1000].max() == 0 and distances[1000:].min() > 0.1
+    assert counted.taken < 100 * len(base)  # all pairs of identical ones would be 500 times
 
 
 @pytest.mark.parametrize("metric", METRICS)

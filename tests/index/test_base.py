@@ -3,10 +3,10 @@
 import importlib
 import io
 import json
-import resource
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -377,6 +377,7 @@ def test_a_flipped_bit_is_refused(kind, vectors, ids, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_disk_that_takes_no_more_is_told(kind, vectors, ids, tmp_path):
     """hnswlib and FAISS themselves report no error."""
+    resource = pytest.importorskip("resource", reason="Windows has no limit on the size of a file")
     index = kind.build(vectors, ids)
     before = index.query(ids[5], k=8)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -393,6 +394,44 @@ def test_a_disk_that_takes_no_more_is_told(kind, vectors, ids, tmp_path):
         assert kind.open(path).query(ids[5], k=8).equals(before)
         with pytest.raises(StoreError, match="no index"):
             kind.open(tmp_path / f"new {limit}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "texts"),
+    [
+        ([7, 8, 7], ["7", "8", "7"]),
+        (np.array([7, 8, 7]), ["7", "8", "7"]),
+        (np.array([7, np.nan, 7]), ["7", None, "7"]),
+        ([True, False, True], ["True", "False", "True"]),
+        (np.array([True, False, True]), ["True", "False", "True"]),
+        (np.array(["se\u0301a", "", "s\u00e9a"]), ["s\u00e9a", None, "s\u00e9a"]),
+        (pd.Series(["sea", pd.NA, "sea"], dtype="string"), ["sea", None, "sea"]),
+    ],
+    ids=str,
+)
+def test_labels_of_any_type_are_text_everywhere(labels, texts, tmp_path):
+    features = Features([[1.0, 0.0], [0.6, 0.8], [0.9, 0.1]], ["a", "b", "c"], labels)
+    assert features.labels == texts and {type(label) for label in features.labels} <= {str, type(None)}
+    index = ExactIndex.open(ExactIndex.build(features).save(tmp_path / "index"))
+    assert index.labels == texts and index.query("b", 2)["label"].tolist() == [texts[2], texts[0]]
+    relevance = am.Relevance.from_labels(features.ids, labels)
+    assert relevance.labels == texts and relevance.queries.tolist() == [0, 2]
+    assert am.evaluate(features, relevance).mean()["P@1"] == 1
+    assert am.views.Map.fit(features).labels == texts
+
+
+@pytest.mark.parametrize("label", [["sea", "sky"], ("sea",), {"sea"}, np.array(["sea"]), b"sea"], ids=str)
+def test_a_label_that_is_neither_text_nor_a_number_is_refused(label, small_folder):
+    told = r"a label is a text or a number, not .*: give a picture one label, or several words as its keywords"
+    with pytest.raises(QueryError, match=told):
+        Features(np.eye(2), ["a", "b"], ["sea", label])
+    with pytest.raises(QueryError, match=told):
+        am.Relevance.from_labels(["a", "b"], ["sea", label])
+    with pytest.raises(QueryError, match=told):
+        am.Collection.from_folder(small_folder, labels=lambda id: label, progress=False)
+    first = am.Collection.from_folder(small_folder, progress=False).ids[0]
+    with pytest.raises(QueryError, match=told):
+        am.Collection.from_table(pd.DataFrame({"path": [first], "label": [label]}), small_folder, progress=False)
 
 
 def test_an_index_is_not_saved_over_something_else(vectors, ids, tmp_path, cartoons):

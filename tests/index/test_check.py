@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ import pytest
 import amulsearch as am
 from amulsearch.cli import main
 from amulsearch.errors import OtherFormatError
-from amulsearch.store.database import sealed
+from amulsearch.store.database import COLUMNS, sealed
 from amulsearch.store.files import file_digest
 
 MODEL = "squeezenet1_1"
@@ -277,17 +277,19 @@ def test_only_stores_are_checked_and_none_of_another_format(indexed, store, tmp_
         assert main(["check", "--store", str(folder), "--repair"]) == 2
         assert "is not a store" in capsys.readouterr().err
     assert len(list((tmp_path / "pictures").iterdir())) == 3
-    edit(store, "PRAGMA user_version = 99")
-    for command in ("check", "evaluate", "index"):
-        more = {"check": ["--repair"], "evaluate": [], "index": [str(indexed[0])]}[command]
-        assert main([command, *more, "--store", str(store)]) == 2
-        assert "format 99, but this amulsearch reads format 4: update amulsearch" in capsys.readouterr().err
     (old := tmp_path / "old").mkdir()
     (old / "store.json").write_text('{"digest": "0", "format": 3}')
-    for command in ("check", "evaluate", "index"):
-        more = {"check": ["--repair"], "evaluate": [], "index": [str(indexed[0])]}[command]
-        assert main([command, *more, "--store", str(old)]) == 2
-        assert "a store of an older amulsearch: delete it and index the folder" in capsys.readouterr().err
+    newer, older = (
+        "a newer amulsearch: update amulsearch",
+        "an older amulsearch: index the pictures again, with another",
+    )
+    for number, folder, told in ((99, store, newer), (3, store, older), (None, old, older)):
+        if number:
+            edit(store, f"PRAGMA user_version = {number}")
+        for command in ("check", "evaluate", "index"):
+            more = {"check": ["--repair"], "evaluate": [], "index": [str(indexed[0])]}[command]
+            assert main([command, *more, "--store", str(folder)]) == 2
+            assert f"{folder} is a store of {told}" in capsys.readouterr().err
     assert [path.name for path in old.iterdir() if path.name != "lock"] == ["store.json"]
 
 
@@ -307,6 +309,98 @@ def test_a_table_that_leads_out_of_the_folder_is_refused(indexed, store, tmp_pat
     id = next(id for id in collection.ids if id.startswith("food"))
     with pytest.raises(am.QueryError, match=f"'{id}' leads out of .* through a link"):
         collection.open(id)
+
+
+def name_vectors(store: Path, name: str) -> None:
+    edit(store, f"UPDATE features SET file = ? WHERE feature = {LOGITS}", (name,))
+    edit(store, f"UPDATE features SET seal = sealed({', '.join(COLUMNS['features'])})")
+
+
+def name_index(store: Path, name: str) -> None:
+    edit(store, f"UPDATE indexes SET folder = ? WHERE name = '{MODEL} logits'", (name,))
+    edit(store, f"UPDATE indexes SET seal = sealed({', '.join(COLUMNS['indexes'])})")
+
+
+def link(store: Path, name: str, target: Path) -> None:
+    path = store / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+OUTWARD = {
+    "vectors by ..": lambda store, mine: name_vectors(store, "vectors/../../mine/letter.txt"),
+    "vectors by an absolute path": lambda store, mine: name_vectors(store, str(mine / "letter.txt")),
+    "vectors by a link": lambda store, mine: link(
+        store, next((store / "vectors").iterdir()).relative_to(store), mine / "letter.txt"
+    ),
+    "all vectors": lambda store, mine: link(store, "vectors", mine),
+    "index by ..": lambda store, mine: name_index(store, "../../mine"),
+    "all indexes": lambda store, mine: link(store, "indexes", mine),
+    "database": lambda store, mine: link(store, "store.sqlite", mine / "store.sqlite"),
+    "log of the database": lambda store, mine: link(store, "store.sqlite-wal", mine / "letter.txt"),
+}
+
+
+@pytest.mark.parametrize("outward", OUTWARD)
+def test_nothing_outside_a_store_is_touched_because_the_store_names_it(outward, indexed, store, tmp_path):
+    (mine := tmp_path / "mine" / "more").mkdir(parents=True)
+    mine = mine.parent
+    for name in ("letter.txt", "more/letter.txt", "index.ann"):
+        (mine / name).write_text("mine")
+    sqlite3.connect(mine / "store.sqlite").close()
+    OUTWARD[outward](store, mine)
+    before = {path: path.stat() for path in mine.rglob("*")}
+    for command in (["check", "--repair"], ["index", str(indexed[0]), "--models", MODEL]):
+        assert main([*command, "--store", str(store)]) in (0, 1, 2)
+    after = {path: path.stat() for path in mine.rglob("*")}
+    assert [(path, one.st_mtime_ns, one.st_size) for path, one in after.items()] == [
+        (path, one.st_mtime_ns, one.st_size) for path, one in before.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "CREATE TRIGGER p AFTER INSERT ON features BEGIN DELETE FROM pictures; END",
+        "CREATE VIEW p AS WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x, '', 1 FROM c",
+        "CREATE VIRTUAL TABLE p USING fts5 (name, value)",
+    ],
+)
+def test_a_program_in_a_database_is_refused(program, store, capsys):
+    edit(store, program)
+    for command in ("check", "evaluate"):
+        assert main([command, "--store", str(store)]) in (1, 2)
+        assert "holds 'p', a program that amulsearch did not write" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("features", "width", -1),
+        ("indexes", "about", "[" * 100_000),
+        ("chunks", "rows", np.array([2**62, *range(2, 25)]).tobytes()),
+        ("chunks", "rows", b"letter"),
+        ("indexes", "about", "[]"),
+    ],
+)
+def test_a_value_that_cannot_be_is_found_and_repaired(table, column, value, store):
+    where = f"WHERE rowid = (SELECT MIN(rowid) FROM {table})"
+    edit(store, f"UPDATE {table} SET {column} = ? {where}", (value,))
+    edit(store, f"UPDATE {table} SET seal = sealed({', '.join(COLUMNS[table])})")
+    assert not am.indexes.check_store(store).empty
+    assert not am.indexes.check_store(store, repair=True)["remedy"].str.contains("repair failed").any()
+
+
+@pytest.mark.parametrize("name", ["..\\..\\letter.png", "C:letter.png", "C:\\letter.png", "\\\\server\\letter.png"])
+def test_names_that_lead_out_of_a_folder_on_windows_are_refused_there(name, store, monkeypatch):
+    edit(store, "UPDATE pictures SET id = ? WHERE row = 1", (name,))
+    edit(store, f"UPDATE pictures SET seal = sealed({', '.join(COLUMNS['pictures'])})")
+    assert name in am.Store.open(store).collection().ids  # elsewhere, files may have such names
+    monkeypatch.setattr("amulsearch.intake.names.PurePath", PureWindowsPath, raising=False)
+    with pytest.raises(am.StoreError, match="outside its folder"):
+        am.Store.open(store).collection()
 
 
 def test_a_store_of_another_place_and_of_another_user_is_read(open_folder, indexed, without_root):

@@ -1,5 +1,7 @@
 """The graph of several networks and the diffusion over it, compared with loops and matrix inverses in numpy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -216,3 +218,32 @@ def test_small_collections_and_mistakes(parts):
         index.recall()
     with pytest.raises(am.QueryError, match="k=1 is more than the 0 other pictures"):
         NeighbourGraph.build([am.Features(parts[0].vectors[:1], IDS[:1])])
+
+
+def most_memory(function) -> float:
+    """The most MB that Python and numpy hold while a function runs."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_memory_of_a_hub_is_that_of_its_edges(monkeypatch):
+    """A picture that every other lists: 4,000 rows as long as its own would be 128 MB."""
+    monkeypatch.setattr(diffusion, "STEPS", 1)
+    vectors = np.random.default_rng(0).standard_normal((4000, 64))
+    vectors[0] = 0
+    part = am.Features(vectors + 8 * np.eye(64)[0], map(str, range(4000)))
+    graph = NeighbourGraph.build([part], 35)
+    assert np.diff(graph.weights.indptr).max() > 1000
+    assert most_memory(lambda: diffusion.spread(graph.weights, 0.9)) < 60
+
+
+def test_many_new_pictures_take_no_more_memory_than_some(parts):
+    index = DiffusionIndex.build(parts, K)
+    many = np.concatenate([parts_of(parts, row % N, noise=0.3) for row in range(2000)])
+    index.search(many[:2], 5)
+    assert most_memory(lambda: index.search(many, 5)) < 2 * most_memory(lambda: index.search(many[:200], 5))
+    assert np.array_equal(index.search(many, 5)[1][1900:], index.search(many[1900:], 5)[1])

@@ -76,8 +76,8 @@ def test_a_picture_is_asked_by_id_file_and_image(bundled_features, cartoons):
 
 
 def test_words_and_mistakes(parts, tmp_path):
-    assert novelty_told(0.012).startswith("Nothing here is likely to fit: 1.2%")
-    assert novelty_told(0.3).startswith("Not unlike the collection: 30%")
+    assert novelty_told(0.012, 150).startswith("Nothing here is likely to fit: 1.2%")
+    assert novelty_told(0.3, 150).startswith("Not unlike the collection: 30%")
     test = NoveltyTest.build(parts)
     with pytest.raises(am.QueryError, match="a vector for each of the 2 parts, not 1"):
         test.p_value([np.ones(4)])
@@ -91,3 +91,17 @@ def test_words_and_mistakes(parts, tmp_path):
         NoveltyTest.build([am.Features(np.ones((1, 4)), IDS[:1])])
     with pytest.raises(am.QueryError, match="not of the same pictures"):
         NoveltyTest.build([parts[0], am.Features(np.ones((2, 4)), IDS[:2])])
+    named = am.Features(parts[0].vectors, IDS, fingerprint={"model": "m", "layer": "logits"})
+    fitted = am.transforms.PCA.fit(named, 3)(named)
+    for part in (fitted, am.indexes.DiffusionIndex.build([fitted, fitted])):
+        with pytest.raises(am.QueryError, match="was fitted to these pictures"):
+            NoveltyTest.build([part])
+
+
+@pytest.mark.parametrize("count", [2, 18, 19])
+def test_of_few_pictures_it_is_told_that_nothing_can_be_said(count):
+    near = np.array([1.0, 0, 0]) + 0.1 * np.random.default_rng(0).standard_normal((count, 3))
+    test = NoveltyTest.build([am.Features(near, IDS[:count])])
+    told = novelty_told(test.p_value([np.array([-1.0, 0, 0])]), len(test.own))
+    few = f"Whether anything here fits cannot be said: that takes at least 19 pictures to compare, not {count}."
+    assert told.startswith("Nothing here is likely to fit: 5.0%") if count == 19 else told == few

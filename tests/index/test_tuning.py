@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 from sklearn.datasets import load_digits
 
 import amulsearch as am
+from amulsearch.index.tuning import least_recall
 
 
 def held_back(vectors, index, k=10):
@@ -102,6 +104,27 @@ def test_wrong_use_is_told(digits):
 
 
 _POOR = {"M": 2, "ef_construction": 1}
+
+
+@pytest.mark.parametrize("missed", [0, 1, 20, 90])
+def test_the_bound_is_about_the_exact_one(missed):
+    """That of Clopper and Pearson; where nothing is missed too."""
+    found = np.ones(100)
+    found[:missed] -= 0.1  # one of 10 neighbours each
+    bound = least_recall(found, 10)
+    assert bound == pytest.approx(beta.ppf(0.001, 1000 - missed, missed + 1), abs=0.006) and bound < found.mean()
+    assert least_recall(found[:10], 10) < least_recall(np.tile(found[:10], 10), 10)
+
+
+def test_without_a_miss_nothing_is_certain(digits):
+    """30 pictures held back: only a search of everything is sure to find 99.9%."""
+    ids = [str(row) for row in range(300)]
+    tuned = am.indexes.tune_index(digits[:300], ids, kind=am.AnnoyIndex, recall=0.999, k=5, progress=False)
+    assert tuned.index.search_k == tuned.index._most() and tuned.table["at_least"].iloc[-1] == 1
+    table = tuned.table[tuned.table["search_k"] < 4 * 270 * tuned.table["n_trees"]]
+    assert (table["at_least"] < 0.995).all() and (table["recall"] == 1).any()
+    with pytest.raises(am.QueryError, match=r"at least 0\.9.*or ExactIndex, which misses nothing"):
+        am.indexes.tune_index(digits[:300], ids, kind=am.indexes.HnswlibIndex, recall=0.999, progress=False)
 
 
 def test_few_pictures(digits):

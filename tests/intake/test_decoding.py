@@ -73,8 +73,8 @@ def test_a_decoder_that_hangs_is_ended(slow, small_folder, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in /proc")
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
-def test_a_decoder_that_crashes_is_replaced(slow, small_folder, number):
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL"])
+def test_a_decoder_that_crashes_is_replaced(slow, small_folder, name):
     good = sorted(small_folder.rglob("*.webp"))
     decode([request(good[0])])
     before = set(workers())
@@ -82,12 +82,12 @@ def test_a_decoder_that_crashes_is_replaced(slow, small_folder, number):
     def crash() -> None:
         time.sleep(0.2)
         for pid in before:
-            os.kill(pid, number)
+            os.kill(pid, signal.Signals[name])
 
     (killer := threading.Thread(target=crash)).start()
     first, error, last = decode([request(good[0]), request(slow), request(good[1])])
     killer.join()
-    assert str(error) == f"damaged: its decoder crashed ({number.name})"
+    assert str(error) == f"damaged: its decoder crashed ({name})"
     assert np.array_equal(first.rgb, np.asarray(am.open_image(good[0])))
     assert np.array_equal(last.rgb, np.asarray(am.open_image(good[1])))
     assert not before & set(workers())
@@ -117,6 +117,23 @@ def test_a_picture_that_crashes_its_decoder_cannot_be_drawn_and_this_process_liv
     assert str(told.value) == (
         f"{slow} cannot be opened: damaged: its decoder crashed (SIGSEGV); if it has changed, scan the folder again"
     )
+
+
+def test_an_error_in_one_thread_costs_no_picture_of_another(slow, small_folder):
+    picture, over = request(slow), threading.Event()
+
+    def fail_again_and_again() -> None:
+        while not over.is_set():
+            with contextlib.suppress(ZeroDivisionError):
+                am.Collection.from_folder(small_folder, labels=lambda id: 1 // 0, progress=False)
+
+    (other := threading.Thread(target=fail_again_and_again)).start()
+    try:
+        found = decode([picture] * 2)
+    finally:
+        over.set()
+        other.join()
+    assert [one.size for one in found] == [(3000, 3000)] * 2
 
 
 def test_a_script_without_a_main_guard_can_extract(small_folder, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -104,6 +105,40 @@ def test_the_networks_of_today_are_timm_s(name):
     assert models.main_layers(name) == (["penultimate"] if model.classes == 0 else ["logits", "penultimate"])
 
 
+def pooled_by_hand(name: str, module, inner: torch.Tensor) -> torch.Tensor:
+    """The vector that the authors of a network take, from the output of its last layer before the pooling."""
+    if name.startswith("dino"):
+        return inner[:, 0]  # x_norm_clstoken
+    if name == "eva02_tiny":
+        return module.fc_norm(inner[:, 1:].mean(1))
+    if name == "convnext_tiny_22k":
+        return torch.nn.functional.layer_norm(inner.mean((2, 3)), (768,), *module.head.norm.parameters(), 1e-6)
+    heads, width = 12, 768  # siglip_base: one learned query attends to all patches, then a perceptron
+    pool = module.attn_pool
+    query = pool.q(pool.latent).reshape(1, 1, heads, -1).transpose(1, 2)
+    key, value = pool.kv(inner).reshape(len(inner), -1, 2, heads, width // heads).permute(2, 0, 3, 1, 4)
+    weights = (query @ key.transpose(2, 3) / (width // heads) ** 0.5).softmax(3)
+    seen = pool.proj((weights @ value).transpose(1, 2).reshape(len(inner), width))
+    return seen + pool.mlp(pool.norm(seen))
+
+
+@pytest.mark.parametrize("name", models.MODERN)
+def test_the_networks_of_today_pool_as_their_authors_do(name):
+    torch.manual_seed(0)
+    model = models.get(name)
+    module = model.build()
+    if hasattr(module, "blocks"):
+        module.blocks = module.blocks[-1:]  # the pooling is the same after one block
+    for value in module.parameters():  # some are 0 until they are trained
+        value.data += 0.02 * torch.randn_like(value)
+    network = networks.Network(model, module)
+    batch = np.random.default_rng(0).integers(0, 256, (2, model.preprocess.size, model.preprocess.size, 3), np.uint8)
+    with torch.inference_mode():
+        inner = module.forward_features(torch.from_numpy(normalised(model, batch)))
+        expected = pooled_by_hand(name, module, inner).numpy()
+    assert close(network(batch, ["penultimate"])["penultimate"], expected)
+
+
 def test_which_networks_have_the_classes_of_imagenet():
     asked = "dinov2_small, resnet18, colour, timm/vit_base_patch32_clip_224.openai, squeezenet1_1"
     assert models.classifiers(asked) == ["resnet18", "squeezenet1_1"]
@@ -123,6 +158,57 @@ def test_groups_and_names_are_read():
 def test_an_unknown_network_is_refused(name):
     with pytest.raises(am.ModelError, match=r"use one of squeezenet1_1.*resnet18.*timm/|must be a name"):
         models.get(name)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"alexnet", [None], [["alexnet"]], [3.5]])
+def test_models_of_other_types_are_refused(wrong, cartoons):
+    for function in (
+        models.names_of,
+        models.get_all,
+        models.classifiers,
+        lambda wrong: am.extract(cartoons[:1], wrong),
+    ):
+        with pytest.raises(am.ModelError, match=r"must be (names or Models|a name \(a string\) or a Model), not"):
+            function(wrong)
+    for function in (models.get, models.load, models.main_layers, models.standard_layers):
+        with pytest.raises(am.ModelError, match=r"must be a name \(a string\) or a Model, not"):
+            function(wrong)
+    assert not models.reads_words(wrong)
+
+
+@pytest.mark.parametrize("wrong", [3, b"last", [None], [["last"]], [3]])
+def test_layers_of_other_types_are_refused(wrong, cartoons, squeezenet):
+    picture = Image.new("RGB", (32, 32))
+    for function in (
+        lambda: am.embed(picture, "squeezenet1_1", wrong),
+        lambda: am.extract(cartoons[:1], "squeezenet1_1", wrong, progress=False),
+        lambda: squeezenet(squeezenet.blank(), wrong),
+    ):
+        with pytest.raises(am.ModelError, match=r"(layers must be names|a layer must be a name) .*, not"):
+            function()
+
+
+def test_two_models_of_one_name_are_refused(cartoons):
+    """Once, the vectors of the second were those of the first."""
+    both = [models.own("mine", small_module(classes), Preprocess(32)) for classes in (5, 6)]
+    with pytest.raises(am.ModelError, match="two different models have the name mine"):
+        am.extract(cartoons[:2], both, progress=False)
+    again = [models.get("squeezenet1_1"), "squeezenet1_1", "bundled"]
+    assert [model.name for model in models.get_all(again)] == list(models.BUNDLED)
+
+
+def test_a_descriptor_has_no_network_and_no_weights():
+    with pytest.raises(am.ModelError, match="colour is a descriptor, not a network"):
+        models.load("colour")
+    with pytest.raises(am.ModelError, match="weights= must be the path of a checkpoint"):
+        models.get("colour", weights="mine.pth")
+    with pytest.raises(am.ModelError, match="weights= must be the path of a checkpoint of a network, not int"):
+        models.get("alexnet", weights=3)
+
+
+def test_a_picture_mirrored_twice_is_itself():
+    once, twice = (models.get(f"squeezenet1_1{view}").preprocess.mirror for view in ("@mirror", "@mirror@mirror"))
+    assert once and not twice
 
 
 def test_unknown_weights_of_a_known_network_are_refused():
@@ -272,7 +358,7 @@ def test_the_stages_are_the_last_maps_of_each_size(squeezenet):
     stages = squeezenet.stages()
     assert stages["node"].tolist() == ["features.1", "features.4", "features.7", "last"]
     nodes = squeezenet.nodes().set_index("node")["shape"]
-    assert stages["shape"][1] == nodes["features.4"]
+    assert stages["shape"][1] == nodes["features.4"] and stages["shape"][3] == (512, 13, 13)
     for size, node in {side: stages["node"][row] for row, (_, side, _) in enumerate(stages["shape"][:3])}.items():
         assert all(shape[-1] != size for shape in nodes.iloc[nodes.index.get_loc(node) + 1 :])
 
@@ -288,11 +374,76 @@ def test_the_stages_are_the_last_maps_of_each_size(squeezenet):
         ("last:max", "unknown pooling 'max' in 'last:max': use mean or gem"),
         ("logits:gem", "logits is already a vector: write it without :gem"),
         ("penultimate:mean", "penultimate is already a vector"),
+        ("last:", "unknown pooling '' in 'last:'"),
     ],
 )
 def test_an_unknown_layer_or_pooling_is_refused(squeezenet, layer, message):
     with pytest.raises(am.ModelError, match=message):
         squeezenet(squeezenet.blank(), [layer])
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda batch: batch / 255, lambda batch: batch[0], list, lambda batch: batch.transpose(0, 3, 1, 2), id]
+)
+def test_what_is_no_batch_is_refused(squeezenet, wrong):
+    with pytest.raises(am.QueryError, match=r"squeezenet1_1 takes an array \(B, size, size, 3\) uint8, not"):
+        squeezenet(wrong(squeezenet.blank()), ["logits"])
+
+
+def test_an_unknown_pooling_is_no_gem():
+    with pytest.raises(am.ModelError, match="unknown pooling 'max': use mean or gem"):
+        models.pool(torch.zeros(1, 2, 3, 3), "max")
+
+
+# What others do to a network
+
+
+def test_a_network_that_was_changed_is_loaded_anew(photographs):
+    name, image = "tf_efficientnet_lite0", am.open_image(photographs["cat"])
+    before = am.embed(image, name, "penultimate")["penultimate"]
+
+    def trained(module):
+        module.train()
+        module(torch.rand(2, 3, 224, 224))  # which changes the statistics of batch normalisation
+
+    def doubled(module):
+        with torch.no_grad():
+            module.conv_stem.weight.mul_(2)
+
+    for change in (
+        trained,
+        doubled,
+        torch.nn.Module.train,
+        lambda module: setattr(module, "bn2", torch.nn.Identity()),
+        lambda module: module.bn2.register_forward_hook(lambda module, values, output: 2 * output),
+    ):
+        change(models.load(name).module)
+        assert np.array_equal(am.embed(image, name, "penultimate")["penultimate"], before)
+
+
+def test_a_network_of_one_s_own_is_what_it_was_when_its_record_was_made():
+    module, picture = small_module(), Image.new("RGB", (32, 32), "red")
+    model = models.own("mine", module, Preprocess(32))
+    before = am.embed(picture, model, "logits")["logits"]
+    for one in (module, models.load(model).module):
+        with torch.no_grad():
+            one[4].weight.mul_(2)
+        assert np.array_equal(am.embed(picture, model, "logits")["logits"], before)
+
+
+def test_the_precision_is_the_network_s_whatever_torch_was_told(squeezenet, photographs):
+    batch = prepared(squeezenet.model, [photographs["cat"]])
+    expected = squeezenet(batch, ["logits"])["logits"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.array_equal(squeezenet(batch, ["logits"])["logits"], expected)
+
+
+def test_a_network_loaded_in_inference_mode_still_explains(photographs):
+    image, networks_cached = am.open_image(photographs["cat"]), networks._load
+    networks_cached.cache_clear()
+    with torch.inference_mode():
+        models.load("squeezenet1_1")
+    assert am.views.similarity_maps(image, image, "squeezenet1_1")[0].values.any()
 
 
 # The user's own networks and checkpoints
@@ -396,6 +547,110 @@ def test_the_identity_of_one_s_own_network_is_its_weights():
     assert first == same != models.own("mine", module).weights.identity
 
 
+class Net(torch.nn.Module):
+    """A network with a given forward."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.head, self.inner, self.outer = torch.nn.Linear(5, 4), torch.nn.Linear(3, 4), torch.nn.Linear(4, 5)
+        self.of = forward
+
+    def forward(self, values: torch.Tensor):
+        return self.of(self, values.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda net, values: net.head(net.outer(net.inner(values))),  # two layers are as wide as the output
+        lambda net, values: net.head(input=net.outer(net.inner(values))),
+    ],
+)
+def test_the_classifier_is_the_last_layer_to_run_also_if_it_is_called_by_keyword(forward):
+    torch.manual_seed(0)
+    network = networks.Network(models.own("mine", net := Net(forward), Preprocess(32)), net)
+    vectors = network(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8), ["logits", "penultimate"])
+    weight, bias = (value.detach().numpy() for value in net.head.parameters())
+    assert close(vectors["penultimate"] @ weight.T + bias, vectors["logits"])
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda net, values: 1 / 0, "mine takes no pictures of 32 pixels: division by zero"),
+        (lambda net, values: net.head(values), "mine takes no pictures of 32 pixels: mat1 and mat2"),
+        (lambda net, values: {"logits": net.inner(values)}, "must return one"),
+        (lambda net, values: net.inner(values)[:1], "must return one"),
+        (lambda net, values: net.inner(values).argmax(1, keepdim=True), "must return one"),
+        (lambda net, values: net.inner(values) * 1j, "must return one"),
+    ],
+)
+def test_a_network_of_one_s_own_that_fails_is_named(forward, message):
+    model = models.own("mine", Net(forward), Preprocess(32))
+    for layer in ("logits", "penultimate"):
+        with pytest.raises(am.ModelError, match=message):
+            am.embed([Image.new("RGB", (32, 32))] * 3, model, layer)
+
+
+def test_a_layer_must_give_something_for_each_picture():
+    windows = torch.nn.Sequential(torch.nn.Flatten(0, 1), torch.nn.Unflatten(0, (-1, 3)), torch.nn.AdaptiveAvgPool2d(1))
+    module = torch.nn.Sequential(windows, torch.nn.Flatten(), torch.nn.Linear(3, 4))
+    network = networks.Network(models.own("mine", module, Preprocess(32)), module)
+    assert "0.0" not in set(network.nodes()["node"])
+    with pytest.raises(am.ModelError, match=r"mine: 0\.0 outputs no tensor to pool"):
+        network(network.blank(), ["0.0"])
+
+
+def test_the_class_token_of_one_s_own_transformer_is_left_out_of_its_places():
+    class Tokens(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cls_token, self.patches = torch.nn.Parameter(torch.full((1, 1, 6), 50.0)), torch.nn.Conv2d(3, 6, 8, 8)
+            self.norm, self.head = torch.nn.Identity(), torch.nn.Linear(6, 4)
+
+        def forward(self, values):
+            places = self.patches(values).flatten(2).mT
+            return self.head(self.norm(torch.cat([self.cls_token.expand(len(places), -1, -1), places], 1))[:, 0])
+
+    model = models.own("mine", module := Tokens(), Preprocess(32))
+    batch = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    with torch.inference_mode():
+        places = module.patches(torch.from_numpy(normalised(model, batch))).flatten(2).mean(2).numpy()
+    vectors = networks.load(model)(batch, ["norm", "cls"])
+    assert close(vectors["norm"], places) and (vectors["cls"] == 50).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"module": torch.nn.ReLU}, r"must be a torch.nn.Module, such as MyNetwork\(\), not the class ReLU"),
+        ({"module": None}, "must be a torch.nn.Module, .*, not NoneType"),
+        ({"module": models.get("alexnet")}, "must be a torch.nn.Module, .*, not Model"),
+        ({"module": torch.nn.Linear(3, 4, device="meta")}, "mine: the module cannot be copied: .*meta"),
+        ({"head": "fc"}, r"mine has no module 'fc' for head=: use one such as 0, 1, 2, 3, 4"),
+        ({"head": ["4"]}, "mine has no module"),
+        ({"feature_map": 3}, "mine has no module 3 for feature_map="),
+        ({"preprocess": "crop"}, "preprocess must be a Preprocess or a function of a PIL image, not str"),
+        ({"name": "bundled"}, "bundled is the name of a network in the table, a group"),
+        ({"name": None}, "the name of a network must be a string"),
+        ({"version": [1]}, "version must be a string or an integer"),
+    ],
+)
+def test_what_cannot_be_a_network_of_one_s_own(given, message):
+    with pytest.raises(am.ModelError, match=message):
+        models.own(**{"name": "mine", "module": small_module(), **given})
+
+
+def test_a_transform_that_fails_or_gives_several_sizes_is_named():
+    pictures = [Image.new("RGB", (20, 30)), Image.new("RGB", (30, 20))]
+    for transform, message in (
+        (lambda image: 1 / 0, "the transform fails: division by zero"),
+        (lambda image: np.zeros((3, *image.size)), r"the transform of mine gives pictures of different sizes, such as"),
+    ):
+        with pytest.raises(am.ModelError, match=message):
+            am.embed(pictures, models.own("mine", small_module(), transform), "logits")
+
+
 def test_networks_of_one_s_own_that_cannot_work():
     with pytest.raises(am.ModelError, match="alexnet is the name of a network in the table"):
         models.own("alexnet", small_module())
@@ -430,6 +685,59 @@ def test_a_checkpoint_of_one_s_own(tmp_path, random_squeezenet, ending):
     values = torch.from_numpy(normalised(model, batch))
     with torch.inference_mode():
         assert close(network(batch, ["logits"])["logits"], random_squeezenet(values).numpy())
+
+
+def under(prefix: str, state: dict) -> dict:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.fixture(scope="module")
+def random_resnet() -> torch.nn.Module:
+    """With 7 classes."""
+    torch.manual_seed(1)
+    return import_torchvision().models.resnet18(num_classes=7).eval()
+
+
+WRAPPED = {
+    "a data-parallel one": (lambda state: under("module.", state), ""),
+    "a compiled one": (lambda state: {"model_state": under("_orig_mod.", state), "epoch": 3}, ""),
+    "a trainer's": (lambda state: {**under("model.", state), "loss.weight": torch.ones(3)}, ", without its loss"),
+    "with an optimizer": (
+        lambda state: {"model": under("module.", state), "optimizer": {"state": {0: {"step": torch.ones(3)}}}},
+        ", without its optimizer",
+    ),
+    "with averages": (lambda state: {"state_dict": state, "state_dict_ema": state}, ", without its state_dict_ema"),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_a_checkpoint_of_another_tool_with_other_classes(tmp_path, random_resnet, kind):
+    wrap, without = WRAPPED[kind]
+    torch.save(wrap(random_resnet.state_dict()), path := tmp_path / "mine.pth")
+    model = models.get("resnet18", path)
+    told = rf"^resnet18 was loaded from .*mine.pth with 7 classes instead of 1000{without}$"
+    with pytest.warns(UserWarning, match=told):
+        network = networks.load(model)
+    batch = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    vectors = network(batch, ["logits", "penultimate"])
+    with torch.inference_mode():
+        assert close(vectors["logits"], random_resnet(torch.from_numpy(normalised(model, batch))).numpy())
+    assert vectors["logits"].shape == (2, 7) and vectors["penultimate"].shape == (2, 512)
+    with pytest.raises(am.QueryError, match="classes of ImageNet are needed"):
+        models.classifiers([model])
+
+
+def test_a_checkpoint_of_another_depth_or_of_two_networks_is_refused(tmp_path, random_resnet):
+    deeper = import_torchvision().models.resnet34(num_classes=7).state_dict()  # which holds all names of resnet18
+    state = random_resnet.state_dict()
+    for content, message in (
+        (deeper, "does not fit this architecture: .*layer1.2"),
+        ({"student": state, "teacher": state}, r"mine.pth holds several networks \(student, teacher\): save"),
+        ({name: value for name, value in state.items() if "fc" not in name}, r"Missing key.*fc.weight"),
+    ):
+        torch.save(content, path := tmp_path / "mine.pth")
+        with pytest.raises(am.ModelError, match=message):
+            networks.load(models.get("resnet18", path))
 
 
 def test_a_checkpoint_saved_anew_is_loaded_anew(tmp_path):
@@ -496,7 +804,7 @@ def test_every_field_of_a_record_counts_but_those_that_decide_nothing():
 def test_every_field_of_a_preprocessing_counts(photographs):
     for before, changed in (
         (Preprocess(), vars(Preprocess(64, (1, 2, 3), (1, 2, 3), "BGR", "lanczos", 0.5, True))),
-        (OwnTransform(np.asarray), {"transform": np.array}),
+        (OwnTransform(np.asarray, "one"), {"identity": "other"}),
     ):
         newer = dataclasses.make_dataclass("Newer", [("added", int, 0)], bases=(type(before),), frozen=True)
         same = newer(**vars(before))
@@ -542,28 +850,85 @@ def test_one_s_own_network_with_another_head_has_other_features(small_folder, tm
     assert models.own("mine", other).weights != models.own("mine", net).weights
 
 
-def test_a_transform_is_known_by_what_it_does_in_every_process(tmp_path):
-    program = """if True:
-        from amulsearch.models.preprocess import OwnTransform
-        def made(code, part):
-            exec(compile(code, f"/tmp/cell_{part}.py", "exec"), space := {"part": part})
-            return space["transform"]
-        import sys
-        for code in (
-            "def transform(image): return image.size[0] * part",
-            "def transform(image): return image.size[1] * part",
-            "transform = lambda image: [one + 1 for one in image]",
-            "transform = lambda image: [one + 2 for one in image]",
-            *(
-                f"class T:\\n def __init__(self): self.n = {n}\\n def __call__(self, _): pass\\ntransform = T()"
-                for n in "12"
-            ),
-        ):
-            print(OwnTransform(made(code, sys.argv[1])).describe()["transform"])
-    """
-    run = [subprocess.check_output([sys.executable, "-c", program, part], text=True).split("\n") for part in "12"]
-    assert run[0] == run[1]
-    assert len(set(run[0][:-1])) == 6 and not any(" at 0x" in line for line in run[0])
+def red(image: Image.Image, side: int = 8) -> torch.Tensor:
+    return torch.ones(3, side, side) * np.asarray(image).mean() / 255
+
+
+class Reddish:
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        return red(image)
+
+
+class Mean(torch.nn.Module):
+    """A network with a forward of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(3, 4)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.head(values.mean((2, 3)))
+
+
+def composed(function) -> object:
+    import_torchvision()
+    from torchvision.transforms import Compose, Lambda
+
+    return Compose([Lambda(function)])
+
+
+OWN_CODE = {
+    "a function": (small_module, lambda: red, "red"),
+    "a partial": (small_module, lambda: partial(red, side=9), "red"),
+    "a lambda in a transform": (small_module, lambda: composed(lambda image: red(image)), "<lambda>"),
+    "a bound method": (small_module, lambda: Reddish().__call__, r"Reddish.__call__, Reddish"),
+    "an object": (small_module, Reddish, "Reddish"),
+    "a forward": (Mean, lambda: Preprocess(32), "Mean"),
+    "a hook": (lambda: hooked(small_module()), lambda: Preprocess(32), "<lambda>"),
+}
+
+
+def hooked(module: torch.nn.Module) -> torch.nn.Module:
+    module[4].register_forward_hook(lambda module, values, output: 2 * output)
+    return module
+
+
+@pytest.mark.parametrize("kind", OWN_CODE)
+def test_code_of_one_s_own_is_kept_in_a_store_by_its_version_only(small_folder, tmp_path, kind):
+    (build, transform, name), store = OWN_CODE[kind], tmp_path / "store"
+    pictures, module = am.Collection.from_folder(small_folder, progress=False)[:2], build()
+    made = [models.own("mine", module, transform(), version=version) for version in (None, None, 1, 1, "two")]
+    assert made[0].describe() != made[1].describe() and made[2].describe() == made[3].describe()
+    with pytest.raises(am.ModelError, match=rf"mine has code of your own \(.*{name}\), .* am.models.own a version="):
+        am.extract(pictures, made[0], "logits", store=store, progress=False)
+    assert not store.exists() and len(am.extract(pictures, made[0], "logits", progress=False)["mine", "logits"]) == 2
+    for model, computed in ((made[2], 2), (made[3], 0), (made[4], 2)):
+        assert am.extract(pictures, model, "logits", store=store, progress=False).extracted == computed
+
+
+def test_what_is_made_of_a_library_s_classes_is_known_in_every_process():
+    program = """
+from functools import partial
+import torch
+from amulsearch import models
+from amulsearch.models.architectures import import_torchvision
+vision = import_torchvision()
+def made(build):
+    for setting in (2, 4):
+        torch.manual_seed(0)
+        yield build(setting)
+attention = lambda heads: torch.nn.MultiheadAttention(8, heads)  # whose text does not show them
+transformer = lambda heads: vision.models.VisionTransformer(32, 8, 1, heads, 24, 48)
+found = [models.own("mine", module).weights.identity for build in (attention, transformer) for module in made(build)]
+resize = lambda side: vision.transforms.Compose([vision.transforms.Resize(side), vision.transforms.ToTensor()])
+part = lambda side: partial(vision.transforms.functional.resize, size=side)
+method = lambda side: vision.transforms.Resize(side).forward
+for build in (resize, part, method):
+    found += [models.own("mine", torch.nn.ReLU(), one).preprocess.identity for one in made(build)]
+"""
+    exec(program, here := {})
+    there = subprocess.check_output([sys.executable, "-c", f"{program}print(*found)"], text=True)
+    assert there.split() == here["found"] and len(set(here["found"])) == 10
 
 
 def test_a_record_of_torchvision_or_timm_is_made_once():
