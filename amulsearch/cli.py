@@ -76,11 +76,11 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    before, shown = {}, warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: f"amulsearch: {one_line(message)}\n"
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # closed: the next file that is opened would take its number
             setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115
+    before, shown = {}, warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"amulsearch: {one_line(message)}\n"
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # not ignored, as by nohup

@@ -38,7 +38,7 @@ def list_models(options: Namespace) -> None:
 
 def index_folder(options: Namespace) -> None:
     """Extract the features of a folder and index them in a store."""
-    store, networks = _writable(options.store), _networks(options.models)
+    store, networks = _writable(options.store), models.get_all(options.models)
     collection = _scanned(options, store, keywords=options.keywords)
     with store.lock():  # from the first vector to the last index
         found = _index(collection, store, networks, options)
@@ -56,11 +56,6 @@ def _writable(folder: Path) -> Store:
     store = Store(check_output(folder, "the store", folder=True))
     store.current()  # refuses another format
     return store
-
-
-def _networks(names: list[str]) -> list[models.Model]:
-    """The networks that --models names: before anything is computed."""
-    return [models.get(name) for name in models.names_of(names)]
 
 
 def _scanned(options: Namespace, store: Store | None, **columns) -> Collection:
@@ -193,7 +188,7 @@ def _systems(store: Store, preset: str | None, relevance: measure.Relevance) -> 
 def report_folder(options: Namespace) -> None:
     """Write a page about a folder and print its path."""
     output = check_output(options.output, "the page")
-    store, networks = options.store and _writable(options.store), _networks(options.models)
+    store, networks = options.store and _writable(options.store), models.get_all(options.models)
     collection = _scanned(options, store)
     print(as_argument(views.write_report(collection, output, models=networks, k=options.k, store=store)))
 
@@ -212,7 +207,7 @@ def compare_systems(options: Namespace) -> None:
     """Print which network, layer or fusion to use for a folder, and write a page about it."""
     if options.output:
         check_output(options.output, "the page")
-    store, networks = options.store and _writable(options.store), _networks(options.models)
+    store, networks = options.store and _writable(options.store), models.get_all(options.models)
     collection = _scanned(options, store)
     found = measure.recommend(collection, networks, sample=options.sample, store=store)
     if options.output:

@@ -276,9 +276,8 @@ class Collection:
             if "reason" in row:
                 rejected.append(row)
                 continue
-            row |= {name: of(row["id"]) for name, of in listing.columns.items()}
+            row |= {name: _composed(of(row["id"])) for name, of in listing.columns.items()}
             row["label"] = label_text(row["label"])
-            row |= {name: _composed(row[name]) for name in listing.columns}
             row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
             for name, values in columns.items():
                 values.append(row[name])

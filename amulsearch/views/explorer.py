@@ -137,8 +137,8 @@ class Explorer(anywidget.AnyWidget):
             raise QueryError("the explorer needs at least two pictures: one to ask with, and one to find")
         self.collection, self.exploration, self.judgements, self.map = collection, exploration, judgements, map
         self._labels = dict(zip(collection.ids, collection.labels, strict=True))
-        asked = [*([] if query is None else [query]), *exploration.ids, *(map.ids if map else [])]
-        unknown = [id for id in asked if id not in self._labels]
+        query = None if query is None else collection[[query]].ids[0]  # it may be in another Unicode form
+        unknown = [id for id in (*exploration.ids, *(map.ids if map else [])) if id not in self._labels]
         if unknown:
             raise QueryError(f"no picture {unknown[0]!r} in {collection.folder}")
         layers = exploration.layers
