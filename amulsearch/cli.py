@@ -22,8 +22,9 @@ networks that --models names, by default the four with which it was measured.
 
 As text, `query` prints first what all networks find together: the list of the preset if it is indexed and neither
 --models nor --layer is given, else the fusion combsum; then the list of each network. As JSON and as a grid, it has the
-lists of the networks only; with --fuse or --preset, one list. `evaluate` measures networks and layers, the fusions vote
-and combsum of the usual layer, and the preset if it is indexed, best mAP first.
+lists of the networks only; with --fuse or --preset, one list. `evaluate` measures networks and layers by exact search,
+the fusions vote and combsum of the usual layer, and the preset if it is indexed, best mAP first. Pictures without a
+label count neither as right nor as wrong.
 
 `query --text` compares the words with the pictures by the text tower of an indexed network (`open_clip/REPOSITORY`);
 without one, by the keywords that `index --keywords` read, or else by ImageNet's classes. With a picture beside the

@@ -125,14 +125,20 @@ def evaluate_store(options: Namespace) -> None:
     store = Store.open(options.store)
     collection = store.collection()
     if options.judgements:
-        relevance = measure.Relevance.from_judgements(collection.ids, _judgements(options.judgements, collection.ids))
-        missing = "no picture was judged relevant to another: judge some results first"
+        if not options.judgements.is_file():
+            raise QueryError(f"there is no file {options.judgements}: give the file of judgements")
+        judgements = measure.Judgements(options.judgements)
+        relevance = measure.Relevance.from_judgements(collection.ids, judgements.table)
+        if relevance.unmatched:
+            count = f"{relevance.unmatched} of {len(judgements)} judgements are left out"
+            say(f"{count}: their query or their picture is not in the store")
+        missing = "no query has a picture judged relevant to it and another judged not relevant: judge some of both"
     else:
         relevance = measure.Relevance.from_labels(collection.ids, collection.labels)
         missing = "no two pictures have the same label: sort the pictures into folders"
     if not len(relevance.queries):
         raise QueryError(missing)
-    found = _systems(store, options.preset)
+    found = _systems(store, options.preset, relevance)
     systems = []
     for (model, layer), system in tqdm(found.items(), desc="evaluate", unit="system", delay=1, disable=None):
         result = measure.evaluate(system, relevance)
@@ -148,7 +154,10 @@ def evaluate_store(options: Namespace) -> None:
         return
     print(f"{asked['queries']} queries, {asked['excluded']} excluded because they have no relevant picture")
     if "chance" in asked:
-        print(f"chance level: {asked['chance']:.3f}, the P@1 and P@5 of random neighbours")
+        several = "P@1 and P@5" if len(collection) > 5 else "P@1"
+        print(f"chance level: {asked['chance']:.3f}, the {several} of random neighbours")
+        if unlabelled := collection.labels.count(None):
+            print(f"{unlabelled} pictures have no label: as neighbours, they count neither as right nor as wrong")
     shown = pd.DataFrame(systems)
     shown["model"] = [f"preset {name}" if name in PRESETS else name for name in shown["model"]]
     print(aligned(shown))
@@ -156,17 +165,7 @@ def evaluate_store(options: Namespace) -> None:
         print("vote ranks no more than the first 10 neighbours of each network: compare its P@1 and P@5, not its mAP")
 
 
-def _judgements(path: Path, ids: list[str]) -> pd.DataFrame:
-    """The table of judgements; says how many are not of two pictures of the collection."""
-    if not path.is_file():
-        raise QueryError(f"there is no file {path}: give the file of judgements")
-    table = measure.Judgements(path).table
-    if others := len(table) - int((table["query"].isin(ids) & table["id"].isin(ids)).sum()):
-        say(f"{others} of {len(table)} judgements are left out: they are not of two pictures of the collection")
-    return table
-
-
-def _systems(store: Store, preset: str | None) -> dict[tuple[str, str], object]:
+def _systems(store: Store, preset: str | None, relevance: measure.Relevance) -> dict[tuple[str, str], object]:
     """The systems to evaluate by model and layer: networks, fusions of them, and the presets; or one preset."""
     indexes = [(name, open_preset(store, name)) for name in ([preset] if preset else current_presets(store))]
     presets = {(name, index.fingerprint["layer"]): index for name, index in indexes}
@@ -179,7 +178,10 @@ def _systems(store: Store, preset: str | None) -> dict[tuple[str, str], object]:
     layer = usual_layer(layers)
     parts = [found[key] for key in found if key[1] == layer]
     fused = FUSIONS if len(parts) > 1 else ()
-    fusions = {(f"{method} of {len(parts)}", layer): measure.fused_similarities(parts, method) for method in fused}
+    fusions = {
+        (f"{method} of {len(parts)}", layer): measure.fused_similarities(parts, method, relevance=relevance)
+        for method in fused
+    }
     return {**found, **fusions, **presets}
 
 

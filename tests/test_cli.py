@@ -318,6 +318,31 @@ def test_evaluate_measures_what_is_stored(indexed, capsys):
     assert "20 queries" in text and "chance level: 0.474" in text and "vote ranks no more than" in text
 
 
+def test_evaluate_says_what_it_leaves_out(indexed, copied, tmp_path, capsys):
+    folder, store = indexed
+    ids = am.Collection.from_folder(folder, progress=False).ids
+    judgements = am.measure.Judgements(tmp_path / "judgements.csv")
+    for id, relevance in ((ids[1], 1), (ids[-1], 0), ("gone.png", 1)):
+        judgements.add(ids[0], id, relevance)
+    evaluate = ["evaluate", "--store", str(store), "--judgements", str(judgements.path)]
+    assert main(evaluate) == 0
+    out, err = capsys.readouterr()
+    assert "1 of 3 judgements are left out: their query or their picture is not in the store" in err
+    assert out.startswith("1 queries, 19 excluded")
+    judgements.add(ids[0], ids[-1], None)
+    assert main(evaluate) == 2
+    assert "judge some of both" in capsys.readouterr().err
+
+    few = copied(tmp_path / "few", ["animals/birds", "food/fruit"], 2)
+    shutil.copy(
+        few / "animals" / "birds" / sorted(path.name for path in few.glob("animals/birds/*"))[0], few / "b.webp"
+    )
+    assert main(["index", str(few), "--store", str(tmp_path / "store"), "--models", MODELS[0]]) == 0
+    assert main(["evaluate", "--store", str(tmp_path / "store")]) == 0
+    out = capsys.readouterr().out
+    assert "4 queries, 1 excluded" in out and "chance level: 0.333" in out and "1 pictures have no label" in out
+
+
 def test_grid_is_a_picture_with_a_column_a_model(indexed, tmp_path, capsys):
     folder, store = indexed
     sizes = {}

@@ -232,21 +232,35 @@ class Index:
             rows[own], distances[own] = self.search(self._take(own), k, own=own, **options)
         return rows, distances
 
-    def similarities(self, rows: np.ndarray) -> np.ndarray:
-        """Compute the similarities of some pictures to all pictures, as `evaluate` uses them.
+    def similarities(self, rows: np.ndarray, k: int | None = None, **options) -> np.ndarray:
+        """Compute the similarities of some pictures to the pictures that the index answers, as `evaluate` uses them.
 
         Parameters
         ----------
         rows : ndarray of shape (B,), int
+        k : int, optional
+            How many neighbours of each it answers: by default 10 if it is approximate, else all.
+        **options
+            As for `query`.
 
         Returns
         -------
         ndarray of shape (B, N), float64
-            Negative distances.
+            Negative distances, 0 to the picture itself, and -inf to those that are not among the k neighbours.
+
+        Raises
+        ------
+        QueryError
+            For an unknown option, or k over the number of other pictures.
         """
-        found, distances = self.search(self._take(rows), len(self))
-        values = np.empty_like(distances)
-        np.put_along_axis(values, found, -distances, axis=1)
+        rows = np.asarray(rows)
+        if k is None:
+            k = len(self) - 1 if self.effort is None else min(10, len(self) - 1)
+        values = np.full((len(rows), len(self)), -np.inf)
+        values[np.arange(len(rows)), rows] = 0
+        if len(self) > 1:
+            found, distances = self.search(self._take(rows), k, own=rows, **options)
+            np.put_along_axis(values, found, -distances, axis=1)
         return values
 
     def vector(self, id: str) -> np.ndarray:

@@ -15,17 +15,18 @@ Rows = np.ndarray
 
 
 def overlap(a: Rows, b: Rows) -> np.ndarray:
-    """Compute the fraction of the first k neighbours that two systems share.
+    """Compute the fraction of the first k neighbours that two systems share, of the longer list if one is shorter.
 
     Parameters
     ----------
     a, b : ndarray of shape (N, k), int
-        Rows of neighbours, as `ExactIndex.all_neighbours` and `fuse_all` return them.
+        Rows of neighbours, as `ExactIndex.all_neighbours` and `fuse_all` return them; -1 at the end of a list is no
+        neighbour.
 
     Returns
     -------
     ndarray of shape (N,), float64
-        From 0 to 1, for each query.
+        From 0 to 1, for each query; 0 if both lists are empty.
 
     Raises
     ------
@@ -33,13 +34,13 @@ def overlap(a: Rows, b: Rows) -> np.ndarray:
         If the two arrays are empty or differ in shape.
     """
     a, b = _checked(a, b)
-    return _shared(a, b)[:, -1] / a.shape[1]
+    return _shared(a, b)[:, -1] / _lengths(a, b)[1][:, 0]
 
 
 def rank_biased_overlap(a: Rows, b: Rows, *, p: float = 0.9) -> np.ndarray:
     """Compute the rank-biased overlap of two systems, in which the first ranks count most.
 
-    The lists are extrapolated beyond rank k (RBO_ext).
+    The lists are extrapolated beyond their last ranks (RBO_ext, for lists of different lengths too).
 
     Parameters
     ----------
@@ -65,9 +66,11 @@ def rank_biased_overlap(a: Rows, b: Rows, *, p: float = 0.9) -> np.ndarray:
     a, b = _checked(a, b)
     if not 0 < p < 1:
         raise QueryError(f"p must be between 0 and 1, not {p!r}")
-    depth = np.arange(1, a.shape[1] + 1)
-    agreement = _shared(a, b) / depth
-    return agreement[:, -1] * p ** depth[-1] + (1 - p) / p * (agreement * p**depth).sum(axis=1)
+    depth, shared, (short, long) = np.arange(1, a.shape[1] + 1), _shared(a, b), _lengths(a, b)
+    at_short, at_long = (np.take_along_axis(shared, length - 1, axis=1) for length in (short, long))
+    agreement = (shared / depth + at_short * np.maximum(depth - short, 0) / (short * depth)) * (depth <= long)
+    beyond = (at_long - at_short) / long + at_short / short
+    return (beyond * p**long)[:, 0] + (1 - p) / p * (agreement * p**depth).sum(axis=1)
 
 
 def cka(a: Features, b: Features) -> float:
@@ -148,9 +151,14 @@ def _checked(a: Rows, b: Rows) -> tuple[Rows, Rows]:
     return a, b
 
 
+def _lengths(a: Rows, b: Rows) -> list[np.ndarray]:
+    """The lengths (N, 1) of the shorter list of each query and of the longer one, at least 1."""
+    return np.sort([np.maximum((rows >= 0).sum(axis=1, keepdims=True), 1) for rows in (a, b)], axis=0)
+
+
 def _shared(a: Rows, b: Rows) -> np.ndarray:
     """How many of the first d results both lists share, for d = 1 to k: (N, k)."""
-    same = a[:, :, None] == b[:, None, :]
+    same = (a[:, :, None] == b[:, None, :]) & (a[:, :, None] >= 0)
     place = np.arange(a.shape[1])
     later = np.maximum(place[:, None], place[None, :])  # a pair counts from the depth at which both have appeared
     first = np.stack([(same & (later == depth)).sum(axis=(1, 2)) for depth in place], axis=1)

@@ -33,8 +33,8 @@ def calibrate(
     index : Index
         With the angular metric.
     relevance : Relevance or DataFrame
-        The ground truth, such as labels. Of judgements, give the table (`Judgements.table`): only judged pairs count
-        then, and the parts are of queries.
+        The ground truth, such as labels; neighbours that are not judged, such as those without a label, do not count.
+        Of judgements, give the table (`Judgements.table`): all judged pairs count then, and the parts are of queries.
     k : int, default 20
         How many neighbours of each query count; all others if there are fewer.
     sample : int, default 2000
@@ -120,13 +120,14 @@ def _neighbours(index: Index, relevance: Relevance, k: int, sample: int, chance:
     rows = np.sort(chance.permutation(rows)[:sample])
     k = check_k(min(k, max(len(index) - 1, 1)), len(index) - 1, "other pictures")
     found, distances = index.search(index._take(rows), k, own=rows)
-    relevant = np.empty(found.shape, dtype=bool)
+    grades = np.empty(found.shape, dtype=np.float32)
     for start in range(0, len(rows), 64):
         block = slice(start, start + 64)
-        relevant[block] = np.take_along_axis(relevance.grades(rows[block]), found[block], axis=1) > 0
+        grades[block] = np.take_along_axis(relevance.grades(rows[block]), found[block], axis=1)
     labels = [relevance.labels[row] for row in rows]
     group = np.array([label if label is not None else f"query {row}" for label, row in zip(labels, rows, strict=True)])
-    return distances.ravel(), relevant.ravel(), np.repeat(group, k)
+    judged = ~np.isnan(grades)
+    return distances[judged], grades[judged] > 0, np.repeat(group, judged.sum(axis=1))
 
 
 def _judged(index: Index, table: pd.DataFrame) -> tuple:

@@ -11,8 +11,9 @@ from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, QueryError, check_integer
 from ..features import Features
+from ..index import Index
 from .ensemble import fused_similarities
-from .evaluation import Evaluation, column_of, evaluate, holm
+from .evaluation import ANSWERED, Evaluation, column_of, evaluate, holm
 from .relevance import Relevance
 from .tables import Table, table_of
 
@@ -34,7 +35,7 @@ class Comparison:
     asked : int
         How many pictures queried.
     note : str
-        Whether these are only a sample, in a sentence; else empty.
+        Whether these are only a sample, or only the first answers, in sentences; else empty.
     """
 
     table: Table
@@ -68,6 +69,7 @@ def compare(
     baseline: str | None = None,
     measure: str = "mAP",
     queries: Sequence[str] | None = None,
+    depth: int | None = None,
     sample: int = QUERIES,
     seed: int = 0,
     progress: bool = True,
@@ -87,7 +89,8 @@ def compare(
     fusions : sequence of str, default ()
         Methods of `fuse`. All models that have a layer are fused, for each layer and transform.
     vote_depth : int, default 10
-        How many neighbours of each list count in "vote", where ranks break ties; other methods use whole rankings.
+        How many neighbours of each list count in "vote", where ranks break ties; 100 do in "combmnz", which counts the
+        lists that have a picture; the other methods use whole rankings.
     others : mapping of name to system, optional
         Further systems, as `evaluate` takes them.
     baseline : str, optional
@@ -96,6 +99,9 @@ def compare(
         The measure to compare and sort by, one of `MEASURES` or "mAP".
     queries : sequence of str, optional
         The ids to query with; by default, all that have a relevant picture, or a sample of them.
+    depth : int, optional
+        How many answers of each system to a query are measured: by default all, or if one of `others` is an approximate
+        index, 10, and the result says so.
     sample : int, default 5,000
         The size of the sample. All query if they are no more than that, or if `queries` is given.
     seed : int, default 0
@@ -144,16 +150,19 @@ def compare(
     note = ""
     if queries is None:
         queries, note = _sampled(relevance, check_integer("sample", sample), seed)
-    systems = _systems(features, {"": None, **(transforms or {})}, fusions, vote_depth)
+    systems = _systems(features, {"": None, **(transforms or {})}, fusions, vote_depth, relevance)
     for name, system in (others or {}).items():
         width = system.vectors.shape[1] if isinstance(system, Features) else None
         systems[name] = ({"model": name, "width": width}, system)
+    if depth is None and any(isinstance(system, Index) and system.effort for _, system in systems.values()):
+        depth = ANSWERED
+        note = f"{note} The first {depth} answers of each system were measured, as one of them is approximate.".strip()
     baseline = next(iter(systems)) if baseline is None else baseline
     if baseline not in systems:
         raise QueryError(f"the baseline {baseline!r} is not among the systems: use one of {', '.join(systems)}")
     column_of(measure)  # an unknown measure is told before anything is computed
     bar = tqdm(systems.items(), desc="compare", unit="system", delay=1, disable=not progress or None)
-    done = {name: evaluate(system, relevance, queries=queries) for name, (_, system) in bar}
+    done = {name: evaluate(system, relevance, queries=queries, depth=depth) for name, (_, system) in bar}
     labelled = done[baseline].per_query["label"].nunique() > 1
     rows = [
         {"system": name, **about, **_measured(done[name], done[baseline], measure, labelled)}
@@ -184,7 +193,11 @@ def _measured(one: Evaluation, baseline: Evaluation, measure: str, labelled: boo
 
 
 def _systems(
-    features: Mapping[tuple[str, str], Features], transforms: Mapping, fusions: Sequence[str], vote_depth: int
+    features: Mapping[tuple[str, str], Features],
+    transforms: Mapping,
+    fusions: Sequence[str],
+    vote_depth: int,
+    relevance: Relevance,
 ) -> dict[str, tuple[dict, object]]:
     """The systems of `compare` by name, each with what the table says about it."""
     systems: dict[str, tuple[dict, object]] = {}
@@ -199,7 +212,7 @@ def _systems(
             for method in fusions if len(parts) > 1 else ():
                 about = {"model": f"{len(parts)} models", "layer": layer, "transform": transform, "fusion": method}
                 name = " ".join(filter(None, (f"{method} of {len(parts)}", layer, transform)))
-                systems[name] = (about, _fused(parts, method, vote_depth))
+                systems[name] = (about, _fused(parts, method, vote_depth, relevance))
     return systems
 
 
@@ -235,11 +248,11 @@ def contributions(
     if len(features) < 2:
         return table_of([], False, "An ensemble has at least two models: there is nothing to leave out.")
     queries, _ = _sampled(relevance, QUERIES, 0)
-    whole = evaluate(_fused(list(features.values()), method, 10), relevance, queries=queries)
+    whole = evaluate(_fused(list(features.values()), method, 10, relevance), relevance, queries=queries)
     rows = []
     for name in features:
         rest = [made for other, made in features.items() if other != name]
-        change = whole.compare(evaluate(_fused(rest, method, 10), relevance, queries=queries), measure)
+        change = whole.compare(evaluate(_fused(rest, method, 10, relevance), relevance, queries=queries), measure)
         rows.append({"model": name, "contribution": change.pop("difference"), **change})
     table = table_of(pd.DataFrame(rows).drop(columns="ties"), len(whole.per_query) > 0)
     table.attrs["asked"] = len(whole.per_query)
@@ -256,6 +269,6 @@ def _sampled(relevance: Relevance, sample: int, seed: int) -> tuple[list[str] | 
     return [relevance.ids[row] for row in chosen], note
 
 
-def _fused(parts: Sequence[Features], method: str, vote_depth: int) -> Callable:
-    depth = min(check_integer("vote_depth", vote_depth), len(parts[0]) - 1) if method == "vote" else None
-    return fused_similarities(parts, method, depth=depth)
+def _fused(parts: Sequence[Features], method: str, vote_depth: int, relevance: Relevance) -> Callable:
+    depth = check_integer("vote_depth", vote_depth) if method == "vote" else None
+    return fused_similarities(parts, method, depth=depth, relevance=relevance)

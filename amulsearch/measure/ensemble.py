@@ -10,9 +10,12 @@ import pandas as pd
 from ..errors import QueryError, check_integer, check_k
 from ..features import Features
 from .evaluation import cosines
+from .relevance import Relevance
 
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
 """The methods of `fuse`."""
+DEPTHS = {"vote": 10, "combmnz": 100}
+"""How many neighbours of each ranking count, where not all do; "combmnz" counts the lists that have a picture."""
 
 
 def fuse(
@@ -142,9 +145,14 @@ def fuse_all(
 
 
 def fused_similarities(
-    parts: Sequence[Features], method: str, *, depth: int | None = None, rrf_k: int = 60
+    parts: Sequence[Features],
+    method: str,
+    *,
+    depth: int | None = None,
+    rrf_k: int = 60,
+    relevance: Relevance | None = None,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Fuse the exact rankings of several Features into a system for `evaluate`.
+    """Fuse the exact rankings of several Features into a system for `evaluate`, which answers what `fuse` does.
 
     Parameters
     ----------
@@ -153,13 +161,17 @@ def fused_similarities(
     method : str
         As for `fuse`; equal votes are ordered by the sum of ranks.
     depth : int, optional
-        How many neighbours of each ranking count: by default 10 for "vote", and all for the other methods.
+        How many neighbours of each ranking count: by default 10 for "vote", 100 for "combmnz", and all for the other
+        methods.
     rrf_k : int, default 60
+    relevance : Relevance, optional
+        What it is evaluated with. If not all pictures are judged, more neighbours count, so that about `depth` of them
+        are judged.
 
     Returns
     -------
     function
-        From rows (B,) to fused scores (B, N) float64.
+        From rows (B,) to fused scores (B, N) float64; -inf for pictures that no ranking has among its first `depth`.
 
     Raises
     ------
@@ -171,7 +183,8 @@ def fused_similarities(
             "the features come from different collections: they must hold the same pictures in the same order"
         )
     count = len(parts[0]) - 1
-    depth = _check(list(parts), method, depth, [count])
+    depth = _check(list(parts), method, DEPTHS.get(method) if depth is None else depth, [max(count, 1)])
+    depth = min(depth if relevance is None else relevance.reach(depth), count)
     cosines_of = [cosines(part.vectors) for part in parts]
 
     def scores(rows: np.ndarray) -> np.ndarray:
@@ -189,7 +202,9 @@ def fused_similarities(
             total, votes, ranks = total + points, votes + (rank <= depth), ranks + rank
         if method == "combmnz":
             total = total * votes
-        return total - ranks / (2 * len(parts) * (depth + 1)) if method == "vote" else total
+        if method == "vote":
+            total = total - ranks / (2 * len(parts) * (depth + 1))
+        return np.where(votes > 0, total, -np.inf)
 
     return scores
 

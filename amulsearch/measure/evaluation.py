@@ -2,7 +2,8 @@
 
 Every picture queries for all others. The order of pictures with equal similarity is arbitrary, so each measure is its
 mean over all orders of the ties (McSherry & Najork 2008, Computing information retrieval performance measures
-efficiently in the presence of tied scores).
+efficiently in the presence of tied scores). What a system does not answer counts as not found, as in trec_eval; what
+nobody judged is taken out of the ranking.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..errors import QueryError
+from ..errors import QueryError, check_integer
 from ..features import Features, l2_normalize
 from ..index import Index
 from ..store import blocks
@@ -21,6 +22,8 @@ from .relevance import Relevance
 
 MEASURES = ("P@1", "P@5", "R-precision", "MAP@R", "AP", "nDCG@10")
 """The measures of each query, from 0 to 1, as described in `evaluate`; the mean of AP is called mAP."""
+ANSWERED = 10
+"""How many neighbours of an approximate index are measured: as many as it answers by default."""
 BLOCK, MEMORY, PER_PAIR = 256, 300 << 20, 140
 """How many queries are measured at once at most, the bytes that their temporary arrays may take together, and the bytes
 that they take for each pair of a query and a picture."""
@@ -36,14 +39,18 @@ class Evaluation:
         One row for each query that has relevant pictures: id, label, and `MEASURES`, each from 0 to 1.
     excluded : int
         How many queries were left out because no picture is relevant to them.
+    depth : int or None
+        How many answers to each query were measured; None for the whole ranking.
     """
 
     per_query: pd.DataFrame
     excluded: int
+    depth: int | None = None
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {value:.3f}" for name, value in self.mean().items())
-        return f"Evaluation({len(self.per_query):,} queries, {self.excluded:,} left out: {means})"
+        first = "" if self.depth is None else f", the first {self.depth} answers"
+        return f"Evaluation({len(self.per_query):,} queries, {self.excluded:,} left out{first}: {means})"
 
     def mean(self) -> pd.Series:
         """Return the mean of each measure over the queries, by name; that of AP is called mAP."""
@@ -131,7 +138,8 @@ class Evaluation:
         Raises
         ------
         QueryError
-            For different queries, an unknown measure, or by label if there are fewer than two labels.
+            For different queries, different depths on which the measure depends, an unknown measure, or by label if
+            there are fewer than two labels.
 
         References
         ----------
@@ -144,6 +152,12 @@ class Evaluation:
             raise QueryError(
                 "the two systems were evaluated on different queries: evaluate both with the same relevance and queries"
             )
+        if self.depth != other.depth:
+            least, cut = min(filter(None, (self.depth, other.depth))), measure.partition("@")[2]
+            if not (cut.isdigit() and int(cut) <= least):
+                raise QueryError(
+                    f"{measure} depends on how many answers are measured: evaluate both systems with depth={least}"
+                )
         change, groups = self._values(measure) - other._values(measure), self._groups(by)
         sums = np.bincount(groups, change)
         rng = np.random.default_rng(seed)
@@ -189,19 +203,24 @@ def evaluate(
     relevance: Relevance,
     *,
     queries: Sequence[str] | None = None,
+    depth: int | None = None,
 ) -> Evaluation:
-    """Query a system with every picture, and measure each ranking of all other pictures.
+    """Query a system with every picture, and measure what it answers.
 
     Parameters
     ----------
     system : Features, Index, ndarray of shape (N, N) or function
-        Features are compared by cosine; an index is measured by the distances it finds. An array holds similarities,
-        with rows and columns in the order of `relevance.ids`; a function maps rows (B,) to similarities (B, N).
+        Features are compared by cosine; an index is measured by the distances it finds, an approximate one with its
+        default effort. An array holds similarities, with rows and columns in the order of `relevance.ids`, -inf for
+        what the system does not answer; a function maps rows (B,) to similarities (B, N).
     relevance : Relevance
         Of the same N pictures in the same order.
     queries : sequence of str, optional
         The ids to query with, by default all. The time grows with their number times that of the pictures; the memory
         does not.
+    depth : int, optional
+        How many answers to each query are measured: by default all, of an approximate index 10. To compare the mAP of
+        an approximate index with that of another system, give the depth of both.
 
     Returns
     -------
@@ -215,15 +234,20 @@ def evaluate(
 
     Notes
     -----
-    P@k: the fraction of relevant pictures among the first k. R-precision and MAP@R: precision and average precision
-    at R, the number of relevant pictures (Musgrave, Belongie & Lim 2020). AP: average precision of the whole ranking.
+    P@k: the relevant pictures among the first k answers, divided by k, also if there are fewer than k. R-precision and
+    MAP@R: precision and average precision at R, the number of relevant pictures (Musgrave, Belongie & Lim 2020). AP:
+    average precision; relevant pictures that are not answered count as never found, so it is lower at a small depth.
     nDCG@10: the gains are the grades; the ideal ranking is over the whole collection. Queries without relevant
     pictures are left out and counted (Radenović, Tolias & Chum 2018). Ties count as the mean over their orders.
+
+    Pictures that are not judged for a query, such as those without a label, are neither right nor wrong: they are
+    removed, and those behind them move up (Sakai 2007).
 
     References
     ----------
     Musgrave, Belongie & Lim 2020, A metric learning reality check.
     Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
+    Sakai 2007, Alternatives to bpref.
 
     Examples
     --------
@@ -233,14 +257,17 @@ def evaluate(
     >>> features = am.Features(vectors, list("abcdef"), ["x", "x", "x", "y", "y", None])
     >>> result = am.evaluate(features, am.Relevance.from_labels(features.ids, features.labels))
     >>> result.mean().round(2).to_dict()
-    {'P@1': 0.2, 'P@5': 0.32, 'R-precision': 0.2, 'MAP@R': 0.15, 'mAP': 0.46, 'nDCG@10': 0.61}
+    {'P@1': 0.2, 'P@5': 0.32, 'R-precision': 0.2, 'MAP@R': 0.15, 'mAP': 0.5, 'nDCG@10': 0.64}
     >>> result.excluded
     1
     """
     if not isinstance(relevance, Relevance):
         found = type(relevance).__name__
         raise QueryError(f"evaluate needs a Relevance, not {found}: make one with Relevance.from_labels(ids, labels)")
-    similar, rows, count = _similarities(system, relevance), _rows(relevance, queries), len(relevance.ids)
+    depth = depth if depth is None else check_integer("depth", depth)
+    if isinstance(system, Index) and system.effort is not None:
+        depth = depth or ANSWERED
+    similar, rows, count = _similarities(system, relevance, depth), _rows(relevance, queries), len(relevance.ids)
     parts, asked = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
     step = max(1, min(BLOCK, MEMORY // (PER_PAIR * max(count, 1))))
     for start in range(0, len(rows), step):
@@ -249,13 +276,13 @@ def evaluate(
         grades[np.arange(len(block)), block] = 0
         some = (grades > 0).any(axis=1)
         if some.any():
-            parts.append(_measure(similar(block[some]), grades[some], block[some]))
+            parts.append(_measure(similar(block[some]), grades[some], block[some], depth))
             asked.append(block[some])
     asked = np.concatenate(asked)
     table = pd.DataFrame(np.concatenate(parts), columns=list(MEASURES))
     table.insert(0, "id", pd.Series([relevance.ids[row] for row in asked], dtype=object))
     table.insert(1, "label", pd.Series([relevance.labels[row] for row in asked], dtype=object))
-    return Evaluation(table, (count if queries is None else len(rows)) - len(asked))
+    return Evaluation(table, (count if queries is None else len(rows)) - len(asked), depth)
 
 
 def _rows(relevance: Relevance, queries: Sequence[str] | None) -> np.ndarray:
@@ -285,7 +312,7 @@ def cosines(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return similar
 
 
-def _similarities(system, relevance: Relevance) -> Callable[[np.ndarray], np.ndarray]:
+def _similarities(system, relevance: Relevance, depth: int | None) -> Callable[[np.ndarray], np.ndarray]:
     if isinstance(system, Features):
         if system.ids != relevance.ids:
             raise QueryError(
@@ -297,7 +324,9 @@ def _similarities(system, relevance: Relevance) -> Callable[[np.ndarray], np.nda
             raise QueryError(
                 "index and relevance do not hold the same pictures in the same order: use the ids of the index"
             )
-        return system.similarities
+        if system.effort is None:
+            return system.similarities
+        return lambda rows: system.similarities(rows, min(relevance.reach(depth), len(system) - 1))
     if isinstance(system, np.ndarray):
         if system.shape != (len(relevance.ids),) * 2:
             raise QueryError(
@@ -311,26 +340,32 @@ def _similarities(system, relevance: Relevance) -> Callable[[np.ndarray], np.nda
     )
 
 
-def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray) -> np.ndarray:
+def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray, depth: int | None) -> np.ndarray:
     """MEASURES (B, 6) of a block of queries, from similarities and grades (B, N); `own` are their rows (B,)."""
     queries, count = grades.shape
     similarity = np.array(similarity, dtype=np.float32)
     if np.isnan(similarity).any():
         raise QueryError("the similarities contain NaN: give finite numbers")
-    np.maximum(similarity, np.finfo(np.float32).min, out=similarity)  # so that only the query itself is at -inf
-    similarity[np.arange(queries), own] = -np.inf
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, : count - 1]  # the query itself comes last and is cut off
+    removed = np.isnan(grades)
+    removed[np.arange(queries), own] = True
+    grades[removed] = 0
+    answered = similarity > -np.inf
+    np.maximum(similarity, np.finfo(np.float32).min, out=similarity)  # so that only what is removed is at -inf
+    similarity[removed] = -np.inf
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, : count - 1]  # what is removed comes last
     scores = np.take_along_axis(similarity, order, axis=1)
     gains = np.take_along_axis(grades, order, axis=1).astype(np.float64)
+    ideal = -np.sort(-gains)
+    total = (gains > 0).sum(axis=1)  # (B,)
+    gains[~np.take_along_axis(answered, order, axis=1)] = 0
     relevant = (gains > 0).astype(np.float64)
     ties = _Ties(scores)
-    total = relevant.sum(axis=1)  # (B,)
-    expected = ties.mean(relevant)  # the probability that a position holds a relevant picture
     position = np.arange(1, count)
+    reached = position <= (count if depth is None else depth)
+    expected = ties.mean(relevant) * reached  # the probability that a position holds a relevant picture
     precision = _precision_where_relevant(ties, relevant, position)
     within = position <= total[:, None]
     discount = 1 / np.log2(position + 1)
-    ideal = -np.sort(-gains, axis=1)
     top = min(10, count - 1)
     return np.stack(
         [
@@ -339,7 +374,7 @@ def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray) -> np.
             (expected * within).sum(axis=1) / total,
             (expected * precision * within).sum(axis=1) / total,
             (expected * precision).sum(axis=1) / total,
-            (ties.mean(gains) * discount)[:, :top].sum(axis=1) / (ideal * discount)[:, :top].sum(axis=1),
+            (ties.mean(gains) * reached * discount)[:, :top].sum(axis=1) / (ideal * discount)[:, :top].sum(axis=1),
         ],
         axis=1,
     )

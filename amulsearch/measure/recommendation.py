@@ -16,7 +16,7 @@ from ..errors import QueryError, check_integer
 from ..features import BEST, FeatureSet, embed, encode_each, extract
 from ..index import DiffusionIndex, ExactIndex, Index
 from ..intake import Collection
-from ..models import BUNDLED, get_all
+from ..models import BUNDLED, canonical_layer, get_all
 from ..store import Store
 from .advice import with_labels, without_labels
 from .agreement import overlap
@@ -125,11 +125,16 @@ def recommend(
     how = {"store": store, "progress": progress}
     records = get_all(models)
     usable = {of.name: [layer for layer in layers if layer != "logits" or of.classes != 0] for of in records}
-    features = extract(pictures, records, usable, **how)
-    pictures, preset = features.collection, None
-    names = list(dict.fromkeys(name for name, _ in features))
-    if set(BEST.layers) <= set(names):
-        preset = DiffusionIndex.build(BEST.parts(pictures, **how))
+    of_preset = BEST.layers if BEST.layers.keys() <= usable.keys() else {}
+    extracted = extract(
+        pictures, records, {name: [*own, *of_preset.get(name, ())] for name, own in usable.items()}, **how
+    )
+    pictures = extracted.collection
+    parts = {(name, layer): extracted[name, layer] for name, own in of_preset.items() for layer in own}
+    preset = DiffusionIndex.build(BEST.reduced(list(parts.values()))) if parts else None
+    asked = {(name, canonical_layer(layer)) for name, own in usable.items() for layer in own}
+    compared = {key: made for key, made in extracted.items() if key in asked or key not in parts}
+    features = FeatureSet(pictures, compared, extracted.extracted)
     indexes: dict[str, Index] = {" ".join(key): ExactIndex.build(made) for key, made in features.items()}
     if preset is not None:
         indexes["preset best"] = preset
@@ -190,13 +195,17 @@ def _reciprocal(rows: np.ndarray, distances: np.ndarray, own: int) -> np.ndarray
 
 
 def _with_fusions(features: FeatureSet, found: Mapping[str, tuple], k: int) -> dict[str, tuple]:
-    """Lists (Q, m) of rows and distances by system, and those of the fusions, in which a distance is minus a score."""
+    """Lists (Q, m) of rows and distances by system, and those of the fusions.
+
+    A distance in these is minus the score; in a vote, where most scores are equal, the rank.
+    """
     ranked = {name: (rows[:, :k], far[:, :k]) for name, (rows, far) in found.items()}
     for layer in dict.fromkeys(layer for _, layer in features):
         lists = [found[f"{name} {of}"] for name, of in features if of == layer]
         for method in FUSIONS if len(lists) > 1 else ():
             rows, scores = fuse_all(lists, method, k=k)
-            ranked[f"{method} of {len(lists)} {layer}"] = rows, -scores
+            far = np.broadcast_to(np.arange(rows.shape[1]), rows.shape) if method == "vote" else -scores
+            ranked[f"{method} of {len(lists)} {layer}"] = rows, far
     return ranked
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from ..intake import ByName, label_text
 class Relevance:
     """The ground truth of an evaluation: which of N pictures are relevant to which.
 
+    What nobody judged, such as a picture without a label, is neither relevant nor not: it is taken out of a ranking
+    before anything is measured (condensed lists).
+
     Make one with `from_labels`, `from_keywords`, `from_distance` or `from_judgements`.
 
     Attributes
@@ -23,10 +27,16 @@ class Relevance:
     ids : list of N str
     labels : list of N str or None
     grades : function
-        From rows (B,) int to grades (B, N) float32: 0 for not relevant, greater for more relevant.
+        From rows (B,) int to grades (B, N) float32: 0 for not relevant, greater for more relevant, NaN for not judged.
     queries : ndarray of shape (Q,), int, or None
         The rows of the pictures that can have a relevant one, in rising order; None if every picture can. The others
         need not be asked.
+    unmatched : int
+        How many judgements, or pictures with keywords, were given of other pictures.
+
+    References
+    ----------
+    Sakai 2007, Alternatives to bpref.
 
     Examples
     --------
@@ -36,7 +46,7 @@ class Relevance:
     >>> relevance
     Relevance(3 pictures, 2 with a label)
     >>> relevance.grades(np.array([0, 2])).tolist()
-    [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    [[1.0, 1.0, nan], [nan, nan, nan]]
     >>> keywords = {"a": "sea;boat;red", "b": "sea;boat", "c": "red"}
     >>> am.Relevance.from_keywords(["a", "b", "c"], keywords).grades(np.array([0])).tolist()
     [[3.0, 2.0, 1.0]]
@@ -46,10 +56,12 @@ class Relevance:
     labels: list[str | None]
     grades: Callable[[np.ndarray], np.ndarray]
     queries: np.ndarray | None = None
+    unmatched: int = 0
 
     def __repr__(self) -> str:
         labelled = sum(label is not None for label in self.labels)
-        return f"Relevance({len(self.ids):,} pictures, {labelled:,} with a label)"
+        others = f", {self.unmatched:,} entries of other pictures left out" if self.unmatched else ""
+        return f"Relevance({len(self.ids):,} pictures, {labelled:,} with a label{others})"
 
     def subset(self, rows: np.ndarray) -> Relevance:
         """Return the relevance among the pictures at these rows (R,) int only."""
@@ -58,9 +70,15 @@ class Relevance:
         queries = None if self.queries is None else np.flatnonzero(np.isin(rows, self.queries))
         return Relevance(ids, labels, lambda asked: self.grades(rows[asked])[:, rows], queries)
 
+    def reach(self, depth: int) -> int:
+        """Return how many neighbours to list so that about `depth` of them are judged, at most ten times as many."""
+        first = np.arange(1) if self.queries is None else self.queries[:1]
+        judged = np.isfinite(self.grades(first)).sum() / len(self.ids)
+        return math.ceil(depth / max(judged, 0.1))
+
     @classmethod
     def from_labels(cls, ids: Sequence[str], labels: Sequence[str | None]) -> Relevance:
-        """Pictures with the same label are relevant to each other; those without a label to none.
+        """Pictures with the same label are relevant to each other; those without a label are not judged.
 
         Parameters
         ----------
@@ -85,7 +103,7 @@ class Relevance:
         codes = np.array(pd.factorize(np.array(labels, dtype=object))[0])  # None is -1
 
         def grades(rows: np.ndarray) -> np.ndarray:
-            return ((codes[rows, None] == codes) & (codes[rows, None] >= 0)).astype(np.float32)
+            return _unknown((codes[rows, None] == codes).astype(np.float32), rows, codes < 0)
 
         shared = (codes >= 0) & pd.Series(codes).duplicated(keep=False).to_numpy()
         return cls(list(ids), labels, grades, np.flatnonzero(shared))
@@ -106,7 +124,7 @@ class Relevance:
         ids : sequence of N str
         keywords : mapping of id to sequence of str, or to str
             The keywords of each picture, as a sequence or as one string joined by ";". Pictures without keywords are
-            relevant to none.
+            not judged.
         at_least : int, default 1
             Pictures that share fewer keywords are not relevant to each other.
         most : float, default 1.0
@@ -137,16 +155,18 @@ class Relevance:
             raise QueryError("none of the pictures has a keyword: the keys of keywords must be their ids")
         counted = {word: np.array(rows) for word, rows in carriers.items() if 1 <= len(rows) <= most * len(ids)}
         nothing = np.zeros(0, dtype=np.int64)
+        bare = ~np.isin(np.arange(len(ids)), np.concatenate(list(carriers.values())))
 
         def grades(rows: np.ndarray) -> np.ndarray:
             values = np.zeros((len(rows), len(ids)), dtype=np.float32)
             for place, row in enumerate(rows.tolist()):
                 sharing = [counted[word] for word in dict.fromkeys(lists[row]) if word in counted]
                 values[place] = np.bincount(np.concatenate([nothing, *sharing]), minlength=len(ids))
-            return values if at_least == 1 else np.where(values >= at_least, values, 0).astype(np.float32)
+            values[values < at_least] = 0
+            return _unknown(values, rows, bare)
 
         shared = np.concatenate([nothing, *(rows for rows in counted.values() if len(rows) > 1)])
-        return cls(list(ids), [None] * len(ids), grades, np.unique(shared))
+        return cls(list(ids), [None] * len(ids), grades, np.unique(shared), len(set(keywords).difference(ids)))
 
     @classmethod
     def from_distance(cls, ids: Sequence[str], values: np.ndarray, within: float) -> Relevance:
@@ -194,14 +214,14 @@ class Relevance:
     def from_judgements(cls, ids: Sequence[str], table: pd.DataFrame) -> Relevance:
         """Pictures are relevant to a query as a person judged them.
 
-        A picture that was not judged for a query counts as not relevant, so a system whose results nobody saw may
-        be underrated. `evaluate` leaves out queries without a relevant picture.
+        A query counts if some pictures were judged relevant to it and others not: if all were judged relevant, every
+        ranking of them would be right.
 
         Parameters
         ----------
         ids : sequence of N str
         table : DataFrame
-            Columns query, id and relevance, as in `Judgements.table`; ids of other pictures are ignored.
+            Columns query, id and relevance, as in `Judgements.table`; those of other pictures are left out and counted.
 
         Returns
         -------
@@ -211,19 +231,21 @@ class Relevance:
         table = table.assign(query=table["query"].map(names), id=table["id"].map(names))
         row = {id: place for place, id in enumerate(ids)}
         known = table[table["query"].isin(row) & table["id"].isin(row)]
-        relevant: dict[int, list[tuple[int, float]]] = {}
+        judged: dict[int, dict[int, float]] = {}
         for query, id, relevance in known[["query", "id", "relevance"]].itertuples(index=False):
-            relevant.setdefault(row[query], []).append((row[id], relevance))
+            if query != id:
+                judged.setdefault(row[query], {})[row[id]] = relevance
+        judged = {own: of for own, of in judged.items() if min(of.values()) <= 0 < max(of.values())}
 
         def grades(rows: np.ndarray) -> np.ndarray:
-            values = np.zeros((len(rows), len(ids)), dtype=np.float32)
+            values = np.full((len(rows), len(ids)), np.nan, dtype=np.float32)
             for place, own in enumerate(rows.tolist()):
-                for other, relevance in relevant.get(own, ()):
-                    values[place, other] = relevance
+                if own in judged:
+                    values[place, list(judged[own])] = list(judged[own].values())
             return values
 
-        queries = sorted(own for own, judged in relevant.items() if any(relevance > 0 for _, relevance in judged))
-        return cls(list(ids), [None] * len(ids), grades, np.array(queries, dtype=np.int64))
+        queries = np.array(sorted(judged), dtype=np.int64)
+        return cls(list(ids), [None] * len(ids), grades, queries, len(table) - len(known))
 
 
 def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
@@ -239,10 +261,17 @@ def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
     Returns
     -------
     ndarray of shape (N, k), float64
-        1 for the same label, 0 for another. The rows of pictures without a label, or with a label that no other
-        picture has, are NaN, which the means of pandas skip.
+        1 for the same label, 0 for another, and NaN, which the means of pandas skip, for a neighbour without a label.
+        The rows of pictures without a label, or with a label that no other picture has, are NaN.
     """
     labels = pd.Series(list(labels), dtype=object)
     codes, rows = labels.factorize()[0], np.asarray(rows)
     asked = (labels.notna() & labels.duplicated(keep=False)).to_numpy()
-    return np.where(asked[:, None], (codes[rows] == codes[:, None]) & (rows >= 0), np.nan)
+    judged = asked[:, None] & ((codes[rows] >= 0) | (rows < 0))
+    return np.where(judged, (codes[rows] == codes[:, None]) & (rows >= 0), np.nan)
+
+
+def _unknown(grades: np.ndarray, rows: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Grades (B, N) of rows (B,), NaN for what is not known of some pictures (N,) bool."""
+    grades[:, unknown] = grades[unknown[rows]] = np.nan
+    return grades

@@ -59,8 +59,10 @@ def precision(
         The neighbours of N pictures by system, as `all_neighbours` and `fuse_all` return them; with or without the
         distances.
     labels : sequence of N str or None
+        Neighbours without a label are neither right nor wrong: those behind them move up.
     at : sequence of int, default (1, 5)
-        How many neighbours count; all k if k is smaller.
+        How many neighbours count. What they are divided by is this number, also if k is smaller, less the neighbours
+        without a label for which no other can move up.
     baseline : hashable, optional
         The name of a system to compare the others with.
 
@@ -83,16 +85,22 @@ def precision(
     >>> am.measure.precision(found, [None] * 4)
     No two pictures are relevant to each other (have the same label): there is nothing to count.
     """
-    same = {
-        name: same_label(rows[0] if isinstance(rows, tuple) else rows, labels)[:, : max(at)]
-        for name, rows in found.items()
-    }
-    columns = {f"P@{n}": {name: pd.Series(hits[:, :n].mean(axis=1)).mean() for name, hits in same.items()} for n in at}
+    same = {name: same_label(rows[0] if isinstance(rows, tuple) else rows, labels) for name, rows in found.items()}
+    columns = {f"P@{n}": {name: pd.Series(_precision(hits, n)).mean() for name, hits in same.items()} for n in at}
     if baseline is not None:
-        first = {name: hits[:, : at[0]].sum(axis=1) for name, hits in same.items()}
+        first = {name: _precision(hits, at[0]) for name, hits in same.items()}
         columns["wins"] = {name: int((hits > first[baseline]).sum()) for name, hits in first.items()}
         columns["losses"] = {name: int((hits < first[baseline]).sum()) for name, hits in first.items()}
     return table_of(columns, any(not np.isnan(hits).all() for hits in same.values()))
+
+
+def _precision(hits: np.ndarray, n: int) -> np.ndarray:
+    """The precision at n (N,) of lists (N, k) as `same_label` returns them; NaN where nothing is known."""
+    judged = ~np.isnan(hits)
+    order = np.argsort(~judged, axis=1, kind="stable")[:, :n]
+    missing = np.minimum((~judged).sum(axis=1), np.maximum(n - judged.sum(axis=1), 0))
+    right = np.nan_to_num(np.take_along_axis(hits, order, axis=1)).sum(axis=1)
+    return np.where(judged.any(axis=1), right / np.maximum(n - missing, 1), np.nan)
 
 
 def neighbour_purity(found: Mapping[Hashable, np.ndarray], labels: Sequence[str | None]) -> Table:
@@ -103,6 +111,7 @@ def neighbour_purity(found: Mapping[Hashable, np.ndarray], labels: Sequence[str 
     found : mapping of name to ndarray of shape (N, k), int
         Neighbours, as `Map.neighbours` and `all_neighbours` return them, by where they were found.
     labels : sequence of N str or None
+        Neighbours without a label do not count.
 
     Returns
     -------
@@ -129,9 +138,10 @@ def chance_level(labels: Sequence[str | None]) -> float:
     Returns
     -------
     float
-        The mean over the pictures whose label another picture has; NaN if there are none.
+        The mean over the pictures whose label another picture has, among the pictures with a label; NaN if there are
+        none.
     """
-    of = pd.Series(list(labels), dtype=object)
+    of = pd.Series(list(labels), dtype=object).dropna()
     others = of.map(of.value_counts()) - 1
     return float(others[others > 0].mean()) / max(len(of) - 1, 1)
 

@@ -197,8 +197,9 @@ def _summary(page: Page, of: _Report) -> None:
     single = first[[f"{model} {layer}" for model, layer in of.features]].idxmax()
     asked, sampled_ones = of.compared.asked, "a random sample of " if of.compared.note else "the "
     whom = "them" if asked == len(collection) else f"{sampled_ones}{asked:,} pictures whose label another one has"
+    nearest = "neighbour" if collection.table["label"].notna().all() else "neighbour with a label"
     told.append(
-        f"For {first[best]:.0%} of {whom}, the nearest neighbour has the same label, that is, it lies in the same "
+        f"For {first[best]:.0%} of {whom}, the nearest {nearest} has the same label, that is, it lies in the same "
         f"subfolder, if {best} is asked; by chance it would be {chance_level(collection.labels):.0%}."
     )
     if best != single:
@@ -287,10 +288,11 @@ def _examples(page: Page, of: _Report) -> None:
     deep = max(depth, of.k)
     found = {name: index.search(index._take(asked), deep, own=asked)[0] for name, index in of.indexes.items()}
     ids, labels = np.array(one.ids, dtype=object)[asked], np.array(one.labels, dtype=object)
-    first, *others = ((labels[rows] == labels[asked, None])[:, : of.k].mean(axis=1) for rows in found.values())
+    known = np.array([label is not None for label in labels])
+    same = (np.where(known[rows], labels[rows] == labels[asked, None], np.nan)[:, : of.k] for rows in found.values())
+    first, *others = (pd.DataFrame(hits).mean(axis=1).fillna(0).to_numpy() for hits in same)
     gain = first - np.mean(others, axis=0) if others else first
-    known = np.array([label is not None for label in labels[asked]])
-    good = pd.DataFrame({"id": ids, "hits": first, "gain": gain})[known & (first > 0)]
+    good = pd.DataFrame({"id": ids, "hits": first, "gain": gain})[known[asked] & (first > 0)]
     good = _one_a_label(good.sort_values(["hits", "gain"], ascending=False, kind="stable"), one)
     if len(good):
         page.heading(f"Where {next(iter(found))} is right")

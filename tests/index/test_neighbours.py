@@ -29,7 +29,8 @@ def test_the_table_is_a_plain_one():
 def test_same_label():
     labels = ["a", "a", "b", None, "b", "c"]
     rows = np.array([[1, 2], [2, 0], [4, -1], [0, 1], [3, 5], [2, 3]])
-    expected = [[1, 0], [0, 1], [1, 0], [np.nan] * 2, [0, 0], [np.nan] * 2]  # no label; a label of no other picture
+    nothing = [np.nan] * 2  # the query has no label, or one that no other picture has
+    expected = [[1, 0], [0, 1], [1, 0], nothing, [np.nan, 0], nothing]  # a neighbour without a label is not wrong
     np.testing.assert_array_equal(same_label(rows, labels), expected)
 
 

@@ -16,6 +16,22 @@ def test_overlap_and_rank_biased_overlap_by_hand():
     assert am.measure.rank_biased_overlap(a, a + 10)[0] == 0
 
 
+def test_padding_is_no_neighbour():
+    """`fuse_all` pads with -1; by hand from the definitions, RBO_ext for lists of 3 and 5 by equation 32."""
+    short, long = np.array([[1, 2, 3, -1, -1]]), np.array([[2, 1, 7, 3, 9]])
+    assert am.measure.overlap(short, short).tolist() == [1] == am.measure.rank_biased_overlap(short, short).tolist()
+    assert am.measure.overlap(short, long).tolist() == [3 / 5]
+    p, shared, least, most = 0.9, [0, 2, 2, 3, 3], 3, 5
+    total = sum(x / d * p**d for d, x in enumerate(shared, 1))
+    total += sum(shared[2] * (d - least) / (least * d) * p**d for d in range(least + 1, most + 1))
+    expected = (1 - p) / p * total + ((shared[4] - shared[2]) / most + shared[2] / least) * p**most
+    for a, b in ((short, long), (long, short)):
+        assert am.measure.rank_biased_overlap(a, b)[0] == pytest.approx(expected)
+    nothing = np.full((1, 5), -1)
+    for other in (nothing, long):
+        assert am.measure.overlap(nothing, other).tolist() == [0] == am.measure.rank_biased_overlap(nothing, other)
+
+
 def test_the_order_counts_in_rank_biased_overlap_only():
     a = np.array([[1, 2, 3, 4, 5]])
     late, early = np.array([[1, 2, 3, 4, 9]]), np.array([[9, 2, 3, 4, 5]])

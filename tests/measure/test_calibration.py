@@ -89,6 +89,19 @@ def test_the_table_has_the_probability_and_the_index_keeps_it(index, labels, tmp
         index.calibration = None
 
 
+def test_neighbours_without_a_label_do_not_count(index, labels, cartoons):
+    """With the labels of a third of the pictures, the probabilities stay about the same."""
+    some = [label if row % 3 == 0 else None for row, label in enumerate(cartoons.labels)]
+    found, whole = calibrate(index, am.Relevance.from_labels(cartoons.ids, some)), calibrate(index, labels)
+    distances = np.array([0.4, 0.6, 0.9])
+    assert found.probability(distances) == pytest.approx(whole.probability(distances), abs=0.1)
+    assert found.table["pairs"].sum() < 0.5 * 20 * len(cartoons) / 3
+    rows = index.all_neighbours(20)[0]
+    judged = np.array([label is not None for label in some])
+    asked = np.isin(np.arange(len(some)), am.Relevance.from_labels(cartoons.ids, some).queries)
+    assert found.table["pairs"].sum() == judged[rows[asked]].sum()
+
+
 def test_where_nothing_is_likely_any_more():
     table = pd.DataFrame({"rank": [1, 2, 3], "id": list("abc"), "probability": [0.5, 0.09, 0.04]})
     assert unlikely_from(table) == 2 and unlikely_from(table.head(1)) is None

@@ -113,7 +113,7 @@ def test_given_queries_are_never_sampled(flat):
 
 def test_only_pictures_with_a_relevant_one_are_sampled(flat):
     ids = flat["net", "logits"].ids
-    judged = pd.DataFrame({"query": ids[7:12], "id": ids[20:25], "relevance": 1})
+    judged = pd.DataFrame({"query": ids[7:12] * 2, "id": ids[20:30], "relevance": [1] * 5 + [0] * 5})
     keywords = {id: ["rare" if row in (3, 200) else f"own {row}"] for row, id in enumerate(ids)}
     for relevance, asked in (
         (am.Relevance.from_judgements(ids, judged), ids[7:12]),

@@ -132,6 +132,20 @@ def test_fused_scores_of_everything_order_as_fuse_all_does(method):
     np.testing.assert_allclose(-np.sort(-scores, axis=1)[:, :8], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("count", [4, 150])
+def test_what_is_evaluated_is_what_fuse_answers(method, count):
+    """By default, for lists of 10 neighbours in a vote, of 100 in CombMNZ, and of all in the other methods."""
+    rng, ids = np.random.default_rng(4), [f"{row:03}" for row in range(count)]
+    parts = [Features(rng.standard_normal((count, 6)), ids) for _ in range(2)]
+    depth = min({"vote": 10, "combmnz": 100}.get(method, count), count - 1)
+    lists = [ExactIndex.build(part).query(ids[1], depth) for part in parts]
+    scores = fused_similarities(parts, method)(np.array([1]))[0]
+    answered = fuse(lists, method)
+    assert set(np.flatnonzero(np.isfinite(scores))) - {1} == {int(id) for id in answered["id"]}
+    assert (np.diff(scores[answered["id"].astype(int)]) <= 1e-7).all()
+
+
 def test_features_of_different_pictures_are_not_fused():
     a, b = (Features(np.eye(3), ids) for ids in ("abc", "abd"))
     with pytest.raises(QueryError, match="different collections"):

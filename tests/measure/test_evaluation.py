@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, Relevance, evaluate
-from amulsearch.measure import evaluation
+from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, Relevance, compare, evaluate, indexes
+from amulsearch.measure import METHODS, calibrated, evaluation
 from amulsearch.measure.evaluation import MEASURES, cosines, holm
 
 
@@ -47,9 +47,11 @@ def test_a_ranking_worked_by_hand():
 
 
 def test_an_evaluation_is_displayed_in_a_line():
-    relevance = Relevance.from_labels(list("abcd"), ["x", "x", "x", None])
+    relevance = Relevance.from_labels(list("abcd"), ["x", "x", "x", "y"])
     shown = repr(evaluate(np.eye(4)[[3, 2, 1, 0]], relevance))
     assert shown.startswith("Evaluation(3 queries, 1 left out: P@1 0.") and "mAP" in shown and len(shown) < 200
+    shown = repr(evaluate(np.eye(4)[[3, 2, 1, 0]], relevance, depth=2))
+    assert shown.startswith("Evaluation(3 queries, 1 left out, the first 2 answers: P@1 0.")
 
 
 def test_queries_without_anything_relevant_are_left_out_and_counted():
@@ -216,18 +218,117 @@ def test_queries_of_a_million_pictures_take_little_memory(tmp_path):
 
 
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])
-def test_an_index_is_measured_by_what_it_answers(metric):
+def test_exact_search_is_measured_as_the_ranking_of_all(metric):
     vectors = np.random.default_rng(3).standard_normal((60, 8)).astype(np.float32)
     ids = [str(row) for row in range(60)]
     relevance = Relevance.from_labels(ids, [str(row % 5) for row in range(60)])
     distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
     system = Features(vectors, ids) if metric == "angular" else -distance
-    expected = evaluate(system, relevance).per_query
-    for kind in (ExactIndex, AnnoyIndex):  # Annoy searches all vectors if all are requested
-        found = evaluate(kind.build(vectors, ids, metric=metric), relevance).per_query
+    for depth in (None, 7):
+        expected = evaluate(system, relevance, depth=depth).per_query
+        found = evaluate(ExactIndex.build(vectors, ids, metric=metric), relevance, depth=depth).per_query
         pd.testing.assert_frame_equal(found, expected)
     with pytest.raises(QueryError, match="do not hold the same pictures"):
         evaluate(ExactIndex.build(vectors, ids[::-1]), relevance)
+
+
+POOR = {AnnoyIndex: {"n_trees": 1, "search_k": 1}, indexes.FaissIVFIndex: {"nlist": 40, "nprobe": 1}}
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    """600 pictures of 60 labels, as Features."""
+    chance, labels = np.random.default_rng(0), np.arange(600) % 60
+    vectors = chance.standard_normal((60, 16))[labels] + chance.standard_normal((600, 16))
+    return Features(vectors, [f"{row:03}" for row in range(600)], [f"kind {label}" for label in labels])
+
+
+@pytest.mark.parametrize(("kind", "build"), POOR.items())
+def test_an_approximate_index_is_measured_by_what_it_answers(kind, build, clusters):
+    """The measures of the tables that `query` returns, by hand; exact search finds far more."""
+    relevance = Relevance.from_labels(clusters.ids, clusters.labels)
+    index, exact = kind.build(clusters, **build), evaluate(clusters, relevance).mean()
+    result = evaluate(index, relevance).per_query
+    for row in range(0, 600, 7):
+        right = (index.query(clusters.ids[row])["label"] == clusters.labels[row]).to_numpy(float)
+        precision = right.cumsum() / np.arange(1, 11)
+        expected = [right[0], right[:5].mean(), (precision * right).sum() / 9]
+        assert result.loc[row, ["P@1", "P@5", "AP"]].tolist() == pytest.approx(expected)
+    assert result["P@1"].mean() < exact["P@1"] - 0.05
+    assert evaluate(index, relevance, depth=3).mean()["P@5"] < result["P@5"].mean()
+    answered = index.similarities(np.array([4]), k=3)[0]
+    assert np.isfinite(answered).sum() == 4 and answered[4] == 0
+    assert evaluate(lambda rows: index.similarities(rows, 20), relevance).mean()["mAP"] > result["AP"].mean()
+
+
+def test_systems_measured_to_different_depths_are_not_compared_by_mAP(clusters):
+    relevance = Relevance.from_labels(clusters.ids, clusters.labels)
+    exact, index = evaluate(clusters, relevance), AnnoyIndex.build(clusters)
+    approximate = evaluate(index, relevance)
+    assert approximate.compare(exact, "P@1")["difference"] == pytest.approx(0, abs=0.01)
+    with pytest.raises(QueryError, match="evaluate both systems with depth=10"):
+        approximate.compare(exact)
+    compared = compare({("net", "logits"): clusters}, others={"annoy": index}, progress=False)
+    assert compared.note == "The first 10 answers of each system were measured, as one of them is approximate."
+    assert compared.table["mAP"].tolist() == pytest.approx([approximate.mean()["mAP"]] * 2, abs=0.01)
+
+
+def test_what_is_not_answered_is_never_found():
+    similarity = np.full((6, 6), -np.inf)
+    similarity[0, :4] = 9, 1, 3, 2  # the query a; c, d, b are answered, e and f are not
+    relevance = Relevance.from_labels(list("abcdef"), ["x", "x", "y", "x", "x", "x"])
+    result = evaluate(similarity, relevance, queries=["a"]).per_query.iloc[0]
+    assert result[["P@1", "P@5", "R-precision"]].tolist() == [0, 2 / 5, 2 / 4]
+    assert result["AP"] == pytest.approx((1 / 2 + 2 / 3) / 4)
+    ideal = (1 / np.log2(np.arange(2, 6))).sum()
+    assert result["nDCG@10"] == pytest.approx((1 / np.log2(3) + 1 / np.log2(4)) / ideal)
+
+
+def partly(labels, share, seed=0):
+    """The labels of a random share of the pictures; None for the others."""
+    return np.where(np.random.default_rng(seed).random(len(labels)) < share, np.array(labels, dtype=object), None)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_pictures_without_a_label_are_taken_out_of_the_ranking(clusters, share):
+    """Of whole rankings, the measures are those of the collection of the labelled pictures alone."""
+    labels = partly(clusters.labels, share)
+    rows = np.flatnonzero(labels != None)  # noqa: E711
+    some = Features(clusters.vectors[rows], [clusters.ids[row] for row in rows])
+    alone = evaluate(some, Relevance.from_labels(some.ids, labels[rows]))
+    among = evaluate(clusters, Relevance.from_labels(clusters.ids, labels))
+    pd.testing.assert_frame_equal(among.per_query, alone.per_query)
+    assert among.excluded == alone.excluded + len(labels) - len(rows)
+    words = {id: [label] for id, label in zip(clusters.ids, labels, strict=True) if label}
+    shared = evaluate(clusters, Relevance.from_keywords(clusters.ids, words)).per_query
+    pd.testing.assert_frame_equal(shared.drop(columns="label"), among.per_query.drop(columns="label"))
+
+
+def test_an_approximate_index_answers_more_where_few_are_labelled(clusters):
+    """With enough effort, it is measured as exact search is to the same depth."""
+    relevance = Relevance.from_labels(clusters.ids, partly(clusters.labels, 0.2))
+    found, exact = (evaluate(of, relevance, depth=10).mean() for of in (AnnoyIndex.build(clusters), clusters))
+    assert found[["P@1", "P@5", "mAP"]].tolist() == pytest.approx(exact[["P@1", "P@5", "mAP"]].tolist(), rel=0.1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("labels", ["x", "xxxxxyyyy", "xyxyxyxyx", [None, "x", "y", "x", "y", None, "z", "z", "x"]])
+def test_tiny_collections_have_measures_or_none(count, labels):
+    ids, labels = [str(row) for row in range(count)], [*labels, *[None] * 9][:count]
+    parts = [Features(np.random.default_rng(seed).standard_normal((count, 4)), ids, labels) for seed in (0, 1)]
+    relevance = Relevance.from_labels(ids, labels)
+    features = dict(zip([("a", "logits"), ("b", "logits")], parts, strict=True))
+    others = {"annoy": AnnoyIndex.build(parts[0]), "exact": ExactIndex.build(parts[0], metric="euclidean")}
+    found = compare(features, relevance, fusions=METHODS, others=others, progress=False)
+    queries = sum(labels.count(label) > 1 for label in labels if label)
+    assert found.asked == queries
+    table = found.table[["P@1", "P@5", "mAP"]]
+    if queries:
+        assert table.notna().all(axis=None) and (table["P@5"] < count / 5).all()
+    else:
+        assert "nothing to count" in repr(found)
+    index = calibrated(ExactIndex.build(parts[0]))
+    assert index.calibration is None, "one sentence of calibrate, which calibrated leaves out"
 
 
 def table_of(values, labels) -> evaluation.Evaluation:

@@ -138,13 +138,17 @@ def test_an_evaluation_reads_them(tmp_path):
         ("a", "d", 1),
         ("a", "b", 0),
         ("e", "b", 1),
+        ("e", "d", 0),
         ("b", "a", 0),
+        ("c", "a", 1),
         ("a", "z", 1),
     ):
         judgements.add(query, id, relevance)
     relevance = am.Relevance.from_judgements(ids, judgements.table)
+    assert relevance.unmatched == 1 and "1 entries of other pictures left out" in repr(relevance)
     result = am.evaluate(am.Features(vectors, ids), relevance)
+    # Nothing was judged relevant to b, and nothing not relevant to c. For e, d comes first, and nobody judged c.
     assert result.per_query["id"].tolist() == ["a", "e"] and result.excluded == 3
-    assert np.allclose(result.per_query["AP"], [(1 / 2 + 2 / 3) / 2, 1 / 3])
+    assert np.allclose(result.per_query["AP"], [(1 / 2 + 2 / 3) / 2, 1 / 2])
     none = am.Relevance.from_judgements(["a", "b"], judgements.table)
     assert am.evaluate(am.Features(vectors[:2], ["a", "b"]), none).per_query.empty

@@ -14,14 +14,27 @@ FAR = np.array([[3, 4], [2, 0], [4, 3], [0, 1], [3, 5], [4, 3]])
 def test_precision():
     table = am.measure.precision({"near": NEAR, "far": (FAR, np.zeros(FAR.shape))}, LABELS, at=(1, 2), baseline="far")
     assert table.loc["near"].tolist() == [3 / 5, (1 + 0.5 + 0 + 0.5 + 0) / 5, 2, 1]
-    assert table.loc["far"].tolist() == [2 / 5, (0 + 1 + 0 + 0 + 0.5) / 5, 0, 0]
+    assert table.loc["far"].tolist() == [2 / 5, (0 + 1 + 0 + 0 + 1) / 5, 0, 0]  # of a neighbour without a label
 
 
-def test_precision_counts_the_neighbours_that_there_are():
-    table = am.measure.precision({("net", "logits"): NEAR}, LABELS)
+def test_precision_divides_as_evaluate_does():
+    """By k, also where there are fewer than k neighbours."""
+    features = am.Features(np.random.default_rng(0).standard_normal((4, 3)), list("abcd"), list("xxxy"))
+    rows = am.ExactIndex.build(features).all_neighbours(3)[0]
+    table = am.measure.precision({("net", "logits"): rows}, features.labels)
     assert table.columns.tolist() == ["P@1", "P@5"]
     assert table.index.tolist() == [("net", "logits")]
-    assert table["P@5"].iloc[0] == pytest.approx(0.4)
+    expected = am.evaluate(features, am.Relevance.from_labels(features.ids, features.labels)).mean()
+    assert table.iloc[0].tolist() == pytest.approx(expected[["P@1", "P@5"]].tolist())
+
+
+def test_neighbours_without_a_label_are_neither_right_nor_wrong():
+    labels = ["x", "x", "x", "y", None, None]
+    rows = {"one": np.array([[4, 1, 3], [4, 5, 2], [5, 4, -1], [0, 1, 2], [0, 1, 2], [0, 1, 2]])}
+    table = am.measure.precision(rows, labels, at=(1, 2))
+    assert table.iloc[0].tolist() == [(1 + 1 + 0) / 3, (1 / 2 + 1 / 1 + 0 / 1) / 3]
+    assert am.measure.chance_level(labels) == pytest.approx(2 / 3)
+    assert am.measure.neighbour_purity(rows, labels)["purity"].iloc[0] == pytest.approx(2 / 4)
 
 
 def test_differences(cartoons, bundled_features):

@@ -10,7 +10,8 @@ import torch
 import amulsearch as am
 from amulsearch.cli import main
 from amulsearch.commands import _to_use
-from amulsearch.measure import recommend
+from amulsearch.features import presets
+from amulsearch.measure import recommend, recommendation
 from amulsearch.models.architectures import import_timm
 
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
@@ -35,8 +36,21 @@ def flat(openclipart, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(drawings, store, bundled_features):
-    return recommend(drawings, store=store, progress=False)
+def extractions():
+    """The extractions that `found` makes."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(drawings, store, bundled_features, extractions):
+    def counted(*arguments, **options):
+        extractions.append(arguments)
+        return am.extract(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (recommendation, presets):
+            patch.setattr(module, "extract", counted)
+        return recommend(drawings, store=store, progress=False)
 
 
 def test_with_labels_the_numbers_are_those_of_compare(found, drawings, store):
@@ -104,6 +118,17 @@ def test_without_labels_edited_copies_are_found(flat):
     assert ours["MRR"]["squeezenet1_1 penultimate"] == pytest.approx(expected, abs=1e-6)
     assert found.system == found.table["system"][0]
     assert "This is not sure: without labels" in found.advice and found.system in found.advice
+    # Each of the ten pictures has two votes: they are ordered by their ranks, and the first is not first for all.
+    edited = [edit(pictures.open(id)) for id in pictures.ids for edit in am.measure.EDITS.values()]
+    lists = [one.search(one.encode(edited), 10) for one in found.indexes.values()]
+    rows, votes = am.measure.fuse_all(lists, "vote", k=10)
+    assert (votes == 2).all() and (rows[:, 0] != np.arange(10).repeat(8)).any()
+    ranks = 1 + np.argmax(rows == np.arange(10).repeat(8)[:, None], axis=1)
+    assert ours["MRR"]["vote of 2 penultimate"] == pytest.approx((1 / ranks).mean())
+
+
+def test_each_network_runs_once(found, extractions):
+    assert "preset best" in found.indexes and len(extractions) == 1
 
 
 def test_a_sample_of_a_larger_folder(drawings, store):

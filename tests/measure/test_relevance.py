@@ -11,11 +11,13 @@ def test_keywords_are_counted_as_by_hand():
     keywords = {id: [f"word {word}" for word in np.flatnonzero(row)] for id, row in zip(ids, has, strict=True)}
     shared = (has[:, None] & has[None]).sum(axis=2)
     grades = am.Relevance.from_keywords(ids, keywords).grades(np.arange(30))
-    assert np.array_equal(grades, shared) and grades.dtype == np.float32
+    bare = ~has.any(axis=1)  # of a picture without keywords nothing is known
+    assert bare.any() and np.isnan(grades[bare]).all() and np.isnan(grades[:, bare]).all()
+    assert np.array_equal(np.nan_to_num(grades), shared) and grades.dtype == np.float32
     rare = has[:, has.mean(axis=0) <= 0.3]
     stricter = am.Relevance.from_keywords(ids, keywords, most=0.3, at_least=2).grades(np.array([4, 7]))
     shared = (rare[[4, 7], None] & rare[None]).sum(axis=2)
-    assert np.array_equal(stricter, np.where(shared >= 2, shared, 0))
+    assert np.array_equal(np.nan_to_num(stricter), np.where(shared >= 2, shared, 0))
 
 
 def test_neighbours_in_time_and_place():
@@ -24,6 +26,12 @@ def test_neighbours_in_time_and_place():
     assert near.grades(np.array([1, 3])).tolist() == [[1, 1, 1, 0], [0, 0, 0, 1]]
     places = np.array([[0.0, 0], [3, 4], [30, 40]])
     assert am.Relevance.from_distance(list("abc"), places, within=5).grades(np.array([0])).tolist() == [[1, 1, 0]]
+
+
+def test_names_that_match_nothing_are_counted():
+    relevance = am.Relevance.from_keywords(["a", "b"], {"a": "x;y", "b": "x", "c": "x", "d": "y"})
+    assert relevance.unmatched == 2 and "2 entries of other pictures left out" in repr(relevance)
+    assert relevance.grades(np.array([0])).tolist() == [[2, 1]]
 
 
 @pytest.mark.parametrize(
