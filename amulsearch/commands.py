@@ -131,7 +131,7 @@ def evaluate_store(options: Namespace) -> None:
         relevance = measure.Relevance.from_judgements(collection.ids, judgements.table)
         if relevance.unmatched:
             count = f"{relevance.unmatched} of {len(judgements)} judgements are left out"
-            say(f"{count}: they are not of two pictures of the collection")
+            say(f"{count}: their query or their picture is not in the store")
         missing = "no query has a picture judged relevant to it and another judged not relevant: judge some of both"
     else:
         relevance = measure.Relevance.from_labels(collection.ids, collection.labels)

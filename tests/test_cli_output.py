@@ -130,10 +130,16 @@ def test_a_network_that_was_not_indexed_again_is_left_out_of_the_suggested_query
 
 def test_judgements_of_other_pictures_are_counted(indexed, tmp_path, capsys):
     _, store = indexed
-    rows = ["query,id,relevance,time", "a/0.png,b/1.png,1,", "a/0.png,gone.png,1,", "birds,b/1.png,1,"]
+    rows = [
+        "query,id,relevance,time",
+        "a/0.png,b/1.png,1,",
+        "a/0.png,a/2.png,0,",
+        "a/0.png,gone.png,1,",
+        "birds,b/1.png,1,",
+    ]
     (tmp_path / "judgements.csv").write_text("\n".join([*rows, ""]))
     told = run(capsys, "evaluate", "--store", store, "--judgements", tmp_path / "judgements.csv")
-    assert "2 of 3 judgements are left out" in told.err and told.out.startswith("1 queries")
+    assert "2 of 4 judgements are left out" in told.err and told.out.startswith("1 queries")
 
 
 def test_no_bar_of_progress_in_a_log(pictures, tmp_path, capsys, monkeypatch):
