@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "collection": ["COLUMNS", "TEXTS", "Collection", "plain_text"],
         "copying": ["copy_pictures"],
-        "decoding": ["Decoded", "Request", "decode", "decoding_threads", "processors"],
+        "decoding": ["Decoded", "Request", "decode", "decode_each", "decoding_threads", "processors"],
         "names": ["did_you_mean", "leads_out", "near_names"],
         "pictures": ["MAX_PIXELS", "colour_of", "open_image"],
     },
