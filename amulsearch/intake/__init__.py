@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "collection": ["COLUMNS", "MOVED", "TEXTS", "Collection", "plain_text"],
         "colours": ["colour_of"],
         "copying": ["copy_pictures"],
-        "decoding": ["Decoded", "Request", "decode", "decoding_threads", "processors"],
+        "decoding": ["Decoded", "Request", "decode", "decode_each", "decoding_threads", "processors"],
         "labels": ["label_text"],
         "names": ["ByName", "did_you_mean", "fold_name", "leads_out", "near_names"],
         "outputs": ["note_outputs"],

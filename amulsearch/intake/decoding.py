@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import hashlib
 import json
+import math
 import os
 import signal
 import struct
@@ -109,6 +110,26 @@ def decode(requests: Sequence[Request]) -> list[Decoded | PictureError]:
     AmulsearchError
         If no worker can be started, or this is one of `decoding_threads` that were left by an error.
     """
+    return list(decode_each(requests))
+
+
+def decode_each(requests: Sequence[Request]) -> Iterator[Decoded | PictureError]:
+    """Decode pictures as `decode` does, and yield them one by one, so that they are not in memory together.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+
+    Yields
+    ------
+    Decoded or PictureError
+        In the order of the requests.
+
+    Raises
+    ------
+    AmulsearchError
+        As `decode` does.
+    """
     return _workers(os.getpid()).decode(requests, getattr(_thread, "group", None) or _Group())
 
 
@@ -194,14 +215,16 @@ class _Workers:
         for _ in range(count):
             self._idle.put(None)
 
-    def decode(self, requests: Sequence[Request], group: _Group) -> list[Decoded | dict | PictureError]:
+    def decode(self, requests: Sequence[Request], group: _Group) -> Iterator[Decoded | dict | PictureError]:
         worker = self._idle.get()
-        done: list[Decoded | dict | PictureError] = []
+        done = 0
         try:
-            while len(done) < len(requests):
+            while done < len(requests):
                 worker = worker or _Worker()
                 group.enter(worker)
-                done += worker.decode(requests[len(done) :])
+                for one in worker.decode(requests[done:]):
+                    done += 1
+                    yield one
                 worker = group.leave(worker)
         except BaseException:
             if worker:
@@ -210,7 +233,6 @@ class _Workers:
             raise
         finally:
             self._idle.put(worker)
-        return done
 
 
 class _Worker:
@@ -246,7 +268,7 @@ class _Worker:
         over, self._begun = threading.Event(), time.monotonic()
 
         def watch() -> None:
-            while not over.wait(max(0, self._begun + PATIENCE - time.monotonic())):
+            while not over.wait(min(PATIENCE, max(0, self._begun + PATIENCE - time.monotonic()))):
                 if time.monotonic() >= self._begun + PATIENCE:
                     self._late = True
                     self.process.kill()
@@ -269,6 +291,7 @@ class _Worker:
             head = self._read(_HEAD.size)
             length, height, width, *size = _HEAD.unpack(head) if head else (0,) * 5
             body = head and self._read(length or height * width * 3)
+            self._begun = math.inf  # whoever asked may take their time
             if body is None:
                 self.alive = False
                 yield self._obituary()
@@ -322,10 +345,11 @@ def serve() -> None:
             for fields in json.loads(line):
                 if hasattr(signal, "alarm"):  # ends a decoder that hangs after its parent has gone
                     signal.alarm(int(PATIENCE) + 5)
-                answers.writelines(_answer(Request(*fields)))
+                answer = _answer(Request(*fields))
+                if hasattr(signal, "alarm"):
+                    signal.alarm(0)
+                answers.writelines(answer)
                 answers.flush()
-            if hasattr(signal, "alarm"):
-                signal.alarm(0)
 
 
 def _answer(request: Request) -> tuple[bytes, bytes | memoryview]:

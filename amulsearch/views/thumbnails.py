@@ -36,7 +36,8 @@ def thumbnails(
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
     def small(chunk: list[str]) -> list[Image.Image]:
-        return [_shrunk(one, side) for one in collection.open_all(chunk, 2 * side)]
+        # One at a time, so that large pictures are not in memory together.
+        return [_shrunk(collection.open_all([id], 2 * side)[0], side) for id in chunk]
 
     bar = tqdm(total=len(ids), desc="thumbnails", unit="picture", delay=2, disable=not progress or None)
     with bar, decoding_threads() as pool:

@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +136,23 @@ def test_an_error_in_one_thread_costs_no_picture_of_another(slow, small_folder):
         over.set()
         other.join()
     assert [one.size for one in found] == [(3000, 3000)] * 2
+
+
+def test_large_pictures_are_not_in_memory_together(tmp_path):
+    for number in range(16):
+        Image.new("1", (3000, 3000)).save(tmp_path / f"{number}.png")
+    collection = am.Collection.from_folder(tmp_path, progress=False)
+    importlib.import_module("torch")  # without it, numpy resizes, and takes more memory
+    model = am.models.get("squeezenet1_1")
+    for work in (
+        lambda: list(am.views.thumbnails.thumbnails(collection, collection.ids, 64, progress=False)),
+        lambda: list(am.features.inputs.prepared(collection, [model], "pad")),
+    ):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 6 * decoding.processors() * 27e6  # each has 27 MB
 
 
 def test_a_script_without_a_main_guard_can_extract(small_folder, tmp_path):
