@@ -189,7 +189,9 @@ class Network:
         self._format = torch.channels_last if self.config.channels_last else torch.contiguous_format
         if dtype != torch.float32:
             module = copy.deepcopy(module)  # the user's module stays unchanged
-        module.eval().requires_grad_(False)
+        module.eval()
+        for value in module.parameters():  # not by the module, which cannot do it if it is a script
+            value.detach_()
         self.module = module.to(self.device, dtype, memory_format=self._format)
         self.modules = dict(module.named_modules())
         self.prefix = getattr(module, "num_prefix_tokens", None) or int(self._has_class_token)

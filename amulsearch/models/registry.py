@@ -266,6 +266,8 @@ def _seen(model: Model, view: str) -> Model:
         model = replace(
             model, preprocess=replace(model.preprocess, mirror=not model.preprocess.mirror), name=f"{model.name}@{view}"
         )
+    elif reads_words(model):
+        raise ModelError(f"{model.name} takes pictures of one size only: use @mirror, or leave out @{view}")
     elif view.isdecimal() and 32 <= int(view) <= 2048:
         model = replace(for_size(model, int(view)), name=f"{model.name}@{view}")
     else:

@@ -188,6 +188,22 @@ def test_layers_of_other_types_are_refused(wrong, cartoons, squeezenet):
             function()
 
 
+def test_layers_for_a_model_that_is_not_asked_are_told(cartoons):
+    layers = {"squeezenet1_1": "logits", "squeezenet": "penultimate"}
+    with pytest.raises(
+        am.QueryError, match="there are layers for 'squeezenet', which is none of the models squeezenet1_1"
+    ):
+        am.extract(cartoons[:1], "squeezenet1_1", layers, progress=False)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "a.png", np.zeros((2, 3))])
+def test_what_is_no_picture_or_no_text_is_told(wrong):
+    with pytest.raises(am.QueryError, match="a picture must be a PIL image"):
+        am.embed(wrong, "squeezenet1_1")
+    with pytest.raises(am.QueryError, match=r"words must be a string|has no text tower"):
+        am.text("squeezenet1_1", wrong)
+
+
 def test_two_models_of_one_name_are_refused(cartoons):
     """Once, the vectors of the second were those of the first."""
     both = [models.own("mine", small_module(classes), Preprocess(32)) for classes in (5, 6)]
@@ -472,6 +488,14 @@ def test_a_network_of_one_s_own(photographs):
         vectors["penultimate"] @ module[4].weight.detach().numpy().T + module[4].bias.detach().numpy(), expected
     )
     assert vectors["0"].shape == (1, 4)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_scripted_network_of_one_s_own():
+    module, picture = small_module(), Image.new("RGB", (32, 32), "red")
+    plain, scripted = (models.own("mine", one, Preprocess(32)) for one in (module, torch.jit.script(module)))
+    assert scripted.unknown and not plain.unknown  # what it does is in its code alone
+    assert close(*(am.embed(picture, model, "logits")["logits"] for model in (scripted, plain)))
 
 
 def test_a_transformer_of_one_s_own():
