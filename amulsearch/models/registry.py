@@ -328,12 +328,10 @@ def own(
     try:
         module = copy.deepcopy(module).eval()
         weights = InMemory(*identify(module, version))
+        if not isinstance(preprocess := Preprocess() if preprocess is None else preprocess, Preprocess):
+            preprocess = OwnTransform(preprocess, *identify(preprocess, version))
     except Exception as error:  # of the module's own code, of weights without numbers
-        raise ModelError(f"{name}: the module cannot be copied: {first_line(error)}") from None
-    if preprocess is None:
-        preprocess = Preprocess()
-    elif not isinstance(preprocess, Preprocess):
-        preprocess = OwnTransform(preprocess, *identify(preprocess, version))
+        raise ModelError(f"{name}: the module or the transform cannot be read: {first_line(error)}") from None
     return Model(
         name,
         lambda: copy.deepcopy(module),

@@ -650,7 +650,7 @@ def test_the_class_token_of_one_s_own_transformer_is_left_out_of_its_places():
         ({"module": torch.nn.ReLU}, r"must be a torch.nn.Module, such as MyNetwork\(\), not the class ReLU"),
         ({"module": None}, "must be a torch.nn.Module, .*, not NoneType"),
         ({"module": models.get("alexnet")}, "must be a torch.nn.Module, .*, not Model"),
-        ({"module": torch.nn.Linear(3, 4, device="meta")}, "mine: the module cannot be copied: .*meta"),
+        ({"module": torch.nn.Linear(3, 4, device="meta")}, "mine: the module or the transform cannot be read: .*meta"),
         ({"head": "fc"}, r"mine has no module 'fc' for head=: use one such as 0, 1, 2, 3, 4"),
         ({"head": ["4"]}, "mine has no module"),
         ({"feature_map": 3}, "mine has no module 3 for feature_map="),
