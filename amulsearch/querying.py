@@ -58,9 +58,10 @@ def query_store(options: Namespace) -> None:
     k = check_k(options.k, most, "pictures to choose from")
     asked, p_value = dict.fromkeys(asked_all, query), None
     if not isinstance(query, str):
-        test = _novelty(store, indexes)
-        vectors = encoded([*asked_all.values(), *test.parts], query)  # one pass of each network for all
-        asked, p_value = dict(zip(asked_all, vectors, strict=False)), test.p_value(vectors[len(asked_all) :])
+        test = _novelty(store, indexes) if most > 1 else None
+        vectors = encoded([*asked_all.values(), *(test.parts if test else ())], query)  # one pass of each network
+        asked = dict(zip(asked_all, vectors, strict=False))
+        p_value = test.p_value(vectors[len(asked_all) :]) if test else None
     find = lambda which, depth: {name: index.query(asked[name], depth) for name, index in which.items()}  # noqa: E731
     fused = lambda method: measure.fuse(find(indexes, min(max(k, DEPTHS.get(method, DEPTH)), most)), method, k=k)  # noqa: E731
     if options.fuse:
