@@ -58,6 +58,11 @@ def check_integer(name: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
+def as_number(value: object) -> float:
+    """`value` as a float; NaN, which is in no range, if it is not a number."""
+    return float(value) if isinstance(value, numbers.Real) else float("nan")
+
+
 def check_k(k: object, most: int, what: str = "pictures to choose from", usual: int = 10) -> int:
     """`k` as an int from 1 to `most`; QueryError otherwise. None is `usual`, or as many as there are."""
     k = min(usual, most) if k is None and most is not None else check_integer("k", k)

@@ -4,7 +4,9 @@
 
 The vectors are those of the bundled cartoons in the 16 parts of the preset; larger collections are made of points
 between a picture and one of its 100 neighbours, the same in all parts, with a little noise. Each size runs in a process
-of its own. "memory" is the most that the process held beyond mapped files and the given vectors.
+of its own. "memory" is the most that the process held beyond mapped files and the given vectors; "hub" and "batch" are
+the most that numpy held to spread over the graph after one picture was linked to all, and to answer 1,000 new pictures
+at once.
 """
 
 import argparse
@@ -14,11 +16,14 @@ import sys
 import tempfile
 import threading
 import time
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from million import held, watch
+from scipy.sparse import csr_array
 
 import amulsearch as am
 from amulsearch.features import l2_normalize
@@ -40,6 +45,21 @@ def enlarged(parts: list[am.Features], count: int) -> list[am.Features]:
         noise = chance.standard_normal((count, unit.shape[1]), dtype=np.float32)
         found.append(am.Features((1 - share) * unit[one] + share * unit[other] + 0.02 * noise, ids))
     return found
+
+
+def most_memory(function: Callable) -> float:
+    """The MiB that numpy holds at most while a function runs."""
+    tracemalloc.start()
+    function()
+    most = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    return most
+
+
+def with_hub(weights: csr_array) -> csr_array:
+    count = weights.shape[0]
+    one = csr_array((np.full(count, 0.01), (np.zeros(count, dtype=int), np.arange(count))), shape=weights.shape)
+    return (weights + one + one.T).tocsr()
 
 
 def measure(count: int, store: str) -> dict:
@@ -75,7 +95,10 @@ def measure(count: int, store: str) -> dict:
                 ask(number)
                 times.append(time.perf_counter() - start)
             seconds[what] = 1000 * float(np.median(times))
+    many = np.concatenate([l2_normalize(part.vectors[:1000]) for part in parts], axis=1)
     return {
+        "hub MiB": most_memory(lambda: spread(with_hub(index.graph.weights), 0.9)),
+        "batch MiB": most_memory(lambda: index.search(many)),
         "pictures": count,
         "neighbours s": whole - diffusion,
         "diffusion s": diffusion,

@@ -5,7 +5,8 @@
 Bare `faiss.knn` finds the 10 nearest of each of n vectors in float32, with the vector itself among them. The others are
 `ExactIndex.all_neighbours(10)`, the same without FAISS, and `near_duplicates`. Every round measures all of them in
 alternating order; the values are medians over the rounds. The vectors are random, of 20 dimensions in --width with some
-noise, and one in a hundred is a slightly changed copy of another. The default takes five minutes on four cores.
+noise, and one in a hundred is a slightly changed copy of another. For "half identical", half of the vectors
+were replaced by one of them. The default takes five minutes on four cores.
 """
 
 import argparse
@@ -46,11 +47,17 @@ def main() -> None:
     points = made(options.n, options.width)
     features = am.Features(points, [str(row) for row in range(options.n)])
     index = am.ExactIndex.build(features)
+    same = points.copy()
+    same[::2] = same[0]
+    alike = am.Features(same, features.ids)
+    crowded = am.ExactIndex.build(alike)
     sides = {
         "bare faiss.knn": partial(faiss.knn, points, points, K),
         "all_neighbours": partial(index.all_neighbours, K),
         "all_neighbours without FAISS": partial(without_faiss, index),
         "near_duplicates": partial(am.indexes.near_duplicates, features),
+        "all_neighbours, half identical": partial(crowded.all_neighbours, K),
+        "near_duplicates, half identical": partial(am.indexes.near_duplicates, alike),
     }
     rows = []
     for number in range(options.rounds):

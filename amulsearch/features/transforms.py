@@ -29,10 +29,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..errors import QueryError, check_integer, check_k
+from ..errors import QueryError, as_number, check_integer, check_k
 from .exact_search import nearest
 from .features import Features
-from .vectors import l2_normalize
+from .vectors import as_vectors, l2_normalize
 
 __all__ = ["PCA", "Expansion", "Linear", "Transform", "average", "concatenate"]
 
@@ -130,10 +130,7 @@ class Transform:
         return self._apply(self._checked(features.vectors))
 
     def _checked(self, vectors: np.ndarray) -> np.ndarray:
-        vectors = np.asarray(vectors, dtype=np.float32)
-        if vectors.ndim != 2 or vectors.shape[1] != self.width:
-            raise QueryError(f"this {self.kind} takes vectors of shape (N, {self.width}), not {vectors.shape}")
-        return vectors
+        return as_vectors(vectors, self.width)
 
 
 class Linear(Transform):
@@ -197,7 +194,7 @@ class PCA(Linear):
         """
         vectors, source, content = learned_from(features)
         width = min(check_integer("width", width), vectors.shape[1], len(vectors) - 1)
-        if not 0 <= whiten <= 1:
+        if not 0 <= as_number(whiten) <= 1:
             raise QueryError(f"whiten must be an exponent from 0 to 1, not {whiten!r}")
         width = min(width, max(2, int(len(vectors) * 4 ** (1 - 2 * whiten))))
         mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -256,7 +253,7 @@ class Expansion(Transform):
         """
         vectors, source, content = learned_from(features)
         k = check_k(k, len(vectors) - 1, "other pictures", 5)
-        if not alpha >= 0:
+        if not 0 <= as_number(alpha) < float("inf"):
             raise QueryError(f"alpha must be 0 or more, not {alpha!r}")
         return cls({"k": k, "alpha": float(alpha)}, {"vectors": vectors}, source, content)
 
@@ -372,16 +369,14 @@ def learned_from(features: Features | np.ndarray) -> tuple[np.ndarray, dict, str
     Raises
     ------
     QueryError
-        For fewer than two vectors, and for NaN or infinite values.
+        For fewer than two vectors, and for some that are not `measurable`.
     """
     source, content = {}, ""
     if isinstance(features, Features):
         source, content, features = dict(features.fingerprint), features.content, features.vectors
-    vectors = np.asarray(features, dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) < 2:
-        raise QueryError(f"a transform needs at least two vectors, an array (N, D), not {vectors.shape}")
-    if not np.isfinite(vectors).all():
-        raise QueryError("the vectors hold NaN or infinite values: exclude those pictures")
+    vectors = as_vectors(features)
+    if len(vectors) < 2:
+        raise QueryError(f"a transform needs at least two vectors, not {len(vectors)}")
     return l2_normalize(vectors), source, content
 
 
@@ -402,8 +397,8 @@ def same_pictures(parts: Sequence[Features]) -> Sequence[Features]:
     QueryError
         If there are no parts, or their ids or digests differ.
     """
-    if not parts:
-        raise QueryError("give at least one Features")
+    if isinstance(parts, Features) or not parts or not all(hasattr(part, "digests") for part in parts):
+        raise QueryError("give at least one Features, in a list")
     if any(part.ids != parts[0].ids or part.digests != parts[0].digests for part in parts):
         raise QueryError("the features are not of the same pictures in the same order")
     return parts

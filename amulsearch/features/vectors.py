@@ -9,6 +9,51 @@ import numpy as np
 from ..errors import QueryError
 from ..store import blocks
 
+UNMEASURABLE = "NaN or infinite values, or numbers too large to be squared in float32"
+
+
+def measurable(vectors: np.ndarray) -> np.ndarray:
+    """Say which vectors are finite, the squares of the distances between such vectors too.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (N, D)
+
+    Returns
+    -------
+    ndarray of shape (N,), bool
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(4 * np.einsum("nd,nd->n", vectors, vectors))
+
+
+def as_vectors(vectors: object, width: int | None = None) -> np.ndarray:
+    """Return vectors as an array of float32.
+
+    Parameters
+    ----------
+    vectors : array of shape (N, D)
+    width : int, optional
+        The D that is wanted; by default any.
+
+    Returns
+    -------
+    ndarray of shape (N, D), float32
+
+    Raises
+    ------
+    QueryError
+        For anything else, for another width, and for vectors that are not `measurable`.
+    """
+    made = np.asanyarray(vectors)
+    if made.dtype.kind not in "fiu" or made.ndim != 2 or made.shape[1] != (width or made.shape[1]) or not made.shape[1]:
+        given = f"{made.dtype} {made.shape}"
+        raise QueryError(f"vectors must be an array of numbers of shape (N, {width or 'D'}), not {given}")
+    made = made.astype(np.float32, copy=False)
+    if not measurable(made).all():
+        raise QueryError(f"the vectors hold {UNMEASURABLE}: exclude those pictures")
+    return made
+
 
 def check_vectors(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
     """Reject vectors that the index libraries would silently accept; Annoy, for one, puts NaN at a distance of 1.414.
@@ -22,17 +67,15 @@ def check_vectors(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
     Raises
     ------
     QueryError
-        If there are no vectors, some are NaN or infinite, or some are zero and the metric is angular.
+        If there are no vectors, some are not `measurable`, or some are zero and the metric is angular.
     """
-    if not len(vectors):
+    if 0 in vectors.shape:
         raise QueryError("there are no vectors to index")
-    parts = [(np.isfinite(block).all(axis=1), block.any(axis=1)) for _, block in blocks(vectors)]
+    parts = [(measurable(block), block.any(axis=1)) for _, block in blocks(vectors)]
     finite, filled = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not finite.all():
         id = ids[int(np.argmin(finite))]
-        raise QueryError(
-            f"{(~finite).sum()} vectors hold NaN or infinite values, the first is that of {id!r}: exclude them"
-        )
+        raise QueryError(f"{(~finite).sum()} vectors hold {UNMEASURABLE}, the first is that of {id!r}: exclude them")
     if metric == "angular" and not filled.all():
         id = ids[int(np.argmin(filled))]
         raise QueryError(

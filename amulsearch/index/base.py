@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..errors import AmulsearchError, MissingKeyError, QueryError, StoreError, check_integer, check_k, check_path
 from ..features import (
+    UNMEASURABLE,
     Features,
     Transform,
     Words,
@@ -21,9 +22,11 @@ from ..features import (
     distances_to,
     encode,
     encode_each,
+    measurable,
     nearest,
     open_fitted,
     opening_of,
+    same_pictures,
     write_fitted,
 )
 from ..intake import open_alike
@@ -94,7 +97,7 @@ class Index:
             if (name, value) == ("n_jobs", -1):
                 value = os.cpu_count()
             if value is not None:
-                value = check_integer(name, value, least=0 if name == "seed" else 1)
+                value = _in_range(name, value, least=0 if name == "seed" else 1)
             setattr(index, name, value)
         return index, features.vectors
 
@@ -312,7 +315,7 @@ class Index:
         """
         self._check_options(options)
         k = check_k(k, len(self) - 1, "other pictures")
-        rows = np.random.default_rng(seed).permutation(len(self))[: check_integer("sample", sample)]
+        rows = sampled_rows(len(self), sample, seed)
         vectors = self._take(rows)
         farthest = self._exact(vectors, k, rows)[1][:, -1]
         return float(self._found(vectors, self.search(vectors, k, own=rows, **options)[0], farthest).mean())
@@ -334,7 +337,7 @@ class Index:
                 hint = f"use {self.effort}" if self.effort else "it takes none"
                 raise QueryError(f"{type(self).__name__} has no query option {name!r}: {hint}")
             if value is not None:
-                check_integer(name, value)
+                _in_range(name, value)
 
     def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
         """`search`, with everything checked."""
@@ -395,8 +398,8 @@ class Index:
             given = f"{queries.dtype} of shape {queries.shape}"
             raise QueryError(f"queries must be an array of vectors, (Q, {self.width}), not {given}")
         queries = queries.astype(np.float32, copy=False)
-        if not np.isfinite(queries).all():
-            raise QueryError("the query vector contains NaN or infinite values: give finite numbers")
+        if not measurable(queries).all():
+            raise QueryError(f"the query vector contains {UNMEASURABLE}: give finite numbers")
         if self.metric == "angular" and not queries.any(axis=1).all():
             raise QueryError("the query vector is zero and has no direction: give another vector")
         return queries
@@ -589,7 +592,7 @@ def encoded(indexes: Sequence[Index], query) -> list[np.ndarray]:
     QueryError
         If there is no such file, or an index was built from vectors without a model.
     """
-    if not isinstance(query, (Image.Image, Words)) and not check_path(query).is_file():
+    if not isinstance(query, (Image.Image, Words)) and not _is_file(query):
         raise MissingKeyError(f"{os.fspath(query)!r} is neither the id of a picture in the index nor a file")
     if not all(index.fingerprint for index in indexes):
         raise QueryError(WITHOUT_MODEL)
@@ -606,6 +609,20 @@ def encoded(indexes: Sequence[Index], query) -> list[np.ndarray]:
     return [found[place] for place in range(len(indexes))]
 
 
+def _in_range(name: str, value: object, least: int = 1) -> int:
+    """An integer that the libraries take."""
+    if check_integer(name, value, least) >= 2**31:
+        raise QueryError(f"{name} must be below 2**31, not {value!r}")
+    return int(value)
+
+
+def _is_file(path: str | os.PathLike) -> bool:
+    try:
+        return check_path(path).is_file()
+    except OSError:  # too long a name
+        return False
+
+
 class _Vectors:
     """The vectors of an index, (N, D) float32, from which rows are taken as from an array."""
 
@@ -614,6 +631,19 @@ class _Vectors:
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         return self._index._take(np.arange(len(self._index))[rows] if isinstance(rows, slice) else rows)
+
+
+def as_indexes(parts: Sequence[Features | Index], kind: type[Index]) -> tuple[Index, ...]:
+    """Parts of the same pictures as indexes: those of Features are built."""
+    if not isinstance(parts, (list, tuple)):
+        raise QueryError(f"give the parts in a list, each Features or an index, not {type(parts).__name__}")
+    return tuple(same_pictures([part if isinstance(part, Index) else kind.build(part) for part in parts]))
+
+
+def sampled_rows(count: int, sample: int, seed: int) -> np.ndarray:
+    """At most `sample` of `count` rows, at random and in random order."""
+    rng = np.random.default_rng(check_integer("seed", seed, least=0))
+    return rng.permutation(count)[: check_integer("sample", sample)]
 
 
 def as_features(features, ids) -> Features:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import QueryError
+from ..errors import QueryError, as_number
 from ..features import Features, compared, concatenated
 from .base import Index
 from .exact_index import ExactIndex
@@ -89,10 +89,10 @@ class DiffusionIndex(Index):
         QueryError
             For parts of different pictures, invalid vectors, or an alpha out of range.
         """
-        if not 0 <= alpha < 1:
+        if not 0 <= as_number(alpha) < 1:
             raise QueryError(f"alpha must be at least 0 and below 1, not {alpha!r}")
         index = cls.__new__(cls)
-        index.graph = NeighbourGraph.build(list(parts), k, power=power)
+        index.graph = NeighbourGraph.build(parts, k, power=power)
         index.metric, index._pictures = "angular", index.graph.parts[0]._pictures
         index.fingerprint, index.makers = cls.fingerprint_of(parts), concatenated(parts)[1]
         index.digests = parts[0].digests

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..errors import QueryError, check_integer
+from ..errors import QueryError, as_number
 from ..features import Features, check_vectors, nearest, within
+from .base import as_features, sampled_rows
 
 THRESHOLD = 0.95
 """The least cosine of near-duplicates; `benchmarks/near_duplicates.py` measures what it finds."""
@@ -64,13 +65,11 @@ def near_duplicates(
     border, 89% of those recompressed as JPEG of quality 40, and 78% of those of half the size. Different pictures in
     one group mostly belong to a series: road signs, or one drawing with different details.
     """
-    if not 0 < threshold <= 1:
+    if not 0 < as_number(threshold) <= 1:
         raise QueryError(f"threshold must be a cosine above 0 and at most 1, not {threshold!r}")
+    features = as_features(features, None)
     check_vectors(features.vectors, features.ids, "angular")
-    count, sample = len(features), check_integer("sample", sample)
-    asking = np.arange(count)
-    if count > sample:
-        asking = np.sort(np.random.default_rng(seed).permutation(count)[:sample])
+    asking = np.sort(sampled_rows(len(features), sample, seed))
     centre, apart = _centres(features.vectors, asking, (2 - 2 * (threshold - 1e-6)) ** 0.5)
     table = pd.DataFrame(
         {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import QueryError
-from ..features import Features, l2_normalize, nearest
+from ..errors import QueryError, check_integer
+from ..features import Features, as_vectors, l2_normalize, nearest
 from ..store import starts
 
 
@@ -48,7 +48,8 @@ def enlarge(
     """
     if len(features) < 3:
         raise QueryError(f"{len(features)} vectors are too few to make points between them: give at least three")
-    vectors = features.vectors if isinstance(features, Features) else features
+    vectors = as_vectors(features.vectors if isinstance(features, Features) else features)
+    count, seed = check_integer("count", count, least=0), check_integer("seed", seed, least=0)
     rng, vectors = np.random.default_rng(seed), l2_normalize(vectors, norm_dtype=np.float64)
     near = nearest(vectors, vectors, min(100, len(vectors) - 1), "angular", np.arange(len(vectors)))[0]
     made = np.empty((count, vectors.shape[1]), dtype=np.float32) if out is None else out

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ..errors import MissingKeyError, check_k
-from ..features import Features, compared, same_pictures
-from .base import Index
+from ..errors import MissingKeyError, QueryError, as_number, check_integer, check_k
+from ..features import Features, compared
+from .base import Index, as_indexes
 from .exact_index import ExactIndex
 
 K = 20
@@ -77,10 +77,11 @@ class NeighbourGraph:
         QueryError
             If there are no parts, they belong to different pictures, or there is only one picture.
         """
-        indexes = tuple(part if isinstance(part, Index) else ExactIndex.build(part) for part in parts)
-        same_pictures(indexes)
+        indexes = as_indexes(parts, ExactIndex)
         count = len(indexes[0])
-        k = check_k(min(k, max(count - 1, 1)), count - 1, "other pictures")
+        k = check_k(min(check_integer("k", k), max(count - 1, 1)), count - 1, "other pictures")
+        if not 0 < as_number(power) < float("inf"):
+            raise QueryError(f"power must be above 0, not {power!r}")
         found = [index.all_neighbours(k) for index in indexes]
         rows = np.stack([rows.astype(np.int32) for rows, _ in found])
         return cls(indexes, rows, np.stack([far for _, far in found]), power)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..errors import QueryError, check_integer
-from ..features import Features, same_pictures
-from .base import Index, encoded
+from ..errors import QueryError
+from ..features import Features
+from .base import Index, as_indexes, encoded, sampled_rows
 from .exact_index import ExactIndex
 
 NOVEL = 0.05
@@ -75,17 +75,16 @@ class NoveltyTest:
             If there are no parts, they belong to different pictures, there is only one picture, or a part was fitted to
             these pictures.
         """
-        for part in parts:
+        test = cls()
+        test.parts = list(as_indexes(parts, ExactIndex))
+        for part in test.parts:
             if _is_fitted(part.fingerprint):
                 name = f"{part.fingerprint['model']} {part.fingerprint['layer']}"
                 raise QueryError(f"{name} was fitted to these pictures: test with the layers that it was made of")
-        test = cls()
-        test.parts = [part if isinstance(part, Index) else ExactIndex.build(part) for part in parts]
-        same_pictures(test.parts)
         count = len(test.parts[0])
         if count < 2:
             raise QueryError("a novelty test needs at least two pictures")
-        test._rows = np.sort(np.random.default_rng(seed).permutation(count)[: check_integer("sample", sample)])
+        test._rows = np.sort(sampled_rows(count, sample, seed))
         nearest = [part.search(part._take(test._rows), 1, own=test._rows)[1][:, 0] for part in test.parts]
         test._scale = [(far.mean(), max(far.std(), 1e-12)) for far in nearest]
         test._sums = test._together(nearest)

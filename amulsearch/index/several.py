@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..errors import QueryError
 from ..features import Words
-from .base import encoded
+from .base import Index, encoded
 
 
 def query_all(indexes: Mapping, query, k: int | None = None, **options) -> dict:
@@ -40,7 +40,7 @@ def query_all(indexes: Mapping, query, k: int | None = None, **options) -> dict:
     >>> {name: table["id"].tolist() for name, table in lists.items()}
     {'one': ['b', 'd'], 'two': ['b', 'c']}
     """
-    if not isinstance(indexes, Mapping):
+    if not isinstance(indexes, Mapping) or not all(isinstance(index, Index) for index in indexes.values()):
         raise QueryError('query_all takes indexes by name, such as {"squeezenet1_1": index}; for one, use index.query')
     if isinstance(query, (str, os.PathLike, Image.Image, Words)) and not all(
         query in index for index in indexes.values()

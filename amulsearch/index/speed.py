@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..errors import check_integer, check_k
-from .base import Index
+from ..errors import check_k
+from .base import Index, sampled_rows
 
 
 def tradeoff(
@@ -51,10 +51,10 @@ def tradeoff(
     """
     k = check_k(k, len(index) - 1, "other pictures")
     if queries is None:
-        own = np.random.default_rng(seed).permutation(len(index))[: check_integer("sample", sample)]
+        own = sampled_rows(len(index), sample, seed)
         queries = index._take(own)
     else:
-        own = None
+        own, queries = None, index._checked(queries)
     farthest = index._exact(queries, k, own)[1][:, -1]
     if index.effort is None:
         efforts = [None]

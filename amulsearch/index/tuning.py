@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..errors import QueryError, check_integer, check_k
+from ..errors import QueryError, as_number, check_integer, check_k
 from ..features import Features, check_vectors, nearest
-from .base import Index, as_features
+from .base import Index, as_features, sampled_rows
 from .default import default_kind
 from .exact_index import ExactIndex
 from .speed import ask
@@ -123,13 +123,15 @@ def tune_index(
     pictures. Its effort is raised until pictures of the index reach the recall as well.
     """
     kind = kind or default_kind(approximate=True)
+    if not (isinstance(kind, type) and issubclass(kind, Index)):
+        raise QueryError(f"kind must be a class of index, such as AnnoyIndex, not {kind!r}")
     if kind.effort is None:
         raise QueryError(f"{kind.__name__} has no search effort to tune: choose an approximate index")
-    if not 0 < recall <= 1:
+    if not 0 < as_number(recall) <= 1:
         raise QueryError(f"recall must be above 0 and at most 1, not {recall!r}")
     features = as_features(features, ids)
     check_vectors(features.vectors, features.ids, metric)
-    order = np.random.default_rng(seed).permutation(len(features))
+    order = sampled_rows(len(features), len(features), seed)
     sample = check_integer("sample", sample)
     held = min(sample, max(1, len(order) // 10))
     k = check_k(k, len(order) - held, "pictures to tune with")
@@ -251,7 +253,7 @@ class _Trials:
         return row
 
     def _fail(self) -> NoReturn:
-        best = max(row["at_least"] for row in self.rows[1:])
+        best = max((row["at_least"] for row in self.rows[1:]), default=0)
         raise QueryError(
             f"no {self.kind.__name__} among those tried reaches recall {self.recall:g} with confidence, the best has "
             f"at least {best:.3f}: try other `builds`, or ExactIndex, which misses nothing"

@@ -98,7 +98,12 @@ def test_wrong_use_is_told(vectors):
     features = am.Features(vectors, ids)
     fitted = am.transforms.PCA.fit(features, 4)
     for call, words in (
-        (lambda: fitted(vectors[:, :7]), r"takes vectors of shape \(N, 12\)"),
+        (lambda: fitted(vectors[:, :7]), r"array of numbers of shape \(N, 12\)"),
+        (lambda: fitted(vectors * np.nan), "NaN or infinite"),
+        (lambda: am.transforms.PCA.fit(vectors * 1e30, 4), "too large to be squared"),
+        (lambda: am.transforms.PCA.fit(vectors, 4, whiten=None), "from 0 to 1, not None"),
+        (lambda: am.transforms.Expansion.fit(features, 3, alpha="2"), "alpha must be 0 or more, not '2'"),
+        (lambda: am.transforms.concatenate(features), "in a list"),
         (lambda: am.transforms.PCA.fit(vectors[:1], 1), "at least two vectors"),
         (lambda: am.transforms.PCA.fit(features, 4, whiten=2), "from 0 to 1"),
         (lambda: am.transforms.PCA.fit(np.full((4, 3), np.nan), 2), "NaN"),

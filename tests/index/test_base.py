@@ -470,3 +470,43 @@ def test_a_library_that_is_not_installed_is_told(kind, module, package, vectors,
 def test_adding_after_building_is_not_offered(vectors, ids):
     """Annoy accepts the call and ignores it; our indexes have no such method."""
     assert not any(hasattr(kind, "add_item") or hasattr(kind, "add") for kind in KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_few_pictures_as_many_neighbours_are_found_as_there_are(kind, vectors, ids):
+    for count in (1, 2, 3, 9, 11):
+        index = kind.build(vectors[:count], ids[:count])
+        assert len(index.query(vectors[20])) == min(count, 10)
+        if count == 1:
+            with pytest.raises(QueryError, match="there are no other pictures"):
+                index.query(ids[0])
+            continue
+        assert sorted(index.query(ids[0])["id"]) == ids[1:count] and index.recall() == 1
+        assert index.all_neighbours()[0].shape == (count, count - 1)
+        with pytest.raises(QueryError, match=f"k={count} is more than the {count - 1} other pictures"):
+            index.query(ids[0], k=count)
+
+
+@pytest.mark.parametrize("metric", ["angular", "euclidean"])
+def test_numbers_whose_squares_are_infinite_are_told(metric, vectors, ids):
+    """They would end the process in one library, and be at a distance of zero in another."""
+    for kind in (kind for kind in KINDS if metric in kind.metrics):
+        with pytest.raises(QueryError, match="numbers too large to be squared in float32"):
+            kind.build(vectors * 1e25, ids, metric=metric)
+    with pytest.raises(QueryError, match="numbers too large to be squared in float32"):
+        ExactIndex.build(vectors, ids, metric=metric).query(vectors[0] * 1e25)
+
+
+def test_what_libraries_do_not_take_is_told(vectors, ids):
+    index = AnnoyIndex.build(vectors[:30], ids[:30], n_trees=2)
+    for call, words in (
+        (lambda: index.query("x" * 5000), "neither the id of a picture in the index nor a file"),
+        (lambda: index.query(ids[0], search_k=2**31), "below 2"),
+        (lambda: AnnoyIndex.build(vectors, ids, seed=2**40), "seed must be below 2"),
+        (lambda: index.recall(seed=-1), "seed must be an integer of at least 0"),
+        (lambda: am.query_all({"one": am.Features(vectors, ids)}, ids[0]), "query_all takes indexes by name"),
+        (lambda: am.indexes.tradeoff(index, vectors[:5, :3]), "queries must be an array of vectors"),
+        (lambda: am.indexes.enlarge(vectors[0], 3), "array of numbers of shape"),
+    ):
+        with pytest.raises(QueryError, match=words):
+            call()

@@ -113,7 +113,7 @@ def test_vectors_without_a_direction_are_told():
         am.indexes.near_duplicates(am.Features(np.diag([1, 0, 1]), list("abc")))
 
 
-@pytest.mark.parametrize("threshold", [0, -0.5, 1.01, float("nan")])
+@pytest.mark.parametrize("threshold", [0, -0.5, 1.01, float("nan"), "0.9", None])
 def test_a_wrong_threshold_is_told(threshold):
     with pytest.raises(am.QueryError, match="a cosine above 0 and at most 1"):
         am.indexes.near_duplicates(am.Features(np.eye(3), list("abc")), threshold)

@@ -214,6 +214,10 @@ def test_small_collections_and_mistakes(parts):
         DiffusionIndex.build(parts, alpha=1)
     with pytest.raises(am.QueryError, match="k must be an integer"):
         NeighbourGraph.build(parts, 0)
+    with pytest.raises(am.QueryError, match="power must be above 0, not -1"):
+        NeighbourGraph.build(parts, power=-1)
+    with pytest.raises(am.QueryError, match="parts in a list, each Features or an index, not Features"):
+        DiffusionIndex.build(parts[0])
     with pytest.raises(am.QueryError, match="recall is not defined"):
         index.recall()
     with pytest.raises(am.QueryError, match="there are no other pictures"):

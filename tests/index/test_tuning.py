@@ -92,6 +92,9 @@ def test_wrong_use_is_told(digits):
     for words, options in (
         ("no search effort to tune", {"kind": am.ExactIndex}),
         ("above 0 and at most 1", {"recall": 95}),
+        ("recall must be above 0 and at most 1, not '0.9'", {"recall": "0.9"}),
+        ("kind must be a class of index", {"kind": "annoy"}),
+        ("seed must be an integer", {"seed": -1}),
         ("sample", {"sample": 0}),
         ("pictures to tune with", {"k": 1797}),
         (
