@@ -194,6 +194,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     upload(event.dataTransfer?.files[0]);
   });
   el.append(root);
+  (root as any).amulsearch = { map: () => map };
 
   function press(act: string) {
     return (tile: HTMLElement) => tile.querySelector<HTMLElement>(`[data-act="${act}"]`)?.click();
