@@ -208,7 +208,7 @@ def test_few_pictures_are_reported_as_far_as_there_are(folder, tmp_path, count, 
     [
         (["none", "-o", "page.html"], "none is not a folder"),
         (["empty", "-o", "page.html"], "no picture in empty can be used"),
-        (["single", "-o", "page.html"], "only 1 of those in single can be used"),
+        (["single", "-o", "page.html"], "a report needs at least two pictures, but only 1"),
         (["two", "-o", "none/page.html"], "cannot be written to none/page.html: No such file or directory"),
         (["two", "-o", "empty"], "empty is no name of a page"),
         (["two", "-o", "page.html", "--models", "resnet9000"], "no network 'resnet9000'"),
