@@ -428,7 +428,7 @@ def test_two_processes_make_one_store(small_folder, tmp_path):
     done = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], done
     said = sorted(re.search(r"(\d+) extracted, (\d) of 2 indexes built", out).groups() for out, _ in done)
-    assert said == [("0", "0"), ("32", "2")]
+    assert said == [("0", "0"), ("31", "2")]
     assert any("waiting for another process that is writing to" in err for _, err in done)
     assert am.indexes.check_store(tmp_path / "store").empty
     alone = am.extract(am.Collection.from_folder(small_folder, progress=False), MODEL, progress=False)

@@ -161,9 +161,9 @@ def _extract(
     contents = store.contents(rows) if store is not None else collection.table["digest"].factorize()[0]
     held, made_by, backends = _held(collection, records, layers, framing, precision, store, np.unique(contents))
     run = Run(held, contents, collection, records, layers, framing, precision, backends)
-    run.fetch_weights()
     if run.wanted and not collection.folder.is_dir():
         raise AmulsearchError(f"{collection.folder} is not there; {MOVED}")
+    run.fetch_weights()
     if run.wanted and runner is None:
         run(progress)
     elif run.wanted:

@@ -34,6 +34,8 @@ def label_text(label: object) -> str | None:
     >>> [label_text(label) for label in ("sea", 7, 7.0, True, None, float("nan"), "")]
     ['sea', '7', '7', 'True', None, None, None]
     """
+    if type(label) is str and label.isascii():  # as nearly all are, and there may be millions
+        return label or None
     if not pd.api.types.is_scalar(label) or isinstance(label, bytes):
         raise QueryError(
             f"a label is a text or a number, not {label!r:.60} ({type(label).__name__}): give a picture one label, or "
