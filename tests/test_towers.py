@@ -137,6 +137,12 @@ def test_the_configuration_is_part_of_what_the_weights_are(published, clip, serv
     assert am.models.get(NAME).weights.identity != before
 
 
+def test_a_tower_takes_pictures_of_one_size(published):
+    assert am.models.get(f"{NAME}@mirror").preprocess.mirror
+    with pytest.raises(am.ModelError, match="takes pictures of one size only: use @mirror, or leave out @320"):
+        am.models.get(f"{NAME}@320")
+
+
 def test_what_has_no_text_tower_is_told(published, bundled_features, cartoons):
     with pytest.raises(am.QueryError, match=r"squeezenet1_1 has no text tower: use a network of open_clip"):
         am.text("squeezenet1_1", "a bird")

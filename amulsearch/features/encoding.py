@@ -67,7 +67,7 @@ def embed(
     """
     record = models.get(model)
     layers = models.main_layers(record) if layers is None else models.layer_names(layers)
-    images = [images] if isinstance(images, Image.Image) else list(images)
+    images = list(images) if isinstance(images, Iterable) else [images]
     if not images:
         raise QueryError("give at least one picture")
     full = {layer: canonical_layer(layer) for layer in layers}

@@ -126,6 +126,8 @@ def extract(
                 "am.models.own a version=, another one whenever the code changes, or extract without a store"
             )
     layers_of = {model.name: _layers_of(model, layers) for model in records}
+    if isinstance(layers, Mapping) and (others := [name for name in layers if name not in layers_of]):
+        raise QueryError(f"there are layers for {others[0]!r}, which is none of the models {', '.join(layers_of)}")
     if not records or not all(layers_of.values()):
         raise QueryError("give at least one model, and at least one layer of each")
     with store.lock() if store is not None else nullcontext():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +91,7 @@ def text(model: str | Model, words: str | Sequence[str]) -> np.ndarray:
     >>> am.text(name, ["a man with an umbrella", "a drawing of a bird"]).shape  # doctest: +SKIP
     (2, 512)
     """
-    texts = [words] if isinstance(words, str) else list(words)
+    texts = [words] if isinstance(words, str) or not isinstance(words, Iterable) else list(words)
     for one in texts or [""]:
         Words(one)
     import torch

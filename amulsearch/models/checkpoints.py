@@ -1,16 +1,23 @@
-"""Reading weights files: digests are verified, and no code in a file is ever executed."""
+"""Reading weights files into networks: digests are verified, and no code in a file is ever executed."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ModelError, first_line
+
+if TYPE_CHECKING:
+    import torch
+
+    from .record import Model
 
 
 def digest(path: Path) -> str:
@@ -72,38 +79,63 @@ def read_checkpoint(path: Path) -> dict:
 
 def _tensors(content: Mapping) -> dict:
     """The tensors of a checkpoint by their full names, such as "model.module.conv1.weight"."""
+    from torch import Tensor
+
     found = {}
     for name, value in content.items():
         if isinstance(value, Mapping):
             found |= {f"{name}.{inner}": tensor for inner, tensor in _tensors(value).items()}
-        elif hasattr(value, "is_floating_point"):
+        elif isinstance(value, Tensor):
             found[str(name)] = value
     return found
 
 
-def fitting(state: dict, own: dict, source: str) -> tuple[dict, list[str]]:
+def fill(module: torch.nn.Module, state: dict, model: Model) -> None:
+    """Load a checkpoint into the network of a record, with as many classes as it has; warn of what is left out.
+
+    ModelError if it does not fit, or holds NaN or infinite values.
+    """
+    import torch
+
+    state, left = _fitting(state, module.state_dict(), model.source)
+    notes = [*_take_classes(module, state), *([f"without its {', '.join(left)}"] if left else [])]
+    try:
+        module.load_state_dict(model.rename(state, module.state_dict()) if model.rename else state)
+    except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ModelError(
+            f"{model.name}: the checkpoint does not fit this architecture: {' '.join(lines[:3])[:300]}"
+        ) from None
+    for name, value in module.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ModelError(f"{model.name}: the checkpoint holds NaN or infinite values in {name}")
+    if notes:
+        warnings.warn(f"{model.name} was loaded from {model.source} {', '.join(notes)}", stacklevel=5)
+
+
+def _take_classes(module: torch.nn.Module, state: dict) -> list[str]:
+    """Give the classifiers as many classes as the checkpoint has, and say so if these are others."""
+    from torch import empty, nn
+
+    own = module.state_dict()
+    other = [name for name, value in state.items() if name in own and own[name].shape != value.shape]
+    places = [module.get_submodule(name.rpartition(".")[0]) for name in other]
+    widths = {(len(own[name]), len(state[name])) for name in other if own[name].ndim and state[name].ndim}
+    rest = all(own[name].shape[1:] == state[name].shape[1:] for name in other)
+    if len(widths) != 1 or not rest or not all(isinstance(one, (nn.Linear, nn.Conv2d)) for one in places):
+        return []
+    ((before, classes),) = widths
+    for name, place in zip(other, places, strict=True):
+        setattr(place, name.rpartition(".")[2], nn.Parameter(empty(state[name].shape)))
+        setattr(place, "out_features" if isinstance(place, nn.Linear) else "out_channels", classes)
+    return [f"with {classes} classes instead of {before}"]
+
+
+def _fitting(state: dict, own: dict, source: str) -> tuple[dict, list[str]]:
     """Take the tensors of a network from a checkpoint that names them after what wraps it, or that holds more.
 
-    Parameters
-    ----------
-    state : dict of str to tensor
-        From `read_checkpoint`. Each name may begin with `module.`, `model.` or the key of a dict.
-    own : dict of str to tensor
-        The state dict of the network.
-    source : str
-        The name of the checkpoint, for an error.
-
-    Returns
-    -------
-    state : dict
-        By the names of the network, if most of these are there; else as it is.
-    left : list of str
-        What of the checkpoint is no part of it: the beginnings of the names.
-
-    Raises
-    ------
-    ModelError
-        If the checkpoint holds several such networks.
+    Their names may begin with `module.`, `model.` or the key of a dict. Returns them by the names `own` of the network,
+    if most of these are there, else all as they are; and the beginnings of the names that are left out.
     """
     ends = [(name, place) for name in state for place in (0, *(dot.end() for dot in re.finditer(r"\.", name)))]
     counts = Counter(name[:place] for name, place in ends if name[place:] in own)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ..errors import AmulsearchError, ModelError, QueryError, first_line
 from ..intake import Decoded
 from . import registry
 from .architectures import LOADING, import_torchvision
-from .checkpoints import fitting
+from .checkpoints import fill
 from .descriptors import Descriptor
 from .devices import DEVICES, device, products
 from .preprocess import OwnTransform
@@ -92,7 +91,7 @@ def _load(model: Model, precision: str, identity: str) -> Network:
         state = model.weights.read()  # before building, so that a missing file is reported at once
     module = model.build()
     if state is not None:
-        _fill(module, state, model)
+        fill(module, state, model)
     return Network(
         model, module, torch.float32 if precision == "tf32" else getattr(torch, precision), precision == "tf32"
     )
@@ -107,39 +106,6 @@ def _told(model: Model) -> Iterator[None]:
         # Without this model: the damaged file may be its own.
         ready = [name for name in registry.ready() if registry.TABLE[name] != model]
         raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(ready)}") from None
-
-
-def _fill(module: torch.nn.Module, state: dict, model: Model) -> None:
-    state, left = fitting(state, module.state_dict(), model.source)
-    notes = [*_take_classes(module, state), *([f"without its {', '.join(left)}"] if left else [])]
-    try:
-        module.load_state_dict(model.rename(state, module.state_dict()) if model.rename else state)
-    except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ModelError(
-            f"{model.name}: the checkpoint does not fit this architecture: {' '.join(lines[:3])[:300]}"
-        ) from None
-    for name, value in module.state_dict().items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"{model.name}: the checkpoint holds NaN or infinite values in {name}")
-    if notes:
-        warnings.warn(f"{model.name} was loaded from {model.source} {', '.join(notes)}", stacklevel=2)
-
-
-def _take_classes(module: torch.nn.Module, state: dict) -> list[str]:
-    """Give the classifiers as many classes as the checkpoint has, and say so if these are others."""
-    own = module.state_dict()
-    other = [name for name, value in state.items() if name in own and own[name].shape != value.shape]
-    places = [module.get_submodule(name.rpartition(".")[0]) for name in other]
-    widths = {(len(own[name]), len(state[name])) for name in other if own[name].ndim and state[name].ndim}
-    rest = all(own[name].shape[1:] == state[name].shape[1:] for name in other)
-    if len(widths) != 1 or not rest or not all(isinstance(one, (torch.nn.Linear, torch.nn.Conv2d)) for one in places):
-        return []
-    ((before, classes),) = widths
-    for name, place in zip(other, places, strict=True):
-        setattr(place, name.rpartition(".")[2], torch.nn.Parameter(torch.empty(state[name].shape)))
-        setattr(place, "out_features" if isinstance(place, torch.nn.Linear) else "out_channels", classes)
-    return [f"with {classes} classes instead of {before}"]
 
 
 @dataclass(frozen=True)
@@ -177,6 +143,8 @@ class Network:
     dtype : torch.dtype
     tf32 : bool
     config : DeviceConfig
+    lock : threading.RLock
+        Held while hooks read a pass: what one thread reads must not be what another thread's pictures gave.
     prefix : int
         How many tokens a transformer puts before those of the places in the picture: its class token and registers.
     """
@@ -187,12 +155,14 @@ class Network:
         self._format = torch.channels_last if self.config.channels_last else torch.contiguous_format
         if dtype != torch.float32:
             module = copy.deepcopy(module)  # the user's module stays unchanged
-        module.eval().requires_grad_(False)
+        module.eval()
+        for value in module.parameters():  # not by the module, which cannot do it if it is a script
+            value.detach_()
         self.module = module.to(self.device, dtype, memory_format=self._format)
         self.modules = dict(module.named_modules())
         self.prefix = getattr(module, "num_prefix_tokens", None) or int(self._has_class_token)
         self._taps: dict[str, Tap] = {}
-        self._hooks = RLock()  # what one thread reads of a layer must not be what another thread's pictures gave
+        self.lock = RLock()
         self._loaded = self._state()
 
     def _state(self) -> list[tuple]:
@@ -204,7 +174,7 @@ class Network:
     @property
     def changed(self) -> bool:
         """Whether the module was changed since the network was made; `load` then makes another one."""
-        with self._hooks:
+        with self.lock:
             return self._state() != self._loaded
 
     def __call__(self, batch: np.ndarray, layers: str | list[str]) -> dict[str, np.ndarray]:
@@ -318,7 +288,7 @@ class Network:
         """
         seen: dict[str, torch.Tensor] = {}
         taps = {layer: self.tap(layer) for layer in layers}
-        with self._hooks:
+        with self.lock:
             self.module.eval()  # who trains it may have left it in the other mode
             handles = [self._watch(layer, tap, seen) for layer, tap in taps.items() if tap.module]
             try:
@@ -504,7 +474,7 @@ class Network:
 
             return hook
 
-        with self._hooks:
+        with self.lock:
             handles = [module.register_forward_hook(note(name)) for name, module in self.modules.items() if name]
             try:
                 self(self.blank(), [])

@@ -266,6 +266,8 @@ def _seen(model: Model, view: str) -> Model:
         model = replace(
             model, preprocess=replace(model.preprocess, mirror=not model.preprocess.mirror), name=f"{model.name}@{view}"
         )
+    elif reads_words(model):
+        raise ModelError(f"{model.name} takes pictures of one size only: use @mirror, or leave out @{view}")
     elif view.isdecimal() and 32 <= int(view) <= 2048:
         model = replace(for_size(model, int(view)), name=f"{model.name}@{view}")
     else:
@@ -326,12 +328,10 @@ def own(
     try:
         module = copy.deepcopy(module).eval()
         weights = InMemory(*identify(module, version))
+        if not isinstance(preprocess := Preprocess() if preprocess is None else preprocess, Preprocess):
+            preprocess = OwnTransform(preprocess, *identify(preprocess, version))
     except Exception as error:  # of the module's own code, of weights without numbers
-        raise ModelError(f"{name}: the module cannot be copied: {first_line(error)}") from None
-    if preprocess is None:
-        preprocess = Preprocess()
-    elif not isinstance(preprocess, Preprocess):
-        preprocess = OwnTransform(preprocess, *identify(preprocess, version))
+        raise ModelError(f"{name}: the module or the transform cannot be read: {first_line(error)}") from None
     return Model(
         name,
         lambda: copy.deepcopy(module),

@@ -304,15 +304,15 @@ def _shares_at(
         maps[:] = [output.detach().requires_grad_()]
         return maps[0].clone()
 
-    handle = network.modules[place].register_forward_hook(restart)
-    try:
-        with torch.enable_grad():
+    with network.lock, torch.enable_grad():
+        handle = network.modules[place].register_forward_hook(restart)
+        try:
             values = network.model.preprocess.normalise(torch.from_numpy(pixels).to(network.device))
             seen = network.run(values.contiguous(memory_format=torch.channels_last), [layer])[layer]
-            explained = numbers(network.pooled(seen, layer))
-            (gradient,) = torch.autograd.grad(explained.sum(), maps[0], allow_unused=True)
-    finally:
-        handle.remove()
+        finally:
+            handle.remove()
+        explained = numbers(network.pooled(seen, layer))
+        (gradient,) = torch.autograd.grad(explained.sum(), maps[0], allow_unused=True)
     if gradient is None:
         raise ModelError(f"{network.model.name}: {layer} does not depend on the map {place}: choose another layer")
     shares = maps[0].detach() * gradient

@@ -126,6 +126,29 @@ def test_a_network_that_openvino_cannot_run_is_run_by_torch(small_folder, own_ca
 
 
 @needs_openvino
+def test_a_graph_of_code_of_one_s_own_is_for_its_network_only(small_folder, own_cache):
+    """Once, the second network got the graph of the first: their weights are the same."""
+    collection = am.Collection.from_folder(small_folder, progress=False)[:4]
+    images = [collection.open(id) for id in collection.ids]
+    for factor in (1, 2):
+
+        class Scaled(torch.nn.Linear):
+            factor = 1.0
+
+            def forward(self, values):
+                return self.factor * super().forward(values.mean((2, 3)))
+
+        Scaled.factor = factor
+        torch.manual_seed(0)
+        model = am.models.own("scaled", Scaled(3, 4), am.models.Preprocess(32))
+        made = am.extract(collection, model, "logits", progress=False)["scaled", "logits"]
+        assert made.fingerprint["backend"].startswith("openvino")
+        expected = am.embed(images, model, "logits")["logits"]
+        np.testing.assert_allclose(made.vectors, expected, atol=1e-4 * np.abs(expected).max())
+    assert not list(own_cache.rglob("scaled-*"))
+
+
+@needs_openvino
 def test_the_command_line_answers_without_torch(small_folder, openclipart, own_cache, tmp_path):
     code = (
         "import sys\nfrom amulsearch.cli import main\n"

@@ -188,6 +188,22 @@ def test_layers_of_other_types_are_refused(wrong, cartoons, squeezenet):
             function()
 
 
+def test_layers_for_a_model_that_is_not_asked_are_told(cartoons):
+    layers = {"squeezenet1_1": "logits", "squeezenet": "penultimate"}
+    with pytest.raises(
+        am.QueryError, match="there are layers for 'squeezenet', which is none of the models squeezenet1_1"
+    ):
+        am.extract(cartoons[:1], "squeezenet1_1", layers, progress=False)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "a.png", np.zeros((2, 3))])
+def test_what_is_no_picture_or_no_text_is_told(wrong):
+    with pytest.raises(am.QueryError, match="a picture must be a PIL image"):
+        am.embed(wrong, "squeezenet1_1")
+    with pytest.raises(am.QueryError, match=r"words must be a string|has no text tower"):
+        am.text("squeezenet1_1", wrong)
+
+
 def test_two_models_of_one_name_are_refused(cartoons):
     """Once, the vectors of the second were those of the first."""
     both = [models.own("mine", small_module(classes), Preprocess(32)) for classes in (5, 6)]
@@ -474,6 +490,14 @@ def test_a_network_of_one_s_own(photographs):
     assert vectors["0"].shape == (1, 4)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_scripted_network_of_one_s_own():
+    module, picture = small_module(), Image.new("RGB", (32, 32), "red")
+    plain, scripted = (models.own("mine", one, Preprocess(32)) for one in (module, torch.jit.script(module)))
+    assert scripted.unknown and not plain.unknown  # what it does is in its code alone
+    assert close(*(am.embed(picture, model, "logits")["logits"] for model in (scripted, plain)))
+
+
 def test_a_transformer_of_one_s_own():
     torch.manual_seed(0)
     shape = {"image_size": 32, "patch_size": 8, "num_layers": 4, "num_heads": 2, "hidden_dim": 24, "mlp_dim": 48}
@@ -626,7 +650,7 @@ def test_the_class_token_of_one_s_own_transformer_is_left_out_of_its_places():
         ({"module": torch.nn.ReLU}, r"must be a torch.nn.Module, such as MyNetwork\(\), not the class ReLU"),
         ({"module": None}, "must be a torch.nn.Module, .*, not NoneType"),
         ({"module": models.get("alexnet")}, "must be a torch.nn.Module, .*, not Model"),
-        ({"module": torch.nn.Linear(3, 4, device="meta")}, "mine: the module cannot be copied: .*meta"),
+        ({"module": torch.nn.Linear(3, 4, device="meta")}, "mine: the module or the transform cannot be read: .*meta"),
         ({"head": "fc"}, r"mine has no module 'fc' for head=: use one such as 0, 1, 2, 3, 4"),
         ({"head": ["4"]}, "mine has no module"),
         ({"feature_map": 3}, "mine has no module 3 for feature_map="),
