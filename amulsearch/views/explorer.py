@@ -137,8 +137,8 @@ class Explorer(anywidget.AnyWidget):
             raise QueryError("the explorer needs at least two pictures: one to ask with, and one to find")
         self.collection, self.exploration, self.judgements, self.map = collection, exploration, judgements, map
         self._labels = dict(zip(collection.ids, collection.labels, strict=True))
-        asked = [*([] if query is None else [query]), *exploration.ids, *(map.ids if map else [])]
-        unknown = [id for id in asked if id not in self._labels]
+        query = None if query is None else collection[[query]].ids[0]  # it may be in another Unicode form
+        unknown = [id for id in (*exploration.ids, *(map.ids if map else [])) if id not in self._labels]
         if unknown:
             raise QueryError(f"no picture {unknown[0]!r} in {collection.folder}")
         layers = exploration.layers
@@ -256,7 +256,7 @@ class Explorer(anywidget.AnyWidget):
             facts = ["words"]
         else:
             facts = [f"{example.image.width:,} x {example.image.height:,} pixels, not in the collection"]
-        self.send({"say": "about", "id": message["id"], "facts": facts})
+        self.send({"say": "about", "to": message.get("view"), "id": message["id"], "facts": facts})
 
     def _do_look(self, message: dict, buffers: list) -> None:
         changed = {name: message[name] for name in ("layer", "k", "n_trees", "search_k") if name in message}
@@ -331,7 +331,8 @@ class Explorer(anywidget.AnyWidget):
             maps = {"of the explorer": self.map} if self.map is not None and self.map.ids == pictures.ids else {}
             systems = self.exploration.systems(look)
             page.answers(pictures, systems, maps, query=first if single else None, k=look.k)
-        self.send({"say": "page", "name": f"like {_caption(first)}.html".replace("/", "_"), "html": page.html()})
+        name = f"like {_caption(first)}.html".replace("/", "_")
+        self.send({"say": "page", "to": message.get("view"), "name": name, "html": page.html()})
 
     def _do_sheet(self, message: dict, buffers: list) -> None:
         self._page, self._text = message["page"], message["text"]

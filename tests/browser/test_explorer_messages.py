@@ -128,20 +128,26 @@ def test_the_map_stays_where_it_is_after_a_selection(page):
     for _ in range(2):  # a second map takes the place of the first
         page.say({"say": "map", **about}, base64.b64encode(cells.tobytes()).decode())
     canvas = page.locator(".am-canvas canvas")
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.9)
+    canvas.focus()
     for _ in range(6):
-        page.mouse.wheel(0, -400)  # the query, in the opposite corner, is out of sight
-    page.wait_for_timeout(300)
-    before = canvas.screenshot()
+        page.keyboard.press("+")  # the query, in a corner, is out of sight
+    place = "document.querySelector('.am-explorer').amulsearch.map().position(0)"
+    before = page.evaluate(place)
+    assert before[0] < 0
     page.say({"say": "selected", "rows": [{"id": IDS[3], "label": None}]})
     page.say({"say": "selected", "rows": []})
-    page.wait_for_timeout(300)
-    assert canvas.screenshot() == before
+    assert page.evaluate(place) == before
     page.say(view_of(IDS[1], *IDS[2:]))  # a new query is brought into sight
-    page.wait_for_timeout(300)
-    assert canvas.screenshot() != before
+    assert page.evaluate(place) != before
+
+
+def test_what_another_view_asked_for_is_not_shown_here(page):
+    tile(page, IDS[1]).locator('[data-act="view"]').dispatch_event("click")
+    (asked,) = page.sent("about")
+    page.say({"say": "about", "to": "another", "id": IDS[1], "facts": ["a fact"]})
+    assert page.locator("dialog[open]").count() == 0
+    page.say({"say": "about", "to": asked["view"], "id": IDS[1], "facts": ["a fact"]})
+    assert "a fact" in page.locator("dialog[open]").inner_text()
 
 
 def test_pictures_are_freed(page):

@@ -212,7 +212,7 @@ def test_a_selection_is_a_table_is_tagged_and_its_files_are_copied(explorer, car
     for id in chosen:
         assert (tmp_path / "to" / Path(id).name).read_bytes() == cartoons.path(id).read_bytes()
     (tmp_path / "file").touch()
-    assert "cannot be written to" in ask("copy", text=str(tmp_path / "file"))["text"]
+    assert "file is a file: give a folder" in ask("copy", text=str(tmp_path / "file"))["text"]
 
 
 def test_the_map_and_its_thumbnails_are_sent(bundled_features, cartoons, monkeypatch):
@@ -442,9 +442,11 @@ def test_vectors_of_ones_own_are_explored_without_a_complaint(few):
 
 def test_names_are_found_as_they_are_typed(few):
     nfd, blank = unicodedata.normalize("NFD", "café"), "9.41\u202fAM"
-    _, ask = few(3, [f"{nfd}.png", f"{blank}.png", "黒猫.png"])
+    widget, ask = few(3, [f"{nfd}.png", f"{blank}.png", "黒猫.png"])
     for typed, name in (("CAFÉ", nfd), (nfd, nfd), ("9.41 am", blank), ("猫", "黒猫")):
         assert ask("sheet", page=0, text=typed)[0][0]["ids"] == [f"{name}.png"]
+    again = am.explore(widget.collection, widget.exploration.features, query="café.png")
+    assert again.question.more == (f"{nfd}.png",)
 
 
 def test_examples_with_the_same_name_are_all_on_the_saved_page(few):

@@ -70,7 +70,8 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     send(message, buffers);
   };
   const send = (message: { do: string; [name: string]: unknown }, buffers?: ArrayBuffer[]) =>
-    alone ? wrong(RESTARTED) : model.send(message, undefined, buffers);
+    alone ? wrong(RESTARTED) : model.send({ ...message, view: own }, undefined, buffers);
+  const own = String(Math.random()); // several views can show one explorer; this one takes its own pages and facts
   let late = 0, alone = false; // alone: the kernel that knew this explorer has gone
   let query: string, view: any, selected: { id: string; label: string | null }[] = [];
 
@@ -193,6 +194,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     upload(event.dataTransfer?.files[0]);
   });
   el.append(root);
+  (root as any).amulsearch = { map: () => map };
 
   function press(act: string) {
     return (tile: HTMLElement) => tile.querySelector<HTMLElement>(`[data-act="${act}"]`)?.click();
@@ -401,6 +403,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     },
   };
   const take = (message: any, buffers: DataView[]) => {
+    if (message.to !== undefined && message.to !== own) return;
     clearTimeout(late);
     takers[message.say]?.(message, buffers);
   };
