@@ -7,7 +7,7 @@ import pickle
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,6 @@ from ..errors import ModelError, first_line
 
 if TYPE_CHECKING:
     import torch
-
-    from .record import Model
 
 
 def digest(path: Path) -> str:
@@ -90,27 +88,28 @@ def _tensors(content: Mapping) -> dict:
     return found
 
 
-def fill(module: torch.nn.Module, state: dict, model: Model) -> None:
-    """Load a checkpoint into the network of a record, with as many classes as it has; warn of what is left out.
+def fill(module: torch.nn.Module, state: dict, name: str, source: str, rename: Callable | None = None) -> None:
+    """Load a checkpoint into a network, which gets as many classes as the file has; warn of what is left out.
 
-    ModelError if it does not fit, or holds NaN or infinite values.
+    name, source: of the network and of the file, for messages; rename: see `Model`. ModelError if it does not fit, or
+    holds NaN or infinite values.
     """
     import torch
 
-    state, left = _fitting(state, module.state_dict(), model.source)
+    state, left = _fitting(state, module.state_dict(), source)
     notes = [*_take_classes(module, state), *([f"without its {', '.join(left)}"] if left else [])]
     try:
-        module.load_state_dict(model.rename(state, module.state_dict()) if model.rename else state)
+        module.load_state_dict(rename(state, module.state_dict()) if rename else state)
     except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ModelError(
-            f"{model.name}: the checkpoint does not fit this architecture: {' '.join(lines[:3])[:300]}"
+            f"{name}: the checkpoint does not fit this architecture: {' '.join(lines[:3])[:300]}"
         ) from None
-    for name, value in module.state_dict().items():
+    for place, value in module.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"{model.name}: the checkpoint holds NaN or infinite values in {name}")
+            raise ModelError(f"{name}: the checkpoint holds NaN or infinite values in {place}")
     if notes:
-        warnings.warn(f"{model.name} was loaded from {model.source} {', '.join(notes)}", stacklevel=5)
+        warnings.warn(f"{name} was loaded from {source} {', '.join(notes)}", stacklevel=5)
 
 
 def _take_classes(module: torch.nn.Module, state: dict) -> list[str]:

@@ -91,7 +91,7 @@ def _load(model: Model, precision: str, identity: str) -> Network:
         state = model.weights.read()  # before building, so that a missing file is reported at once
     module = model.build()
     if state is not None:
-        fill(module, state, model)
+        fill(module, state, model.name, model.source, model.rename)
     return Network(
         model, module, torch.float32 if precision == "tf32" else getattr(torch, precision), precision == "tf32"
     )
