@@ -60,7 +60,8 @@ def _writable(folder: Path) -> Store:
 
 def _scanned(options: Namespace, store: Store | None, **columns) -> Collection:
     """The pictures of a folder, opened as the options say, else as those of the store; tells what was passed over."""
-    say(f"scanning {as_argument(options.folder)}")
+    if options.folder.is_dir():
+        say(f"scanning {as_argument(options.folder)}")
     collection = Collection.from_folder(options.folder, **columns, **(store.opening if store else {}) | _given(options))
     if collection.passed_over:
         say(f"passed over: {counts_text(collection.passed_over)}")

@@ -165,7 +165,7 @@ def _show(store: Store, lists: Mapping[str, pd.DataFrame], query, about: dict, o
         for error in errors:
             say(str(error))
     states = collection.changed(collection.ids)
-    if states and not collection.folder.is_dir():
+    if "missing" in states.values() and not collection.folder.is_dir():
         again = _index_again(store, _indexed(store), folder="NEW_FOLDER")
         say(f"{collection.folder} is not there: if it was moved, {again}; no vector is computed again")
     if options.grid:
@@ -381,9 +381,9 @@ def _as_query(query: str, store: Store) -> tuple[str | Image, str | Path]:
             meant = did_you_mean(query, store.collection().ids)
             raise QueryError(f"{query!r} is neither a file nor an id of the collection {collection.folder}{meant}")
     state = collection.changed([id]).get(id) if id else "new"
-    if state == "missing":
-        say(f"{path} is missing: this is the answer for the picture that was indexed")
-    if state in (None, "missing"):
+    if id and not str(state).startswith("changed"):
+        if state:
+            say(f"{path} {'is ' * (state == 'missing')}{state}: this is the answer for the picture that was indexed")
         return id, id
     if id:
         path = collection.path(id)

@@ -475,7 +475,7 @@ def test_the_command_imports_no_module_of_the_working_directory(shadowing, tmp_p
     path = {**os.environ, "PYTHONPATH": str(Path(am.__file__).parents[1])}
     arguments = [*command(Path(), tmp_path / "store"), "--layers", "logits"]
     done = subprocess.run(arguments, cwd=shadowing, env=path, capture_output=True, text=True)
-    assert done.stdout.startswith("32 pictures, 0 rejected, 32 extracted"), done.stderr
+    assert done.stdout.startswith("32 pictures, 0 rejected, 31 extracted"), done.stderr  # two are the same bytes
 
 
 def test_decoders_import_no_module_of_the_working_directory_or_beside_the_package(shadowing, monkeypatch):

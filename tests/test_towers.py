@@ -244,7 +244,7 @@ def test_the_explorer_answers_words(published, cartoons):
     explorer._receive(None, {"do": "more", "id": collection.ids[3]}, [])
     assert len(explorer.question.more) == 2 and collection.ids[3] not in set(explorer.found[NAME]["id"])
     for message, told in (
-        ({"do": "crop", "x": 0, "y": 0, "w": 1, "h": 1}, "words have no parts"),
+        ({"do": "crop", "id": words, "x": 0, "y": 0, "w": 1, "h": 1}, "words have no parts"),
         ({"do": "words", "text": "-cage"}, "give at least one word"),
         ({"do": "look", "columns": ["squeezenet1_1"]}, "no column reads words"),
     ):

@@ -469,7 +469,7 @@ class Collection:
 
     def _told(self, path: str, error: PictureError) -> PictureError:
         """The error with the path of the file, and with what to do."""
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):  # noqa: PTH112 - is_dir raises where a folder above cannot be read
             return PictureError(f"{path} cannot be opened: {self.folder} is not there; {MOVED}")
         advice = "" if str(error).endswith("again") else "; if it has changed, scan the folder again"
         return PictureError(f"{path} cannot be opened: {error}{advice}")
@@ -532,9 +532,9 @@ class Collection:
     def _state(self, id: str) -> str:
         path, row = self.path(id), self._row(id)
         size, digest = (self.table[name].iat[row] for name in ("bytes", "digest"))
-        if not path.is_file():
-            return "missing"
         try:
+            if not path.is_file():
+                return "missing"
             with path.open("rb") as file:
                 same = os.fstat(file.fileno()).st_size == size
                 same = same and hashlib.file_digest(file, "sha256").hexdigest() == digest

@@ -122,7 +122,7 @@ def neighbour_purity(found: Mapping[Hashable, np.ndarray], labels: Sequence[str 
     """
     chance = chance_level(labels)
     columns = {
-        "purity": {name: pd.DataFrame(same_label(rows, labels)).stack().mean() for name, rows in found.items()},
+        "purity": {name: pd.DataFrame(same_label(rows, labels)).mean(axis=1).mean() for name, rows in found.items()},
         "chance": dict.fromkeys(found, chance),
     }
     return table_of(columns, not np.isnan(chance))

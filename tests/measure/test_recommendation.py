@@ -1,6 +1,7 @@
 """Which system to use: the numbers are those of compare and of known items, and the sentence says what they say."""
 
 import shutil
+from argparse import Namespace
 
 import numpy as np
 import pandas as pd
@@ -141,8 +142,9 @@ def test_a_sample_of_a_larger_folder(drawings, store):
 
 
 def test_mistakes_are_told(drawings, flat, tmp_path, capsys):
-    assert main(["compare", str(flat), "-o", str(tmp_path)]) == 2
-    assert "is a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", str(flat), "-o", str(tmp_path)])
+    assert "give FILE.html" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "nothing")]) == 2
     assert main(["compare", str(flat), "--models", "nonsense"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 2
@@ -168,7 +170,8 @@ def test_a_network_without_classes_is_compared_by_its_other_layers(labelled, dra
 
 def test_the_commands_to_use_a_fusion_name_its_networks():
     singles = [f"{name} {layer}" for name in am.models.BUNDLED for layer in ("logits", "last:gem")]
-    assert "--models" not in _to_use("rrf of 4 last:gem", singles, "f")
-    told = _to_use("rrf of 2 logits", [*singles[2:6:2], "siglip_base last:gem"], "f").splitlines()
+    options = Namespace(folder="f", store=None, frame=None, background=None, max_pixels=None)
+    assert "--models" not in _to_use("rrf of 4 last:gem", singles, options)
+    told = _to_use("rrf of 2 logits", [*singles[2:6:2], "siglip_base last:gem"], options).splitlines()
     assert told[0].endswith("--models tf_efficientnet_lite0,tf_efficientnet_lite1 --layers logits")
     assert told[1].endswith("--layer logits --fuse rrf")

@@ -96,9 +96,9 @@ def test_one_picture_has_no_map():
 
 def test_purity_by_hand():
     rows = np.array([[1, 2], [0, 3], [0, 1], [0, 1]])
-    found = am.measure.neighbour_purity({"here": rows, "there": rows[:, :1]}, ["a", "a", "a", None])
-    assert found["purity"].tolist() == pytest.approx([(1 + 0.5 + 1) / 3, 1])
-    assert found["chance"].tolist() == pytest.approx([2 / 3, 2 / 3])
+    found = am.measure.neighbour_purity({"here": rows, "there": rows[:, :1]}, ["a", "a", "b", None])
+    assert found["purity"].tolist() == pytest.approx([(0.5 + 1) / 2, 1])  # of the second, one has no label
+    assert found["chance"].tolist() == pytest.approx([1 / 2, 1 / 2])
     assert "nothing to count" in repr(am.measure.neighbour_purity({"here": rows}, ["a", "b", "c", None]))
 
 
