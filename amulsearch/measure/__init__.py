@@ -18,7 +18,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "comparison": ["Comparison", "compare", "contributions"],
         "judgements": ["Judgements"],
         "agreement": ["cka", "disagreement", "overlap", "rank_biased_overlap"],
-        "hubs": ["hubs"],
         "invariance": ["EDITS", "known_items", "mean_reciprocal_rank"],
     },
 )
