@@ -15,9 +15,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
         "calibration": ["calibrate", "calibrated"],
         "recommendation": ["Recommendation", "recommend"],
-        "comparison": ["Comparison", "compare", "contributions"],
+        "comparison": ["Comparison", "compare"],
         "judgements": ["Judgements"],
-        "agreement": ["cka", "disagreement", "overlap", "rank_biased_overlap"],
+        "agreement": ["overlap"],
         "invariance": ["EDITS", "known_items", "mean_reciprocal_rank"],
     },
 )

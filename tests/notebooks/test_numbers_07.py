@@ -1,5 +1,7 @@
 """The numbers that notebook 07 and its solutions state."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -261,8 +263,9 @@ def test_agreement(cartoons, compared, features, lists, near):
     near(cka[LITE0], r"gives the same order: ([\d.]+) for the siblings", within=0.006)
     near(cka[SQUEEZENET], r"for the siblings and ([\d.]+) for `squeezenet1_1`", within=0.006)
 
-    differ = am.measure.disagreement(cartoons.ids, lists)
-    castle, drink = differ["id"].head(2)
+    shared = np.sum([am.measure.overlap(a, b) for a, b in combinations(lists.values(), 2)], axis=0).round(6)
+    order = np.argsort(shared, kind="stable")
+    castle, drink = (cartoons.ids[row] for row in order[:2])
     assert [castle, drink] == ["buildings/homes/pinkhome3.webp", "food/beverages/softdrink_icon_01.webp"]
     places = {id: cartoons.ids.index(id) for id in (castle, drink)}
     neighbours = {id: [row for rows in lists.values() for row in rows[place, :4]] for id, place in places.items()}
@@ -271,7 +274,7 @@ def test_agreement(cartoons, compared, features, lists, near):
     assert "food/beverages" not in folders[drink]
     assert len(set(neighbours[drink])) == 16
 
-    hit = differ["id"].map(compared[BASELINE].per_query.set_index("id")["P@1"]).to_numpy()
+    hit = compared[BASELINE].per_query.set_index("id")["P@1"][[cartoons.ids[row] for row in order]].to_numpy()
     quarters = [part.mean() for part in np.array_split(hit, 4)]
     assert quarters == sorted(quarters)
     near(quarters[0], r"first neighbour is relevant for (\d+) % of the queries on which", within=0.006)
@@ -292,8 +295,12 @@ def test_edited_pictures(cartoons, features, compared):
 
 def test_contributions(features, relevance, near):
     parts = {name: features[name, "penultimate"] for name in am.models.BUNDLED}
-    table = 100 * am.measure.contributions(parts, relevance).set_index("model")[["contribution", "low"]]
-    brought = table["contribution"]
+    whole, *others = (
+        am.evaluate(am.measure.fused_similarities(list(some.values()), "combsum"), relevance)
+        for some in (parts, *({name: parts[name] for name in parts if name != out} for out in parts))
+    )
+    table = 100 * pd.DataFrame([whole.compare(rest, "mAP") for rest in others], index=list(parts))
+    brought = table["difference"]
     assert brought.sort_values(ascending=False).index.tolist()[:2] == [LITE2, SQUEEZENET]
     near(brought[LITE2], r"contributes most, ([\d.]+) points of mAP", within=0.03)
     near(brought[SQUEEZENET], r"comes second with ([\d.]+):", within=0.03)
