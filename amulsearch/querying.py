@@ -27,7 +27,6 @@ from .index import (
     novelty_told,
     open_default,
     query_all,
-    query_class,
     unlikely_from,
 )
 from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_alike
@@ -85,7 +84,7 @@ def query_store(options: Namespace) -> None:
 
 
 def query_words(options: Namespace) -> None:
-    """Print or draw the pictures that words find: by text towers, else by keywords, else by ImageNet's classes."""
+    """Print or draw the pictures that words find: by text towers, else by keywords."""
     if options.preset:
         raise QueryError("leave out --preset: words are compared with single networks, or with keywords")
     store = Store.open(options.store)
@@ -106,7 +105,10 @@ def query_words(options: Namespace) -> None:
         found = KeywordIndex(collection).query(words.text, most, avoid=words.avoid)
         lists, how = {"keywords": found}, "by the keywords of the pictures"
     else:
-        lists, how = _by_classes(store, known, words, depth), "by ImageNet's classes, as there are no keywords"
+        raise QueryError(
+            "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with "
+            "--models open_clip/REPOSITORY"
+        )
     if given is not None and not towers:
         ids = dict.fromkeys(id for table in lists.values() for id in table["id"] if id != given)
         if not ids:
@@ -138,18 +140,6 @@ def _most_like(given, ids: list[str], store: Store, options: Namespace) -> dict[
         found = found[found["id"].isin(ids)]
         lists[name] = found.assign(rank=range(1, len(found) + 1))
     return lists
-
-
-def _by_classes(store: Store, known: list[tuple[str, str]], words: Words, depth: int) -> dict[str, pd.DataFrame]:
-    """The pictures to which networks give the class that the words name; known: models and layers to choose from."""
-    known = [key for key in known if key[1] == "logits" and models.get(key[0]).classes == 1000]
-    if not known or words.avoid:
-        raise QueryError(
-            "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with "
-            "--models open_clip/REPOSITORY"
-        )
-    features = FeatureSet.open(store)
-    return {name: query_class(features[name, layer], words.text, depth) for name, layer in known}
 
 
 def _show(store: Store, lists: Mapping[str, pd.DataFrame], query, about: dict, options: Namespace) -> None:
