@@ -14,10 +14,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "tables": ["Table", "chance_level", "differences", "neighbour_purity", "precision"],
         "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
         "calibration": ["calibrate", "calibrated"],
-        "recommendation": ["Recommendation", "recommend"],
+        "recommendation": ["EDITS", "Recommendation", "recommend"],
         "comparison": ["Comparison", "compare"],
         "judgements": ["Judgements"],
         "agreement": ["overlap"],
-        "invariance": ["EDITS", "known_items", "mean_reciprocal_rank"],
     },
 )
