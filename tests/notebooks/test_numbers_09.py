@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from scipy.special import softmax
 
 import amulsearch as am
@@ -58,6 +59,23 @@ def test_classes_and_votes(bundled_features, lists, stated):
     pear = "food/fruit/pear_02.webp"
     assert pear in votes["id"].tolist()
     assert [pear in lists[name]["id"].tolist() for name in am.models.BUNDLED] == [False, True, True, True]
+
+
+def test_the_handle_speaks_for_the_shovel_and_the_fruit_against_it(cartoons):
+    falls = []
+    for id in (GUITAR, CHERRY):
+        picture = np.asarray(ImageOps.pad(cartoons.open(id), (256, 256), color="white"))
+        copies = [picture.copy() for _ in range(65)]
+        for place, copy in enumerate(copies[1:]):
+            top, left = 32 * (place // 8), 32 * (place % 8)
+            copy[top : top + 32, left : left + 32] = 255
+        logits = am.embed([Image.fromarray(copy) for copy in copies], SQUEEZENET, "logits")["logits"]
+        logits = logits[:, CLASSES.index("shovel")]
+        falls.append((logits[0] - logits[1:]).reshape(8, 8))
+    guitar, cherry = falls
+    assert guitar.argmax() // 8 < 2  # the head
+    assert cherry.argmax() // 8 in (1, 2) and cherry[:4].sum() > 2  # the stem
+    assert cherry[4:].sum() < -2
 
 
 def test_the_links_of_the_guitar(bundled_features, stated):
