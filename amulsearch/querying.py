@@ -95,8 +95,8 @@ def query_words(options: Namespace) -> None:
     collection = store.collection()
     depth = max(1, min(max(k, DEPTH), len(collection) - 1))
     chosen = models.names_of(options.models) if options.models else None
-    known = [key for key in store.current() if chosen is None or key[0] in chosen]
-    if towers := [name for name, layer in known if layer == "penultimate" and models.reads_words(name)]:
+    names = [name for name, layer in store.current() if layer == "penultimate" and (chosen is None or name in chosen)]
+    if towers := [name for name in names if models.reads_words(name)]:
         pictures = () if given is None else (collection.open(given) if isinstance(given, str) else given,)
         words = replace(words, pictures=pictures)
         lists, how = query_all(_open_layer(store, towers, "penultimate"), words, depth), "by the text tower"
