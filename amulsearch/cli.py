@@ -27,9 +27,9 @@ the fusions vote and combsum of the usual layer, and the preset if it is indexed
 label count neither as right nor as wrong.
 
 `query --text` compares the words with the pictures by the text tower of an indexed network (`open_clip/REPOSITORY`);
-without one, by the keywords that `index --keywords` read, or else by ImageNet's classes. With a picture beside the
-words, a text tower looks for what resembles both; otherwise, the pictures that the words find are ordered by their
-likeness to the picture. It says which it did; as JSON in `how`, beside `text`.
+without one, by the keywords that `index --keywords` read. With a picture beside the words, a text tower looks for what
+resembles both; otherwise, the pictures that the words find are ordered by their likeness to the picture. It says which
+it did; as JSON in `how`, beside `text`.
 
 A result whose file is missing or has changed since it was indexed is marked: in the text and in JSON by `state`, in a
 grid by a square that says so. `--copy-to` copies the others and names it.

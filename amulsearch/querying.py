@@ -27,7 +27,6 @@ from .index import (
     novelty_told,
     open_default,
     query_all,
-    query_class,
     unlikely_from,
 )
 from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_alike
@@ -88,7 +87,7 @@ def query_store(options: Namespace) -> None:
 
 
 def query_words(options: Namespace) -> None:
-    """Print or draw the pictures that words find: by text towers, else by keywords, else by ImageNet's classes."""
+    """Print or draw the pictures that words find: by text towers, else by keywords."""
     if options.preset:
         raise QueryError("leave out --preset: words are compared with single networks, or with keywords")
     store = Store.open(options.store)
@@ -99,8 +98,8 @@ def query_words(options: Namespace) -> None:
     collection = store.collection()
     depth = max(1, min(max(k, DEPTH), len(collection) - 1))
     chosen = models.names_of(options.models) if options.models else None
-    known = [key for key in store.current() if chosen is None or key[0] in chosen]
-    if towers := [name for name, layer in known if layer == "penultimate" and models.reads_words(name)]:
+    names = [name for name, layer in store.current() if layer == "penultimate" and (chosen is None or name in chosen)]
+    if towers := [name for name in names if models.reads_words(name)]:
         pictures = () if given is None else (collection.open(given) if isinstance(given, str) else given,)
         words = replace(words, pictures=pictures)
         lists, how = query_all(_open_layer(store, towers, "penultimate"), words, depth), "by the text tower"
@@ -109,7 +108,10 @@ def query_words(options: Namespace) -> None:
         found = KeywordIndex(collection).query(words.text, most, avoid=words.avoid)
         lists, how = {"keywords": found}, "by the keywords of the pictures"
     else:
-        lists, how = _by_classes(store, known, words, depth), "by ImageNet's classes, as there are no keywords"
+        raise QueryError(
+            "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with "
+            "--models open_clip/REPOSITORY"
+        )
     if given is not None and not towers:
         ids = dict.fromkeys(id for table in lists.values() for id in table["id"] if id != given)
         if not ids:
@@ -141,18 +143,6 @@ def _most_like(given, ids: list[str], store: Store, options: Namespace) -> dict[
         found = found[found["id"].isin(ids)]
         lists[name] = found.assign(rank=range(1, len(found) + 1))
     return lists
-
-
-def _by_classes(store: Store, known: list[tuple[str, str]], words: Words, depth: int) -> dict[str, pd.DataFrame]:
-    """The pictures to which networks give the class that the words name; known: models and layers to choose from."""
-    known = [key for key in known if key[1] == "logits" and models.get(key[0]).classes == 1000]
-    if not known or words.avoid:
-        raise QueryError(
-            "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with "
-            "--models open_clip/REPOSITORY"
-        )
-    features = FeatureSet.open(store)
-    return {name: query_class(features[name, layer], words.text, depth) for name, layer in known}
 
 
 def _show(store: Store, lists: Mapping[str, pd.DataFrame], query, about: dict, options: Namespace) -> None:

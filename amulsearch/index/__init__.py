@@ -28,6 +28,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "enlarging": ["enlarge"],
         "check": ["check_store", "is_current"],
         "duplicates": ["THRESHOLD", "near_duplicates"],
-        "classes": ["find_class", "list_classes", "query_class", "shared_classes"],
     },
 )

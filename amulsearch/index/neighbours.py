@@ -10,14 +10,13 @@ import pandas as pd
 
 def neighbours(
     ids: Sequence[str],
-    values: Sequence[float],
+    distances: Sequence[float],
     labels: Sequence[str | None],
     model: str | None = None,
     layer: str | None = None,
-    measure: str = "distance",
     probability: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """A table of neighbours, best first: rank (from 1), id, distance (or score: `measure`), label, model, layer.
+    """A table of neighbours, best first: rank (from 1), id, distance, label, model, layer.
 
     With probabilities, they are a column after the distance.
     """
@@ -25,7 +24,7 @@ def neighbours(
     columns = {
         "rank": np.arange(1, len(ids) + 1),
         "id": pd.Series(ids, rows, dtype=object),
-        measure: np.array(values, dtype=np.float64),
+        "distance": np.array(distances, dtype=np.float64),
         **({} if probability is None else {"probability": probability}),
         "label": pd.Series(labels, rows, dtype=object),
         "model": pd.Series(model, rows, dtype=object),

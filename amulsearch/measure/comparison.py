@@ -216,49 +216,6 @@ def _systems(
     return systems
 
 
-def contributions(
-    features: Mapping[str, Features], relevance: Relevance, *, method: str = "combsum", measure: str = "mAP"
-) -> pd.DataFrame:
-    """Measure what each model contributes to an ensemble, by leaving it out.
-
-    If more than 5,000 pictures have a relevant one, a random sample of 5,000 queries.
-
-    Parameters
-    ----------
-    features : mapping of model to Features
-        Of the same pictures in the same order.
-    relevance : Relevance
-    method : str, default "combsum"
-        A method of `fuse`.
-    measure : str, default "mAP"
-        One of `MEASURES` or "mAP".
-
-    Returns
-    -------
-    Table
-        Columns model, contribution (the measure with the model minus without it), low and high (its 95% bootstrap
-        interval), p (paired randomisation test), wins and losses (numbers of queries). `attrs["asked"]` is the number
-        of pictures that queried. Of a single model, there is nothing to leave out, and the table says so.
-
-    Raises
-    ------
-    QueryError
-        For an unknown method or measure.
-    """
-    if len(features) < 2:
-        return table_of([], False, "An ensemble has at least two models: there is nothing to leave out.")
-    queries, _ = _sampled(relevance, QUERIES, 0)
-    whole = evaluate(_fused(list(features.values()), method, 10, relevance), relevance, queries=queries)
-    rows = []
-    for name in features:
-        rest = [made for other, made in features.items() if other != name]
-        change = whole.compare(evaluate(_fused(rest, method, 10, relevance), relevance, queries=queries), measure)
-        rows.append({"model": name, "contribution": change.pop("difference"), **change})
-    table = table_of(pd.DataFrame(rows).drop(columns="ties"), len(whole.per_query) > 0)
-    table.attrs["asked"] = len(whole.per_query)
-    return table
-
-
 def _sampled(relevance: Relevance, sample: int, seed: int) -> tuple[list[str] | None, str]:
     """The ids of a sample of the pictures that can query, and a sentence that says so; None and "" if all query."""
     rows = np.arange(len(relevance.ids)) if relevance.queries is None else relevance.queries

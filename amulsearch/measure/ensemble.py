@@ -270,27 +270,3 @@ def _named(tables: list[pd.DataFrame], column: str) -> list:
     """The models or layers of the lists, each once; a fused list has several."""
     first = [table[column].iloc[0] for table in tables if len(table)]
     return list(dict.fromkeys(name for names in first for name in (names if isinstance(names, list) else [names])))
-
-
-def vote_table(lists: Mapping[str, pd.DataFrame], fused: pd.DataFrame, *, depth: int | None = None) -> pd.DataFrame:
-    """Show which lists contain each fused result, and at which rank.
-
-    Parameters
-    ----------
-    lists : mapping of name to DataFrame
-        The tables that were fused.
-    fused : DataFrame
-        The result of `fuse`.
-    depth : int, optional
-        How many neighbours of each list count, by default all; `fuse` counts 10 for the method "vote".
-
-    Returns
-    -------
-    DataFrame
-        Columns rank, id, score, label, and one per list (Int64): the rank of the result in it, or NA.
-    """
-    table = fused[["rank", "id", "score", "label"]].reset_index(drop=True)
-    for name, neighbours in lists.items():
-        rank = {row.id: row.rank for row in neighbours.itertuples() if depth is None or row.rank <= depth}
-        table[name] = pd.array([rank.get(id) for id in table["id"]], dtype="Int64")
-    return table

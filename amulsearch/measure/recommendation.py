@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm.auto import tqdm
 
 from ..errors import QueryError, check_integer
@@ -22,7 +24,6 @@ from .advice import with_labels, without_labels
 from .agreement import overlap
 from .comparison import compare
 from .ensemble import fuse_all
-from .invariance import EDITS
 from .relevance import Relevance
 
 LAYERS = ("logits", "penultimate", "last:gem")
@@ -31,6 +32,59 @@ EDITED, SHARED, DRAWS = 40, 500, 1000
 """How many pictures are edited, how many query for the agreement, and how many bootstrap samples are drawn."""
 LEAST = 5
 """The fewest labels, and the fewest pictures, from which something is recommended."""
+
+
+def _crop(image: Image.Image) -> Image.Image:
+    """The middle 70% of each side."""
+    width, height = image.size
+    left, top = round(0.15 * width), round(0.15 * height)
+    return image.crop((left, top, max(left + 1, width - left), max(top + 1, height - top)))
+
+
+def _recompress(image: Image.Image) -> Image.Image:
+    """JPEG of quality 15."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=15)
+    return Image.open(file).convert("RGB")
+
+
+def _colour(image: Image.Image) -> Image.Image:
+    """All hues rotated by 90 degrees."""
+    hue, saturation, value = image.convert("HSV").split()
+    return Image.merge("HSV", (hue.point(lambda h: (h + 64) % 256), saturation, value)).convert("RGB")
+
+
+def _caption(image: Image.Image) -> Image.Image:
+    """White text on black over the bottom fifth."""
+    width, height = image.size
+    edited, band = image.copy(), max(1, height // 5)
+    draw = ImageDraw.Draw(edited)
+    draw.rectangle((0, height - band, width, height), fill="black")
+    font = ImageFont.load_default(size=max(6, min(band // 2, width // 9)))
+    draw.text((width / 2, height - band / 2), "Once upon a time", fill="white", font=font, anchor="mm")
+    return edited
+
+
+def _border(image: Image.Image) -> Image.Image:
+    """A dark red border, a tenth of the longer side wide."""
+    return ImageOps.expand(image, max(1, max(image.size) // 10), fill=(120, 0, 0))
+
+
+EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "crop": _crop,
+    "flip": ImageOps.mirror,
+    "rotate": lambda image: image.rotate(15, Image.Resampling.BICUBIC, expand=True, fillcolor="white"),
+    "recompress": _recompress,
+    "colour": _colour,
+    "greyscale": lambda image: image.convert("L").convert("RGB"),
+    "caption": _caption,
+    "border": _border,
+}
+"""What `recommend` does to pictures without labels, by name: functions from an RGB picture to an RGB picture.
+
+crop: the middle 70% of each side. flip: mirrored. rotate: by 15 degrees. recompress: JPEG of quality 15. colour: hues
+rotated by 90 degrees. greyscale. caption: text over the bottom fifth. border: a tenth of the longer side.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +137,7 @@ def recommend(
     """Compare networks, layers, fusions and the preset on a collection, and say which to use.
 
     If at least five labels have two pictures or more, pictures of the same label are relevant to each other, and mAP
-    decides. Otherwise, 40 pictures are edited in eight ways (`known_items`), and the mean reciprocal rank (MRR) of the
+    decides. Otherwise, 40 pictures are edited in eight ways (`EDITS`), and the mean reciprocal rank (MRR) of the
     originals is measured. It says how well a system sees through edits, not what it takes for similar, so the preset is
     recommended unless it fails at that.
 

@@ -36,11 +36,11 @@ class Table(pd.DataFrame):
         return shown.to_html(na_rep="", max_rows=60, notebook=True)
 
 
-def table_of(rows: Mapping | Sequence | pd.DataFrame, counted: bool, why: str = NOTHING) -> Table:
-    """A `Table`, which shows `why` in place of its numbers if nothing was counted."""
+def table_of(rows: Mapping | Sequence | pd.DataFrame, counted: bool) -> Table:
+    """A `Table`, which says so in place of its numbers if nothing was counted."""
     table = Table(rows)
     if not counted:
-        table.attrs["why"] = why
+        table.attrs["why"] = NOTHING
     return table
 
 

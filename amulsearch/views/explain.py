@@ -1,14 +1,13 @@
-"""Heat maps: how much each place of a picture contributes to a similarity or to the logit of a class.
+"""Heat maps: how much each place of a picture contributes to a similarity.
 
 A place is one of a feature map, or the token of a patch in a transformer.
 
 The contribution of a place is its activations times the gradient of the number with respect to them, summed over the
 channels. For vectors pooled by the mean this is the similarity map of Stylianou, Souvenir & Pless 2019 ("Visualizing
-deep similarity networks"), for logits of pooled maps the class activation map of Zhou et al. 2016 ("Learning deep
-features for discriminative localization"), and in general HiResCAM (Draelos & Carin 2020). If scaling the map scales
-the vector, as with the mean, GeM and rectifiers, the contributions add up to the number (Euler's theorem on homogeneous
-functions). If layers with a bias lie in between, a rest remains, and `HeatMap.rest` states it; so do the contributions
-of a transformer's class token and registers, which have no place. Where only the class token decides, as in many
+deep similarity networks"), and in general HiResCAM (Draelos & Carin 2020). If scaling the map scales the vector, as
+with the mean, GeM and rectifiers, the contributions add up to the number (Euler's theorem on homogeneous functions). If
+layers with a bias lie in between, a rest remains, and `HeatMap.rest` states it; so do the contributions of a
+transformer's class token and registers, which have no place. Where only the class token decides, as in many
 transformers, what the attention of the last block reads is explained: the tokens after the block's first normalisation.
 (Before it they would contribute nothing, because scaling a token does not change what a normalisation returns.)
 """
@@ -24,7 +23,6 @@ from PIL import Image
 
 from ..errors import ModelError, QueryError
 from ..features import Features, l2_normalize, pixels_of
-from ..index import find_class
 from ..models import Model, Preprocess, canonical_layer
 
 if TYPE_CHECKING:
@@ -184,58 +182,6 @@ def match_maps(
     }
     sides = enumerate(("query", "match"))
     return {f"{side}: {name}": pair[place] for place, side in sides for name, pair in pairs.items()}
-
-
-def class_map(
-    image: Image.Image,
-    model: str | Model,
-    category: str | int,
-    *,
-    framing: str = "pad",
-    background: str = "white",
-) -> HeatMap:
-    """Show which places make a network recognise a class: the class activation map, which explains the logit.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        The picture.
-    model : str or Model
-        The network.
-    category : str or int
-        The class: its number, its name, or a part of its name that no other class has (see `indexes.find_class`). For
-        a network without the classes of ImageNet, only the number.
-    framing : {"pad", "crop", "squash"}, default "pad"
-        As for `extract`.
-    background : str, default "white"
-        Colour behind transparent parts, as for `Collection.from_folder`.
-
-    Returns
-    -------
-    HeatMap
-        Its `total` is the logit; the bias of a linear classifier is in its `rest`.
-
-    Raises
-    ------
-    ModelError
-        If the model is unknown or has no feature map.
-    QueryError
-        If `image` is not a PIL image, or `category` matches no class or several.
-
-    References
-    ----------
-    Zhou et al. 2016, Learning deep features for discriminative localization.
-    """
-    network = _network(model)
-    pixels = pixels_of(image, network.model, framing, background)
-    found: list[tuple[int, str]] = []
-
-    def logit(logits: torch.Tensor) -> torch.Tensor:
-        found[:] = [find_class(category, logits.shape[1])]
-        return logits[:, found[0][0]]
-
-    values, totals = _shares(network, pixels[None], "logits", logit)
-    return HeatMap(_shown(network, pixels), values[0], float(totals[0]), f"logit of {found[0][1]}")
 
 
 def _network(model: str | Model) -> Network:

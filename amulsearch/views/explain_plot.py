@@ -87,7 +87,8 @@ def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None 
     collection : Collection
         The pictures.
     table : DataFrame
-        The votes, as `measure.vote_table` returns them, or the first edges of `NeighbourGraph.edges`.
+        Columns rank, id, score, label, and one for each model: the rank of the result in its list, or NA; as the first
+        edges of `NeighbourGraph.edges`.
     title : str, optional
         Title of the figure.
 
@@ -102,7 +103,7 @@ def vote_grid(collection: Collection, table: pd.DataFrame, *, title: str | None 
     """
     models = list(table.columns[table.columns.get_loc("label") + 1 :])
     if not models or table.empty:
-        raise QueryError("there is nothing to draw: give the table that am.measure.vote_table returns")
+        raise QueryError("there is nothing to draw: give results with a column of ranks for each model")
     side = 0.8
     width, height = 3.4 + 1.15 * len(models), side * len(table) + 0.75 + (0.3 if title else 0)
     figure = new_figure(width, height)

@@ -239,7 +239,7 @@ def ranked(collection: Collection, neighbours: pd.DataFrame, *, columns: int = 6
     collection : Collection
         The pictures.
     neighbours : DataFrame
-        A table, as `indexes.query_class`, `fuse` or `Index.query` returns it. If it is empty, the figure says so.
+        A table, as `fuse` or `Index.query` returns it. If it is empty, the figure says so.
     columns : int, default 6
         The most pictures in a row.
     title : str, optional

@@ -6,6 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..errors import QueryError, check_k, check_output
 from ..features import BEST, Features, FeatureSet, concatenate, extract
 from ..index import THRESHOLD, DiffusionIndex, ExactIndex, Index, near_duplicates, query_all
 from ..intake import Collection, counts_text
-from ..measure import Comparison, calibrated, chance_level, compare, disagreement, fuse, fuse_all, neighbour_purity
+from ..measure import Comparison, calibrated, chance_level, compare, fuse, fuse_all, neighbour_purity, overlap
 from ..store import Store
 from .mapping import Map, sampled
 from .page import Page
@@ -302,16 +303,17 @@ def _examples(page: Page, of: _Report) -> None:
         _grids(page, of, good)
     networks = {model: found[model][:, :depth] for model in of.some}
     if len(networks) > 1:
-        table = disagreement(ids, networks)
-        if table["overlap"].min() == 1:
+        shared = np.mean([overlap(a, b) for a, b in combinations(networks.values(), 2)], axis=0)
+        if shared.min() == 1:
             return
         page.heading("Where the networks differ most")
         _say_sample(page, len(asked), len(of.features.collection))
         page.text(
-            f"On average, two networks share {table['overlap'].mean():.0%} of their first {depth} neighbours. These "
+            f"On average, two networks share {shared.mean():.0%} of their first {depth} neighbours. These "
             "are the queries for which they share the fewest: hard ones."
         )
-        _grids(page, of, _one_a_label(table[~table["id"].isin(good)], one))
+        hard = pd.DataFrame({"id": ids[np.argsort(shared, kind="stable")]})
+        _grids(page, of, _one_a_label(hard[~hard["id"].isin(good)], one))
 
 
 def _one_a_label(table: pd.DataFrame, features: Features) -> list[str]:

@@ -134,17 +134,6 @@ def test_without_labels_it_says_why_there_are_no_numbers():
     assert "nothing to count" in found._repr_html_() and "NaN" not in found._repr_html_()
 
 
-def test_leaving_a_model_out(bundled_features, relevance):
-    features = {name: bundled_features[name, "penultimate"] for name in am.models.BUNDLED[:2]}
-    found = am.measure.contributions(features, relevance).set_index("model")
-    both = am.evaluate(fused_similarities(list(features.values()), "combsum"), relevance).mean()["mAP"]
-    alone = am.evaluate(fused_similarities([features[SQUEEZENET]], "combsum"), relevance).mean()["mAP"]
-    assert found.loc[am.models.BUNDLED[1], "contribution"] == pytest.approx(both - alone, abs=1e-9)
-    assert found.attrs["asked"] == len(relevance.ids)
-    one = am.measure.contributions({SQUEEZENET: features[SQUEEZENET]}, relevance)
-    assert one.empty and "at least two models" in repr(one)
-
-
 def test_wrong_use_is_told(bundled_features, relevance):
     key = SQUEEZENET, "logits"
     one = {key: bundled_features[key]}

@@ -6,7 +6,7 @@ import pytest
 
 from amulsearch import ExactIndex, Features, QueryError, fuse, query_all
 from amulsearch.index.neighbours import neighbours
-from amulsearch.measure import fuse_all, vote_table
+from amulsearch.measure import fuse_all
 from amulsearch.measure.ensemble import METHODS, fused_similarities
 
 
@@ -153,16 +153,6 @@ def test_features_of_different_pictures_are_not_fused():
     a, b = (Features(np.eye(3), ids) for ids in ("abc", "abd"))
     with pytest.raises(QueryError, match="different collections"):
         fused_similarities([a, b], "rrf")
-
-
-def test_votes_say_which_list_has_a_result_at_which_rank(lists):
-    fused = fuse(lists, "vote", depth=2)
-    table = vote_table(lists, fused, depth=2)
-    assert table["id"].tolist() == ["b", "a", "f"]
-    assert table["one"].tolist() == [2, 1, pd.NA]
-    assert table["three"].tolist() == [2, pd.NA, 1]
-    assert table[list(lists)].notna().sum(axis=1).tolist() == fused["votes"].tolist()
-    assert vote_table(lists, fused)["three"].tolist() == [2, 4, 1]
 
 
 @pytest.mark.parametrize("method", METHODS)

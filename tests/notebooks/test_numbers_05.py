@@ -6,6 +6,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import skew
 
 import amulsearch as am
 
@@ -151,7 +152,7 @@ def test_solutions(found, hits, bundled_features, stated):
     assert five == pytest.approx(stated(SOLUTIONS, r"at P@1 and ([\d.]+) against"), abs=0.003)
 
 
-def test_what_is_said_of_the_graph(cartoons, bundled_features, indexes, found, hits, stated):
+def test_what_is_said_of_the_graph(bundled_features, indexes, found, hits, stated):
     index = am.indexes.DiffusionIndex.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     edges = index.graph.edges(DAMSELFLY).set_index("id")
     assert edges.index[0] == DRAGONFLY and (edges.loc[DRAGONFLY].iloc[3:] == 1).sum() == 3
@@ -173,8 +174,8 @@ def test_what_is_said_of_the_graph(cartoons, bundled_features, indexes, found, h
     tossed = wins + losses
     assert 2 * sum(comb(int(tossed), at) for at in range(int(losses) + 1)) / 2 ** int(tossed) < 1 / 2000
 
-    hubness = {name: am.measure.hubs(cartoons.ids, r[:, :10]).attrs["hubness"] for name, (r, _) in found.items()}
+    hubness = {name: skew(np.bincount(r[:, :10].ravel(), minlength=len(r))) for name, (r, _) in found.items()}
     assert stated(NAME, r"it is between (\d\.\d+) and") == pytest.approx(min(hubness.values()), abs=0.02)
     assert stated(NAME, r"it is between [\d.]+ and (\d\.\d+)") == pytest.approx(max(hubness.values()), abs=0.02)
-    found_most = am.measure.hubs(cartoons.ids, rows).attrs["hubness"]
-    assert stated(NAME, r"for the networks, and (\d\.\d+) for the graph") == pytest.approx(found_most, abs=0.02)
+    of_graph = skew(np.bincount(rows.ravel(), minlength=len(rows)))
+    assert stated(NAME, r"for the networks, and (\d\.\d+) for the graph") == pytest.approx(of_graph, abs=0.02)

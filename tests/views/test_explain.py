@@ -1,4 +1,4 @@
-"""Heat maps of pictures pasted at known places, class activation maps compared with numpy, and sums."""
+"""Heat maps of pictures pasted at known places, and sums."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.views.explain import HeatMap, class_map, match_maps, similarity_maps
+from amulsearch.views.explain import HeatMap, match_maps, similarity_maps
 
 SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
 
@@ -101,30 +101,6 @@ def test_how_concentrated_a_map_is():
     assert np.isnan(heat([[-1, 0]]).concentration())
 
 
-def test_a_class_activation_map_is_the_one_of_the_paper(cartoons):
-    """Zhou et al. 2016: the weights of the class times the feature map; here divided by the number of places."""
-    id = cartoons.sample(1, seed=7)[0]
-    network = am.models.load(am.models.get(LITE0))
-    pixels = am.models.resize_image(cartoons.open(id), 224, interpolation="bicubic")
-    heat = class_map(cartoons.open(id), LITE0, "missile")
-    values = network.model.preprocess.normalise(torch.from_numpy(np.array(pixels)[None]))
-    places = network.run(values, ["last"])["last"][0].numpy()  # (1280, 7, 7)
-    classifier = network.module.get_classifier()
-    expected = np.einsum("d,dhw->hw", classifier.weight[657].numpy(), places) / 49
-    np.testing.assert_allclose(heat.values, expected, atol=1e-4)
-    assert heat.rest == pytest.approx(float(classifier.bias[657]), abs=1e-4)
-    assert np.array_equal(heat.picture, np.array(pixels))
-    assert heat.of == "logit of missile"
-
-
-def test_squeezenets_class_map_needs_no_rest(cartoons, bundled_features):
-    id = cartoons.sample(1, seed=8)[0]
-    logits = bundled_features[SQUEEZENET, "logits"].vector(id)
-    heat = class_map(cartoons.open(id), SQUEEZENET, int(logits.argmax()))
-    assert heat.values.sum() == pytest.approx(logits.max(), rel=1e-3)
-    assert heat.values.min() >= 0
-
-
 class Biased(torch.nn.Module):
     """A feature map, its mean, and a layer with a bias before the classifier."""
 
@@ -138,18 +114,13 @@ class Biased(torch.nn.Module):
 
 
 def test_networks_of_ones_own(cartoons):
-    """A bias between map and vector leaves a rest; a transformer has no map; a class can be given by number."""
+    """A bias between map and vector leaves a rest; a layer may have no map."""
     torch.manual_seed(0)
     images = [cartoons.open(id) for id in cartoons.sample(2)]
     biased = am.models.own("biased", Biased(), head="head", feature_map="features")
     heat, _ = similarity_maps(*images, biased)
     assert abs(heat.rest) > 0.01
     assert heat.total == pytest.approx(heat.values.sum() + heat.rest, abs=1e-6)
-    assert class_map(images[0], biased, 5).of == "logit of class 5"
-    with pytest.raises(am.QueryError, match="6 classes"):
-        class_map(images[0], biased, "missile")
-    with pytest.raises(am.QueryError, match="0 to 5"):
-        class_map(images[0], biased, 6)
     with pytest.raises(am.ModelError, match="inner gives no feature map"):
         similarity_maps(*images, biased, "inner")
     own = am.models.own(

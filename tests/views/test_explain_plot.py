@@ -69,5 +69,5 @@ def test_votes_are_in_their_cells(tmp_path):
         assert tuple(colour_at(figure, axis, 0.5, 0.5)) == expected
     assert "in 2 of 2 lists" in tiles[0].texts[-1].get_text() and "in 1 of 2 lists" in tiles[1].texts[-1].get_text()
     assert_readable(figure)
-    with pytest.raises(QueryError, match=r"am\.measure\.vote_table"):
+    with pytest.raises(QueryError, match="a column of ranks for each model"):
         plot.vote_grid(collection, table.iloc[:0])
