@@ -38,7 +38,6 @@ __all__ = [
     "features",
     "indexes",
     "measure",
-    "learning",
     "views",
     "course",
     "AmulsearchError",
@@ -50,7 +49,7 @@ __all__ = [
 
 __getattr__, _, _ = lazy_loader.attach(
     __name__,
-    submodules=["course", "features", "learning", "measure", "models", "views"],
+    submodules=["course", "features", "measure", "models", "views"],
     submod_attrs={
         "errors": ["AmulsearchError", "ModelError", "PictureError", "QueryError", "StoreError"],
         "intake": ["Collection", "open_image"],

@@ -5,10 +5,9 @@
 All start from the 8 layers of the preset. "cosine": the mean cosine of its 16 parts. "CSLS": the same, minus the mean
 cosine with the 10 nearest of either picture, against hubs (Conneau et al. 2018). "LHRR": hypergraph of ranks, 2
 iterations (Pedronette et al. 2019). "RDPAC": rank-based diffusion with assured convergence (Pedronette et al. 2021).
-"weights by query": the graph, each part weighted by how steeply the query's scores fall (Zheng et al. 2015). "taught
-head": a linear projection to 128 numbers, taught by pairs that are mutual neighbours in at least three networks; no
-labels. Prints P@1, P@5 and mAP on the half of the categories held back (all, for another folder), and the hubness (the
-skewness of how often a picture is among the first ten).
+"weights by query": the graph, each part weighted by how steeply the query's scores fall (Zheng et al. 2015). Prints
+P@1, P@5 and mAP on the half of the categories held back (all, for another folder), and the hubness (the skewness of how
+often a picture is among the first ten).
 
 All are dense (N, N) computations, for a few thousand pictures.
 """
@@ -95,21 +94,6 @@ def by_query(parts: list[am.Features]) -> np.ndarray:
     return (reached @ reached.T).toarray()
 
 
-def taught(layers: list[am.Features], parts: list[am.Features]) -> am.Features:
-    agreed = 0
-    for place in range(0, len(parts), 4):  # the two layers, each whitened twice, of one network
-        similar = sum(cosines(parts[place : place + 4]))
-        np.fill_diagonal(similar, -9)
-        near = np.zeros(similar.shape, dtype=int)
-        near[np.arange(len(near))[:, None], ranks(similar, 10)] = 1
-        agreed = agreed + near * near.T
-    mutual = (agreed >= 3).astype(np.float32)
-    joined = am.transforms.concatenate(layers)
-    relevance = am.Relevance(joined.ids, [None] * len(joined), lambda rows: mutual[rows])
-    head = am.learning.Head.fit(joined, relevance, width=128, progress=False)
-    return head(joined)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", default=str(DATA))
@@ -130,7 +114,6 @@ def main() -> None:
         "LHRR": lhrr(lists),
         "RDPAC": rdpac(lists),
         "weights by query": by_query(parts),
-        "taught head": taught(layers, parts),
         "preset best": graph,
         "preset best, CSLS": csls(graph.similarities(np.arange(len(graph)))),
     }

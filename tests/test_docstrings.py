@@ -12,7 +12,7 @@ import pytest
 import amulsearch as am
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ["intake", "models", "store", "features", "index", "measure", "learning", "views"]
+ROOMS = ["intake", "models", "store", "features", "index", "measure", "views"]
 
 
 def section(docstring: str, title: str) -> str:
@@ -83,7 +83,7 @@ def test_the_examples_run(name, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in am.__all__ if not name.endswith("Error")])
 def test_the_core_has_examples(name):
     thing = getattr(am, name)
-    if name in ("models", "features", "indexes", "measure", "learning", "views"):
+    if name in ("models", "features", "indexes", "measure", "views"):
         pytest.skip("a room: its names have docstrings of their own")
     module = inspect.getmodule(thing if name != "BEST" else type(thing))
     methods = [getattr(value, "__func__", value) for value in vars(thing).values()] if inspect.isclass(thing) else []

@@ -11,9 +11,9 @@ from PIL import Image
 from .. import models
 from ..errors import QueryError, StoreError
 from ..intake import Decoded, open_image, opening
-from ..models import Descriptor, Model, canonical_layer
+from ..models import Model, canonical_layer
 from ..store import inside
-from .converted import BATCH, single
+from .converted import single
 from .inputs import stacked
 from .transforms import Transform, combine
 from .words import Words, of_words
@@ -74,8 +74,8 @@ def embed(
     pixels = [pixels_of(image, record, framing, background) for image in images]
     from ..models import load
 
-    network = record if isinstance(record, Descriptor) else load(record)
-    size = BATCH if network is record else network.config.batch
+    network = load(record)
+    size = network.config.batch
     batches = [stacked(pixels[start : start + size], record) for start in range(0, len(pixels), size)]
     parts = [network(batch, list(full.values())) for batch in batches]
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}

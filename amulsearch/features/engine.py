@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from ..errors import AmulsearchError, QueryError
-from ..models import PRECISIONS, Descriptor, Model, Network, device, load
-from .converted import BATCH, UNCONVERTED, OpenVinoEngine, Result, convert, filled, openvino_precisions, path_of
+from ..models import PRECISIONS, Model, Network, device, load
+from .converted import UNCONVERTED, OpenVinoEngine, Result, convert, filled, openvino_precisions, path_of
 
 Started = tuple[int, dict[str, torch.Tensor], torch.cuda.Event | None]
 """A batch that runs: its number of pictures, its vectors by layer, and what says that they have been copied."""
@@ -45,8 +45,6 @@ def backends(model: Model, layers: list[str], precision: str) -> dict[str, tuple
 
     For each, the time of a picture and the time to start, in pictures of the fastest.
     """
-    if isinstance(model, Descriptor):
-        return {"cpu": (1, 0)}
     where, found = device().type, {}
     path = path_of(model, layers) if where == "cpu" and precision in openvino_precisions() else None
     if path and path not in UNCONVERTED:
@@ -57,7 +55,7 @@ def backends(model: Model, layers: list[str], precision: str) -> dict[str, tuple
 
 def engine_for(
     model: Model, layers: list[str], precision: str, backend: str, announce: Callable[[str], None]
-) -> TorchEngine | OpenVinoEngine | DescriptorEngine:
+) -> TorchEngine | OpenVinoEngine:
     """Make the engine of a backend for a network.
 
     announce: called with a message before long work, and with "" after it. Raises AmulsearchError if this machine does
@@ -65,8 +63,6 @@ def engine_for(
     """
     if backend not in backends(model, layers, precision):
         raise AmulsearchError(f"{backend} is not on this machine: install the same versions on all machines")
-    if isinstance(model, Descriptor):
-        return DescriptorEngine(model, layers)
     if backend.startswith("openvino"):
         path = path_of(model, layers)
         if path.exists():
@@ -131,22 +127,3 @@ class TorchEngine:
                     copied.synchronize()
             done = [{layer: one[:count].cpu().numpy() for layer, one in vectors.items()} for count, vectors, _ in parts]
             yield tag, {layer: np.concatenate([part[layer] for part in done]) for layer in self.layers}
-
-
-class DescriptorEngine:
-    """Computes classical descriptors, each batch at once, while the next pictures are decoded."""
-
-    batch = BATCH
-
-    def __init__(self, descriptor: Descriptor, layers: list[str]):
-        self.descriptor, self.layers = descriptor, layers
-        self._done: deque[Result] = deque()
-
-    def submit(self, tag, batch: np.ndarray) -> None:
-        """Describe a batch of pictures, as `Preprocess.pixels` returns them."""
-        self._done.append((tag, self.descriptor(batch, self.layers)))
-
-    def results(self, wait: bool = False) -> Iterator[Result]:
-        """Yield what is done: (tag, layer -> (B, D) float32)."""
-        while self._done:
-            yield self._done.popleft()

@@ -24,7 +24,7 @@ from .inputs import Inputs, prepared, stacked
 
 if TYPE_CHECKING:
     from .converted import OpenVinoEngine
-    from .engine import DescriptorEngine, TorchEngine
+    from .engine import TorchEngine
 
 Held = dict[tuple[str, str], VectorFile | MemoryRows]
 """The vectors that are there already, by model and layer."""
@@ -56,7 +56,7 @@ def extract(
         Of all models, or of each by its name; by default "logits", if the network has classes, and "penultimate". Also
         "last" (the last feature map, or the tokens of a transformer's places), "cls" (the class token of a transformer)
         or the name of an inner module (`Network.nodes` lists them). The name of a feature map or of tokens may end in
-        ":mean" (the default) or ":gem", see `models.pool`. The classical descriptors have one layer, "descriptor".
+        ":mean" (the default) or ":gem", see `models.pool`.
         "standard" stands for those that most questions need, see `models.standard_layers`: one pass of a network
         computes all its layers, so it saves time to ask for them at once.
     framing : {"pad", "crop", "squash"}
@@ -261,7 +261,7 @@ class Run:
         framing: str,
         precision: str,
         backends: Mapping[str, str],
-        engines: dict[str, TorchEngine | OpenVinoEngine | DescriptorEngine] | None = None,
+        engines: dict[str, TorchEngine | OpenVinoEngine] | None = None,
     ):
         self.held, self.rows, self.collection, self.models = held, rows, collection, models
         self.layers, self.framing, self.precision, self.backends = layers, framing, precision, backends
@@ -325,7 +325,7 @@ class Run:
                 engine.submit(places, stacked(pixels, model))
         self._keep()
 
-    def _engine(self, model: Model) -> TorchEngine | OpenVinoEngine | DescriptorEngine:
+    def _engine(self, model: Model) -> TorchEngine | OpenVinoEngine:
         if model.name not in self._engines:
             from .engine import engine_for
 

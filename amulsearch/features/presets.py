@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import QueryError
 from ..intake import Collection
-from ..models import BUNDLED, INNER, TABLE, Descriptor, Model, get_all
+from ..models import BUNDLED, INNER, TABLE, Model, get_all
 from .extraction import extract
 from .features import Features
 from .transforms import PCA
@@ -133,7 +133,7 @@ def preset(models: str | Sequence[str] = BUNDLED) -> Preset:
     ModelError
         For an unknown model, and if the weights of one that is not in the table cannot be loaded.
     QueryError
-        Without a model, and for a classical descriptor, which has no inner layer.
+        Without a model.
 
     Examples
     --------
@@ -152,8 +152,6 @@ def preset(models: str | Sequence[str] = BUNDLED) -> Preset:
 
 
 def _layers_of(model: Model) -> tuple[str, ...]:
-    if isinstance(model, Descriptor):
-        raise QueryError(f"{model.name} is not a network and has no inner layer for a preset: leave it out")
     if TABLE.get(model.name) == model:
         inner = INNER[model.name]
     else:

@@ -34,7 +34,7 @@ from .exact_search import nearest
 from .features import Features
 from .vectors import as_vectors, l2_normalize
 
-__all__ = ["PCA", "Expansion", "Linear", "Transform", "average", "concatenate"]
+__all__ = ["PCA", "Expansion", "Transform", "average", "concatenate"]
 
 
 def __dir__() -> list[str]:
@@ -133,14 +133,10 @@ class Transform:
         return as_vectors(vectors, self.width)
 
 
-class Linear(Transform):
-    """A linear map between vectors of length 1.
+class PCA(Transform):
+    """Principal components of vectors of length 1, optionally whitened, scaled to length 1 again; see `fit`."""
 
-    Vectors are scaled to length 1, centred by the array `mean` (D,), multiplied by `axes` (W, D) and scaled to length 1
-    again.
-    """
-
-    kind = "linear"
+    kind = "pca"
 
     @property
     def width(self) -> int:
@@ -149,12 +145,6 @@ class Linear(Transform):
 
     def _apply(self, vectors: np.ndarray) -> np.ndarray:
         return l2_normalize((l2_normalize(vectors) - self.arrays["mean"]) @ self.arrays["axes"].T)
-
-
-class PCA(Linear):
-    """Principal components of vectors of length 1, optionally whitened, scaled to length 1 again; see `fit`."""
-
-    kind = "pca"
 
     @classmethod
     def fit(cls, features: Features | np.ndarray, width: int = 256, *, whiten: float = 0.0) -> PCA:

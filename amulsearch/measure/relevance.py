@@ -63,13 +63,6 @@ class Relevance:
         others = f", {self.unmatched:,} entries of other pictures left out" if self.unmatched else ""
         return f"Relevance({len(self.ids):,} pictures, {labelled:,} with a label{others})"
 
-    def subset(self, rows: np.ndarray) -> Relevance:
-        """Return the relevance among the pictures at these rows (R,) int only."""
-        rows = np.asarray(rows, dtype=np.int64)
-        ids, labels = [self.ids[row] for row in rows], [self.labels[row] for row in rows]
-        queries = None if self.queries is None else np.flatnonzero(np.isin(rows, self.queries))
-        return Relevance(ids, labels, lambda asked: self.grades(rows[asked])[:, rows], queries)
-
     def reach(self, depth: int) -> int:
         """Return how many neighbours to list so that about `depth` of them are judged, at most ten times as many."""
         first = np.arange(1) if self.queries is None else self.queries[:1]

@@ -17,8 +17,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "archive": ["export_weights", "import_weights"],
         "record": ["Model", "canonical_layer", "layer_names"],
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],
-        "descriptors": ["Descriptor"],
-        "weights": ["InMemory", "OwnFile"],
         "devices": ["DEVICES", "DeviceConfig", "device"],
         "networks": ["PRECISIONS", "Network", "categories", "load", "pool", "spatial_dims"],
     },

@@ -20,7 +20,6 @@ from ..intake import Decoded
 from . import registry
 from .architectures import LOADING, import_torchvision
 from .checkpoints import fill
-from .descriptors import Descriptor
 from .devices import DEVICES, device, products
 from .preprocess import OwnTransform
 from .record import VECTORS, Model, canonical_layer, layer_names
@@ -65,14 +64,11 @@ def load(model: str | Model, precision: str = "float32") -> Network:
     Raises
     ------
     ModelError
-        If the weights are missing and cannot be downloaded, are damaged, or do not fit the architecture, or the model
-        is a descriptor, which has no network.
+        If the weights are missing and cannot be downloaded, are damaged, or do not fit the architecture.
     QueryError
         If the precision is unknown.
     """
     model = registry.get(model)
-    if isinstance(model, Descriptor):
-        raise ModelError(f"{model.name} is a descriptor, not a network: use am.embed or am.extract")
     if precision not in PRECISIONS:
         raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
     with _told(model):

@@ -10,17 +10,14 @@ from ..errors import ModelError
 from .preprocess import OwnTransform, Preprocess
 from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
 
-NOT_DECIDING = (
-    *("build", "rename", "penultimate", "fixed_size", "licence", "source"),
-    *("words", "weights_of_words", "learned"),
-)
+NOT_DECIDING = ("build", "rename", "penultimate", "fixed_size", "licence", "source")
 """Fields of a record that do not decide a vector, or only what the identity of the weights says as well."""
 
 POOLING_VERSION = 3
 """Part of every network's fingerprint: raise it when `networks.pool`, the place where a layer is read (`Tap`), or the
 way in which a network is built changes what it returns."""
 
-VECTORS = ("logits", "penultimate", "cls", "descriptor")
+VECTORS = ("logits", "penultimate", "cls")
 """Layers that are vectors and take no pooling."""
 
 
@@ -99,7 +96,7 @@ def canonical_layer(layer: str) -> str:
     Returns
     -------
     str
-        For example "last:mean" for "last"; "logits", "penultimate", "cls" and "descriptor" stay as they are.
+        For example "last:mean" for "last"; "logits", "penultimate" and "cls" stay as they are.
 
     Raises
     ------

@@ -15,9 +15,7 @@ import pandas as pd
 
 from ..errors import ModelError, QueryError, first_line
 from ..intake import did_you_mean
-from . import descriptors
 from .architectures import keras_squeezenet, other_names, timm_record, torchvision_record
-from .descriptors import Descriptor
 from .facts import FACTS
 from .identity import identify
 from .preprocess import OwnTransform, Preprocess
@@ -38,8 +36,7 @@ def main_layers(model: str | Model) -> list[str]:
     Returns
     -------
     list of str
-        The logits and the penultimate layer. A network without classes has no logits, and a classical descriptor has
-        one layer.
+        The logits and the penultimate layer. A network without classes has no logits.
 
     Raises
     ------
@@ -53,8 +50,6 @@ def main_layers(model: str | Model) -> list[str]:
     (['logits', 'penultimate'], ['penultimate'])
     """
     record = get(model)
-    if isinstance(record, Descriptor):
-        return ["descriptor"]
     return ["penultimate"] if record.classes == 0 else ["logits", "penultimate"]
 
 
@@ -70,7 +65,7 @@ def standard_layers(model: str | Model) -> list[str]:
     -------
     list of str
         Those of `main_layers` and the last feature map, GeM-pooled; for a network in the table also its inner layer,
-        see `preset`. A classical descriptor has one layer.
+        see `preset`.
 
     Raises
     ------
@@ -84,8 +79,6 @@ def standard_layers(model: str | Model) -> list[str]:
     ['logits', 'penultimate', 'last:gem', 'features.9:gem']
     """
     record = get(model)
-    if isinstance(record, Descriptor):
-        return ["descriptor"]
     inner = [INNER[record.name]] if TABLE.get(record.name) == record else []
     return [*main_layers(record), "last:gem", *inner]
 
@@ -206,10 +199,10 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     ----------
     name : str or Model
         A network of `TABLE`; any other torchvision classifier, such as "resnet18" (weights IMAGENET1K_V1) or
-        "resnet50.IMAGENET1K_V2" (other weights, after a dot); any network of timm, such as
-        "timm/mobilenetv3_small_100.lamb_in1k" or "timm/vit_base_patch32_clip_224.openai"; or a classical descriptor,
-        "colour" or "hog". A name may end in a view, for which the network gets mirrored pictures ("@mirror") or
-        pictures of another size ("@320", 320 x 320 pixels), see `transforms.average`. A Model is returned unchanged.
+        "resnet50.IMAGENET1K_V2" (other weights, after a dot); or any network of timm, such as
+        "timm/mobilenetv3_small_100.lamb_in1k" or "timm/vit_base_patch32_clip_224.openai". A name may end in a view, for
+        which the network gets mirrored pictures ("@mirror") or pictures of another size ("@320", 320 x 320 pixels), see
+        `transforms.average`. A Model is returned unchanged.
     weights : path, optional
         Your own checkpoint for this architecture (a state dict, .pth or .safetensors), instead of the usual weights.
         Its names may begin with "module." or "model.", it may lie in a dict with other things, and its classifier may
@@ -247,9 +240,9 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     model = name if isinstance(name, Model) else TABLE.get(name) or _other(name)
     if weights is None:
         return model
-    if isinstance(model, Descriptor) or not isinstance(weights, (str, os.PathLike)):
-        what = "it is a descriptor" if isinstance(model, Descriptor) else f"not {type(weights).__name__}"
-        raise ModelError(f"{model.name}: weights= must be the path of a checkpoint of a network, {what}")
+    if not isinstance(weights, (str, os.PathLike)):
+        what = type(weights).__name__
+        raise ModelError(f"{model.name}: weights= must be the path of a checkpoint of a network, not {what}")
     # The bundled SqueezeNet comes from Keras; the user's checkpoint is assumed to be trained as in torchvision.
     preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
     rename = model.rename if model.fixed_size else None  # which interpolates position embeddings
@@ -293,7 +286,7 @@ def own(
     Parameters
     ----------
     name : str
-        Any name that no network in `TABLE`, group or descriptor has.
+        Any name that no network in `TABLE` and no group has.
     module : torch.nn.Module
         Maps (B, 3, H, W) float32 to (B, classes), or to (B, D) without a classifier if its attribute `num_classes` is
         0, as timm's networks have it. The record keeps a copy: training the module further does not
@@ -350,8 +343,8 @@ def _check_own(name, module, preprocess, inner: dict, version) -> None:
 
     if not isinstance(name, str) or not name.strip():
         raise ModelError(f"the name of a network must be a string, not {name!r}")
-    if name in TABLE or name in GROUPS or name in descriptors.TABLE:
-        raise ModelError(f"{name} is the name of a network in the table, a group or a descriptor: choose another name")
+    if name in TABLE or name in GROUPS:
+        raise ModelError(f"{name} is the name of a network in the table or of a group: choose another name")
     if not isinstance(module, Module):
         what = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
         raise ModelError(f"{name}: the module must be a torch.nn.Module, such as MyNetwork(), not {what}")
@@ -420,18 +413,14 @@ def ready() -> list[str]:
 
 
 def _other(name: str) -> Model:
-    """Return the record of a descriptor, or of a torchvision or timm network that is not in the table."""
+    """Return the record of a torchvision or timm network that is not in the table."""
     if name in GROUPS:
         raise ModelError(f"{name} is a group of models: use one of {', '.join(GROUPS[name])}")
-    if name in descriptors.TABLE:
-        return descriptors.TABLE[name]
-    if name == "sift":
-        raise ModelError("sift needs a learned vocabulary: use the result of am.learning.learn_sift(collection)")
     if name.startswith(PREFIX):
         return tower_record(name.removeprefix(PREFIX))
     found = timm_record(name.removeprefix("timm/")) if name.startswith("timm/") else torchvision_record(name)
     if found is None:
-        meant = did_you_mean(name, [*TABLE, *GROUPS, *descriptors.TABLE, *other_names()])
+        meant = did_you_mean(name, [*TABLE, *GROUPS, *other_names()])
         raise ModelError(
             f"there is no network {name!r}{meant}: use one of {', '.join(TABLE)}, a torchvision classifier (resnet18), "
             "or a timm network, prefixed with timm/ (timm/mobilenetv3_small_100)"

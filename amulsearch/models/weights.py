@@ -219,7 +219,7 @@ class OwnFile:
 
 @dataclass(frozen=True)
 class InMemory:
-    """Weights that a module already has, or the definition of a descriptor that has none.
+    """Weights that a module already has.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from nbformat.v4 import new_markdown_cell, new_output
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ["intake", "models", "store", "features", "index", "measure", "learning", "views"]
+ROOMS = ["intake", "models", "store", "features", "index", "measure", "views"]
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FOLD = '<details class="solution"><summary>Solution</summary>'
 HEADING = re.compile(r"##+ (?:Exercise (\d+)\n)?")

@@ -148,7 +148,6 @@ def test_a_picture_that_is_blank_on_white_is_extracted_and_ranked(small_folder, 
     networks = ["squeezenet1_1", "tf_efficientnet_lite0"]
     features = am.extract(collection, networks, LAYERS, store=tmp_path / "store", progress=False)
     assert features.extracted == 33 and len(features.collection) == 34 and features.rejected.empty
-    features |= am.extract(collection, ["colour", "hog"], "descriptor", progress=False)
     relevance = am.Relevance.from_labels(collection.ids, collection.labels)
     for made in features.values():
         assert np.isfinite(made.vectors).all() and made.vectors[made.ids.index(blank)].any()

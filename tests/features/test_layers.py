@@ -39,9 +39,3 @@ def test_the_standard_layers_are_all_that_the_preset_needs(some, tmp_path, monke
 
     monkeypatch.setattr("amulsearch.features.extraction.Run.__call__", run)
     assert len(am.BEST.layers_of(some, store=store, progress=False)) == 8
-
-
-def test_a_descriptor_has_one_layer(some):
-    assert am.models.standard_layers("colour") == ["descriptor"]
-    found = am.extract(some, ["colour", SQUEEZENET], "standard", progress=False)
-    assert next(iter(found)) == ("colour", "descriptor") and (SQUEEZENET, "last:gem") in found

@@ -75,9 +75,8 @@ def test_of_other_networks():
     asked = ("resnet152", "siglip_base", "squeezenet1_1")
     layers = [("last:gem", "layer3:gem"), ("penultimate", "blocks.8:mean"), ("last:gem", "features.9:gem")]
     assert am.preset(",".join(asked)).layers == dict(zip(asked, layers, strict=True))
-    for models, message in (("", "needs at least one network"), ("squeezenet1_1,hog", "hog is not a network")):
-        with pytest.raises(am.QueryError, match=message):
-            am.preset(models)
+    with pytest.raises(am.QueryError, match="needs at least one network"):
+        am.preset("")
 
 
 def test_of_a_network_that_is_not_in_the_table(monkeypatch, tmp_path):

@@ -25,22 +25,21 @@ def test_the_same_vectors_and_the_same_pictures_left_out(cluster, small_folder, 
         next((small_folder / "food" / "fruit").iterdir()).read_bytes()[:2000]
     )
     collection = am.Collection.from_folder(small_folder, progress=False)
-    names = ["squeezenet1_1", "hog"]
     runner = am.features.RayRunner(block=6, actors=2)
-    for name, layer in zip(names, ("penultimate", "descriptor"), strict=True):
+    for name, layer in (("squeezenet1_1", "penultimate"), ("tf_efficientnet_lite0", "last:gem")):
         here = am.extract(collection, name, layer, progress=False)
         there = am.extract(collection, name, layer, store=tmp_path / "store", runner=runner, progress=False)
         assert there[name, layer].ids == here[name, layer].ids
         assert there.rejected.to_dict("list") == here.rejected.to_dict("list") and len(here.rejected) == 1
         assert np.array_equal(there[name, layer].vectors, here[name, layer].vectors)
-    again = am.extract(collection, "hog", "descriptor", store=tmp_path / "store", runner=runner, progress=False)
+    again = am.extract(collection, name, layer, store=tmp_path / "store", runner=runner, progress=False)
     assert again.extracted == 0
 
 
 def test_an_error_in_an_actor_is_told_in_a_line(cluster, small_folder):
     collection = am.Collection.from_folder(small_folder, progress=False)
     with pytest.raises(am.AmulsearchError, match="has no layer"):
-        am.extract(collection, "hog", "logits", runner=am.features.RayRunner(block=16), progress=False)
+        am.extract(collection, "squeezenet1_1", "none", runner=am.features.RayRunner(block=16), progress=False)
 
 
 @pytest.mark.parametrize("options", [{"block": 0}, {"actors": 0}, {"gpus": -1}])

@@ -14,7 +14,7 @@ from PIL import Image
 import amulsearch as am
 from amulsearch import models
 from amulsearch.intake.decoding import Decoded
-from amulsearch.models import descriptors, networks, record
+from amulsearch.models import networks, record
 from amulsearch.models.architectures import import_timm, import_torchvision
 from amulsearch.models.preprocess import OwnTransform, Preprocess
 
@@ -213,11 +213,7 @@ def test_two_models_of_one_name_are_refused(cartoons):
     assert [model.name for model in models.get_all(again)] == list(models.BUNDLED)
 
 
-def test_a_descriptor_has_no_network_and_no_weights():
-    with pytest.raises(am.ModelError, match="colour is a descriptor, not a network"):
-        models.load("colour")
-    with pytest.raises(am.ModelError, match="weights= must be the path of a checkpoint"):
-        models.get("colour", weights="mine.pth")
+def test_weights_are_a_path():
     with pytest.raises(am.ModelError, match="weights= must be the path of a checkpoint of a network, not int"):
         models.get("alexnet", weights=3)
 
@@ -838,21 +834,10 @@ def test_every_field_of_a_preprocessing_counts(photographs):
 
 def test_the_version_of_the_code_counts(monkeypatch):
     here = [models.get(name) for name in (*models.BUNDLED, *models.BLOG)]
-    records = [*here, models.own("mine", small_module()), *descriptors.TABLE.values()]
+    records = [*here, models.own("mine", small_module())]
     before = [model.describe() for model in records]
     monkeypatch.setattr(record, "POOLING_VERSION", 0)
-    pooled = [model.describe() != old for model, old in zip(records, before, strict=True)]
-    assert pooled == [not isinstance(model, models.Descriptor) for model in records]
-    monkeypatch.setattr(descriptors, "VERSION", 0)
     assert all(model.describe() != old for model, old in zip(records, before, strict=True))
-
-
-def test_the_library_that_computes_a_descriptor_counts(monkeypatch):
-    import skimage
-
-    colour, hog = (models.get(name).describe() for name in ("colour", "hog"))
-    monkeypatch.setattr(skimage, "__version__", "0.0")
-    assert models.get("colour").describe() == colour and models.get("hog").describe() != hog
 
 
 def test_one_s_own_network_with_another_head_has_other_features(small_folder, tmp_path):

@@ -1,7 +1,9 @@
-"""What the tests of the notebooks share: the numbers that a notebook states."""
+"""What the tests of the notebooks share: the numbers that a notebook states, and what it computes."""
 
+import contextlib
 import json
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,3 +32,24 @@ def stated() -> Callable[[str, str], float]:
         return number / 100 if prose[found[0].end(1) :].lstrip().startswith("%") else number
 
     return find
+
+
+@pytest.fixture(scope="session")
+def executed(openclipart, store) -> Callable[[str, str], dict]:
+    """`executed(notebook_stem, until)`: the variables after the code cells, up to the first that has this text."""
+
+    def execute(notebook_stem: str, until: str) -> dict:
+        notebook = json.loads((ROOT / "notebooks" / f"{notebook_stem}.ipynb").read_text(encoding="utf-8"))
+        variables = {}
+        with contextlib.chdir(ROOT / "notebooks"), warnings.catch_warnings(action="ignore"):
+            for cell in notebook["cells"]:
+                source = "".join(cell["source"])
+                if cell["cell_type"] == "code":
+                    exec(source, variables)
+                if "parameters" in cell["metadata"].get("tags", []):
+                    variables |= {"IMAGES": str(openclipart), "STORE": str(store)}
+                if cell["cell_type"] == "code" and until in source:
+                    return variables
+        raise AssertionError(f"no cell of {notebook_stem} has {until!r}")
+
+    return execute
