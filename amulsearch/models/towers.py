@@ -30,7 +30,7 @@ def tower_record(repository: str) -> Model:
     """Make the record of the image tower of a repository; its small configuration file is downloaded if missing."""
     weights = HuggingFace(repository, "open_clip_model.safetensors", CONFIG)
     try:
-        config = json.loads(weights.fetch_config().read_text(encoding="utf-8"))
+        config = json.loads(weights.fetch(CONFIG).read_text(encoding="utf-8"))
         vision, width = config["model_cfg"]["vision_cfg"], config["model_cfg"]["embed_dim"]
         preprocess = _preprocess(vision["image_size"], config.get("preprocess_cfg", {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -76,7 +76,7 @@ def _build(weights: HuggingFace):
 
     import_torchvision()
     open_clip = import_optional("open_clip", "'amulsearch[text]'")
-    config = json.loads(weights.fetch_config().read_text(encoding="utf-8"))
+    config = json.loads(weights.fetch(CONFIG).read_text(encoding="utf-8"))
     nowhere = logging.NullHandler()
     logging.getLogger().addHandler(nowhere)  # otherwise open_clip's messages would set up logging for the process
     logging.disable()
