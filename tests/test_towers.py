@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -190,6 +191,32 @@ def test_towers_travel(published, server, tmp_path, monkeypatch):
     asked = len(server.asked)
     assert np.array_equal(am.text(NAME, "a bird"), before)
     assert len(server.asked) == asked
+
+
+def test_a_tokenizer_of_the_hub(published, clip, server, tmp_path, monkeypatch):
+    """That of SigLIP and others: what is here is read without asking the hub; what is not is told at once."""
+    here, calls = tmp_path / "here", []
+
+    class AutoTokenizer:
+        @staticmethod
+        def from_pretrained(name, cache_dir, local_files_only=False):
+            calls.append((name, cache_dir, local_files_only))
+            raise OSError("it is not here\nand more")
+
+    config = {**TOWERS, "text_cfg": {**TOWERS["text_cfg"], "hf_tokenizer_name": "somewhere/words"}}
+    address, repository = "/somewhere/CLIP-other/resolve/main", "open_clip/somewhere/CLIP-other"
+    server.files[f"{address}/{towers.CONFIG}"] = json.dumps({"model_cfg": config}).encode()
+    server.files[f"{address}/open_clip_model.safetensors"] = (clip[1] / "w.safetensors").read_bytes()
+    monkeypatch.setitem(sys.modules, "transformers", types.SimpleNamespace(AutoTokenizer=AutoTokenizer))
+    monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(here))
+    message = f"the tokenizer somewhere/words is not in {here} and cannot be read: "
+    with pytest.raises(am.ModelError, match=rf"{message}.*404"):
+        am.text(repository, "a bird")
+    assert calls == [("somewhere/words", here, True)]
+    server.files["/somewhere/words/resolve/main/tokenizer_config.json"] = b"{}"
+    with pytest.raises(am.ModelError, match=f"{message}it is not here$"):
+        am.text(repository, "a bird")
+    assert calls[1:] == [("somewhere/words", here, True), ("somewhere/words", here, False)]
 
 
 def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path):

@@ -11,6 +11,7 @@ import json
 import logging
 import tempfile
 import warnings
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .architectures import import_torchvision
 from .preprocess import Preprocess
 from .record import Model
 from .records import CLIP
-from .weights import HuggingFace
+from .weights import HuggingFace, chosen_folder, download_from_hub
 
 CONFIG = "open_clip_config.json"
 PREFIX = "open_clip/"
@@ -124,4 +125,13 @@ def _tokenizer(open_clip, config: dict):
     if not config.get("hf_tokenizer_name"):
         return open_clip.SimpleTokenizer(**more)
     import_optional("transformers", "transformers sentencepiece")
-    return open_clip.HFTokenizer(config["hf_tokenizer_name"], tokenizer_mode=config.get("tokenizer_mode"), **more)
+    name, folder = config["hf_tokenizer_name"], chosen_folder()
+    more |= {"tokenizer_mode": config.get("tokenizer_mode"), "cache_dir": folder}
+    with suppress(Exception):  # transformers' own; then it is downloaded
+        return open_clip.tokenizer.HFTokenizer(name, local_files_only=True, **more)
+    try:
+        download_from_hub(name, "tokenizer_config.json")  # without a connection, transformers would try for minutes
+        return open_clip.tokenizer.HFTokenizer(name, **more)
+    except Exception as error:  # of transformers, and of the hub's client
+        place = folder or "the cache of the Hugging Face hub"
+        raise ModelError(f"the tokenizer {name} is not in {place} and cannot be read: {first_line(error)}") from None
