@@ -11,8 +11,6 @@
     amulsearch check   --store DIR [--repair]
     amulsearch report  FOLDER -o FILE.html [--models A,B] [-k 4] [--store DIR]
                        (index, compare, report: [--frame N] [--background COLOUR] [--max-pixels N])
-    amulsearch weights export A,B FILE
-    amulsearch weights import FILE
 
 `index` builds indexes with Annoy where it is installed, and otherwise for exact search, and says which. `query` opens
 both kinds; an index that Annoy built needs Annoy.
@@ -36,6 +34,9 @@ grid by a square that says so. `--copy-to` copies the others and names it.
 
 What people read names files as they are pasted into bash or zsh. Progress bars are drawn on a terminal only. A file
 that was written into the folder of pictures (a grid, copies, a store) is no picture of the next scan.
+
+Downloaded weights lie in the folder that the environment variable AMULSEARCH_WEIGHTS names, or else in the caches of
+torch and of the Hugging Face hub.
 
 An error is one line on standard error that says what to do; the exit status is then 2. `check` exits with 1 if it finds
 a problem. An interrupted command exits with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.
@@ -162,7 +163,11 @@ def _drop_output() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="amulsearch", description="Search a folder of pictures by meaning.")
+    parser = _Parser(
+        prog="amulsearch",
+        description="Search a folder of pictures by meaning.",
+        epilog="The environment variable AMULSEARCH_WEIGHTS names the folder of downloaded weights.",
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version of amulsearch and exit")
     parser.set_defaults(run=None)
     add = parser.add_subparsers(metavar="COMMAND").add_parser
@@ -269,15 +274,6 @@ def _parser() -> argparse.ArgumentParser:
     _store(command, "keep the features here for later runs", required=False)
     _opening(command)
     command.set_defaults(run="report_folder")
-
-    command = add("weights", help="carry the weights of networks to a machine without a connection, in one file")
-    command.set_defaults(run="carry_weights")
-    part = command.add_subparsers(metavar="export|import", dest="way", required=True).add_parser
-    way = part("export", help="write the weights of networks to a file; what is missing is downloaded")
-    way.add_argument("models", type=_names, metavar="A,B", help="names of networks, or a group, such as blog")
-    way.add_argument("file", type=_path, metavar="FILE", help="the file to write")
-    way = part("import", help="take the weights from such a file; nothing is downloaded")
-    way.add_argument("file", type=_path, metavar="FILE", help="the file that `amulsearch weights export` wrote")
     return parser
 
 

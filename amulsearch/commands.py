@@ -197,16 +197,6 @@ def report_folder(options: Namespace) -> None:
     print(as_argument(views.write_report(collection, output, models=networks, k=options.k, store=store)))
 
 
-def carry_weights(options: Namespace) -> None:
-    """Write weights to a file, or take them from one, and print which."""
-    if options.way == "export":
-        carried = models.export_weights(options.models, options.file)
-    else:
-        carried = models.import_weights(options.file)
-    for entry in carried:
-        print(f"{entry['model']}  {entry['file']}  {entry['bytes'] / 1e6:.1f} MB  {entry['licence']}")
-
-
 def compare_systems(options: Namespace) -> None:
     """Print which network, layer or fusion to use for a folder, and write a page about it."""
     if options.output:

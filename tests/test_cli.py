@@ -448,14 +448,14 @@ def test_a_model_without_weights_and_network_says_what_to_do(indexed, tmp_path):
     """In a process with an unreachable proxy, the download fails as it does without a network."""
     import os
 
-    environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}
+    environment = {**os.environ, "AMULSEARCH_WEIGHTS": str(tmp_path / "weights"), "https_proxy": "http://127.0.0.1:9"}
     command = [sys.executable, "-m", "amulsearch", "index", str(indexed[0]), "--store", str(tmp_path / "new")]
     done = subprocess.run(
         [*command, "--models", "resnet152"], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 2
     message = done.stderr.strip().splitlines()[-1]
-    for part in ("resnet152-394f9c45.pth", str(tmp_path / "torch" / "hub" / "checkpoints"), *am.models.BUNDLED):
+    for part in ("resnet152-394f9c45.pth", str(tmp_path / "weights"), *am.models.BUNDLED):
         assert part in message
     assert "Traceback" not in done.stderr
 

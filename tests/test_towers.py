@@ -6,8 +6,10 @@ open_clip's own functions say what the vectors are.
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -132,7 +134,7 @@ def test_the_configuration_is_part_of_what_the_weights_are(published, clip, serv
     before = am.models.get(NAME).weights.identity
     assert before.count("sha256:") == 2
     weights = am.models.weights.HuggingFace(REPOSITORY, "open_clip_model.safetensors", towers.CONFIG)
-    path = weights.fetch_config()
+    path = weights.fetch(towers.CONFIG)
     path.resolve().write_text(json.dumps({"model_cfg": {**TOWERS, "quick_gelu": True}, "preprocess_cfg": PREPROCESS}))
     assert am.models.get(NAME).weights.identity != before
 
@@ -174,23 +176,47 @@ def test_a_repository_that_is_none(published, server):
         towers.tower_record.cache_clear()
         with pytest.raises(am.ModelError, match=told):
             am.models.get("open_clip/nobody/broken")
-        blobs = am.models.weights.HuggingFace("nobody/broken", config=towers.CONFIG).fetch_config()
+        blobs = am.models.weights.HuggingFace("nobody/broken").fetch(towers.CONFIG)
         blobs.unlink()
 
 
-def test_towers_travel(published, tmp_path, monkeypatch):
-    listed = am.models.export_weights(NAME, tmp_path / "w.zip", progress=False)
-    assert [entry["file"] for entry in listed] == [
-        "CLIP-small-open_clip_model.safetensors",
-        "CLIP-small-open_clip_config.json",
-    ]
+def test_towers_travel(published, server, tmp_path, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(here))
     before = am.text(NAME, "a bird")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "there"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    am.models.import_weights(tmp_path / "w.zip", progress=False)
+    shutil.copytree(here, there, symlinks=True)
+    shutil.rmtree(here)
+    monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(there))
     towers.tower_record.cache_clear()
+    asked = len(server.asked)
     assert np.array_equal(am.text(NAME, "a bird"), before)
+    assert len(server.asked) == asked
+
+
+def test_a_tokenizer_of_the_hub(published, clip, server, tmp_path, monkeypatch):
+    """That of SigLIP and others: what is here is read without asking the hub; what is not is told at once."""
+    here, calls = tmp_path / "here", []
+
+    class AutoTokenizer:
+        @staticmethod
+        def from_pretrained(name, cache_dir, local_files_only=False):
+            calls.append((name, cache_dir, local_files_only))
+            raise OSError("it is not here\nand more")
+
+    config = {**TOWERS, "text_cfg": {**TOWERS["text_cfg"], "hf_tokenizer_name": "somewhere/words"}}
+    address, repository = "/somewhere/CLIP-other/resolve/main", "open_clip/somewhere/CLIP-other"
+    server.files[f"{address}/{towers.CONFIG}"] = json.dumps({"model_cfg": config}).encode()
+    server.files[f"{address}/open_clip_model.safetensors"] = (clip[1] / "w.safetensors").read_bytes()
+    monkeypatch.setitem(sys.modules, "transformers", types.SimpleNamespace(AutoTokenizer=AutoTokenizer))
+    monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(here))
+    message = f"the tokenizer somewhere/words is not in {here} and cannot be read: "
+    with pytest.raises(am.ModelError, match=rf"{message}.*404"):
+        am.text(repository, "a bird")
+    assert calls == [("somewhere/words", here, True)]
+    server.files["/somewhere/words/resolve/main/tokenizer_config.json"] = b"{}"
+    with pytest.raises(am.ModelError, match=f"{message}it is not here$"):
+        am.text(repository, "a bird")
+    assert calls[1:] == [("somewhere/words", here, True), ("somewhere/words", here, False)]
 
 
 def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path):

@@ -14,7 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             *("classifiers", "get", "get_all", "main_layers", "names_of", "own", "reads_words", "ready"),
             *("standard_layers", "table"),
         ],
-        "archive": ["export_weights", "import_weights"],
         "record": ["Model", "canonical_layer", "layer_names"],
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],
         "devices": ["DEVICES", "DeviceConfig", "device"],

@@ -11,6 +11,7 @@ import json
 import logging
 import tempfile
 import warnings
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .architectures import import_torchvision
 from .preprocess import Preprocess
 from .record import Model
 from .records import CLIP
-from .weights import HuggingFace
+from .weights import HuggingFace, chosen_folder, download_from_hub
 
 CONFIG = "open_clip_config.json"
 PREFIX = "open_clip/"
@@ -30,7 +31,7 @@ def tower_record(repository: str) -> Model:
     """Make the record of the image tower of a repository; its small configuration file is downloaded if missing."""
     weights = HuggingFace(repository, "open_clip_model.safetensors", CONFIG)
     try:
-        config = json.loads(weights.fetch_config().read_text(encoding="utf-8"))
+        config = json.loads(weights.fetch(CONFIG).read_text(encoding="utf-8"))
         vision, width = config["model_cfg"]["vision_cfg"], config["model_cfg"]["embed_dim"]
         preprocess = _preprocess(vision["image_size"], config.get("preprocess_cfg", {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -76,7 +77,7 @@ def _build(weights: HuggingFace):
 
     import_torchvision()
     open_clip = import_optional("open_clip", "'amulsearch[text]'")
-    config = json.loads(weights.fetch_config().read_text(encoding="utf-8"))
+    config = json.loads(weights.fetch(CONFIG).read_text(encoding="utf-8"))
     nowhere = logging.NullHandler()
     logging.getLogger().addHandler(nowhere)  # otherwise open_clip's messages would set up logging for the process
     logging.disable()
@@ -124,4 +125,13 @@ def _tokenizer(open_clip, config: dict):
     if not config.get("hf_tokenizer_name"):
         return open_clip.SimpleTokenizer(**more)
     import_optional("transformers", "transformers sentencepiece")
-    return open_clip.HFTokenizer(config["hf_tokenizer_name"], tokenizer_mode=config.get("tokenizer_mode"), **more)
+    name, folder = config["hf_tokenizer_name"], chosen_folder()
+    more |= {"tokenizer_mode": config.get("tokenizer_mode"), "cache_dir": folder}
+    with suppress(Exception):  # transformers' own; then it is downloaded
+        return open_clip.tokenizer.HFTokenizer(name, local_files_only=True, **more)
+    try:
+        download_from_hub(name, "tokenizer_config.json")  # without a connection, transformers would try for minutes
+        return open_clip.tokenizer.HFTokenizer(name, **more)
+    except Exception as error:  # of transformers, and of the hub's client
+        place = folder or "the cache of the Hugging Face hub"
+        raise ModelError(f"the tokenizer {name} is not in {place} and cannot be read: {first_line(error)}") from None

@@ -1,11 +1,11 @@
 """Where a network's weights come from, and how they are read: no code in a weights file is ever executed.
 
-`Packaged` is a file inside an installed Python package; `Downloaded` and `HuggingFace` are files in a cache folder,
-downloaded if missing; `OwnFile` is a checkpoint of the user; `InMemory` stands for weights that a module already has.
-A download that breaks off is continued by the next one. Mirrors: files of `Downloaded` come from the folder that the
-environment variable AMULSEARCH_MIRROR names by its URL, if it is set, those of `HuggingFace` from HF_ENDPOINT.
+`Packaged` is a file inside an installed Python package; `Downloaded` and `HuggingFace` are files that torch and the
+client of the Hugging Face hub download if they are missing; `OwnFile` is a checkpoint of the user; `InMemory` stands
+for weights that a module already has. Downloaded files lie in the folder that the environment variable
+AMULSEARCH_WEIGHTS names; if it is not set, in the usual caches of torch and of the hub.
 `find` returns the path of the file or None; `fetch` downloads a missing file, or raises ModelError; `read` returns the
-checked state dict; `travels` returns the files by the names under which `find` looks for them in the cache folder.
+checked state dict.
 `identity` says in a fingerprint which weights these are. It goes by what the file holds: by its SHA-256 where that is
 known before the file is there, else by that of the file itself, which is then fetched.
 """
@@ -15,13 +15,38 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import socket
+import sys
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 from ..errors import ModelError, check_path, first_line
-from .checkpoints import check_digest, identity_of, read_checkpoint, read_pickled_arrays
-from .downloads import cache_folder, download
+from .checkpoints import check_digest, digest, identity_of, read_checkpoint, read_pickled_arrays
+
+TIMEOUT = 20
+"""Seconds without an answer after which a server counts as unreachable."""
+
+
+def chosen_folder() -> Path | None:
+    """Return the folder that AMULSEARCH_WEIGHTS names; None if it is not set."""
+    name = os.environ.get("AMULSEARCH_WEIGHTS")
+    return check_path(name, "AMULSEARCH_WEIGHTS") if name else None
+
+
+def cache_folder() -> Path:
+    """Return the chosen folder, or else that of torch: $TORCH_HOME/hub/checkpoints, by default below ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME", os.path.join(base, "torch"))
+    return chosen_folder() or Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def download_from_hub(repository: str, name: str) -> Path:
+    """Download a file of the Hugging Face hub; raises what its client does, at once if there is no connection."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    get_hf_file_metadata(hf_hub_url(repository, name), timeout=TIMEOUT)  # asks once; the next line would for minutes
+    return Path(hf_hub_download(repository, name, cache_dir=chosen_folder(), etag_timeout=TIMEOUT))
 
 
 @dataclass(frozen=True)
@@ -91,15 +116,28 @@ class Downloaded:
         path = self.find()
         if path is not None:
             return path
-        path, mirror = cache_folder() / self.file, os.environ.get("AMULSEARCH_MIRROR")
-        url = f"{mirror.rstrip('/')}/{self.file}" if mirror else self.url
+        from torch.hub import download_url_to_file
+
+        path, before = cache_folder() / self.file, socket.getdefaulttimeout()
         try:
-            download(url, path, self.sha256)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            socket.setdefaulttimeout(TIMEOUT)  # torch sets none
+            download_url_to_file(self.url, str(path), self.sha256, progress=sys.stderr.isatty())
+        except RuntimeError:  # another digest; torch keeps nothing of such a file
+            raise ModelError(f"the download of {self.url} broke off or was damaged in transit: try again") from None
         except (OSError, HTTPException, ValueError) as error:  # everything that urllib raises
             raise ModelError(
                 f"the file {self.file} is not on this machine and could not be downloaded "
-                f"({getattr(error, 'reason', error)}): download {url} and save it in {path.parent}"
+                f"({getattr(error, 'reason', error)}): download {self.url} and save it in {path.parent}"
             ) from None
+        finally:
+            socket.setdefaulttimeout(before)
+        if not self.sha256:  # nothing else says whether it has arrived whole
+            try:
+                read_checkpoint(path)
+            except ModelError:
+                path.unlink()
+                raise
         return path
 
     def read(self) -> dict:
@@ -107,13 +145,10 @@ class Downloaded:
         check_digest(path, self.sha256)
         return read_checkpoint(path)
 
-    def travels(self) -> dict[str, Path]:
-        return {self.file: self.fetch()}
-
 
 @dataclass(frozen=True)
 class HuggingFace:
-    """A file of a repository on the Hugging Face hub, in the hub's own cache, and perhaps a configuration beside it.
+    """A file of a repository on the Hugging Face hub, kept as the hub's client does, and perhaps its configuration.
 
     A file that was saved by hand in `cache_folder()` takes precedence: `REPOSITORY.safetensors` for
     `model.safetensors`, `REPOSITORY-NAME` for a file of another name. The hub may replace a file under the same name,
@@ -131,39 +166,28 @@ class HuggingFace:
 
     @property
     def identity(self) -> str:
-        config = [] if self.config is None else [self.fetch_config()]
+        config = [] if self.config is None else [self.fetch(self.config)]
         return " ".join(identity_of(path) for path in (self.fetch(), *config))
 
-    def find(self) -> Path | None:
-        return self._find(self.name)
-
-    def fetch(self) -> Path:
-        return self._fetch(self.name)
-
-    def fetch_config(self) -> Path:
-        return self._fetch(self.config)
-
-    def _by_hand(self, name: str) -> str:
-        repository = self.repository.rpartition("/")[2]
-        return f"{repository}.safetensors" if name == "model.safetensors" else f"{repository}-{name}"
-
-    def _find(self, name: str) -> Path | None:
+    def find(self, name: str | None = None) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
 
+        name = name or self.name
         by_hand = cache_folder() / self._by_hand(name)
         if by_hand.is_file():
             return by_hand
-        cached = try_to_load_from_cache(self.repository, name)
+        cached = try_to_load_from_cache(self.repository, name, cache_dir=chosen_folder())
         return Path(cached) if isinstance(cached, str) else None
 
-    def _fetch(self, name: str) -> Path:
-        path = self._find(name)
+    def fetch(self, name: str | None = None) -> Path:
+        name = name or self.name
+        path = self.find(name)
         if path is not None:
             return path
-        from huggingface_hub import constants, hf_hub_download
+        from huggingface_hub import constants
 
         try:
-            return Path(hf_hub_download(self.repository, name, etag_timeout=20))
+            return download_from_hub(self.repository, name)
         except Exception as error:  # the hub's client raises its own errors and those of requests and httpx
             raise ModelError(
                 f"the weights {self.repository} are not on this machine and could not be downloaded "
@@ -171,15 +195,19 @@ class HuggingFace:
                 f"it as {self._by_hand(name)} in {cache_folder()}"
             ) from None
 
-    def travels(self) -> dict[str, Path]:
-        names = [self.name, *([] if self.config is None else [self.config])]
-        return {self._by_hand(name): self._fetch(name) for name in names}
+    def _by_hand(self, name: str) -> str:
+        repository = self.repository.rpartition("/")[2]
+        return f"{repository}.safetensors" if name == "model.safetensors" else f"{repository}-{name}"
 
     def read(self) -> dict:
         path = self.fetch()
         blob = path.resolve()  # the hub's cache links to a file named by its SHA-256
-        if re.fullmatch(r"[0-9a-f]{64}", blob.name):
-            check_digest(blob, blob.name)
+        names = [blob.name]
+        if blob.parent.parent.name == "snapshots":  # a copy of the cache, with files in place of links
+            names = [file.name for file in blob.parents[2].glob("blobs/*")]
+        expected = [name for name in names if re.fullmatch(r"[0-9a-f]{64}", name)]
+        if expected and digest(blob) not in expected:
+            check_digest(blob, expected[0])
         return read_checkpoint(path)
 
 

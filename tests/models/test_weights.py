@@ -6,9 +6,11 @@ import io
 import json
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -69,66 +71,36 @@ def test_weights_are_downloaded_once(server, cache, checkpoint):
     assert server.asked.count(f"GET /{name}") == 1
 
 
-def test_a_damaged_download_is_refused_and_not_kept(server, cache, checkpoint):
-    name = named(checkpoint, "spoiled")
+@pytest.mark.parametrize("fault", ["spoiled", "cut"])
+def test_a_damaged_download_is_refused_and_not_kept(server, cache, checkpoint, fault):
+    name = named(checkpoint, fault)
     server.files[f"/{name}"] = checkpoint
-    server.spoiled.add(f"/{name}")
+    getattr(server, fault).add(f"/{name}")
     model = downloaded(f"{server.url}/{name}")
-    with pytest.raises(am.ModelError, match=rf"squeezenet1_1: the download of .*{name} was damaged .*: try again"):
+    with pytest.raises(am.ModelError, match=rf"squeezenet1_1: the download of .*{name} broke off or was .*: try again"):
         networks.load(model)
     assert list(cache.iterdir()) == [] and not model.ready
     assert torch.equal(first_bias(model), saved_bias(checkpoint))
 
 
-@pytest.mark.parametrize("ranges", [True, False])
-def test_a_download_that_broke_off_is_continued(server, cache, checkpoint, monkeypatch, ranges):
-    monkeypatch.setattr(server, "ranges", ranges)
-    name, half = named(checkpoint, f"cut{ranges}"), len(checkpoint) // 2
-    server.files[f"/{name}"] = checkpoint
-    server.cut.add(f"/{name}")
-    model = downloaded(f"{server.url}/{name}")
-    told = rf"squeezenet1_1: the download of .*{name} broke off at {half:,} of {len(checkpoint):,} bytes: run the same"
-    with pytest.raises(am.ModelError, match=told):
+def test_a_download_without_a_digest_is_kept_only_if_it_is_whole(server, cache, checkpoint):
+    server.files["/plain.pth"] = checkpoint
+    server.cut.add("/plain.pth")
+    model = downloaded(f"{server.url}/plain.pth")
+    with pytest.raises(am.ModelError, match=r"plain\.pth cannot be read as a checkpoint"):
         networks.load(model)
-    assert [path.name for path in cache.iterdir()] == [f"{name}.part"] and not model.ready
+    assert list(cache.iterdir()) == []
     assert torch.equal(first_bias(model), saved_bias(checkpoint))
-    assert server.asked[-1] == (f"GET /{name} from {half}" if ranges else f"GET /{name}")
-    assert [path.name for path in cache.iterdir()] == [name]
 
 
-def test_a_part_that_is_complete_or_wrong(server, cache, checkpoint):
-    name = named(checkpoint, "part")
-    server.files[f"/{name}"] = checkpoint
-    model = downloaded(f"{server.url}/{name}")
-    cache.mkdir(parents=True)
-    (cache / f"{name}.part").write_bytes(b"x" * 1000)  # of another file
-    with pytest.raises(am.ModelError, match="damaged in transit"):
-        networks.load(model)
-    (cache / f"{name}.part").write_bytes(checkpoint)
-    assert torch.equal(first_bias(model), saved_bias(checkpoint))
-    assert [path.name for path in cache.iterdir()] == [name]
-
-
-def test_two_processes_download_a_file_once(server, cache, checkpoint):
+def test_two_processes_download_a_file_at_once(server, cache, checkpoint):
     name = named(checkpoint, "twice")
     server.files[f"/{name}"] = checkpoint
     program = "import sys; from amulsearch.models.weights import Downloaded; Downloaded(sys.argv[1]).fetch()"
     command = [sys.executable, "-c", program, f"{server.url}/{name}"]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     assert [one.wait() for one in both] == [0, 0], [one.stderr.read() for one in both]
-    assert server.asked.count(f"GET /{name}") == 1 and (cache / name).read_bytes() == checkpoint
-
-
-def test_a_mirror_is_a_folder_with_the_files(server, cache, checkpoint, monkeypatch):
-    name = named(checkpoint, "mirrored")
-    server.files[f"/mirror/{name}"] = checkpoint
-    monkeypatch.setenv("AMULSEARCH_MIRROR", f"{server.url}/mirror/")
-    model = downloaded(f"http://127.0.0.1:9/somewhere/{name}")
-    assert torch.equal(first_bias(model), saved_bias(checkpoint))
-    monkeypatch.setenv("AMULSEARCH_MIRROR", "not a place")
-    absent = downloaded(f"{server.url}/absent-01234567.pth")
-    with pytest.raises(am.ModelError, match=r"could not be downloaded .*: download not a place/absent-01234567.pth"):
-        networks.load(absent)
+    assert (cache / name).read_bytes() == checkpoint and len(list(cache.iterdir())) == 1
 
 
 def test_a_missing_file_is_told_with_what_to_do(server, cache):
@@ -147,8 +119,20 @@ def test_no_network(cache):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(am.ModelError, match=r"could not be downloaded \(.*refused.*\): download .* and save it in"):
+    with pytest.raises(am.ModelError, match=r"could not be downloaded \(.*refused.*\): download .* and save it"):
         networks.load(downloaded(f"http://127.0.0.1:{port}/absent-01234567.pth"))
+
+
+def test_a_server_that_does_not_answer(cache, local_hub, monkeypatch):
+    monkeypatch.setattr(weights, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/{filename}")
+        started = time.monotonic()
+        for source in (Downloaded(f"{url}/absent-01234567.pth"), HuggingFace("timm/absent")):
+            with pytest.raises(am.ModelError, match=r"could not be downloaded \(.*timed out\): download .* and save"):
+                source.fetch()
+    assert time.monotonic() - started < 10 and socket.getdefaulttimeout() is None
 
 
 def test_a_cache_folder_that_cannot_be_made(tmp_path, monkeypatch):
@@ -176,6 +160,45 @@ def test_the_cache_folder_is_torch_s(monkeypatch):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         assert weights.cache_folder() == Path(torch.hub.get_dir()).expanduser() / "checkpoints"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_folder_of_weights_is_used_wherever_it_is_copied(
+    server, local_hub, checkpoint, timm_files, tmp_path, monkeypatch, links
+):
+    """With its links, or with files in their place: found without a connection, and verified."""
+    name, file = "test_resnet.r160_in1k", named(checkpoint, "travels")
+    server.files |= {f"/timm/{name}/resolve/main/model.safetensors": timm_files[name], f"/{file}": checkpoint}
+    sources = Downloaded(f"{server.url}/{file}"), HuggingFace(f"timm/{name}")
+    here, there = tmp_path / "here", tmp_path / "there"
+    monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(here))
+    assert [source.find() for source in sources] == [None, None]
+    before = [source.read() for source in sources]
+    assert {file, f"models--timm--{name}"} <= {path.name for path in here.iterdir()}
+    assert not (tmp_path / "torch").exists() and not (tmp_path / "hub").exists()
+    shutil.copytree(here, there, symlinks=links)
+    shutil.rmtree(here)
+    monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(there))
+    asked = len(server.asked)
+    for source, state in zip(sources, before, strict=True):
+        again = source.read()
+        assert again.keys() == state.keys() and all(torch.equal(again[key], state[key]) for key in state)
+        data = source.find().read_bytes()
+        source.find().write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(am.ModelError, match="is damaged or not the expected file"):
+            source.read()
+    assert len(server.asked) == asked
+    for source in (Downloaded("http://127.0.0.1:9/absent-01234567.pth"), HuggingFace("timm/absent-01234567")):
+        with pytest.raises(am.ModelError, match=rf"absent-01234567\.(pth|safetensors)( and save it)? in {there}$"):
+            source.read()
+
+
+def test_the_table_of_files_is_that_of_the_networks():
+    text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    for name in (*models.BLOG, *models.MODERN):
+        source = models.get(name).weights
+        file = source.file if isinstance(source, Downloaded) else f"models--{source.repository.replace('/', '--')}"
+        assert f"| `{name}` | `{file}` |" in text
 
 
 # Packages
