@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "vector_file": ["MemoryRows", "VectorFile"],
         "names": ["Names", "StoredNames"],
         "index_files": ["AGAIN"],
-        "blockwise": ["Blocks", "Gathered", "blocks", "starts"],
+        "blockwise": ["Blocks", "Gathered", "blocks"],
         "files": ["PARTIAL", "inside", "locked", "replacing"],
     },
 )
