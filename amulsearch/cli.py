@@ -48,6 +48,7 @@ import io
 import os
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from contextlib import suppress
@@ -79,6 +80,12 @@ def main(arguments: list[str] | None = None) -> int:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:  # closed: the next file that is opened would take its number
             setattr(sys, name, open(os.devnull, "w" if number else "r"))  # noqa: SIM115
+    home = None
+    try:
+        Path.home()
+    except RuntimeError:  # a user without an account, as in containers: libraries look there for their settings
+        home = tempfile.TemporaryDirectory(prefix="amulsearch-", ignore_cleanup_errors=True)
+        os.environ["HOME"] = home.name
     before, shown = {}, warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"amulsearch: {one_line(message)}\n"
     if threading.current_thread() is threading.main_thread():
@@ -94,6 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 128 + interrupted.args[0]
     finally:
         warnings.formatwarning = shown
+        if home:
+            os.environ.pop("HOME", None)
+            home.cleanup()
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -16,7 +16,7 @@ from .index import DiffusionIndex, ExactIndex, Index, default_kind, is_current
 from .index import check_store as verify
 from .intake import Collection, counts_text
 from .printing import aligned, print_json, say
-from .querying import FUSION, current_presets, open_preset, usual_layer
+from .querying import COMPARED, FUSION, current_presets, open_preset, usual_layer
 from .querying import query_store as query_store  # the command line looks for all commands here
 from .store import Store
 
@@ -110,7 +110,10 @@ def _build(store: Store, name: str, kind: type[Index], made: Features | list[Fea
         new = True  # missing, damaged or outdated
     if not new and (index.calibration or not measure.calibrated(index).calibration):
         return False
-    measure.calibrated(kind.build(made)).save_in(store, name)
+    index = measure.calibrated(kind.build(made))
+    if isinstance(made, Features) and len(index) > 1:
+        index.spacing(COMPARED)  # for the novelty test of a query
+    index.save_in(store, name)
     return True
 
 

@@ -34,6 +34,9 @@ from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_
 from .printing import aligned, print_json, say
 from .store import Store
 
+COMPARED = 400
+"""With how many pictures of the collection the novelty test compares a new one."""
+
 DEPTH, DEPTHS = 100, {"vote": 10}
 """The number of neighbours of each model to fuse, and of the methods for which another is usual."""
 
@@ -358,7 +361,7 @@ def _novelty(store: Store, indexes: dict[str, Index]) -> NoveltyTest:
     """The test of whether a picture is like the collection: by the networks of the query, without what was fitted."""
     presets = [index for index in indexes.values() if isinstance(index, DiffusionIndex)]
     if not presets:
-        return NoveltyTest.build(list(indexes.values()), sample=400)
+        return NoveltyTest.build(list(indexes.values()), sample=COMPARED)
     stored = FeatureSet.open(store)
     reduced = [layer for index in presets for part in index.fingerprint["of"] for layer in part["of"]]
     return NoveltyTest.build([stored[key] for key in dict.fromkeys((of["model"], of["layer"]) for of in reduced)])

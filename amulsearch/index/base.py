@@ -72,6 +72,8 @@ class Index:
     settings: ClassVar[tuple[str, ...]] = ()
     """The attributes that are saved."""
     calibration: Calibration | None = None
+    _spacings: Mapping[str, list[float]] = {}
+    """What `spacing` returned, by its arguments; saved with the index."""
     effort: ClassVar[str | None] = None
     """The option of `query` that trades speed for recall; the attribute of the same name holds its default."""
     exhaustive: ClassVar[bool] = True
@@ -287,6 +289,27 @@ class Index:
         if row is None:
             raise MissingKeyError(f"there is no picture {id!r} in the index")
         return self._take([row])[0]
+
+    def spacing(self, sample: int, seed: int = 0) -> np.ndarray:
+        """Compute, once, how far each of some pictures is from its nearest other.
+
+        Parameters
+        ----------
+        sample : int
+            How many pictures: a random sample, or all if there are fewer.
+        seed : int, default 0
+
+        Returns
+        -------
+        ndarray of shape (S,), float64
+            Distances, in the order of the rows of the pictures.
+        """
+        key = f"{sample} {seed}"
+        if key not in self._spacings:
+            rows = np.sort(sampled_rows(len(self), sample, seed))
+            found = self.search(self._take(rows), 1, own=rows)[1][:, 0]
+            self._spacings = {**self._spacings, key: found.tolist()}
+        return np.array(self._spacings[key])
 
     def recall(self, k: int | None = None, *, sample: int = 200, seed: int = 0, **options) -> float:
         """Measure the fraction of the true k nearest neighbours that the index finds.
@@ -544,6 +567,7 @@ class Index:
                 setattr(index, setting, about[setting])
             if about.get("calibration"):
                 index.calibration = Calibration(**about["calibration"])
+            index._spacings = about.get("spacings", {})
             index._pictures, index.digests = StoredNames(store.database, saved.rows), []
             fitted = open_fitted(saved.folder, about["fitted"], index.fingerprint)
             index.makers = (*([model] if model else []), *fitted)
@@ -572,6 +596,7 @@ class Index:
             "width": self.width,
             "fingerprint": self.fingerprint,
             "calibration": self.calibration.plain() if self.calibration else None,
+            "spacings": dict(self._spacings),
         }
 
 

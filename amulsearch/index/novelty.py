@@ -85,7 +85,7 @@ class NoveltyTest:
         if count < 2:
             raise QueryError("a novelty test needs at least two pictures")
         test._rows = np.sort(sampled_rows(count, sample, seed))
-        nearest = [part.search(part._take(test._rows), 1, own=test._rows)[1][:, 0] for part in test.parts]
+        nearest = [part.spacing(sample, seed) for part in test.parts]
         test._scale = [(far.mean(), max(far.std(), 1e-12)) for far in nearest]
         test._sums = test._together(nearest)
         test.own = np.sort(test._sums)

@@ -55,7 +55,7 @@ def fuse(
     Raises
     ------
     QueryError
-        For an unknown method, no lists, or a depth or k below 1.
+        For an unknown method, no lists, a list with an id twice, or a depth or k below 1.
 
     References
     ----------
@@ -81,6 +81,10 @@ def fuse(
     tables = list(lists.values() if isinstance(lists, Mapping) else lists)
     if not all(isinstance(table, pd.DataFrame) for table in tables):
         raise QueryError("fuse takes several tables of neighbours, by name or in a list, as query_all returns them")
+    for table in tables:
+        if table["id"].duplicated().any():
+            twice = table["id"][table["id"].duplicated()].iloc[0]
+            raise QueryError(f"a list has {twice!r} twice, and would count it twice: keep its best rank")
     depth = _check(tables, method, depth, [len(table) for table in tables])
     tables = [table.sort_values("rank").head(depth) for table in tables]
     ids = sorted(set().union(*(table["id"] for table in tables)))

@@ -30,6 +30,10 @@ FORMAT = 4
 NAME = "store.sqlite"
 REMEDY = "run `amulsearch check --store DIR --repair`, then index the folder again"
 
+LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+PATIENCE = 60.0
+"""Seconds to wait for a lock."""
+
 WRITING = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 """The errors of SQLite when a disk takes no more."""
 
@@ -240,7 +244,13 @@ class Database:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in WRITING:
+            code = getattr(error, "sqlite_errorcode", 0)
+            if code & 0xFF in LOCKED or code == sqlite3.SQLITE_IOERR_LOCK:
+                raise StoreError(
+                    f"{self.path} is locked: wait until the process that writes to it has ended, or give a store on a "
+                    "local disk if this one is on a network drive that has no locks"
+                ) from None
+            if code & 0xFF in WRITING:
                 raise unwritable(self.path.parent, OSError(errno.ENOSPC, str(error))) from None
             raise StoreError(f"{self.path} cannot be read ({error}): {REMEDY}") from None
         except sqlite3.DatabaseError as error:
@@ -274,7 +284,7 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         mode = "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
     connection = sqlite3.connect(
         f"file:{quote(str(path.absolute()), errors='surrogateescape')}?mode={mode}",
-        uri=True, timeout=60, isolation_level=None, check_same_thread=False,
+        uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False,
     )  # fmt: skip
     try:
         connection.create_function("sealed", -1, sealed, deterministic=True)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.index import NoveltyTest, novelty_told
+from amulsearch.index import ExactIndex, NoveltyTest, novelty_told
 
 IDS = [f"{row:03}.png" for row in range(150)]
 
@@ -73,6 +73,14 @@ def test_a_picture_is_asked_by_id_file_and_image(bundled_features, cartoons):
     assert test.p_value(cartoons.path(id)) > 0.9, "the collection holds the very same picture"
     assert test.p_value(cartoons.open(id)) == test.p_value(cartoons.path(id))
     assert "squeezenet1_1 penultimate, squeezenet1_1 last:gem" in repr(test)
+
+
+def test_what_a_saved_index_knows_is_not_searched_for_again(parts, tmp_path, monkeypatch):
+    index = ExactIndex.build(parts[0])
+    expected = NoveltyTest.build([index], sample=40).own
+    opened = ExactIndex.open(index.save(tmp_path / "index"))
+    monkeypatch.setattr(ExactIndex, "search", None)  # would fail
+    assert np.array_equal(NoveltyTest.build([opened], sample=40).own, expected)
 
 
 def test_words_and_mistakes(parts, tmp_path):

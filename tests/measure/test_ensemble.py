@@ -91,6 +91,9 @@ def test_wrong_use_is_told(lists):
         fuse(lists, "sum")
     with pytest.raises(QueryError, match="at least one"):
         fuse([], "vote")
+    table = next(iter(lists.values()))
+    with pytest.raises(QueryError, match="twice, and would count it twice"):
+        fuse([table, pd.concat([table, table])], "vote")
     with pytest.raises(QueryError, match="must be an integer"):
         fuse(lists, "vote", depth=0)
 

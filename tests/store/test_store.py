@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -389,6 +390,17 @@ def test_readers_see_the_state_before_or_after_a_change(small_folder, tmp_path):
         store.database.insert("facts", [("folder", '"/elsewhere"')])
         1 / 0
     assert reader.collection() == collection
+
+
+def test_a_locked_store_is_not_called_damaged(small_folder, tmp_path, monkeypatch):
+    collection = Collection.from_folder(small_folder, progress=False)
+    Store(tmp_path / "store").register(collection)
+    monkeypatch.setattr("amulsearch.store.database.PATIENCE", 0.1)
+    other = sqlite3.connect(tmp_path / "store" / "store.sqlite")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"is locked: wait .* network drive that has no locks"):
+        Store(tmp_path / "store").register(collection)
+    other.close()
 
 
 def test_what_is_written_stays_or_is_refused(cartoons, tmp_path):
