@@ -23,7 +23,7 @@ export PYTHONDONTWRITEBYTECODE :=
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv: a few minutes, once"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[notebooks,fast,indexes,classical,parquet,text,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[notebooks,fast,indexes,classical,text,dev]'
 	@echo "Compiling Annoy and hnswlib, if there is a compiler"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[compiled]' >.venv/compiled.log 2>&1 \
 	  || echo "Annoy, hnswlib and NMSLIB are left out: a C++ compiler is missing (on Debian: apt-get install build-essential python3-dev) or fails, see .venv/compiled.log; exact search stands in for Annoy" >&2

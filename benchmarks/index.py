@@ -23,12 +23,72 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.features import nearest
-from amulsearch.index.speed import ask
+from amulsearch.features import l2_normalize, nearest
+from amulsearch.index.tuning import ask
+from amulsearch.store import blocks
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 K, QUERIES, ROUNDS, SECONDS = 10, 500, 10, 10
 """Each point is measured with up to 500 queries in ten rounds, for at most ten seconds; the median time counts."""
+
+
+class _Graph(am.indexes.Index):
+    """A graph of another library, with the parameters of `FaissHNSWIndex`; only what `measure` asks for."""
+
+    ending, effort = ".graph", "ef"
+
+    @classmethod
+    def build(cls, vectors: np.ndarray, ids: list[str]):
+        index, vectors = cls._start(vectors, ids, "angular", ef=100)
+        index._fill((start, l2_normalize(block)) for start, block in blocks(vectors))
+        return index
+
+    def _effort(self, n: int, effort: int) -> int:
+        return max(effort, n)
+
+    def _write(self, path: Path) -> None:
+        self._graph.save_index(str(path))
+
+
+class Hnswlib(_Graph):
+    def _fill(self, parts) -> None:
+        import hnswlib
+
+        self._graph = hnswlib.Index("l2", self.width)
+        self._graph.init_index(len(self), M=16, ef_construction=200, random_seed=0)
+        for start, units in parts:
+            self._graph.add_items(units, np.arange(start, start + len(units)), num_threads=1)
+
+    def _search(self, queries: np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+        self._graph.set_ef(effort)
+        rows, squares = self._graph.knn_query(l2_normalize(queries), n, num_threads=1)
+        return rows.astype(np.int64), np.sqrt(squares.astype(np.float64))
+
+    def _take(self, rows) -> np.ndarray:
+        return self._graph.get_items(rows, return_type="numpy")
+
+
+class Nmslib(_Graph):
+    def _fill(self, parts) -> None:
+        import nmslib
+
+        self._graph, self._units = nmslib.init(method="hnsw", space="l2"), np.empty((len(self), self.width), np.float32)
+        for start, units in parts:
+            self._units[start : start + len(units)] = units
+            self._graph.addDataPointBatch(units, np.arange(start, start + len(units), dtype=np.int32))
+        self._graph.createIndex({"M": 16, "efConstruction": 200, "indexThreadQty": 1})
+
+    def _search(self, queries: np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
+        self._graph.setQueryTimeParams({"efSearch": effort})
+        rows, squares = zip(*self._graph.knnQueryBatch(l2_normalize(queries), n, num_threads=1), strict=True)
+        return np.array(rows, dtype=np.int64), np.sqrt(np.array(squares, dtype=np.float64))
+
+    def _take(self, rows) -> np.ndarray:
+        return self._units[rows]
+
+    def _write(self, path: Path) -> None:
+        self._graph.saveIndex(str(path), save_data=True)
+
 
 SYSTEMS = {
     "exact": (am.ExactIndex, {}),
@@ -38,8 +98,8 @@ SYSTEMS = {
     "faiss ivf": (am.indexes.FaissIVFIndex, {}),
     "faiss hnsw": (am.indexes.FaissHNSWIndex, {}),
     "faiss lsh": (am.indexes.FaissLSHIndex, {"n_bits": 256}),
-    "hnswlib": (am.indexes.HnswlibIndex, {}),
-    "nmslib": (am.indexes.NmslibIndex, {}),
+    "hnswlib": (Hnswlib, {}),
+    "nmslib": (Nmslib, {}),
 }
 EFFORTS = {
     "search_k": (100, 300, 1000, 3000, 10_000, 30_000),
@@ -49,18 +109,24 @@ EFFORTS = {
 }
 
 
-def enlarge(features: np.ndarray, count: int, path: Path, seed: int = 0) -> None:
-    """Write (count, D) points between near pairs of these vectors (N, D) to a file."""
-    made = np.lib.format.open_memmap(path, "w+", np.float32, (count, features.shape[1]))
-    am.indexes.enlarge(features, count, seed=seed, out=made)
-    made.flush()
+def enlarge(vectors: np.ndarray, count: int, *, seed: int = 0, path: Path | None = None) -> np.ndarray:
+    """Points (count, D), each between a vector and one of its 100 nearest neighbours; in a file if there is a path."""
+    chance, units = np.random.default_rng(seed), l2_normalize(vectors, norm_dtype=np.float64)
+    near = nearest(units, units, min(100, len(units) - 1), "angular", np.arange(len(units)))[0]
+    shape = count, units.shape[1]
+    points = np.lib.format.open_memmap(path, "w+", np.float32, shape) if path else np.empty(shape, np.float32)
+    for start, block in blocks(points):
+        one, share = chance.integers(0, len(units), len(block)), chance.random((len(block), 1), dtype=np.float32)
+        other = near[one, chance.integers(0, near.shape[1], len(block))]
+        points[start : start + len(block)] = (1 - share) * units[one] + share * units[other]
+    return points
 
 
 def make(features: np.ndarray, count: int, width: int, folder: Path) -> None:
     """Write the vectors, the queries, and the distance from each query to its true k-th neighbour."""
     features = am.transforms.PCA.fit(features, width)(features) if width < features.shape[1] else features
-    enlarge(features, count, folder / "vectors.npy")
-    enlarge(features, QUERIES, folder / "queries.npy", seed=1)
+    enlarge(features, count, path=folder / "vectors.npy")
+    enlarge(features, QUERIES, seed=1, path=folder / "queries.npy")
     vectors, queries = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("vectors", "queries"))
     np.save(folder / "limits.npy", nearest(vectors, queries, K, "angular")[1][:, -1])
 
@@ -120,7 +186,7 @@ def best_at(table: pd.DataFrame, recall: float = 0.95) -> pd.DataFrame:
 def overhead(features: np.ndarray, width: int, folder: Path, rounds: int = 9) -> None:
     """Compare a query by id with the bare Annoy call for the same n and search_k, and time opening an index."""
     features = am.transforms.PCA.fit(features, width)(features) if width < features.shape[1] else features
-    enlarge(features, 50_000, folder / "vectors.npy")
+    enlarge(features, 50_000, path=folder / "vectors.npy")
     index = am.AnnoyIndex.build(np.load(folder / "vectors.npy", mmap_mode="r"), names(50_000), n_trees=50)
     path, bare, rng = index.save(folder / "index"), index._annoy, np.random.default_rng(0)
     ways = {

@@ -3,7 +3,7 @@
     python benchmarks/preset.py [FOLDER] [--store DIR]
 
 Prints P@1, P@5 and mAP of the 2019 post's recipe and its vote, of each bundled network's penultimate layer, of fused
-lists, of re-ranking, of the preset's layers joined into one vector (whitened by PCA, and expanded), and of the preset,
+lists, of the preset's layers joined into one vector (whitened by PCA, and expanded), and of the preset,
 diffusion over the graph of these layers: on all queries, on the half of the categories on which parameters were chosen
 (for the bundled cartoons only), and on the other half. Then follow the gains of the last two, with intervals by label;
 the same for new pictures, a random fifth that took no part in anything that was fitted; and the time of a query.
@@ -53,8 +53,6 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
         FUSED: fused_similarities(plain, "combsum"),
         "4 x last:gem concatenated": joined,
         "... PCA 256 whitened .5": reduced,
-        "... and query expansion": am.indexes.QueryExpansion.build(reduced, 10, alpha=3),
-        "... and k-reciprocal": am.indexes.KReciprocal.build(reduced, 10, 3, weight=0.5),
         JOINED: joined_layers(layers)[0],
         PRESET: am.indexes.DiffusionIndex.build(am.BEST.reduced(layers)),
     }

@@ -12,11 +12,11 @@ import tempfile
 
 import numpy as np
 import pandas as pd
-from index import DATA, K
+from index import DATA, K, enlarge
 
 import amulsearch as am
 from amulsearch.features import nearest
-from amulsearch.index.speed import ask
+from amulsearch.index.tuning import ask
 
 KINDS = {
     kind.__name__: kind
@@ -25,8 +25,6 @@ KINDS = {
         am.indexes.FaissIVFIndex,
         am.indexes.FaissHNSWIndex,
         am.indexes.FaissLSHIndex,
-        am.indexes.HnswlibIndex,
-        am.indexes.NmslibIndex,
     )
 }
 
@@ -56,7 +54,7 @@ def main() -> None:
         if options.width < vectors.shape[1]:
             vectors = am.transforms.PCA.fit(vectors, options.width)(vectors)
         if options.count:
-            vectors = am.indexes.enlarge(vectors, options.count)
+            vectors = enlarge(vectors, options.count)
         order, held = np.random.default_rng(7).permutation(len(vectors)), min(1000, len(vectors) // 5)
         new, base = vectors[order[:held]], vectors[order[held:]]
         for name, kind in KINDS.items():

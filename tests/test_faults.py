@@ -30,7 +30,6 @@ FUZZED = int(os.environ.get("AMULSEARCH_FUZZED", "99"))
 """How many damaged pictures are extracted; the reasons are printed (pytest -s)."""
 KINDS = [
     *(am.AnnoyIndex, am.ExactIndex, am.indexes.FaissIVFIndex, am.indexes.FaissHNSWIndex, am.indexes.FaissLSHIndex),
-    *(am.indexes.HnswlibIndex, am.indexes.NmslibIndex),
 ]
 
 

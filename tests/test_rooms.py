@@ -127,7 +127,7 @@ def test_a_wrong_import_is_found(statement, room):
 @pytest.mark.parametrize(
     ("statement", "room"),
     [
-        ("from ..store import parquet, replacing\nfrom .features import Features", "features"),
+        ("from ..store import blocks, replacing\nfrom .features import Features", "features"),
         ("from .. import models\nfrom ..errors import QueryError\nimport numpy as np", "measure"),
         ("from . import registry", "models"),
         ("from . import models\nfrom .views import plot\nfrom . import commands", None),

@@ -25,7 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "same_pictures",
         ],
         "words": ["Words", "text"],
-        "vectors": ["UNMEASURABLE", "as_vectors", "check_vectors", "compared", "l2_normalize", "measurable"],
+        "vectors": ["UNMEASURABLE", "check_vectors", "compared", "l2_normalize", "measurable"],
         "exact_search": ["distances_to", "nearest", "within"],
     },
 )

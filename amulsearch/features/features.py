@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ import pandas as pd
 from ..errors import MissingKeyError, QueryError
 from ..intake import OPENING_VERSION, ByName, Collection, label_text
 from ..models import Model, canonical_layer
-from ..store import Blocks, Gathered, Store, blocks, parquet
+from ..store import Blocks, Gathered, Store, blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,57 +106,6 @@ class Features:
         if row is None:
             raise MissingKeyError(f"there is no vector with the id {id!r}")
         return self.vectors[row]
-
-    def to_parquet(self, path: str | os.PathLike) -> Path:
-        """Write a Parquet file for other programs, such as vector databases.
-
-        Its columns are id, label, digest and vector (a list of D float32). The fingerprint is kept in the file's
-        metadata; `makers` are not.
-
-        Parameters
-        ----------
-        path : path
-
-        Returns
-        -------
-        Path
-            The path of the file.
-
-        Raises
-        ------
-        AmulsearchError
-            If pyarrow is not installed.
-        StoreError
-            If the file cannot be written.
-        """
-        strings = {"id": self.ids, "label": self.labels, "digest": self.digests or [None] * len(self)}
-        return parquet.write(path, self.vectors, strings, self.fingerprint)
-
-    @classmethod
-    def from_parquet(cls, path: str | os.PathLike) -> Features:
-        """Read a Parquet file, either of `to_parquet` or any other with the columns id and vector.
-
-        Parameters
-        ----------
-        path : path
-            The columns label and digest are optional. Without a fingerprint, they are your own vectors.
-
-        Returns
-        -------
-        Features
-
-        Raises
-        ------
-        AmulsearchError
-            If pyarrow is not installed.
-        StoreError
-            If the file cannot be read.
-        QueryError
-            If a column is missing, or the vectors are missing or differ in length.
-        """
-        vectors, strings, fingerprint = parquet.read(path)
-        digests = [] if None in strings["digest"] else strings["digest"]
-        return cls(vectors, strings["id"], strings["label"], fingerprint, digests)
 
     @property
     def content(self) -> str:

@@ -1,4 +1,4 @@
-"""Nearest-neighbour search: Annoy, exact search, FAISS, hnswlib and NMSLIB; tuning, re-ranking, near-duplicates.
+"""Nearest-neighbour search: Annoy, exact search and FAISS; graphs of several networks, tuning, near-duplicates.
 
 Input: `Features`, or any (N, D) array and its ids. Output: neighbours, as a table for one query or as rows for all
 pictures. Every index has the same methods; none knows which pictures are relevant. `check_store` verifies a store.
@@ -13,10 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "exact_index": ["ExactIndex"],
         "default": ["default_kind", "open_default"],
         "faiss_index": ["FaissHNSWIndex", "FaissIVFIndex", "FaissLSHIndex"],
-        "hnswlib_index": ["HnswlibIndex"],
-        "nmslib_index": ["NmslibIndex"],
         "base": ["Index", "encoded"],
-        "reranking": ["KReciprocal", "QueryExpansion"],
         "calibration": ["LIKELY", "Calibration", "evidence", "unlikely_from"],
         "novelty": ["NoveltyTest", "novelty_told"],
         "graph": ["NeighbourGraph"],
@@ -24,8 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "keywords": ["KeywordIndex"],
         "several": ["query_all"],
         "tuning": ["TuningResult", "tune_index"],
-        "speed": ["tradeoff", "tradeoffs"],
-        "enlarging": ["enlarge"],
         "check": ["check_store", "is_current"],
         "duplicates": ["THRESHOLD", "near_duplicates"],
     },

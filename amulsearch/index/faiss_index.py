@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import QueryError, import_optional
+from ..errors import QueryError, check_integer, import_optional
 from ..features import Features, compared
 from ..store import blocks
 from .base import Index
-from .hnsw import Graph
 
 FETCHED = 2**22
 """How many neighbours are requested from FAISS at once, for all queries together."""
@@ -152,7 +151,7 @@ class FaissIVFIndex(_FaissIndex):
         return _faiss().SearchParametersIVF(nprobe=effort)
 
 
-class FaissHNSWIndex(Graph, _FaissIndex):
+class FaissHNSWIndex(_FaissIndex):
     """Approximate search in an HNSW graph, built with FAISS.
 
     Needs the package faiss-cpu.
@@ -164,6 +163,8 @@ class FaissHNSWIndex(Graph, _FaissIndex):
     """
 
     settings = ("M", "ef_construction", "ef", "seed", "n_jobs")
+    effort, exhaustive = "ef", False  # parts of a graph can be unreachable
+    ladder = ({"M": 16}, {"M": 32})
 
     @classmethod
     def build(
@@ -205,6 +206,7 @@ class FaissHNSWIndex(Graph, _FaissIndex):
         QueryError
             For invalid vectors, ids or parameters.
         """
+        check_integer("M", M, least=2)
         settings = {"M": M, "ef_construction": ef_construction, "ef": ef, "seed": seed, "n_jobs": n_jobs}
         index, vectors = cls._start(features, ids, metric, **settings)
         made = index._empty(f"HNSW{index.M},Flat")
@@ -212,6 +214,9 @@ class FaissHNSWIndex(Graph, _FaissIndex):
         with _threads(index.n_jobs):
             index._add(vectors)
         return index
+
+    def _effort(self, n: int, effort: int) -> int:
+        return max(effort, n)
 
     def _parameters(self, effort: int):
         return _faiss().SearchParametersHNSW(efSearch=effort)

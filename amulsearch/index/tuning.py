@@ -19,7 +19,6 @@ from ..features import Features, check_vectors, nearest
 from .base import Index, as_features, sampled_rows
 from .default import default_kind
 from .exact_index import ExactIndex
-from .speed import ask
 
 SURE = 3.09
 """The quantile of the normal distribution for the lower bound of recall: the true recall is below it once in a thousand
@@ -172,6 +171,26 @@ def least_recall(found: np.ndarray, k: int) -> float:
     count = len(found) * (np.clip(single / found.var(), 1, k) if found.var() else k)
     half = SURE * (single / count + (SURE / count / 2) ** 2) ** 0.5
     return float((mean + SURE**2 / count / 2 - half) / (1 + SURE**2 / count))
+
+
+def ask(
+    index: Index, queries: np.ndarray, farthest: np.ndarray, k: int, effort: int | None, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search the index for queries (Q, D), one at a time; the recall (Q,) and the seconds (Q,) of each.
+
+    The seconds are those of `Index.search`, without the table that `Index.query` makes of its result.
+
+    farthest: the distances (Q,) of the k-th true neighbours; pictures at most as far away count as found.
+    own: the rows (Q,) of queries that are pictures of the index.
+    """
+    options = {} if effort is None else {index.effort: effort}
+    rows, seconds = np.empty((len(queries), k), dtype=np.int64), np.empty(len(queries))
+    for place in range(len(queries)):
+        one = slice(place, place + 1)
+        start = time.perf_counter()
+        rows[one], _ = index.search(queries[one], k, own=None if own is None else own[one], **options)
+        seconds[place] = time.perf_counter() - start
+    return index._found(queries, rows, farthest).mean(axis=1), seconds
 
 
 class _Trials:

@@ -114,7 +114,7 @@ class Collection:
             id; a mapping from id to label; or a table with the columns id and label. Numbers become text.
         keywords : mapping, path or DataFrame, optional
             Where keywords come from: a mapping from id to a list of words or to one string of words joined by ";"; or
-            a .csv file, a .parquet file or a pandas table with the columns path (or id) and keywords.
+            a .csv file or a pandas table with the columns path (or id) and keywords.
         frame, background, max_pixels
             How pictures are opened, see `Collection`.
         progress : bool, default True
@@ -174,7 +174,7 @@ class Collection:
         Parameters
         ----------
         table : path or DataFrame
-            A .csv file with commas, semicolons or tabs, a .parquet file (needs pyarrow) or a pandas table.
+            A .csv file with commas, semicolons or tabs, or a pandas table.
         folder : path, optional
             The folder that the paths are relative to. By default the folder of the file; required for a DataFrame.
         path : str, default "path"

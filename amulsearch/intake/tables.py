@@ -1,4 +1,4 @@
-"""Read a table of pictures with labels and keywords: a CSV file, a Parquet file or a pandas table."""
+"""Read a table of pictures with labels and keywords: a CSV file or a pandas table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import QueryError, check_path, import_optional
+from ..errors import QueryError, check_path
 from .names import ByName, fold_name
 from .scan import Listing, existing_folder
 
@@ -88,21 +88,16 @@ def _read(table: Path | pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame,
     """Those columns of a table that it has, and the names of all in words."""
     if isinstance(table, pd.DataFrame):
         return table, ", ".join(map(repr, table.columns))
-    kind, wanted = table.suffix.lower(), set(columns)
-    if kind not in (".csv", ".tsv", ".parquet"):
-        raise QueryError(f"{table} is neither .csv nor .parquet: rename it, or read it with pandas and give the table")
+    wanted = set(columns)
+    if table.suffix.lower() not in (".csv", ".tsv"):
+        raise QueryError(f"{table} is neither .csv nor .tsv: rename it, or read it with pandas and give the table")
     try:
-        if kind == ".parquet":
-            parquet = import_optional("pyarrow.parquet", "pyarrow")
-            names = parquet.read_schema(table).names
-            rows = parquet.read_table(table, columns=[name for name in names if name in wanted]).to_pandas()
-        else:
-            with table.open("rb") as file:
-                how = {"encoding": "utf-16" if file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"}
-            with table.open(newline="", **how) as file:
-                how |= {"sep": separator_of(file.readline(), wanted), "dtype": str, "keep_default_na": False}
-            names = pd.read_csv(table, nrows=0, **how).columns
-            rows = pd.read_csv(table, usecols=lambda name: name in wanted, **how)
+        with table.open("rb") as file:
+            how = {"encoding": "utf-16" if file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"}
+        with table.open(newline="", **how) as file:
+            how |= {"sep": separator_of(file.readline(), wanted), "dtype": str, "keep_default_na": False}
+        names = pd.read_csv(table, nrows=0, **how).columns
+        rows = pd.read_csv(table, usecols=lambda name: name in wanted, **how)
     except (OSError, ValueError, csv.Error, pd.errors.ParserError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise QueryError(f"the table {table} cannot be read ({reason})") from None

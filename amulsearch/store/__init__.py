@@ -8,7 +8,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["parquet"],
     submod_attrs={
         "store": ["Store"],
         "database": ["REMEDY"],
@@ -16,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "vector_file": ["MemoryRows", "VectorFile"],
         "names": ["Names", "StoredNames"],
         "index_files": ["AGAIN"],
-        "blockwise": ["Blocks", "Gathered", "blocks", "starts"],
+        "blockwise": ["Blocks", "Gathered", "blocks"],
         "files": ["PARTIAL", "inside", "locked", "replacing"],
     },
 )

@@ -1,4 +1,4 @@
-"""Charts of numbers: lines, bars, recall against speed, systems with intervals, and reliability."""
+"""Charts of numbers: lines, bars, systems with intervals, and reliability."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from ..index import Index
 from ..measure import Comparison, Recommendation
@@ -49,36 +49,6 @@ def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5),
     texts = [axes.title, axes.xaxis.label, axes.yaxis.label, *(axes.get_legend().texts if axes.get_legend() else ())]
     for text in texts + [label for axis in named for label in axis.get_ticklabels()]:
         text.set_parse_math(False)
-    return figure
-
-
-def tradeoff_chart(table: pd.DataFrame, exact: pd.DataFrame | None = None) -> Figure:
-    """Draw recall against queries per second, a line for each index: further up and to the right is better.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `indexes.tradeoffs` returns it.
-    exact : DataFrame, optional
-        The table of exact search, as `indexes.tradeoff` returns it; its speed is drawn as a dotted line.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    figure = new_figure(8, 4.5, layout="constrained")
-    axis, lines = figure.subplots(), {}
-    for (name, own), marker in zip(table.groupby("index", sort=False), "osD^vPX*<>" * len(table), strict=False):
-        (lines[name],) = axis.plot(own["recall"], own["queries_per_second"], marker=marker, markersize=5)
-    if exact is not None:
-        speed = exact["queries_per_second"].iloc[0]
-        lines["exact search"] = axis.axhline(speed, color="#555555", linestyle=":")
-    axis.set(yscale="log", xlabel="recall", ylabel="queries per second")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter("{x:,.0f}")
-    axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.grid(alpha=0.3, which="both")
-    add_legend(axis, lines.values(), lines, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure
 
 

@@ -24,7 +24,7 @@ from ..errors import QueryError
 from ..index import unlikely_from
 from ..intake import Collection
 from .captions import neighbour_caption, number, short_name, wrapped
-from .charts import chart, reliability_chart, sentence, systems_chart, tradeoff_chart
+from .charts import chart, reliability_chart, sentence, systems_chart
 from .explain_plot import heat_maps, vote_grid
 from .map_plot import duplicate_groups, thumbnail_map
 from .palette import MISSED, OTHER, QUERY, SAME
@@ -45,7 +45,6 @@ __all__ = [
     "reliability_chart",
     "systems_chart",
     "thumbnail_map",
-    "tradeoff_chart",
     "vote_grid",
 ]
 

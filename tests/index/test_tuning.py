@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from index import enlarge
 from scipy.stats import beta
 from sklearn.datasets import load_digits
 
@@ -27,7 +28,7 @@ def digits():
 @pytest.fixture(scope="module")
 def collections(digits, bundled_features):
     cartoons = bundled_features["tf_efficientnet_lite0", "penultimate"].vectors
-    mixed = {"digits": digits, "cartoons": np.array(cartoons), "many": am.indexes.enlarge(digits, 8000, seed=3)}
+    mixed = {"digits": digits, "cartoons": np.array(cartoons), "many": enlarge(digits, 8000, seed=3)}
     return {name: vectors[np.random.default_rng(5).permutation(len(vectors))] for name, vectors in mixed.items()}
 
 
@@ -56,8 +57,6 @@ def test_the_recall_is_reached_by_what_was_held_back(name, collections):
         am.indexes.FaissIVFIndex,
         am.indexes.FaissHNSWIndex,
         am.indexes.FaissLSHIndex,
-        am.indexes.HnswlibIndex,
-        am.indexes.NmslibIndex,
     ],
 )
 def test_every_approximate_index_can_be_tuned(kind, collections, tmp_path):
@@ -99,7 +98,7 @@ def test_wrong_use_is_told(digits):
         ("pictures to tune with", {"k": 1797}),
         (
             "reaches recall 1 with confidence, the best has",
-            {"recall": 1, "kind": am.indexes.HnswlibIndex, "builds": [_POOR]},
+            {"recall": 1, "kind": am.indexes.FaissHNSWIndex, "builds": [_POOR]},
         ),
     ):
         with pytest.raises(am.QueryError, match=words):
@@ -127,7 +126,7 @@ def test_without_a_miss_nothing_is_certain(digits):
     table = tuned.table[tuned.table["search_k"] < 4 * 270 * tuned.table["n_trees"]]
     assert (table["at_least"] < 0.995).all() and (table["recall"] == 1).any()
     with pytest.raises(am.QueryError, match=r"at least 0\.9.*or ExactIndex, which misses nothing"):
-        am.indexes.tune_index(digits[:300], ids, kind=am.indexes.HnswlibIndex, recall=0.999, progress=False)
+        am.indexes.tune_index(digits[:300], ids, kind=am.indexes.FaissHNSWIndex, recall=0.999, progress=False)
 
 
 def test_few_pictures(digits):

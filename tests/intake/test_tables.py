@@ -47,13 +47,9 @@ def test_a_table_is_read_as_spreadsheets_write_it(small_folder, named, separator
     )
 
 
-def test_parquet_with_lists_and_other_names(small_folder, named, tmp_path):
-    pytest.importorskip("pyarrow")
+def test_a_pandas_table_with_lists_and_other_names(small_folder, named):
     lists = named.assign(tags=[["a", "b"], [], ["b"]], file=named["path"], more=1).drop(columns=["path", "keywords"])
-    lists.to_parquet(tmp_path / "table.parquet")
-    made = am.Collection.from_table(
-        tmp_path / "table.parquet", small_folder, path="file", keywords="tags", label=None, progress=False
-    )
+    made = am.Collection.from_table(lists, small_folder, path="file", keywords="tags", label=None, progress=False)
     assert made.labels == [None] * 3
     assert made.keywords[named["path"][0]] == ["a", "b"]
     relevance = am.Relevance.from_keywords(made.ids, made.keywords)
@@ -85,7 +81,7 @@ def test_a_collection_with_keywords_goes_through_a_store(small_folder, named, tm
         ("table.csv", "file;label\na.png;x\n", "no column 'path': it has 'file', 'label'; set path="),
         ("table.csv", 'path\n"a', "cannot be read"),
         ("table.csv", "", "cannot be read"),
-        ("table.txt", "path\na.png\n", "neither .csv nor .parquet"),
+        ("table.parquet", "PAR1", "neither .csv nor .tsv: rename it, or read it with pandas"),
         ("table.csv", "path\nnone.png\n", "none.png"),
     ],
 )
@@ -124,7 +120,7 @@ def test_a_folder_takes_keywords_from_a_table_or_a_mapping(small_folder, named, 
         (named[["path"]], r"needs the columns path \(or id\) and keywords, but has 'path'"),
         (other, r"needs the columns path \(or id\) and keywords, but has 'file', 'words'"),
         (tmp_path / "none.csv", "cannot be read"),
-        (tmp_path, "neither .csv nor .parquet"),
+        (tmp_path, "neither .csv nor .tsv"),
     ):
         with pytest.raises(am.QueryError, match=told):
             am.Collection.from_folder(small_folder, keywords=wrong, progress=False)

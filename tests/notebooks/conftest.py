@@ -13,6 +13,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
+def defined() -> Callable:
+    """`defined(notebook_stem, name, **variables)`: a function that a notebook defines, given what its cell uses."""
+
+    def find(notebook_stem: str, name: str, **variables) -> Callable:
+        notebook = json.loads((ROOT / "notebooks" / f"{notebook_stem}.ipynb").read_text(encoding="utf-8"))
+        sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        (source,) = [source for source in sources if f"def {name}(" in source]
+        exec(source, variables)
+        return variables[name]
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def stated() -> Callable[[str, str], float]:
     """`stated(notebook_stem, pattern)`: the number in a notebook's prose.
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import amulsearch as am
+from amulsearch.errors import import_optional
 
 NAME, SOLUTIONS = "08_speed", "solutions/08_speed"
 NETWORK = am.models.BUNDLED[-1]
@@ -21,18 +22,52 @@ def short(features) -> am.Features:
 
 
 @pytest.fixture(scope="module")
-def enlarged(features):
-    """The 20,000 points of the notebook, and its 300 queries."""
-    real = am.transforms.PCA.fit(features, 128)(features).vectors
-    return am.indexes.enlarge(real, 20_000), am.indexes.enlarge(real, 300, seed=1)
+def enlarged(features, defined):
+    """The 20,000 points of the notebook, its 300 queries, and their true neighbours."""
+    enlarge = defined(NAME, "enlarge", np=np, am=am)
+    real = am.transforms.PCA.fit(features, 128)(features)
+    points, new = enlarge(real, 20_000), enlarge(real, 300, seed=1)
+    return points, new, build(am.ExactIndex, points).search(new, 10)[0]
 
 
 def build(kind, vectors, **options):
     return kind.build(vectors, [f"point {row}" for row in range(len(vectors))], **options)
 
 
-def recall(index, asking, effort, **options):
-    return am.indexes.tradeoff(index, asking, efforts=[effort], **options)["recall"].iloc[0]
+def recall(index, new, truth, **options):
+    return am.measure.overlap(truth, index.search(new, 10, **options)[0]).mean()
+
+
+def test_enlarged_points_lie_between_near_vectors(defined):
+    unit = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    made = defined(NAME, "enlarge", np=np, am=am)(am.Features(unit, range(200)), 20, seed=1)
+    assert made.shape == (20, 16) and made.dtype == np.float32
+    angles = np.arccos(np.clip(unit @ unit.T, -1, 1))
+    near = np.argsort(angles, axis=1)[:, 1:101]
+    for to in np.arccos(np.clip(made @ unit.T, -1, 1)):  # the angles to both add up to that between them
+        assert (np.abs(to[:, None] + to[near] - np.take_along_axis(angles, near, axis=1)) < 1e-3).any()
+
+
+def test_each_library_finds_the_neighbours(defined, enlarged):
+    points, new, _ = enlarged
+    points, new = points[:2000], new[:50]
+    truth = build(am.ExactIndex, points).search(new, 10)[0]
+    found = {}
+    packages = {"annoy": "annoy", "faiss": "faiss-cpu", "hnswlib": "hnswlib", "nmslib": "nmslib-metabrainz"}
+    modules = {module: import_optional(module, package) for module, package in packages.items()}
+    named = {"points": points, "import_optional": import_optional, **modules}
+    for name, arguments, effort in (
+        ("build_annoy", (), 3000),
+        ("build_hnswlib", (), 80),
+        ("build_nmslib", (), 80),
+        ("build_faiss", ("IVF40,Flat", "nprobe"), 20),
+        ("build_faiss", ("LSH256rt,RFlat", "k_factor_rf"), 20),
+    ):
+        found[name, *arguments] = np.array(defined(NAME, name, **named)(*arguments)(new, effort))
+    assert all(am.measure.overlap(truth, rows).mean() > 0.98 for rows in found.values())
+    ours = build(am.AnnoyIndex, points, n_trees=50).search(new, 10, search_k=3000)[0]
+    assert (ours == found["build_annoy",]).all()
 
 
 def test_what_is_missed(short, stated):
@@ -45,17 +80,15 @@ def test_what_is_missed(short, stated):
 
 
 def test_trees_or_search_k(enlarged, stated):
-    vectors, new = enlarged
-    one, fifty = (build(am.AnnoyIndex, vectors, n_trees=n_trees) for n_trees in (1, 50))
-    about = {"abs": 0.01}
-    assert stated(NAME, r"fifty trees with `search_k=100` find (\.\d+),") == pytest.approx(
-        recall(fifty, new, 100), **about
-    )
-    assert stated(NAME, r"one tree with `search_k=3000` finds (\.\d+):") == pytest.approx(
-        recall(one, new, 3000), **about
-    )
-    assert stated(NAME, r"at 1000, from (\.\d+) to") == pytest.approx(recall(one, new, 1000), **about)
-    assert stated(NAME, r"at 1000, from \.\d+ to (\.\d+)\.") == pytest.approx(recall(fifty, new, 1000), **about)
+    points, *asked = enlarged
+    one, fifty = (build(am.AnnoyIndex, points, n_trees=n_trees) for n_trees in (1, 50))
+    for index, search_k, pattern in (
+        (fifty, 100, r"fifty trees with `search_k=100` find (\.\d+),"),
+        (one, 3000, r"one tree with `search_k=3000` finds (\.\d+):"),
+        (one, 1000, r"at 1000, from (\.\d+) to"),
+        (fifty, 1000, r"at 1000, from \.\d+ to (\.\d+)\."),
+    ):
+        assert stated(NAME, pattern) == pytest.approx(recall(index, *asked, search_k=search_k), abs=0.01)
 
 
 def test_shorter_vectors(features, stated):
@@ -75,33 +108,32 @@ def test_shorter_vectors(features, stated):
 
 
 def test_solution_1(enlarged, stated):
-    vectors, new = enlarged
+    points, *asked = enlarged
     for n_bits, pattern in (
         (64, r"contain (\.\d+) of the true neighbours with 64 bits"),
         (256, r"with 64 bits, (\.\d+) with 256"),
         (1024, r"with 256 and (\.\d+) with 1024"),
     ):
-        found = recall(build(am.indexes.FaissLSHIndex, vectors, n_bits=n_bits), new, 20)
+        found = recall(build(am.indexes.FaissLSHIndex, points, n_bits=n_bits), *asked, n_candidates=20)
         assert stated(SOLUTIONS, pattern) == pytest.approx(found, abs=0.01)
 
 
 def test_solution_2(enlarged, stated):
     base, held = enlarged[0][:-500], enlarged[0][-500:]
-    graph, forest = build(am.indexes.HnswlibIndex, base), build(am.AnnoyIndex, base)
-    about = {"abs": 0.005}
-    own = stated(SOLUTIONS, r"the graph finds (\.\d+) for vectors of the index")
-    assert own == pytest.approx(recall(graph, None, 10, sample=2000), **about)
-    new = stated(SOLUTIONS, r"of the index and (\.\d+) for those held back")
-    assert new == pytest.approx(recall(graph, held, 10), **about)
-    own = stated(SOLUTIONS, r"held back; Annoy (\.\d+) and")
-    assert own == pytest.approx(recall(forest, None, 500, sample=2000), **about)
-    new = stated(SOLUTIONS, r"Annoy \.\d+ and (\.\d+)\. When")
-    assert new == pytest.approx(recall(forest, held, 500), **about)
+    truth = build(am.ExactIndex, base).search(held, 10)[0]
+    graph, forest = build(am.indexes.FaissHNSWIndex, base), build(am.AnnoyIndex, base)
+    for found, pattern in (
+        (graph.recall(10, sample=2000, ef=10), r"the graph finds (\.\d+) for vectors of the index"),
+        (recall(graph, held, truth, ef=10), r"of the index and (\.\d+) for those held back"),
+        (forest.recall(10, sample=2000, search_k=500), r"held back; Annoy (\.\d+) and"),
+        (recall(forest, held, truth, search_k=500), r"Annoy \.\d+ and (\.\d+)\. When"),
+    ):
+        assert stated(SOLUTIONS, pattern) == pytest.approx(found, abs=0.005)
 
 
 def test_solution_3(short, cartoons, stated):
     one, about = am.AnnoyIndex.build(short, n_trees=1), {"abs": 0.015}
-    first, ten = (recall(one, None, 30, k=k, sample=400) for k in (1, 10))
+    first, ten = (one.recall(k, sample=400, search_k=30) for k in (1, 10))
     assert stated(SOLUTIONS, r"than the ten, (\.\d+) against") == pytest.approx(first, **about)
     assert stated(SOLUTIONS, r"than the ten, \.\d+ against (\.\d+) with") == pytest.approx(ten, **about)
     labels = np.array(cartoons.labels)
@@ -109,7 +141,7 @@ def test_solution_3(short, cartoons, stated):
     def right(index, **options):
         return (labels[index.all_neighbours(10, **options)[0]] == labels[:, None]).mean()
 
-    found = recall(one, None, 300, sample=400)
+    found = one.recall(10, sample=400, search_k=300)
     assert stated(SOLUTIONS, r"a recall of (\.\d+) goes with") == pytest.approx(found, **about)
     assert stated(SOLUTIONS, r"goes with (\.\d+) of the right label") == pytest.approx(
         right(one, search_k=300), **about

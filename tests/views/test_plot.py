@@ -170,12 +170,10 @@ def every_chart(name):
     index = am.ExactIndex.build(np.eye(3), list("abc"))
     index.calibration = am.indexes.Calibration(1.0, 0.0, ((0.1, 0.2, 90), (0.8, 0.7, 10)))
     numbers = pd.DataFrame({name: [1.0, 2.0], "b": [2.0, 3.0]}, index=pd.Index([name, "b"], name=name))
-    speeds = pd.DataFrame({"index": [name], "recall": [0.5], "queries_per_second": [800.0]})
     heat = am.views.HeatMap(np.zeros((8, 8, 3), np.uint8), np.eye(4, dtype=np.float32), 1.0, f"logit of {name}")
     votes = pd.DataFrame({"rank": [1], "id": [name], "score": [1.0], "label": [None], name: [1]})
     yield plot.chart(numbers, "bar", title=name)
     yield plot.chart(numbers, ylabel=name)
-    yield plot.tradeoff_chart(speeds)
     yield plot.reliability_chart({name: index})
     yield plot.heat_maps({name: heat}, title=name)
     yield votes
@@ -265,25 +263,6 @@ def test_missed_grid_shows_what_an_index_did_not_find(colours):
     assert np.abs(np.array(middles, int) - expected).max() <= 2
     assert [axis.texts[0].get_text().splitlines()[-1] for axis in figure.axes[1:4]] == ["0", "missed", "0.667"]
     assert_readable(figure)
-
-
-def test_tradeoff_chart_has_a_line_for_each_index():
-    tables = {
-        name: pd.DataFrame({"recall": [0.5, 0.9], "queries_per_second": [speed, speed / 10]})
-        for name, speed in (("Annoy", 8000), ("a graph", 20000))
-    }
-    figure = plot.tradeoff_chart(
-        pd.concat(tables, names=["index"]).reset_index("index"),
-        pd.DataFrame({"recall": [1.0], "queries_per_second": [700.0]}),
-    )
-    FigureCanvasAgg(figure).draw()
-    (axis,) = figure.axes
-    for line, of in zip(axis.lines, tables.values(), strict=False):
-        assert line.get_xydata().tolist() == of.to_numpy().tolist()
-    assert axis.lines[2].get_ydata()[0] == 700
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["Annoy", "a graph", "exact search"]
-    legend = axis.get_legend().get_window_extent()
-    assert legend.x1 <= figure.bbox.x1 and legend.x0 >= axis.get_window_extent().x1
 
 
 def told(figure):
