@@ -162,11 +162,10 @@ def test_streams_that_are_closed(closed):
     assert bool(done.stdout) == (1 not in closed)
 
 
-@pytest.mark.skipif(
-    not shutil.which("setpriv") or os.geteuid() != 0, reason="only root can become a user without an account"
-)
 def test_a_user_without_an_account_and_a_home(pictures, tmp_path):
     """As in a container that is started as another user, who can read everything here (CAP_DAC_OVERRIDE)."""
+    if not shutil.which("setpriv") or os.geteuid() != 0:
+        pytest.skip("only root can become a user without an account")
     become = ["setpriv", "--reuid=54321", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     command = [*become, sys.executable, "-m", "amulsearch", "index", pictures, "--store", tmp_path / "store", *ONE]
     homes = ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME")
