@@ -22,8 +22,8 @@ from limits import forward, record_of
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.features import prepared
 from amulsearch.features.engine import resolve_precision
+from amulsearch.features.inputs import prepared
 from amulsearch.models.architectures import import_torchvision
 
 

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.features import prepared
 from amulsearch.features.converted import BATCH
 from amulsearch.features.engine import backends, engine_for, resolve_precision
+from amulsearch.features.inputs import prepared
 
 
 def main() -> None:
