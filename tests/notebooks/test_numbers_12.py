@@ -77,8 +77,10 @@ def test_solutions(ran, measured, stated):
 
 @slow
 def test_views_overfitting_blocks_and_keywords(ran, measured, stated):
-    views, words, blocks = (measured(ran[name]) for name in ("by_views", "by_words", "taught_blocks"))
+    words, blocks = (measured(ran[name]) for name in ("by_words", "taught_blocks"))
+    views, any_pairs = (measured(ran["learned"][name]) for name in ("head, views", "start, any pairs"))
     assert stated(NOTEBOOK, r"trained on views has a P@5 of (\.\d+),") == pytest.approx(views["P@5"], abs=0.01)
+    assert stated(NOTEBOOK, r"of any two pictures has (\.\d+) and \.263") == pytest.approx(any_pairs["P@5"], abs=0.01)
     own, other = (ran["rows"][24, "no early stopping"][f"{side} categories"] for side in ("training", "test"))
     assert stated(NOTEBOOK, r"on the training categories, up to (\.\d+),") == pytest.approx(own, abs=0.02)
     assert stated(NOTEBOOK, r"on the test categories: (\.\d+),") == pytest.approx(other, abs=0.02)
