@@ -90,7 +90,7 @@ def test_what_the_readme_names_is_there():
     for link in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (ROOT / link).exists(), link
     for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
-        assert notebook.name in readme
+        assert notebook.name in (ROOT / "docs" / "course.md").read_text()
         assert (ROOT / "notebooks" / "solutions" / notebook.name).exists()
 
 
@@ -99,7 +99,7 @@ def test_what_the_other_ways_to_set_up_name_is_there():
     target = container["postCreateCommand"].removeprefix("make ")
     assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.M)
     extras = requirements()[0]["optional-dependencies"]
-    for path in ("README.md", "docs/teaching.md", "Makefile"):
+    for path in ("docs/install.md", "docs/teaching.md", "Makefile"):
         for named in re.findall(r"\.\[([\w,]+)\]", (ROOT / path).read_text()):
             assert set(named.split(",")) <= set(extras), (path, named)
 
@@ -119,6 +119,7 @@ def test_the_teachers_page_has_every_lesson():
         "data/README.md",
         "docs/architecture.md",
         "docs/course.md",
+        "docs/install.md",
         "docs/measurements.md",
         "docs/networks.md",
         "docs/teaching.md",

@@ -90,7 +90,7 @@ def prepare(notebooks: list[Path], source: Path, rooms: Iterable[str] = ROOMS) -
     for path in (source / "figures").glob("*.png"):
         path.with_suffix(".webp").write_bytes(compressed(path.read_bytes())[0])
         path.unlink()
-    for name in ("course", "teaching", "networks", "architecture", "measurements"):
+    for name in ("course", "teaching", "install", "networks", "architecture", "measurements"):
         text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
         (source / f"{name}.md").write_text(text.replace("](../notebooks/", "](notebooks/"), encoding="utf-8")
     (source / "notebooks").mkdir()
