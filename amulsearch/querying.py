@@ -63,7 +63,7 @@ def query_store(options: Namespace) -> None:
     most = min(map(len, asked_all.values())) - isinstance(query, str)
     if not most:
         raise QueryError(f"{query!r} is the only picture: there is none to compare it with; add others and index again")
-    k = check_k(options.k or min(USUAL, most), most)
+    k = check_k(options.k, most, usual=USUAL)
     asked, p_value = dict.fromkeys(asked_all, query), None
     if not isinstance(query, str):
         test = _novelty(store, indexes) if most > 1 else None  # one picture says nothing
