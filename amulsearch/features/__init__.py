@@ -13,7 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "features": ["FeatureSet", "Features"],
         "extraction": ["extract"],
         "encoding": ["embed", "encode", "encode_each", "open_fitted", "opening_of", "pixels_of", "write_fitted"],
-        "presets": ["BEST", "Preset", "preset"],
         "ray_runner": ["RayRunner"],
         "transforms": [
             "PCA",

@@ -1,7 +1,7 @@
-"""Nearest-neighbour search: Annoy, exact search and FAISS; graphs of several networks, tuning, near-duplicates.
+"""Nearest-neighbour search: Annoy, exact search and FAISS, and the base class of all that answers a query.
 
 Input: `Features`, or any (N, D) array and its ids. Output: neighbours, as a table for one query or as rows for all
-pictures. Every index has the same methods; none knows which pictures are relevant. `check_store` verifies a store.
+pictures. Every index has the same methods; none knows which pictures are relevant.
 """
 
 import lazy_loader
@@ -9,19 +9,14 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "system": ["NewPicture", "System", "check_same", "query_vectors"],
+        "persistence": ["Persistent"],
+        "base": ["Index", "as_features", "sampled_rows"],
         "annoy_index": ["AnnoyIndex"],
         "exact_index": ["ExactIndex"],
-        "default": ["default_kind", "open_default"],
         "faiss_index": ["FaissHNSWIndex", "FaissIVFIndex", "FaissLSHIndex"],
-        "base": ["Index", "encoded"],
-        "calibration": ["LIKELY", "Calibration", "evidence", "unlikely_from"],
-        "novelty": ["NoveltyTest", "novelty_told"],
-        "graph": ["NeighbourGraph"],
-        "diffusion": ["DiffusionIndex"],
-        "keywords": ["KeywordIndex"],
-        "several": ["query_all"],
+        "default": ["default_kind"],
+        "probability": ["LIKELY", "Calibration", "evidence", "unlikely_from"],
         "tuning": ["TuningResult", "tune_index"],
-        "check": ["check_store", "is_current"],
-        "duplicates": ["THRESHOLD", "near_duplicates"],
     },
 )

@@ -147,7 +147,7 @@ class AnnoyIndex(Index):
             rows[place, : len(near)], distances[place, : len(near)] = near, far
         return rows, distances
 
-    def _take(self, rows: Sequence[int]) -> np.ndarray:
+    def take(self, rows: Sequence[int]) -> np.ndarray:
         return np.array([self._annoy.get_item_vector(int(row)) for row in rows], dtype=np.float32)
 
     def _write(self, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from ..store import Store
 from .annoy_index import AnnoyIndex
 from .base import Index
 from .exact_index import ExactIndex
@@ -12,44 +11,11 @@ from .faiss_index import FaissHNSWIndex
 
 
 def default_kind(*, approximate: bool = False) -> type[Index]:
-    """Return the class of index to use where none is named: that of Annoy, if it is installed.
+    """The class of index to use where none is named: that of Annoy, if it is installed.
 
     Annoy is compiled on installation, which not every machine can do. For some ten thousand pictures, exact search is
-    as fast as anyone needs (docs/measurements.md).
-
-    Parameters
-    ----------
-    approximate : bool, default False
-        Whether exact search will not do.
-
-    Returns
-    -------
-    type of Index
-        Without Annoy, ExactIndex, or FaissHNSWIndex if it has to be approximate.
+    as fast as anyone needs (docs/measurements.md); where it will not do, `FaissHNSWIndex` stands in.
     """
     if find_spec("annoy"):
         return AnnoyIndex
     return FaissHNSWIndex if approximate else ExactIndex
-
-
-def open_default(store: Store, name: str, *, whole: bool = False) -> Index:
-    """Open an index of `default_kind`, also if the default was another when it was saved.
-
-    Parameters
-    ----------
-    store : Store
-    name : str
-    whole : bool, default False
-        As for `Index.open_in`.
-
-    Returns
-    -------
-    Index
-
-    Raises
-    ------
-    StoreError
-        If there is no index of this name, it is damaged, or Annoy built it and is not installed.
-    """
-    kind = ExactIndex if store.indexes.about(name).get("kind") == "ExactIndex" else AnnoyIndex
-    return kind.open_in(store, name, whole=whole)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..features import Features, compared, nearest
+from ..store import blocks
 from .base import Index, as_features
 
 
@@ -71,7 +72,7 @@ class ExactIndex(Index):
         """The squared lengths (N,) of the vectors."""
         return np.einsum("nd,nd->n", self._vectors, self._vectors)
 
-    def _take(self, rows: Sequence[int]) -> np.ndarray:
+    def take(self, rows: Sequence[int]) -> np.ndarray:
         return np.array(self._vectors[rows])
 
     def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
@@ -79,21 +80,23 @@ class ExactIndex(Index):
         straight = "euclidean" if self.metric == "angular" else self.metric  # the vectors are scaled already
         return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
 
-    def similarities(self, rows: np.ndarray) -> np.ndarray:
-        """Compute the similarities of some pictures to all pictures, as `evaluate` uses them.
+    def cosines(self, queries: np.ndarray) -> np.ndarray:
+        """The cosines (Q, N) float32 of queries (Q, D) with all vectors; the metric is angular."""
+        return compared(queries, self.metric) @ self._vectors.T
 
-        Parameters
-        ----------
-        rows : ndarray of shape (B,), int
-
-        Returns
-        -------
-        ndarray of shape (B, N)
-            Cosines (float32) if the metric is angular, else negative distances (float64).
-        """
-        if self.metric == "angular":
-            return self._vectors[rows] @ self._vectors.T
-        return super().similarities(rows)
+    def scores(self, vectors: Sequence[np.ndarray], own: np.ndarray | None = None, k: int | None = None) -> np.ndarray:
+        """As `System.scores`; all distances at once, to six decimals, so that they are the same for one query and for
+        many together, and equal vectors have equal ones."""
+        if k is not None or self.metric != "angular":
+            return super().scores(vectors, own, k)
+        queries = compared(self.checked(vectors[0]), self.metric).astype(np.float64)
+        values = np.empty((len(queries), len(self)))
+        for start, block in blocks(self._vectors):
+            np.matmul(queries, block.T.astype(np.float64), out=values[:, start : start + len(block)])
+        values = -np.sqrt(np.maximum(2 - 2 * values, 0)).round(6)
+        if own is not None:
+            values[np.arange(len(queries)), own] = -np.inf
+        return values
 
     def _write(self, path: Path) -> None:
         with path.open("wb") as file:

@@ -64,7 +64,7 @@ class _FaissIndex(Index):
     def _parameters(self, effort: int):
         return None
 
-    def _take(self, rows: Sequence[int]) -> np.ndarray:
+    def take(self, rows: Sequence[int]) -> np.ndarray:
         return self._faiss.reconstruct_batch(np.asarray(rows, dtype=np.int64))
 
     def _write(self, path: Path) -> None:

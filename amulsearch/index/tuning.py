@@ -190,7 +190,7 @@ def ask(
         start = time.perf_counter()
         rows[one], _ = index.search(queries[one], k, own=None if own is None else own[one], **options)
         seconds[place] = time.perf_counter() - start
-    return index._found(queries, rows, farthest).mean(axis=1), seconds
+    return index.hits(queries, rows, farthest).mean(axis=1), seconds
 
 
 class _Trials:

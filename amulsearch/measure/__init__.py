@@ -9,11 +9,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "ensemble": ["METHODS", "fuse", "fuse_all", "fused_similarities"],
         "relevance": ["Relevance", "same_label"],
         "tables": ["Table", "chance_level", "differences", "neighbour_purity", "precision"],
         "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
-        "calibration": ["calibrate", "calibrated"],
         "recommendation": ["EDITS", "Recommendation", "recommend"],
         "comparison": ["Comparison", "compare"],
         "judgements": ["Judgements"],

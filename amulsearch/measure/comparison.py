@@ -1,8 +1,8 @@
-"""Compare networks, layers, poolings, transforms and fusions with a baseline, in one table."""
+"""Compare several systems with a baseline, in one table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, QueryError, check_integer
 from ..features import Features
-from ..index import Index
-from .ensemble import fused_similarities
+from ..index import Index, System
+from ..systems import Fusion
 from .evaluation import ANSWERED, Evaluation, column_of, evaluate, holm
 from .relevance import Relevance
 from .tables import Table, table_of
@@ -59,13 +59,9 @@ class Comparison:
 
 
 def compare(
-    features: Mapping[tuple[str, str], Features],
+    systems: Mapping[str | tuple[str, str], object],
     relevance: Relevance | None = None,
     *,
-    transforms: Mapping[str, Callable[[Features], Features]] | None = None,
-    fusions: Sequence[str] = (),
-    vote_depth: int = 10,
-    others: Mapping[str, object] | None = None,
     baseline: str | None = None,
     measure: str = "mAP",
     queries: Sequence[str] | None = None,
@@ -74,25 +70,16 @@ def compare(
     seed: int = 0,
     progress: bool = True,
 ) -> Comparison:
-    """Evaluate every network and layer, with every transform, alone and fused, on the same queries.
+    """Evaluate several systems on the same queries.
 
     In a large collection a random sample of the pictures queries, each for all others, and the result says so.
 
     Parameters
     ----------
-    features : mapping of (model, layer) to Features
-        As `extract` returns them; the pooling is part of a layer's name.
+    systems : Panel, or mapping of str or (str, str) to system
+        By name, or by (model, layer) as `extract` returns Features; systems are as `evaluate` takes them.
     relevance : Relevance, optional
         By default from the labels of the pictures.
-    transforms : mapping of name to function, optional
-        Functions from Features to Features. Each is applied to all features, which are also evaluated as they are.
-    fusions : sequence of str, default ()
-        Methods of `fuse`. All models that have a layer are fused, for each layer and transform.
-    vote_depth : int, default 10
-        How many neighbours of each list count in "vote", where ranks break ties; 100 do in "combmnz", which counts the
-        lists that have a picture; the other methods use whole rankings.
-    others : mapping of name to system, optional
-        Further systems, as `evaluate` takes them.
     baseline : str, optional
         The name of the system to compare with, as in the table; by default the first.
     measure : str, default "mAP"
@@ -100,8 +87,8 @@ def compare(
     queries : sequence of str, optional
         The ids to query with; by default, all that have a relevant picture, or a sample of them.
     depth : int, optional
-        How many answers of each system to a query are measured: by default all, or if one of `others` is an approximate
-        index, 10, and the result says so.
+        How many answers of each system to a query are measured: by default all, or if one is an approximate index, 10,
+        and the result says so.
     sample : int, default 5,000
         The size of the sample. All query if they are no more than that, or if `queries` is given.
     seed : int, default 0
@@ -111,18 +98,17 @@ def compare(
     Returns
     -------
     Comparison
-        Its table has the columns system, model, layer, transform, fusion, width, the measures, low and high (the 95%
-        bootstrap interval of `measure` by query), label_low and label_high (the same by label), and against the
-        baseline difference, p (paired randomisation test by query), label_p (the same by label), holm (label_p
-        corrected for the number of systems), wins and losses (numbers of queries). Without at least two labels, the
-        columns by label are NaN, and holm corrects p. Without any query, it says so when it is shown. See
-        `Evaluation.compare` and `holm`.
+        Its table has the columns system, model, layer, width, the measures, low and high (the 95% bootstrap interval of
+        `measure` by query), label_low and label_high (the same by label), and against the baseline difference, p
+        (paired randomisation test by query), label_p (the same by label), holm (label_p corrected for the number of
+        systems), wins and losses (numbers of queries). Without at least two labels, the columns by label are NaN, and
+        holm corrects p. Without any query, it says so when it is shown. See `Evaluation.compare` and `holm`.
 
     Raises
     ------
     QueryError
-        If there is nothing to compare, no relevance, neither given nor by the labels of features, or for an unknown
-        baseline, measure or method.
+        If there is nothing to compare, no relevance, neither given nor by labels, or for an unknown baseline or
+        measure.
 
     Examples
     --------
@@ -138,82 +124,74 @@ def compare(
     0       net logits  1.00        0.43
     1  net penultimate  0.57         NaN
     """
-    if not isinstance(features, Mapping):
-        raise QueryError("compare takes features by (model, layer), as extract returns them")
-    if not features and not others:
-        raise QueryError("there is nothing to compare: give features or others")
+    if not isinstance(systems, Mapping):
+        raise QueryError("compare takes systems by name, or features by (model, layer), as extract returns them")
+    if not systems:
+        raise QueryError("there is nothing to compare: give at least one system")
+    named = {" ".join(key) if isinstance(key, tuple) else key: system for key, system in systems.items()}
     if relevance is None:
-        one = next(iter(features.values())) if features else None
-        if one is None:
-            raise QueryError("there is no relevance: give relevance=, or features whose pictures have labels")
-        relevance = Relevance.from_labels(one.ids, one.labels)
+        first = next(iter(named.values()))
+        if not isinstance(first, (Features, System)):
+            raise QueryError("there is no relevance: give relevance=, or systems whose pictures have labels")
+        relevance = Relevance.from_labels(first.ids, first.labels)
     note = ""
     if queries is None:
         queries, note = _sampled(relevance, check_integer("sample", sample), seed)
-    systems = _systems(features, {"": None, **(transforms or {})}, fusions, vote_depth, relevance)
-    for name, system in (others or {}).items():
-        width = system.vectors.shape[1] if isinstance(system, Features) else None
-        systems[name] = ({"model": name, "width": width}, system)
-    if depth is None and any(isinstance(system, Index) and system.effort for _, system in systems.values()):
+    if depth is None and any(isinstance(system, System) and system.effort for system in named.values()):
         depth = ANSWERED
         note = f"{note} The first {depth} answers of each system were measured, as one of them is approximate.".strip()
-    baseline = next(iter(systems)) if baseline is None else baseline
-    if baseline not in systems:
-        raise QueryError(f"the baseline {baseline!r} is not among the systems: use one of {', '.join(systems)}")
+    baseline = next(iter(named)) if baseline is None else baseline
+    if baseline not in named:
+        raise QueryError(f"the baseline {baseline!r} is not among the systems: use one of {', '.join(named)}")
     column_of(measure)  # an unknown measure is told before anything is computed
-    bar = tqdm(systems.items(), desc="compare", unit="system", delay=1, disable=not progress or None)
-    done = {name: evaluate(system, relevance, queries=queries, depth=depth) for name, (_, system) in bar}
-    labelled = done[baseline].per_query["label"].nunique() > 1
+    bar = tqdm(named.items(), desc="compare", unit="system", delay=1, disable=not progress or None)
+    evaluations = {name: evaluate(system, relevance, queries=queries, depth=depth) for name, system in bar}
+    labelled = evaluations[baseline].per_query["label"].nunique() > 1
     rows = [
-        {"system": name, **about, **_measured(done[name], done[baseline], measure, labelled)}
-        for name, (about, _) in systems.items()
+        {"system": name, **_described(system), **_measured(evaluations[name], evaluations[baseline], measure, labelled)}
+        for name, system in named.items()
     ]
-    columns = ["system", "model", "layer", "transform", "fusion", "width"]
-    table = pd.DataFrame(rows).reindex(columns=[*columns, *[name for name in rows[0] if name not in columns]])
+    table = pd.DataFrame(rows)
     table["holm"] = holm(table["label_p" if labelled else "p"])
-    names = ["model", "layer", "transform", "fusion"]
-    table[names] = table[names].astype(object).where(table[names].notna(), "")
     counts = ["width", "wins", "losses"]
     table[counts] = table[counts].astype("Int64")
-    measure, asked = "mAP" if measure == "AP" else measure, len(done[baseline].per_query)
-    table = table_of(table.sort_values(measure, ascending=False, ignore_index=True), asked > 0)
-    return Comparison(table, measure, done, asked, note)
+    measure, count = "mAP" if measure == "AP" else measure, len(evaluations[baseline].per_query)
+    table = table_of(table.sort_values(measure, ascending=False, ignore_index=True), count > 0)
+    return Comparison(table, measure, evaluations, count, note)
 
 
-def _measured(one: Evaluation, baseline: Evaluation, measure: str, labelled: bool) -> dict:
-    """What the table of `compare` says about the results of one system."""
-    against = {} if one is baseline else one.compare(baseline, measure)
-    found = {**one.mean(), **dict(zip(("low", "high"), one.interval(measure), strict=True))}
-    by_label = one.interval(measure, by="label") if labelled else (np.nan, np.nan)
-    found |= {"label_low": by_label[0], "label_high": by_label[1]}
-    found |= {"difference": against.get("difference", np.nan), "p": against.get("p", np.nan)}
-    found["label_p"] = one.compare(baseline, measure, by="label")["p"] if labelled and against else np.nan
-    found["holm"] = np.nan  # corrected when all are known
-    return found | {"wins": against.get("wins"), "losses": against.get("losses")}
+def _described(system: object) -> dict:
+    """What the table of `compare` says about a system itself: model, layer and width; of a fusion, its method."""
+    if isinstance(system, Features):
+        made_by = system.fingerprint
+        return {"model": made_by.get("model", ""), "layer": made_by.get("layer", ""), "width": system.vectors.shape[1]}
+    if isinstance(system, Fusion):
+        layers = [str(layer) for layer in system.title[1] if layer]
+        return {"model": f"{system.method} of {len(system.systems)}", "layer": " + ".join(layers), "width": None}
+    if isinstance(system, Index):
+        model, layer = system.title
+        return {"model": model or "", "layer": layer or "", "width": system.width}
+    return {"model": "", "layer": "", "width": None}
 
 
-def _systems(
-    features: Mapping[tuple[str, str], Features],
-    transforms: Mapping,
-    fusions: Sequence[str],
-    vote_depth: int,
-    relevance: Relevance,
-) -> dict[str, tuple[dict, object]]:
-    """The systems of `compare` by name, each with what the table says about it."""
-    systems: dict[str, tuple[dict, object]] = {}
-    for transform, change in transforms.items():
-        by_layer: dict[str, list[Features]] = {}
-        for (model, layer), made in features.items():
-            made = change(made) if change else made
-            by_layer.setdefault(layer, []).append(made)
-            about = {"model": model, "layer": layer, "transform": transform, "width": made.vectors.shape[1]}
-            systems[" ".join(filter(None, (model, layer, transform)))] = (about, made)
-        for layer, parts in by_layer.items():
-            for method in fusions if len(parts) > 1 else ():
-                about = {"model": f"{len(parts)} models", "layer": layer, "transform": transform, "fusion": method}
-                name = " ".join(filter(None, (f"{method} of {len(parts)}", layer, transform)))
-                systems[name] = (about, _fused(parts, method, vote_depth, relevance))
-    return systems
+def _measured(result: Evaluation, baseline: Evaluation, measure: str, labelled: bool) -> dict:
+    """What the table of `compare` says about the results of a system."""
+    against = {} if result is baseline else result.compare(baseline, measure)
+    low, high = result.interval(measure)
+    by_label = result.interval(measure, by="label") if labelled else (np.nan, np.nan)
+    return {
+        **result.mean(),
+        "low": low,
+        "high": high,
+        "label_low": by_label[0],
+        "label_high": by_label[1],
+        "difference": against.get("difference", np.nan),
+        "p": against.get("p", np.nan),
+        "label_p": result.compare(baseline, measure, by="label")["p"] if labelled and against else np.nan,
+        "holm": np.nan,  # corrected when all are known
+        "wins": against.get("wins"),
+        "losses": against.get("losses"),
+    }
 
 
 def _sampled(relevance: Relevance, sample: int, seed: int) -> tuple[list[str] | None, str]:
@@ -224,8 +202,3 @@ def _sampled(relevance: Relevance, sample: int, seed: int) -> tuple[list[str] | 
     chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:sample])
     note = f"A random sample of {sample:,} of {len(rows):,} pictures queried."
     return [relevance.ids[row] for row in chosen], note
-
-
-def _fused(parts: Sequence[Features], method: str, vote_depth: int, relevance: Relevance) -> Callable:
-    depth = check_integer("vote_depth", vote_depth) if method == "vote" else None
-    return fused_similarities(parts, method, depth=depth, relevance=relevance)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import QueryError, check_integer
 from ..features import Features, l2_normalize
-from ..index import Index
+from ..index import System
 from ..store import blocks
 from .relevance import Relevance
 
@@ -199,7 +199,7 @@ def column_of(measure: str) -> str:
 
 
 def evaluate(
-    system: Features | Index | np.ndarray | Callable[[np.ndarray], np.ndarray],
+    system: Features | System | np.ndarray | Callable[[np.ndarray], np.ndarray],
     relevance: Relevance,
     *,
     queries: Sequence[str] | None = None,
@@ -209,7 +209,7 @@ def evaluate(
 
     Parameters
     ----------
-    system : Features, Index, ndarray of shape (N, N) or function
+    system : Features, System, ndarray of shape (N, N) or function
         Features are compared by cosine; an index is measured by the distances it finds, an approximate one with its
         default effort. An array holds similarities, with rows and columns in the order of `relevance.ids`, -inf for
         what the system does not answer; a function maps rows (B,) to similarities (B, N).
@@ -265,7 +265,7 @@ def evaluate(
         found = type(relevance).__name__
         raise QueryError(f"evaluate needs a Relevance, not {found}: make one with Relevance.from_labels(ids, labels)")
     depth = depth if depth is None else check_integer("depth", depth)
-    if isinstance(system, Index) and system.effort is not None:
+    if isinstance(system, System) and system.effort is not None:
         depth = depth or ANSWERED
     similar, rows, count = _similarities(system, relevance, depth), _rows(relevance, queries), len(relevance.ids)
     parts, asked = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
@@ -319,7 +319,7 @@ def _similarities(system, relevance: Relevance, depth: int | None) -> Callable[[
                 "features and relevance do not hold the same pictures in the same order: use the ids of the features"
             )
         return cosines(system.vectors)
-    if isinstance(system, Index):
+    if isinstance(system, System):
         if system.ids != relevance.ids:
             raise QueryError(
                 "index and relevance do not hold the same pictures in the same order: use the ids of the index"

@@ -1,17 +1,16 @@
-"""Diffusion: an index that ranks by what is reached from a picture over the graph of several networks."""
+"""Diffusion: a system that ranks by what is reached from a picture over the graph of several networks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import QueryError, as_number
-from ..features import Features, compared, concatenated
-from .base import Index
-from .exact_index import ExactIndex
+from ..errors import QueryError, as_number, check_k
+from ..features import Features, concatenated
+from ..index import ExactIndex, Persistent
 from .graph import K, NeighbourGraph
 
 KEPT, EDGES, STEPS = 200, 30, 15
@@ -23,7 +22,7 @@ TOGETHER, WIDE = 128, 4096
 spread at once than 1,024, so that memory does not grow with the greatest number."""
 
 
-class DiffusionIndex(Index):
+class Diffusion(Persistent):
     """Search by diffusion over a `NeighbourGraph`: two pictures are similar if the same pictures are reached from them.
 
     With S = D^-1/2 W D^-1/2 for the weights W of the graph and the degrees D, row i of the sum of (alpha S)^t over the
@@ -31,8 +30,6 @@ class DiffusionIndex(Index):
     followed, for 15 steps, and of each row the 200 greatest elements are kept, so that time and memory are proportional
     to N. The distance of two pictures is the angular distance of the square roots of their rows. A new picture enters
     by its neighbours in each network.
-
-    Its vectors are those of all parts, each scaled to length 1, concatenated.
 
     Attributes
     ----------
@@ -54,20 +51,20 @@ class DiffusionIndex(Index):
     >>> rng, ids = np.random.default_rng(0), [f"{row}.png" for row in range(60)]
     >>> centres = np.repeat(rng.standard_normal((3, 8)), 20, axis=0)
     >>> parts = [am.Features(centres + 0.5 * rng.standard_normal((60, 8)), ids) for _ in range(2)]
-    >>> index = am.indexes.DiffusionIndex.build(parts, k=10)
-    >>> index
-    DiffusionIndex(own vectors: 60 x 16, angular)
-    >>> sorted(int(id.split(".")[0]) // 20 for id in index.query("25.png", k=19)["id"]) == [1] * 19
+    >>> system = am.Diffusion.build(parts, k=10)
+    >>> system
+    Diffusion(own vectors: 60 x 16)
+    >>> sorted(int(id.split(".")[0]) // 20 for id in system.query("25.png", k=19)["id"]) == [1] * 19
     True
     """
 
+    metric = "angular"
     ending = ".npy"
-    metrics = ("angular",)
     settings = ("alpha", "power", "widths")
 
     @classmethod
-    def build(cls, parts: Sequence[Features], k: int = K, *, power: float = 2.0, alpha: float = 0.9) -> DiffusionIndex:
-        """Build an index of several Features.
+    def build(cls, parts: Sequence[Features], k: int = K, *, power: float = 2.0, alpha: float = 0.9) -> Diffusion:
+        """Build a graph of several Features, and what is reached over it from each picture.
 
         Parameters
         ----------
@@ -82,7 +79,7 @@ class DiffusionIndex(Index):
 
         Returns
         -------
-        DiffusionIndex
+        Diffusion
 
         Raises
         ------
@@ -91,60 +88,71 @@ class DiffusionIndex(Index):
         """
         if not 0 <= as_number(alpha) < 1:
             raise QueryError(f"alpha must be at least 0 and below 1, not {alpha!r}")
-        index = cls.__new__(cls)
-        index.graph = NeighbourGraph.build(parts, k, power=power)
-        index.metric, index._pictures = "angular", index.graph.parts[0]._pictures
-        index.fingerprint, index.makers = cls.fingerprint_of(parts), concatenated(parts)[1]
-        index.digests = parts[0].digests
-        index.alpha, index.power = float(alpha), float(power)
-        index.widths = [part.width for part in index.graph.parts]
-        index.width = sum(index.widths)
-        index._spread = spread(index.graph.weights, index.alpha)
-        index._profiles = profiles(index._spread)
-        return index
+        system = cls.__new__(cls)
+        system.graph = NeighbourGraph.build(parts, k, power=power)
+        system.pictures, system.fingerprint = system.parts[0].pictures, cls.fingerprint_of(parts)
+        system.makers = tuple({id(maker): maker for part in parts for maker in part.makers}.values())
+        system.digests = parts[0].digests
+        system.alpha, system.power = float(alpha), float(power)
+        system.widths = [part.width for part in system.parts]
+        system.width = sum(system.widths)
+        system._spread = spread(system.graph.weights, system.alpha)
+        system._profiles = profiles(system._spread)
+        return system
 
     @staticmethod
     def fingerprint_of(parts: Sequence[Features]) -> dict:
-        """Return the fingerprint of an index that `build` makes of these Features; empty if one has none."""
+        """The fingerprint of what `build` makes of these Features; empty if one has none."""
         made_by = concatenated(parts)[0]
         return {**made_by, "layer": f"diffusion over {len(parts)} parts"} if made_by else {}
 
-    def similarities(self, rows: np.ndarray) -> np.ndarray:
-        """Compute the similarities (B, N) float32, from 0 to 1, of some pictures (B,) to all pictures."""
-        return self._filled((self._profiles[rows] @ self._columns).tocsr(), self._take(rows))
+    @property
+    def parts(self) -> tuple[ExactIndex, ...]:
+        return self.graph.parts
 
-    def recall(self, *arguments, **options) -> float:
-        """Raise QueryError: recall is not defined for a diffusion."""
-        raise QueryError("recall is not defined for the ranking of a diffusion: use evaluate")
-
-    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
-        rows, near = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
-        for start in range(0, len(queries), TOGETHER):
+    def rank(self, vectors, k=None, own=None) -> tuple[np.ndarray, np.ndarray]:
+        what = "pictures of the collection" if own is None else "other pictures"
+        k = check_k(k, len(self) - (own is not None), what)
+        count = len(vectors[0])
+        rows, near = np.empty((count, k), dtype=np.int64), np.empty((count, k))
+        for start in range(0, count, TOGETHER):
             some = slice(start, start + TOGETHER)
-            rows[some], near[some] = self._most_similar(queries[some], k, None if own is None else own[some])
+            block = [vector[some] for vector in vectors]
+            rows[some], near[some] = self._most_similar(block, k, None if own is None else own[some])
         return rows, np.sqrt(np.maximum(2 - 2 * near, 0))
 
-    def _most_similar(self, queries: np.ndarray, k: int, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, vectors, own=None, k=None) -> np.ndarray:
+        if k is not None:
+            return super().scores(vectors, own, k)
+        values = self._filled((self._reached(vectors, own) @ self._columns).tocsr(), vectors)
+        if own is not None:
+            values[np.arange(len(own)), own] = -np.inf
+        return values
+
+    def _reached(self, vectors: Sequence[np.ndarray], own: np.ndarray | None):
+        """The profiles (Q, N) of pictures of the collection, or of new ones, which enter by their links."""
+        if own is not None:
+            return self._profiles[own]
+        return profiles(_greatest(self.graph.links(vectors) @ self._scale @ self._spread, KEPT))
+
+    def _most_similar(self, vectors, k: int, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The rows (Q, k) of a block of queries, and their similarities."""
-        if own is None:
-            edges = self.graph.links(self._split(queries))
-            reached = profiles(_greatest(edges @ self._scale @ self._spread, KEPT))
-        else:
-            reached = self._profiles[own]
-        similar = (reached @ self._columns).tocsr()
+        count = len(vectors[0])
+        similar = (self._reached(vectors, own) @ self._columns).tocsr()
         similar.sort_indices()
-        rows, near = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
-        for at, vector in enumerate(queries):
-            start, end = similar.indptr[at : at + 2]
+        rows, near = np.empty((count, k), dtype=np.int64), np.empty((count, k))
+        for query in range(count):
+            start, end = similar.indptr[query : query + 2]
             places, values = similar.indices[start:end], similar.data[start:end]
             if own is not None:
-                values = np.where(places == own[at], -1, values)
+                values = np.where(places == own[query], -1, values)
             if len(places) < k + (own is not None):
-                places, values = np.arange(len(self)), self._filled(similar[[at]], vector[None])[0]
+                places = np.arange(len(self))
+                values = self._filled(similar[[query]], [vector[[query]] for vector in vectors])[0]
                 if own is not None:
-                    values[own[at]] = -1
+                    values[own[query]] = -1
             first = np.argsort(-values, kind="stable")[:k]
-            rows[at], near[at] = places[first], values[first]
+            rows[query], near[query] = places[first], values[first]
         return rows, near
 
     @cached_property
@@ -157,54 +165,42 @@ class DiffusionIndex(Index):
         """The profiles, by column."""
         return self._profiles.T.tocsr()
 
-    def _filled(self, similar, vectors: np.ndarray) -> np.ndarray:
-        """The similarities (B, N) of sparse ones; below those that are reached, the cosine of the vectors decides."""
+    def _filled(self, similar, vectors: Sequence[np.ndarray]) -> np.ndarray:
+        """The similarities (Q, N) of sparse ones; below those that are reached, the cosine of the vectors decides."""
         filled = similar.toarray().astype(np.float32, copy=False)
-        cosines = sum(
-            compared(of, "angular") @ part._vectors.T
-            for part, of in zip(self.graph.parts, self._split(vectors), strict=True)
-        )
-        return np.where(filled > 0, filled, np.float32(1e-6) * (cosines / len(self.widths) - 1))
-
-    def _split(self, vectors: np.ndarray) -> list[np.ndarray]:
-        """The parts (B, D) of concatenated vectors."""
-        return np.split(vectors, np.cumsum(self.widths)[:-1], axis=1)
-
-    def _take(self, rows: Sequence[int]) -> np.ndarray:
-        return np.concatenate([part._take(rows) for part in self.graph.parts], axis=1) / len(self.widths) ** 0.5
+        cosines = sum(part.cosines(vector) for part, vector in zip(self.parts, vectors, strict=True))
+        return np.where(filled > 0, filled, np.float32(1e-6) * (cosines / len(self.parts) - 1))
 
     def _write(self, path: Path) -> None:
         np.save(path, self.graph.rows)
         np.save(path.with_name("distances.npy"), self.graph.distances)
-        for place, part in enumerate(self.graph.parts):
-            np.save(path.with_name(f"part-{place}.npy"), part._vectors)
+        for place, part in enumerate(self.parts):
+            part._write(path.with_name(f"part-{place}.npy"))
         for name in ("data", "indices", "indptr"):
             np.save(path.with_name(f"{name}.npy"), getattr(self._spread, name))
 
     def _read(self, path: Path) -> tuple[int, int]:
-        load = lambda name: np.lib.format.open_memmap(path.with_name(f"{name}.npy"), mode="r")  # noqa: E731
-        parts, made_by = [], self.fingerprint.get("of", [{}] * len(self.widths))
-        for place, made in enumerate(made_by):
-            part = ExactIndex.__new__(ExactIndex)
-            part.metric, part._vectors, part.fingerprint, part.makers = "angular", load(f"part-{place}"), made, ()
-            part.width, part._pictures, part.digests = part._vectors.shape[1], self._pictures, self.digests
-            parts.append(part)
-        self.graph = NeighbourGraph(tuple(parts), load("index"), load("distances"), self.power)
         from scipy.sparse import csr_array
 
+        load = lambda name: np.lib.format.open_memmap(path.with_name(f"{name}.npy"), mode="r")  # noqa: E731
+        parts = []
+        for place, made_by in enumerate(self.fingerprint.get("of", [{}] * len(self.widths))):
+            part = ExactIndex.__new__(ExactIndex)
+            part.metric, part.fingerprint, part.makers = "angular", made_by, self.makers
+            part.pictures, part.digests = self.pictures, self.digests
+            part._read(path.with_name(f"part-{place}.npy"))
+            part.width = self.widths[place]
+            parts.append(part)
+        self.graph = NeighbourGraph(tuple(parts), load("index"), load("distances"), self.power)
         arrays = load("data"), load("indices"), load("indptr")
-        self._spread = csr_array(arrays, shape=(len(self),) * 2)
+        self._spread = csr_array(arrays, shape=(len(self.pictures),) * 2)
         self._profiles = profiles(self._spread)
-        return len(parts[0]._vectors), sum(part.width for part in parts)
+        return len(self.pictures), sum(part._vectors.shape[1] for part in parts)
 
 
 def spread(weights, alpha: float):
-    """The greatest elements of each row of F, a csr_array (N, N) float32, of the weights of a graph (N, N).
-
-    References
-    ----------
-    Andersen, Chung & Lang 2006, Local graph partitioning using PageRank vectors.
-    """
+    """The greatest elements of each row of the sum over the steps, a csr_array (N, N) float32 (Andersen, Chung & Lang
+    2006, Local graph partitioning using PageRank vectors)."""
     from scipy.sparse import eye_array, vstack
 
     scale, count = _diagonal(weights), weights.shape[0]
@@ -221,15 +217,8 @@ def spread(weights, alpha: float):
 
 
 def profiles(reached):
-    """The square roots of rows of F (Q, N), scaled to length 1.
-
-    Their cosine is the Bhattacharyya coefficient of what is reached from two pictures.
-
-    References
-    ----------
-    Bhattacharyya 1943, On a measure of divergence between two statistical populations.
-    Arandjelović & Zisserman 2012, Three things everyone should know to improve object retrieval.
-    """
+    """The square roots of rows (Q, N) of what is reached, scaled to length 1: their cosine is the coefficient of
+    Bhattacharyya 1943; for retrieval, Arandjelović & Zisserman 2012."""
     from scipy.sparse import diags_array
 
     root = reached.sqrt()

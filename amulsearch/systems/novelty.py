@@ -8,11 +8,13 @@ import numpy as np
 
 from ..errors import QueryError
 from ..features import Features
-from .base import Index, as_indexes, encoded, sampled_rows
-from .exact_index import ExactIndex
+from ..index import Index, query_vectors, sampled_rows
+from .graph import as_indexes
 
 NOVEL = 0.05
 """A picture with a lower p-value is told to resemble nothing in the collection."""
+SAMPLE = 400
+"""With how many pictures of the collection a `Panel` compares a new one."""
 
 
 class NoveltyTest:
@@ -25,13 +27,13 @@ class NoveltyTest:
     no p-value is as low: nothing can be told to be unlike them.
 
     A new picture of a kind that the collection has in several styles can pass as known, and the test says nothing
-    about which neighbours are relevant: `measure.calibrate` does, from labels.
+    about which neighbours are relevant: `calibrate` does, from labels.
 
     Attributes
     ----------
-    parts : list of P Index
-    own : ndarray of shape (S,), float64
-        The sums of the pictures of the collection, or of a sample of them, in rising order.
+    parts : tuple of P Index
+    sums : ndarray of shape (S,), float64
+        Those of the pictures of the collection, or of a sample of them.
 
     References
     ----------
@@ -44,7 +46,7 @@ class NoveltyTest:
     >>> import amulsearch as am
     >>> rng, ids = np.random.default_rng(0), [f"{row}.png" for row in range(200)]
     >>> vectors = np.array([5.0, 0, 0, 0]) + rng.standard_normal((200, 4))
-    >>> test = am.indexes.NoveltyTest.build([am.Features(vectors, ids)])
+    >>> test = am.systems.NoveltyTest.build([am.Features(vectors, ids)])
     >>> near, far = [np.array([5.0, 0, 1, 0])], [np.array([-5.0, 0, 1, 0])]
     >>> round(test.p_value(near), 3), round(test.p_value(far), 3)
     (0.93, 0.005)
@@ -76,33 +78,30 @@ class NoveltyTest:
             these pictures.
         """
         test = cls()
-        test.parts = list(as_indexes(parts, ExactIndex))
+        test.parts = as_indexes(parts)
         for part in test.parts:
-            if _is_fitted(part.fingerprint):
-                name = f"{part.fingerprint['model']} {part.fingerprint['layer']}"
+            if is_fitted(part.fingerprint):
+                name = " ".join(part.title)
                 raise QueryError(f"{name} was fitted to these pictures: test with the layers that it was made of")
         count = len(test.parts[0])
         if count < 2:
             raise QueryError("a novelty test needs at least two pictures")
         test._rows = np.sort(sampled_rows(count, sample, seed))
-        nearest = [part.spacing(sample, seed) for part in test.parts]
-        test._scale = [(far.mean(), max(far.std(), 1e-12)) for far in nearest]
-        test._sums = test._together(nearest)
-        test.own = np.sort(test._sums)
+        distances = [part.spacing(sample, seed) for part in test.parts]
+        test._scale = [(far.mean(), max(far.std(), 1e-12)) for far in distances]
+        test.sums = test._standardised(distances)
         return test
 
     def __repr__(self) -> str:
-        of = ", ".join(
-            f"{part.fingerprint['model']} {part.fingerprint['layer']}" for part in self.parts if part.fingerprint
-        )
-        return f"NoveltyTest({len(self.parts[0]):,} pictures, {of or 'own vectors'})"
+        names = ", ".join(" ".join(part.title) for part in self.parts if part.fingerprint)
+        return f"NoveltyTest({len(self.parts[0]):,} pictures, {names or 'own vectors'})"
 
     def p_value(self, query) -> float:
         """Return the p-value of a picture.
 
         Parameters
         ----------
-        query : str, path, PIL image or sequence of P ndarray of shape (D,)
+        query : str, path, PIL image or list of P ndarray of shape (D,)
             An id, the path of a picture file, a picture, or its vector in each part.
 
         Returns
@@ -115,49 +114,32 @@ class NoveltyTest:
         QueryError
             For an unknown id, or vectors of the wrong number or width.
         """
-        row = self.parts[0]._place(query) if isinstance(query, str) else None
+        row = self.parts[0].row(query) if isinstance(query, str) else None
         if row is None:
-            vectors, own = self._vectors(query), None
+            vectors, own, others = query_vectors(self.parts, query), None, self.sums
         else:
-            vectors, own = [part._take([row])[0] for part in self.parts], np.array([row])
-        if len(vectors) != len(self.parts):
-            raise QueryError(f"a query must have a vector for each of the {len(self.parts)} parts, not {len(vectors)}")
-        far = [
-            part.search(np.asarray(of)[None], 1, own=own)[1][:, 0] for part, of in zip(self.parts, vectors, strict=True)
-        ]
-        others = self._sums if row is None else self._sums[self._rows != row]
-        return float((1 + (others >= self._together(far)[0] - 1e-9).sum()) / (1 + len(others)))
+            vectors, own = [part.take([row]) for part in self.parts], np.array([row])
+            others = self.sums[self._rows != row]
+        distances = [part.rank([vector], 1, own)[1][:, 0] for part, vector in zip(self.parts, vectors, strict=True)]
+        farther = (others >= self._standardised(distances)[0] - 1e-9).sum()
+        return float((1 + farther) / (1 + len(others)))
 
-    def _together(self, nearest: Sequence[np.ndarray]) -> np.ndarray:
+    def _standardised(self, distances: Sequence[np.ndarray]) -> np.ndarray:
         """The standardised distances (Q,) of all parts, summed."""
-        return sum((far - mean) / scale for far, (mean, scale) in zip(nearest, self._scale, strict=True))
+        return sum((far - mean) / scale for far, (mean, scale) in zip(distances, self._scale, strict=True))
 
-    def _vectors(self, query) -> Sequence[np.ndarray]:
-        """The vectors of a new picture, each network run once."""
-        return query if isinstance(query, (list, tuple, np.ndarray)) else encoded(self.parts, query)
+    def sentence(self, p_value: float) -> str:
+        """Return what a p-value means, in a sentence (str)."""
+        pictures = len(self.sums)
+        if (pictures + 1) * NOVEL < 1:
+            return f"Whether anything here fits cannot be said: that takes at least 19 pictures to compare, not {pictures}."
+        if p_value <= NOVEL:
+            return (
+                f"Nothing here is likely to fit: {p_value:.1%} of the collection's pictures are as far from all others."
+            )
+        return f"Not unlike the collection: {p_value:.0%} of its pictures are as far from all others."
 
 
-def _is_fitted(made_by: Mapping) -> bool:
+def is_fitted(made_by: Mapping) -> bool:
     """Whether a transform that was fitted is among what made vectors."""
-    return "fitted" in made_by or any(_is_fitted(part) for part in made_by.get("of", ()))
-
-
-def novelty_told(p_value: float, pictures: int) -> str:
-    """Say in a sentence what a p-value of `NoveltyTest` means.
-
-    Parameters
-    ----------
-    p_value : float
-    pictures : int
-        The number S of pictures that the query was compared with, `len(test.own)`. The p-value of fewer than 19 is
-        never as low as .05.
-
-    Returns
-    -------
-    str
-    """
-    if (pictures + 1) * NOVEL < 1:
-        return f"Whether anything here fits cannot be said: that takes at least 19 pictures to compare, not {pictures}."
-    if p_value <= NOVEL:
-        return f"Nothing here is likely to fit: {p_value:.1%} of the collection's pictures are as far from all others."
-    return f"Not unlike the collection: {p_value:.0%} of its pictures are as far from all others."
+    return "fitted" in made_by or any(is_fitted(part) for part in made_by.get("of", ()))

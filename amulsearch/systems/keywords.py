@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 
 from ..errors import AmulsearchError, QueryError, check_k
+from ..features import Words
+from ..index import System
 from ..intake import Collection, fold_name
+from ..store import Names
 
 _TABLE = "CREATE VIRTUAL TABLE pictures USING fts5(words, tokenize = 'porter unicode61 remove_diacritics 2')"
 _FIND = "SELECT rowid, -bm25(pictures) AS score FROM pictures WHERE pictures MATCH ? ORDER BY score DESC, rowid LIMIT ?"
 
 
-class KeywordIndex:
-    """Finds the pictures of a collection whose keywords have the words of a text; make one with `build`.
+class Keywords(System):
+    """Finds the pictures of a collection whose keywords have the words of a text.
 
     The index lies in memory; it takes about a second for 100,000 pictures. Words are compared without regard to case,
     accents and the endings of English words: "Birds" finds "bird". In scripts that put no spaces between words, such as
@@ -27,7 +30,7 @@ class KeywordIndex:
     Parameters
     ----------
     collection : Collection
-        With keywords: see `Collection.from_folder`, `Collection.from_table` and `Collection.from_danbooru`.
+        With keywords: see `Collection.from_folder` and `Collection.from_table`.
 
     Raises
     ------
@@ -47,13 +50,16 @@ class KeywordIndex:
     >>> folder = "data/openclipart/animals"
     >>> words = {"birds/crow_01.webp": ["bird", "black"], "birds/eagle_01.webp": "bird;brown"}
     >>> animals = am.Collection.from_folder(folder, keywords=words, progress=False)
-    >>> am.indexes.KeywordIndex(animals).query("black birds")["id"].tolist()
+    >>> am.systems.Keywords(animals).query("black birds")["id"].tolist()
     ['birds/crow_01.webp', 'birds/eagle_01.webp']
     """
 
+    quantity = "score"
+    title = "keywords", "keywords"
+
     def __init__(self, collection: Collection):
         keywords = collection.keywords
-        self.ids, self.labels = list(keywords), collection.labels
+        self.pictures = Names(list(keywords), collection.labels)
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         try:
             self._database.execute(_TABLE)
@@ -64,15 +70,15 @@ class KeywordIndex:
         lines = ((row, _spaced(" ; ".join(words))) for row, words in enumerate(keywords.values()))
         self._database.executemany("INSERT INTO pictures (rowid, words) VALUES (?, ?)", lines)
 
-    def query(self, text: str, k: int = 10, *, avoid: str = "") -> pd.DataFrame:
+    def query(self, query: str | Words, k: int | None = None) -> pd.DataFrame:
         """Find the pictures whose keywords have words of a text; the more words, and the rarer ones, the better.
 
         Parameters
         ----------
-        text : str
-        k : int, default 10
-        avoid : str, default ""
-            Words that the keywords of a result must not have.
+        query : str or Words
+            Words to look for, and those that the keywords of a result must not have.
+        k : int, optional
+            By default 10, or as many as there are.
 
         Returns
         -------
@@ -84,30 +90,23 @@ class KeywordIndex:
         QueryError
             If the text has no words, or no picture has any of them.
         """
+        text, avoid = (query.text, query.avoid) if isinstance(query, Words) else (query, "")
         if not _words(text):
             raise QueryError("give at least one word to look for")
-        check_k(k, k)
         match = _any(text) + (f" NOT {_any(avoid)}" if _words(avoid) else "")
-        with closing(self._database.execute(_FIND, (match, k))) as found:
-            found = found.fetchall()
-        if not found:
+        with closing(self._database.execute(_FIND, (match, check_k(k, len(self))))) as cursor:
+            results = cursor.fetchall()
+        if not results:
             raise QueryError(self._why(text, avoid))
-        rows, scores = zip(*found, strict=True)
-        table = {
-            "rank": np.arange(1, len(rows) + 1),
-            "id": pd.Series([self.ids[row] for row in rows], dtype=object),
-            "score": np.array(scores),
-            "label": pd.Series([self.labels[row] for row in rows], dtype=object),
-        }
-        return pd.DataFrame({**table, "model": "keywords", "layer": "keywords"})
+        rows, scores = zip(*results, strict=True)
+        return self.table(np.array(rows), np.array(scores))
 
     def _why(self, text: str, avoid: str) -> str:
         """The reason why nothing was found."""
         without = f" without {avoid!r}" if avoid and self._database.execute(_FIND, (_any(text), 1)).fetchall() else ""
         known = {word for (line,) in self._database.execute("SELECT words FROM pictures") for word in _words(line)}
-        near = (
-            [] if without else [one for word in _words(text) for one in get_close_matches(word, sorted(known), 2, 0.8)]
-        )
+        near = [] if without else [get_close_matches(word, sorted(known), 2, 0.8) for word in _words(text)]
+        near = [word for words in near for word in words]
         meant = f": did you mean {' or '.join(near[:3])}?" if near else ""
         return f"no picture has the keyword {' or '.join(_words(text))}{without}{meant}"
 

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import QueryError
+from ..features import PCA, Features, extract
 from ..intake import Collection
 from ..models import BUNDLED, INNER, TABLE, Model, get_all
-from .extraction import extract
-from .features import Features
-from .transforms import PCA
+from .diffusion import Diffusion
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe: layers of several networks, each reduced and whitened by PCA, for a graph on which they agree.
+    """A recipe: layers of several networks, each reduced and whitened by PCA, and a diffusion over their graph.
 
     `BEST` is one.
 
@@ -32,7 +31,7 @@ class Preset:
     Examples
     --------
     >>> import amulsearch as am
-    >>> for network, layers in am.BEST.layers.items():
+    >>> for network, layers in am.systems.BEST.layers.items():
     ...     print(network, layers)
     squeezenet1_1 ('last:gem', 'features.9:gem')
     tf_efficientnet_lite0 ('last:gem', 'blocks.5:gem')
@@ -45,6 +44,26 @@ class Preset:
     width: int
     whiten: tuple[float, ...]
 
+    def build(self, collection: Collection, **options) -> Diffusion:
+        """Extract the layers of a collection and build the diffusion.
+
+        Parameters
+        ----------
+        collection : Collection
+        **options
+            `framing`, `precision`, `store`, `runner` and `progress` of `extract`.
+
+        Returns
+        -------
+        Diffusion
+
+        Raises
+        ------
+        QueryError
+            For fewer than 3 pictures.
+        """
+        return self.diffusion(self.layers_of(collection, **options))
+
     def layers_of(self, collection: Collection, **options) -> list[Features]:
         """Extract the layers as the networks give them.
 
@@ -52,7 +71,7 @@ class Preset:
         ----------
         collection : Collection
         **options
-            `framing`, `precision`, `store`, `runner` and `progress` of `extract`.
+            As for `build`.
 
         Returns
         -------
@@ -66,36 +85,32 @@ class Preset:
         """
         if len(collection) < 3:
             raise QueryError(f"the preset {self.name} needs at least 3 pictures, not {len(collection)}")
-        found = extract(collection, list(self.layers), self.layers, **options)
-        return [found[name, layer] for name, layers in self.layers.items() for layer in layers]
+        features = extract(collection, list(self.layers), self.layers, **options)
+        return [features[key] for key in self.keys]
 
-    def parts(self, collection: Collection, **options) -> list[Features]:
-        """Compute the vectors for `indexes.DiffusionIndex.build`: of each layer, those of each whitening.
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """The networks and layers, in the order of `layers_of`."""
+        return [(name, layer) for name, layers in self.layers.items() for layer in layers]
+
+    def reduced(self, layers: Sequence[Features]) -> list[Features]:
+        """Reduce and whiten layers, each by every power: the parts of the graph.
 
         Parameters
         ----------
-        collection : Collection
-        **options
-            As for `layers_of`.
+        layers : sequence of Features
+            As `layers_of` returns them.
 
         Returns
         -------
         list of Features
             Each (N, width), or as wide as the layer or as `PCA.fit` allows if that is less.
-
-        Raises
-        ------
-        QueryError
-            For fewer than 3 pictures.
         """
-        return self.reduced(self.layers_of(collection, **options))
+        return [PCA.fit(layer, self.width, whiten=power)(layer) for layer in layers for power in self.whiten]
 
-    def reduced(self, layers: list[Features]) -> list[Features]:
-        """Reduce and whiten the layers that `layers_of` returns, as `parts` does."""
-        found = []
-        for layer in layers:
-            found += [PCA.fit(layer, self.width, whiten=power)(layer) for power in self.whiten]
-        return found
+    def diffusion(self, layers: Sequence[Features]) -> Diffusion:
+        """The diffusion over layers that are extracted already."""
+        return Diffusion.build(self.reduced(layers))
 
 
 BEST = Preset(
@@ -142,7 +157,7 @@ def preset(models: str | Sequence[str] = BUNDLED) -> Preset:
     ('last:gem', 'features.11:gem')
     >>> am.preset("alexnet,dinov2_small").layers["dinov2_small"]
     ('penultimate', 'blocks.8:mean')
-    >>> am.preset("bundled") == am.BEST
+    >>> am.preset("bundled") == am.systems.BEST
     True
     """
     layers = {record.name: _layers_of(record) for record in get_all(models)}
@@ -155,7 +170,7 @@ def _layers_of(model: Model) -> tuple[str, ...]:
     if TABLE.get(model.name) == model:
         inner = INNER[model.name]
     else:
-        from ..models import load
+        from ..models import load  # imports torch
 
         inner = load(model).inner_layer()
     first = "last:gem" if inner.endswith(":gem") else "penultimate"

@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 from ..errors import AmulsearchError, OtherFormatError, StoreError, as_argument, check_path
 from ..features import Features, compared, opening_of
 from ..store import AGAIN, PARTIAL, REMEDY, Store, VectorFile, locked, rescue, unsealed
-from .base import Index
-from .default import default_kind, open_default
-from .diffusion import DiffusionIndex
+from ..index import Index, default_kind
+from .diffusion import Diffusion
+from .stored import is_current, open_index
 
 QUERIES = 5
 """How many pictures are searched both in an index and exactly."""
@@ -25,31 +25,6 @@ DAMAGE = (StoreError, ArithmeticError, AttributeError, LookupError, RecursionErr
 
 OWN = {"store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "vectors", "indexes", "lock", "store.json"}
 """What may lie in a store; store.json only in those of before."""
-
-
-def is_current(store: Store, name: str) -> bool:
-    """Check whether a saved index holds the pictures of the table, and the current features if it is of one layer.
-
-    Its pictures must have been opened as those of the table are.
-
-    Parameters
-    ----------
-    store : Store
-    name : str
-        "MODEL LAYER", or "preset NAME".
-
-    Returns
-    -------
-    bool
-        False also if there is no such index.
-    """
-    about = store.indexes.about(name)
-    made_by = {" ".join(key): made for key, made in store.current().items()}.get(name)
-    if about.get("revision") != store.revision:
-        return False
-    if made_by is None and about["fingerprint"]:
-        return store.opening.items() <= opening_of(about["fingerprint"]).items()
-    return made_by in (None, about["fingerprint"])
 
 
 def check_store(store: str | os.PathLike | Store, *, repair: bool = False, progress: bool = True) -> pd.DataFrame:
@@ -193,7 +168,7 @@ class _Check:
         features, part = self.features.get(name), f"index {name}"
         preset = name.removeprefix("preset ") if name.startswith("preset ") else ""
         try:
-            index = (DiffusionIndex.open_in if preset else open_default)(self.store, name, whole=True)
+            index = (Diffusion.open_in if preset else open_index)(self.store, name, whole=True)
             if finding := "" if preset else self._differences(index, name, features):
                 raise StoreError(finding)
         except DAMAGE as error:
@@ -217,7 +192,7 @@ class _Check:
         if features is not None:
             if not is_current(self.store, name) or index.ids != features.ids:
                 return "the index was built from other pictures or features than the store holds now"
-            ours, stored = (compared(each, index.metric) for each in (index._take(some), features.vectors[some]))
+            ours, stored = (compared(each, index.metric) for each in (index.take(some), features.vectors[some]))
             if not np.allclose(ours, stored, atol=1e-6):  # exact search keeps the vectors scaled
                 return "the index holds other vectors than the features"
         k = min(10, len(index) - 1)

@@ -11,8 +11,7 @@ import pandas as pd
 
 from ..errors import MissingKeyError, QueryError, as_number, check_integer, check_k
 from ..features import Features, compared
-from .base import Index, as_indexes
-from .exact_index import ExactIndex
+from ..index import ExactIndex, Index, check_same
 
 K = 20
 """How many neighbours each part of a graph lists, by default."""
@@ -42,7 +41,7 @@ class NeighbourGraph:
     >>> import amulsearch as am
     >>> rng, ids = np.random.default_rng(0), [f"{row}.png" for row in range(9)]
     >>> parts = [am.Features(rng.standard_normal((9, 4)), ids) for _ in range(2)]
-    >>> graph = am.indexes.NeighbourGraph.build(parts, k=3)
+    >>> graph = am.systems.NeighbourGraph.build(parts, k=3)
     >>> graph
     NeighbourGraph(9 pictures, 2 parts, 28 edges)
     >>> graph.weights.shape
@@ -77,7 +76,7 @@ class NeighbourGraph:
         QueryError
             If there are no parts, they belong to different pictures, or there is only one picture.
         """
-        indexes = as_indexes(parts, ExactIndex)
+        indexes = as_indexes(parts)
         count = len(indexes[0])
         k = check_k(min(check_integer("k", k), max(count - 1, 1)), count - 1, "other pictures")
         if not 0 < as_number(power) < float("inf"):
@@ -94,10 +93,8 @@ class NeighbourGraph:
     @property
     def names(self) -> list[str]:
         """The model and layer of each part, as str; a number for vectors of your own."""
-        return [
-            f"{part.fingerprint['model']} {part.fingerprint['layer']}" if part.fingerprint else str(place)
-            for place, part in enumerate(self.parts, 1)
-        ]
+        titles = [part.title for part in self.parts]
+        return [" ".join(title) if title[0] else str(place) for place, title in enumerate(titles, 1)]
 
     def __len__(self) -> int:
         return len(self.parts[0])
@@ -130,13 +127,13 @@ class NeighbourGraph:
         QueryError
             For an unknown id.
         """
-        own = self.parts[0]._place(id)
+        own = self.parts[0].row(id)
         if own is None:
             raise MissingKeyError(f"there is no picture {id!r} in the graph")
         start, end = self.weights.indptr[own : own + 2]
         order = np.argsort(-self.weights.data[start:end], kind="stable")
         rows, weights = self.weights.indices[start:end][order], self.weights.data[start:end][order]
-        ids, labels = self.parts[0]._names(rows.tolist())
+        ids, labels = self.parts[0].pictures.at(rows.tolist())
         table = pd.DataFrame({"rank": np.arange(1, len(ids) + 1), "id": pd.Series(ids, dtype=object)})
         table = table.assign(score=weights, label=pd.Series(labels, dtype=object))
         for name, listed in zip(self.names, self.rows[:, own], strict=True):
@@ -166,7 +163,7 @@ class NeighbourGraph:
         asked, row = one_way.nonzero()
         back = np.zeros(len(row))
         for part, of, listed in zip(self.parts, queries, self.distances, strict=True):
-            apart = compared(of, part.metric)[asked] - compared(part._take(row), part.metric)
+            apart = compared(of, part.metric)[asked] - compared(part.take(row), part.metric)
             rank = 1 + (listed[row] < np.linalg.norm(apart, axis=1)[:, None]).sum(axis=1)
             back += np.where(rank <= k, 1 / np.sqrt(rank), 0)
         return self._agreed(one_way + csr_array((back, (asked, row)), shape=one_way.shape))
@@ -177,6 +174,15 @@ class NeighbourGraph:
         both.data = (both.data / (2 * len(self.parts))) ** self.power
         both.sort_indices()
         return both
+
+
+def as_indexes(parts: Sequence[Features | Index]) -> tuple[Index, ...]:
+    """Parts of the same pictures as indexes: Features are searched exactly."""
+    if not isinstance(parts, (list, tuple)):
+        raise QueryError(f"give the parts in a list, each Features or an index, not {type(parts).__name__}")
+    indexes = tuple(ExactIndex.build(part) if isinstance(part, Features) else part for part in parts)
+    check_same(indexes)
+    return indexes
 
 
 def _ranked(rows: np.ndarray, count: int):

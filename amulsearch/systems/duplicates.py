@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..errors import QueryError, as_number
 from ..features import Features, check_vectors, nearest, within
-from .base import as_features, sampled_rows
+from ..index import as_features, sampled_rows
 
 THRESHOLD = 0.95
 """The least cosine of near-duplicates; `benchmarks/near_duplicates.py` measures what it finds."""

@@ -1,0 +1,276 @@
+"""What answers a query: the base class of indexes, fusions and diffusions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ..errors import MissingKeyError, QueryError, check_k, check_path
+from ..features import Words, encode_each, opening_of
+from ..intake import open_alike
+from .neighbours import neighbours
+
+if TYPE_CHECKING:
+    from ..store import Names
+    from .base import Index
+    from .probability import Calibration
+
+BLOCK = 2**24
+"""How many values of vectors, or of similarities, are in memory at once."""
+
+
+class System:
+    """Ranks the pictures of a collection for a query.
+
+    A query needs its vector in each of the system's `parts`: an index has itself as its only part, a fusion or a
+    diffusion those of all networks and layers that it combines.
+
+    Attributes
+    ----------
+    ids : list of N str
+    labels : list of N str or None
+    parts : tuple of P Index
+    calibration : Calibration or None
+        What `calibrate` returned, if you assign it.
+    """
+
+    quantity: ClassVar[str] = "distance"
+    """The column of a table of neighbours that says how good each is: "distance", or "score", which is better if it is
+    greater."""
+    effort: str | None = None
+    """The option of `query` with which an approximate system trades speed for recall."""
+    parts: tuple[Index, ...] = ()
+    calibration: Calibration | None = None
+
+    pictures: Names
+    """The ids and labels of the pictures."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The N ids, in the order of the rows; of a system opened from disk, they are read when this is first used."""
+        return self.pictures.ids
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The N labels, None for a picture without one."""
+        return self.pictures.labels
+
+    @property
+    def title(self) -> tuple[object, object]:
+        """What the columns model and layer of a table of neighbours say."""
+        return None, None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str) and self.row(id) is not None
+
+    def row(self, id: str) -> int | None:
+        """The row of an id, or None."""
+        return self.pictures.place(id)
+
+    def query(self, query, k: int | None = None, **options) -> pd.DataFrame:
+        """Find the k nearest pictures.
+
+        Parameters
+        ----------
+        query : str, path, PIL image, Words or ndarray of shape (D,)
+            An id of the collection, the path of a picture file, a picture (see `open_image`), words (see `Words`), or a
+            vector; of a system with several parts, a list with a vector for each.
+        k : int, optional
+            By default 10, or as many as there are.
+        **options
+            The search effort of an approximate index, in place of its default: `search_k` for Annoy, `nprobe` for
+            FAISS IVF, `ef` for HNSW, `n_candidates` for FAISS LSH. A greater effort is slower and misses fewer
+            neighbours.
+
+        Returns
+        -------
+        DataFrame with k rows
+            Columns rank (from 1), id, distance or score, label, model, layer; nearest first. If the system has a
+            calibration, a column probability after distance: how probable it is that the picture is relevant. Fewer
+            rows if a fusion has fewer in its lists.
+
+        Raises
+        ------
+        QueryError
+            For an unknown id, a vector of the wrong width, an unknown option, or k over the number of pictures.
+        PictureError
+            If the file cannot be read as a picture.
+        """
+        row = self.row(query) if isinstance(query, str) else None
+        vectors = query_vectors(self.parts, query) if row is None else [part.take([row]) for part in self.parts]
+        return self.answer(vectors, k, row, **options)
+
+    def answer(self, vectors: Sequence[np.ndarray], k: int | None = None, row: int | None = None, **options):
+        """The table of `query`, for the vectors (1, D) of a query in each part, and its row if it has one."""
+        (rows,), (values,) = self.rank(vectors, k, None if row is None else np.array([row]), **options)
+        return self.table(rows, values)
+
+    def table(self, rows: np.ndarray, values: np.ndarray, **columns: np.ndarray) -> pd.DataFrame:
+        """A table of neighbours from their rows (k,), -1 for none, and their distances or scores (k,)."""
+        there = rows >= 0
+        rows, values = rows[there], values[there]
+        columns = {name: column[there] for name, column in columns.items()}
+        probability = {"probability": self.calibration.probability(values)} if self.calibration else {}
+        ids, labels = self.pictures.at(rows.tolist())
+        return neighbours(ids, labels, {self.quantity: values, **probability}, columns, *self.title)
+
+    def rank(
+        self, vectors: Sequence[np.ndarray], k: int | None = None, own: np.ndarray | None = None, **options
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (Q, k) int64, best first, and their distances or scores (Q, k) float64, for queries by their vectors
+        (Q, D) in each part; own (Q,): the rows of queries that are pictures of the collection, which are left out."""
+        raise NotImplementedError
+
+    def scores(self, vectors: Sequence[np.ndarray], own: np.ndarray | None = None, k: int | None = None) -> np.ndarray:
+        """The similarities (Q, N) float64 of queries to the k pictures that are answered, by default all, and -inf to
+        the others; parameters as for `rank`."""
+        values = np.full((len(vectors[0]), len(self)), -np.inf)
+        most = len(self) - (own is not None)
+        if most:
+            rows, found = self.rank(vectors, min(k or most, most), own)
+            lists = np.arange(len(rows))[:, None].repeat(rows.shape[1], axis=1)[rows >= 0], rows[rows >= 0]
+            values[lists] = (found if self.quantity == "score" else -found)[rows >= 0]
+        return values
+
+    def all_neighbours(self, k: int | None = None, **options) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k nearest other pictures of every picture.
+
+        Parameters
+        ----------
+        k : int, optional
+            By default 10, or as many as there are.
+        **options
+            As for `query`.
+
+        Returns
+        -------
+        rows : ndarray of shape (N, k), int64
+            `rows[i, j]` is the position in `ids` of the neighbour of rank j + 1 of `ids[i]`, as in `query(ids[i], k)`;
+            -1 for no neighbour.
+        values : ndarray of shape (N, k), float64
+            Distances or scores.
+
+        Raises
+        ------
+        QueryError
+            For an unknown option, or k over the number of other pictures.
+        """
+        k, count = check_k(k, len(self) - 1, "other pictures"), len(self)
+        rows, values = np.empty((count, k), dtype=np.int64), np.empty((count, k))
+        step = max(1, BLOCK // max(sum(part.width for part in self.parts), k))
+        for start in range(0, count, step):
+            own = np.arange(start, min(start + step, count))
+            rows[own], values[own] = self.rank([part.take(own) for part in self.parts], k, own, **options)
+        return rows, values
+
+    def similarities(self, rows: np.ndarray, k: int | None = None) -> np.ndarray:
+        """Compute the similarities of some pictures to the pictures that the system answers, as `evaluate` uses them.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (B,), int
+        k : int, optional
+            How many neighbours of each it answers: by default 10 if it is approximate, else all.
+
+        Returns
+        -------
+        ndarray of shape (B, N), float64
+            Scores, or negative distances; inf to the picture itself, -inf to those that are not answered.
+
+        Raises
+        ------
+        QueryError
+            For k over the number of other pictures.
+        """
+        rows = np.asarray(rows)
+        if k is None and self.effort is not None:
+            k = 10
+        values = self.scores([part.take(rows) for part in self.parts], rows, k)
+        values[np.arange(len(rows)), rows] = np.inf
+        return values
+
+
+class NewPicture:
+    """A picture that is not in the collection, or words in its place, and its vectors as far as they are computed.
+
+    Parameters
+    ----------
+    image : path, PIL image or Words
+    name : str, default ""
+    """
+
+    def __init__(self, image: str | os.PathLike | Image.Image | Words, name: str = ""):
+        self.image, self.name = image, name
+        self._vectors: dict[Index, np.ndarray] = {}
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"NewPicture({self.name or self.image!r})"
+
+    def vectors(self, parts: Sequence[Index]) -> list[np.ndarray]:
+        """The vectors (1, D) in each part, with one pass of each network for those that are missing."""
+        with self._lock:
+            missing = [part for part in dict.fromkeys(parts) if part not in self._vectors]
+            self._vectors |= dict(zip(missing, _vectors(missing, self.image) if missing else (), strict=True))
+            return [self._vectors[part] for part in parts]
+
+
+def query_vectors(parts: Sequence[Index], query) -> list[np.ndarray]:
+    """The vectors (1, D) in each part of a query that is no picture of the collection, with one pass of each network.
+
+    A query is a path, a PIL image, `Words`, a `NewPicture`, or vectors (D,), of several parts in a list.
+    """
+    if isinstance(query, NewPicture):
+        return query.vectors(parts)
+    if isinstance(query, (str, os.PathLike, Image.Image, Words)):
+        return NewPicture(query).vectors(parts)
+    vectors = query if isinstance(query, (list, tuple)) and len(parts) > 1 else [query]
+    if len(vectors) != len(parts):
+        raise QueryError(f"a query must have a vector for each of the {len(parts)} parts, not {len(vectors)}")
+    return [part.vector_of(vector)[None] for part, vector in zip(parts, vectors, strict=True)]
+
+
+def _vectors(parts: Sequence[Index], query) -> list[np.ndarray]:
+    """The vectors (1, D) of a picture or of words in each part, with one pass of each network."""
+    if not isinstance(query, (Image.Image, Words)) and not _is_file(query):
+        raise MissingKeyError(f"{os.fspath(query)!r} is neither the id of a picture in the index nor a file")
+    if not all(part.fingerprint for part in parts):
+        raise QueryError("the index was built from vectors without a model: query it by id or by vector")
+    vectors: dict[int, np.ndarray] = {}
+    openings = [opening_of(part.fingerprint) for part in parts]
+    for place, opening in enumerate(openings):
+        if place in vectors:
+            continue
+        picture = query if isinstance(query, (Image.Image, Words)) else open_alike(query, opening)
+        places = [other for other, theirs in enumerate(openings) if theirs == opening]
+        makers = [maker for place in places for maker in parts[place].makers]
+        each = encode_each([picture], [parts[place].fingerprint for place in places], makers)
+        vectors |= {place: vector[0] for place, vector in zip(places, each, strict=True)}
+    return [part.checked(vectors[place][None]) for place, part in enumerate(parts)]
+
+
+def _is_file(path: str | os.PathLike) -> bool:
+    try:
+        return check_path(path).is_file()
+    except OSError:  # too long a name
+        return False
+
+
+def check_same(systems: Sequence[System]) -> None:
+    """Refuse systems of different pictures."""
+    if not systems:
+        raise QueryError("there is nothing to combine: give at least one system")
+    first, *others = [part for system in systems for part in system.parts]
+    for part in others:
+        known = part.digests and first.digests
+        if (part.pictures is not first.pictures and part.ids != first.ids) or (known and part.digests != first.digests):
+            raise QueryError("the systems are not of the same pictures in the same order")

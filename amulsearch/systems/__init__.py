@@ -1,0 +1,24 @@
+"""What answers a query besides an index: fusions, diffusion, presets, keywords, and the panel that asks them all.
+
+Input: `Features`, indexes, or a store. Output: ranked lists, the probability of each neighbour, and whether a picture is
+like the collection at all. `check_store` verifies the systems of a store.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "fusion": ["METHODS", "Fusion"],
+        "graph": ["NeighbourGraph"],
+        "diffusion": ["Diffusion"],
+        "presets": ["BEST", "Preset", "preset"],
+        "keywords": ["Keywords"],
+        "panel": ["Panel"],
+        "stored": ["index_again", "indexed", "is_current", "open_panel", "save_index", "save_preset"],
+        "calibration": ["calibrate", "calibrated"],
+        "novelty": ["NoveltyTest"],
+        "duplicates": ["THRESHOLD", "near_duplicates"],
+        "check": ["check_store"],
+    },
+)

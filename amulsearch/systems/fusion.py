@@ -1,0 +1,183 @@
+"""Fusion: the ranked lists of several systems become one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..errors import QueryError, check_integer, check_k
+from ..features import Features
+from ..index import ExactIndex, System, check_same
+
+METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
+"""The methods of `Fusion`."""
+DEPTH, DEPTHS = 100, {"vote": 10, "combmnz": 100}
+"""How many neighbours of each list count if a system is approximate, and how many always do: "vote" and "combmnz" count
+the lists that have a picture."""
+RRF_K = 60
+"""The constant of reciprocal rank fusion, as in its paper."""
+
+
+class Fusion(System):
+    """Answers with the fused lists of several systems.
+
+    Equal scores are ordered by the sum of ranks, the best rank, then the order of the collection.
+
+    Parameters
+    ----------
+    systems : sequence of System or Features
+        Of the same pictures in the same order; Features are searched exactly. A fusion can be fused again.
+    method : str, default "vote"
+        "vote": the number of lists that have the picture among their first `depth`.
+        "borda": the sum over the lists of depth - rank + 1; a picture that a list lacks receives the mean of its
+        remaining points (Aslam & Montague 2001).
+        "rrf": reciprocal rank fusion, the sum of 1 / (60 + rank) (Cormack, Clarke & Büttcher 2009).
+        "combsum": the sum of similarities, scaled within each list from 0 (least) to 1 (greatest) (Fox & Shaw 1994).
+        "combmnz": as "combsum", times the number of lists that have the picture (Fox & Shaw 1994).
+    depth : int, optional
+        How many neighbours of each list count: by default 10 for "vote" and 100 for "combmnz"; for the other methods
+        the whole ranking, or 100 if a system is approximate.
+
+    Raises
+    ------
+    QueryError
+        For an unknown method, no systems, systems of different pictures, or a depth below 1.
+
+    References
+    ----------
+    Aslam & Montague 2001, Models for metasearch.
+    Cormack, Clarke & Büttcher 2009, Reciprocal rank fusion outperforms Condorcet and individual rank learning methods.
+    Fox & Shaw 1994, Combination of multiple searches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> rng, ids = np.random.default_rng(0), ["a", "b", "c", "d"]
+    >>> indexes = [am.ExactIndex.build(rng.standard_normal((4, 3)), ids) for _ in range(2)]
+    >>> [index.query("a", k=2)["id"].tolist() for index in indexes]
+    [['b', 'd'], ['b', 'c']]
+    >>> am.Fusion(indexes, "rrf", depth=2).query("a")[["rank", "id", "score", "votes"]].round(4)
+       rank id   score  votes
+    0     1  b  0.0328      2
+    1     2  c  0.0161      1
+    2     3  d  0.0161      1
+    """
+
+    quantity = "score"
+
+    def __init__(self, systems: Sequence[System | Features], method: str = "vote", *, depth: int | None = None):
+        if method not in METHODS:
+            raise QueryError(f"unknown method {method!r}: use one of {', '.join(METHODS)}")
+        if not isinstance(systems, (list, tuple)):
+            raise QueryError(f"give the systems in a list, not {type(systems).__name__}")
+        self.systems = [ExactIndex.build(one) if isinstance(one, Features) else one for one in systems]
+        check_same(self.systems)
+        self.method = method
+        self.pictures = self.systems[0].pictures
+        self.parts = tuple(part for system in self.systems for part in system.parts)
+        self.effort = next((system.effort for system in self.systems if system.effort), None)
+        usual = DEPTHS.get(method, DEPTH if self.effort else max(len(self) - 1, 1))
+        self.depth = check_integer("depth", usual if depth is None else depth)
+
+    def __repr__(self) -> str:
+        return f"Fusion({self.method} of {len(self.systems)} systems: {len(self):,} pictures)"
+
+    @property
+    def title(self) -> tuple[list, list]:
+        models, layers = zip(*(system.title for system in self.systems), strict=True)
+        return _each_once(models), _each_once(layers)
+
+    def answer(self, vectors, k=None, row=None) -> pd.DataFrame:
+        fused = self._fused(vectors, None if row is None else np.array([row]))
+        (rows,), (scores,), (votes,) = self._first(*fused, self._count(k, row is not None))
+        return self.table(rows, scores, votes=votes)
+
+    def rank(self, vectors, k=None, own=None) -> tuple[np.ndarray, np.ndarray]:
+        return self._first(*self._fused(vectors, own), self._count(k, own is not None))[:2]
+
+    def scores(self, vectors, own=None, k=None) -> np.ndarray:
+        if k is not None:
+            return super().scores(vectors, own, k)
+        total, votes, ranks, _ = self._fused(vectors, own)
+        if self.method == "vote":  # where most scores are equal, the ranks decide
+            total = total - ranks / (2 * len(self.systems) * (self.depth + 1))
+        return np.where(votes > 0, total, -np.inf)
+
+    def _count(self, k: int | None, inside: bool) -> int:
+        return check_k(k, len(self) - inside, "other pictures" if inside else "pictures of the collection")
+
+    def _fused(self, vectors, own) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The sum of points, the number of lists that have the picture, the sum of its ranks, and the best: (Q, N)."""
+        shape = len(vectors[0]), len(self)
+        total, votes, ranks = np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        best, start = np.full(shape, self.depth + 1), 0
+        for system in self.systems:
+            mine = vectors[start : start + len(system.parts)]
+            start += len(system.parts)
+            order, similarity = self._list(system, mine, own)
+            listed = np.isfinite(similarity)
+            place = np.arange(1, order.shape[1] + 1)
+            rank = np.full(shape, self.depth + 1)
+            np.put_along_axis(rank, order, np.where(listed, place, self.depth + 1), axis=1)
+            points = np.full(shape, self._missing(listed.sum(axis=1)))
+            np.put_along_axis(points, order, np.where(listed, self._points(similarity), points[:, :1]), axis=1)
+            total, ranks, best = total + points, ranks + rank, np.minimum(best, rank)
+            votes += rank <= self.depth
+        if self.method == "combmnz":
+            total *= votes
+        return total, votes, ranks, best
+
+    def _list(self, system: System, vectors, own) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (Q, d) of the first pictures of a system, best first, and their similarities, -inf for no picture."""
+        depth = min(self.depth, len(self) - (own is not None))
+        similarity = system.scores(vectors, own, depth if system.effort or depth <= DEPTH else None)
+        if depth < similarity.shape[1] // 2:
+            some = np.sort(np.argpartition(-similarity, depth - 1, axis=1)[:, :depth], axis=1)
+            order = np.argsort(-np.take_along_axis(similarity, some, axis=1), axis=1, kind="stable")
+            order = np.take_along_axis(some, order, axis=1)
+        else:
+            order = np.argsort(-similarity, axis=1, kind="stable")[:, :depth]
+        return order, np.take_along_axis(similarity, order, axis=1)
+
+    def _points(self, similarity: np.ndarray) -> np.ndarray:
+        """The points (Q, d) that a list gives to its pictures, from their similarities (Q, d), best first."""
+        rank = np.arange(1, similarity.shape[1] + 1, dtype=np.float64)
+        if self.method in ("combsum", "combmnz"):
+            return _scaled(similarity)
+        points = {"vote": np.ones(len(rank)), "borda": self.depth - rank + 1, "rrf": 1 / (RRF_K + rank)}
+        return np.broadcast_to(points[self.method], similarity.shape)
+
+    def _missing(self, counts: np.ndarray) -> np.ndarray:
+        """The points (Q, 1) of a picture that a list of so many pictures (Q,) lacks."""
+        shared = (self.method == "borda") & (counts < self.depth)
+        return np.where(shared, (self.depth - counts + 1) / 2, 0.0)[:, None]
+
+    def _first(self, total, votes, ranks, best, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The first k rows, their scores and votes, each (Q, k); -1 and NaN where fewer are in the lists."""
+        rows = np.full((len(total), k), -1)
+        scores, counts = np.full((len(total), k), np.nan), np.zeros((len(total), k), dtype=np.int64)
+        total = np.where(votes > 0, total, -np.inf)
+        least = np.partition(total, -k, axis=1)[:, -k] if k < total.shape[1] else total.min(axis=1)
+        for query, limit in enumerate(least):
+            some = np.flatnonzero((total[query] >= limit - 1e-9) & (votes[query] > 0))
+            order = np.lexsort((best[query, some], ranks[query, some], -total[query, some].round(12)))
+            some = some[order][:k]
+            rows[query, : len(some)] = some
+            scores[query, : len(some)], counts[query, : len(some)] = total[query, some], votes[query, some]
+        return rows, scores, counts
+
+
+def _scaled(similarity: np.ndarray) -> np.ndarray:
+    """Similarities scaled from 0 (the least of the list) to 1 (the greatest); 1 for all if they are equal."""
+    listed = np.where(np.isfinite(similarity), similarity, np.nan)
+    low = np.nanmin(listed, axis=1, keepdims=True, initial=np.inf)
+    high = np.nanmax(listed, axis=1, keepdims=True, initial=-np.inf)
+    return np.where(high > low, (similarity - low) / np.where(high > low, high - low, 1), 1.0)
+
+
+def _each_once(names: Sequence) -> list:
+    """Names, and the names in lists of names, each once."""
+    return list(dict.fromkeys(name for part in names for name in (part if isinstance(part, list) else [part])))
