@@ -7,10 +7,9 @@
                        [--copy-to DIR]
     amulsearch query   [IMAGE_OR_ID] --text WORDS [--avoid WORDS] --store DIR ...
     amulsearch evaluate --store DIR [--judgements FILE.csv] [--json]
-    amulsearch compare FOLDER [-o FILE.html] [--models A,B] [--store DIR] [--sample N] [--json]
     amulsearch check   --store DIR [--repair]
-    amulsearch report  FOLDER -o FILE.html [--models A,B] [-k 4] [--store DIR]
-                       (index, compare, report: [--frame N] [--background COLOUR] [--max-pixels N])
+    amulsearch report  FOLDER [-o FILE.html] [--models A,B] [-k 4] [--sample N] [--store DIR] [--json]
+                       (index, report: [--frame N] [--background COLOUR] [--max-pixels N])
 
 `index` builds indexes with Annoy where it is installed, and otherwise for exact search, and says which. `query` opens
 both kinds; an index that Annoy built needs Annoy.
@@ -21,8 +20,8 @@ networks that --models names, by default the four with which it was measured.
 As text, `query` prints first what all networks find together: the list of the preset if it is indexed and neither
 --models nor --layer is given, else the fusion combsum; then the list of each network. As JSON and as a grid, it has the
 lists of the networks only; with --fuse or --preset, one list. `evaluate` measures networks and layers by exact search,
-the fusions vote and combsum of the usual layer, and the preset if it is indexed, best mAP first. Pictures without a
-label count neither as right nor as wrong.
+the fusions vote and combsum of each layer, and the preset if it is indexed, best mAP first. Pictures without a label
+count neither as right nor as wrong. `report` compares these and says which to use; without -o it compares a sample.
 
 `query --text` compares the words with the pictures by the text tower of an indexed network (`open_clip/REPOSITORY`);
 without one, by the keywords that `index --keywords` read. With a picture beside the words, a text tower looks for what
@@ -241,36 +240,28 @@ def _parser() -> argparse.ArgumentParser:
     _preset(command)
     command.set_defaults(run="evaluate_store")
 
-    command = add("compare", help="say which network, layer or fusion to use for a folder, and how sure that is")
-    command.add_argument(
-        "folder", type=_path, metavar="FOLDER", help="the folder with the pictures; its subfolders are the labels"
-    )
-    command.add_argument("-o", "--output", type=_page, metavar="FILE.html", help="write a page about it")
-    command.add_argument("--models", type=_names, default="bundled", metavar="A,B", help=MODELS_HELP)
-    _store(command, "keep the features here for later runs", required=False)
-    command.add_argument(
-        "--sample",
-        type=_count,
-        default=2000,
-        metavar="N",
-        help="how many pictures to compare, at random (default: 2000)",
-    )
-    command.add_argument("--json", action="store_true", help="print JSON")
-    _opening(command)
-    command.set_defaults(run="compare_systems")
-
     command = add("check", help="verify everything in a store")
     _store(command)
     command.add_argument("--repair", action="store_true", help="delete damaged data and rebuild indexes")
     command.set_defaults(run="check_store")
 
-    command = add("report", help="write a page about a folder: its pictures and what the networks find")
+    command = add("report", help="say which network, layer or fusion to use for a folder, and write a page about it")
     command.add_argument(
         "folder", type=_path, metavar="FOLDER", help="the folder with the pictures, searched with its subfolders"
     )
-    command.add_argument("-o", "--output", type=_page, required=True, metavar="FILE.html", help="the page to write")
+    command.add_argument(
+        "-o", "--output", type=_page, metavar="FILE.html", help="the page to write (default: none, only the comparison)"
+    )
     command.add_argument("--models", type=_names, default="bundled", metavar="A,B", help=MODELS_HELP)
     command.add_argument("-k", type=_count, default=4, metavar="K", help="number of neighbours (default: 4)")
+    command.add_argument(
+        "--sample",
+        type=_count,
+        default=2000,
+        metavar="N",
+        help="how many pictures query for the comparison, at random (default: 2000)",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
     _store(command, "keep the features here for later runs", required=False)
     _opening(command)
     command.set_defaults(run="report_folder")

@@ -8,15 +8,13 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from . import measure, models, views  # what a command does not use of these is not loaded
-from .cli import PRESETS
-from .errors import QueryError, StoreError, as_argument, check_output, one_line
-from .features import Features, FeatureSet, extract, preset
-from .index import DiffusionIndex, ExactIndex, Index, default_kind, is_current
-from .index import check_store as verify
+from . import measure, models, systems, views  # what a command does not use of these is not loaded
+from .errors import QueryError, as_argument, check_output, one_line
+from .features import extract
+from .index import ExactIndex, default_kind
 from .intake import Collection, counts_text
 from .printing import aligned, print_json, say
-from .querying import COMPARED, FUSION, current_presets, open_preset, usual_layer
+from .querying import FUSION
 from .querying import query_store as query_store  # the command line looks for all commands here
 from .store import Store
 
@@ -78,43 +76,26 @@ def _index(collection: Collection, store: Store, networks: list[models.Model], o
     """Return the collection without the pictures that cannot be used."""
     how = {"framing": options.framing, "precision": options.precision, "store": store}
     say(f"{len(collection)} pictures: loading networks, extracting features")
+    place = as_argument(store.folder)
     if options.preset:
-        recipe = preset(networks)
+        recipe = systems.preset(networks)
         layers = recipe.layers_of(collection, **how)
         say(f"linking the pictures for the preset {recipe.name}")
-        _build(store, f"preset {recipe.name}", DiffusionIndex, recipe.reduced(layers))
-        found = store.collection()
-        _report_rejected(found.rejected)
-        print(f"{len(found)} pictures indexed with the preset {recipe.name}, in {as_argument(store.folder)}")
-        return found
-    place = as_argument(store.folder)
+        systems.save_preset(store, recipe, layers)
+        collection = store.collection()
+        _report_rejected(collection.rejected)
+        print(f"{len(collection)} pictures indexed with the preset {recipe.name}, in {place}")
+        return collection
     features = extract(collection, networks, options.layers, **how)
-    kind, bar = default_kind(), tqdm(features.items(), desc="index", unit="layer", delay=1, disable=None)
-    built = sum(_build(store, " ".join(key), kind, made) for key, made in bar)
+    bar = tqdm(features.items(), desc="index", unit="layer", delay=1, disable=None)
+    built = sum(systems.save_index(store, " ".join(key), layer) for key, layer in bar)
     _report_rejected(features.rejected)
+    annoy = "for exact search, as annoy is not installed" if default_kind() is ExactIndex else "with Annoy"
     print(
         f"{len(features.collection)} pictures, {len(features.rejected)} rejected, {features.extracted} extracted, "
-        f"{built} of {len(features)} indexes built "
-        f"{'for exact search, as annoy is not installed' if kind is ExactIndex else 'with Annoy'}, in {place}"
+        f"{built} of {len(features)} indexes built {annoy}, in {place}"
     )
     return features.collection
-
-
-def _build(store: Store, name: str, kind: type[Index], made: Features | list[Features]) -> bool:
-    """Build, calibrate and save an index, unless the stored one is of the same features."""
-    made_by = made.fingerprint if isinstance(made, Features) else DiffusionIndex.fingerprint_of(made)
-    try:
-        index = kind.open_in(store, name)
-        new = index.fingerprint != made_by or not is_current(store, name)
-    except StoreError:
-        new = True  # missing, damaged or outdated
-    if not new and (index.calibration or not measure.calibrated(index).calibration):
-        return False
-    index = measure.calibrated(kind.build(made))
-    if isinstance(made, Features) and len(index) > 1:
-        index.spacing(COMPARED)  # for the novelty test of a query
-    index.save_in(store, name)
-    return True
 
 
 def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
@@ -142,103 +123,69 @@ def evaluate_store(options: Namespace) -> None:
         missing = "no two pictures have the same label: sort the pictures into folders"
     if not len(relevance.queries):
         raise QueryError(missing)
-    found = _systems(store, options.preset, relevance)
-    systems = []
-    for (model, layer), system in tqdm(found.items(), desc="evaluate", unit="system", delay=1, disable=None):
-        result = measure.evaluate(system, relevance)
-        low, high = result.interval("AP")
-        mean = result.mean()
-        systems.append({"model": model, "layer": layer, **mean.to_dict(), "mAP_low": low, "mAP_high": high})
-    systems.sort(key=lambda system: -system["mAP"])
-    asked = {"queries": len(result.per_query), "excluded": result.excluded}
+    panel = systems.open_panel(store, preset=options.preset, fusions=FUSIONS, exact=True)
+    pictures = {name: panel[name] for name in panel if panel[name].parts}
+    comparison = measure.compare(pictures, relevance, sample=len(collection))
+    measures = ["mAP" if name == "AP" else name for name in measure.MEASURES]
+    table = comparison.table.rename(columns={"low": "mAP_low", "high": "mAP_high"})
+    table = table[["system", "model", "layer", *measures, "mAP_low", "mAP_high"]]
+    excluded = comparison[table["system"][0]].excluded
+    about = {"queries": comparison.asked, "excluded": excluded}
     if not options.judgements:
-        asked["chance"] = measure.chance_level(collection.labels)
+        about["chance"] = measure.chance_level(collection.labels)
     if options.json:
-        print_json({**asked, "systems": systems})
+        print_json({**about, "systems": table.to_dict("records")})
         return
-    print(f"{asked['queries']} queries, {asked['excluded']} excluded because they have no relevant picture")
-    if "chance" in asked:
-        several = "P@1 and P@5" if len(collection) > 5 else "P@1"
-        print(f"chance level: {asked['chance']:.3f}, the {several} of random neighbours")
+    print(f"{about['queries']} queries, {excluded} excluded because they have no relevant picture")
+    if "chance" in about:
+        measures = "P@1 and P@5" if len(collection) > 5 else "P@1"
+        print(f"chance level: {about['chance']:.3f}, the {measures} of random neighbours")
         if unlabelled := collection.labels.count(None):
             print(f"{unlabelled} pictures have no label: as neighbours, they count neither as right nor as wrong")
-    shown = pd.DataFrame(systems)
-    shown["model"] = [f"preset {name}" if name in PRESETS else name for name in shown["model"]]
-    print(aligned(shown))
-    if any(system["model"].startswith("vote of ") for system in systems):
+    print(aligned(table.drop(columns=["model", "layer"])))
+    if any(name.startswith("vote of ") for name in table["system"]):
         print("vote ranks no more than the first 10 neighbours of each network: compare its P@1 and P@5, not its mAP")
 
 
-def _systems(store: Store, preset: str | None, relevance: measure.Relevance) -> dict[tuple[str, str], object]:
-    """The systems to evaluate by model and layer: networks, fusions of them, and the presets; or one preset."""
-    indexes = [(name, open_preset(store, name)) for name in ([preset] if preset else current_presets(store))]
-    presets = {(name, index.fingerprint["layer"]): index for name, index in indexes}
-    if preset:
-        return presets
-    found = FeatureSet.open(store)
-    for model, layer in store.current().keys() - found.keys():
-        say(f"{model} {layer} is left out: it does not cover all pictures; index the folder again")
-    layers = [layer for _, layer in found]
-    layer = usual_layer(layers)
-    parts = [found[key] for key in found if key[1] == layer]
-    fused = FUSIONS if len(parts) > 1 else ()
-    fusions = {
-        (f"{method} of {len(parts)}", layer): measure.fused_similarities(parts, method, relevance=relevance)
-        for method in fused
-    }
-    return {**found, **fusions, **presets}
-
-
 def report_folder(options: Namespace) -> None:
-    """Write a page about a folder and print its path."""
-    output = check_output(options.output, "the page")
+    """Print which system to use for a folder, and write a page about it."""
+    output = options.output and check_output(options.output, "the page")
     store, networks = options.store and _writable(options.store), models.get_all(options.models)
     collection = _scanned(options, store)
-    print(as_argument(views.write_report(collection, output, models=networks, k=options.k, store=store)))
-
-
-def compare_systems(options: Namespace) -> None:
-    """Print which network, layer or fusion to use for a folder, and write a page about it."""
-    if options.output:
-        check_output(options.output, "the page")
-    store, networks = options.store and _writable(options.store), models.get_all(options.models)
-    collection = _scanned(options, store)
-    found = measure.recommend(collection, networks, sample=options.sample, store=store)
-    if options.output:
-        from .views import comparison_page  # imports matplotlib
-
-        comparison_page(found).save(options.output)
+    advice = views.write_report(collection, output, models=networks, k=options.k, store=store, sample=options.sample)
     if options.json:
-        systems = found.table.to_dict("records")
-        about = {"pictures": len(found.pictures), "measure": found.measure}
-        about |= {"system": found.system, "advice": found.advice}
-        print_json({**about, "systems": systems})
+        about = {"pictures": len(collection)}
+        if advice:
+            about |= {"measure": advice.measure, "system": advice.system, "advice": advice.advice}
+            about |= {"systems": advice.table.to_dict("records")}
+        print_json(about)
         return
-    print(f"{found}\n\n{_to_use(found.system, list(found.indexes), options)}")
-    if options.output:
+    if advice:
+        print(f"{advice}\n\n{_to_use(advice.panel, advice.system, options)}")
+    if output:
         print(as_argument(options.output))
 
 
-def _to_use(system: str, singles: list[str], options: Namespace) -> str:
-    """The commands that use a system of `recommend`; `singles` are the names of those that are not fused."""
-    name, _, layer = system.rpartition(" ")
+def _to_use(panel: systems.Panel, name: str, options: Namespace) -> str:
+    """The commands that use a system of a report."""
     opening = "".join(f" --{name.replace('_', '-')} {as_argument(value)}" for name, value in _given(options).items())
     store = as_argument(options.store) if options.store else "DIR"
     index = f"Next: amulsearch index {as_argument(options.folder)}{opening} --store {store}"
     query = f"amulsearch query IMAGE --store {store}"
-    if name == "preset":
-        return f"{index} --preset {layer}\n      {query} --preset {layer}"
-    method, _, several = name.partition(" of ")
-    if several:
-        fused = ",".join(one.removesuffix(f" {layer}") for one in singles if one.endswith(f" {layer}"))
-        only = "" if fused == ",".join(models.BUNDLED) else f" --models {fused}"
-        return f"{index}{only} --layers {layer}\n      {query}{only} --layer {layer} --fuse {method}"
-    return f"{index} --models {name} --layers {layer}\n      {query} --models {name} --layer {layer}"
+    if name.startswith("preset "):
+        return f"{index} --{name}\n      {query} --{name}"
+    system = panel[name]
+    if isinstance(system, systems.Fusion):
+        networks, (layer,) = system.title[0], system.title[1]
+        only = "" if set(networks) == set(models.BUNDLED) else f" --models {','.join(networks)}"
+        return f"{index}{only} --layers {layer}\n      {query}{only} --layer {layer} --fuse {system.method}"
+    model, layer = system.title
+    return f"{index} --models {model} --layers {layer}\n      {query} --models {model} --layer {layer}"
 
 
 def check_store(options: Namespace) -> int:
     """Print each problem of a store on a line; return 1 if there is any."""
-    findings = verify(options.store, repair=options.repair)
+    findings = systems.check_store(options.store, repair=options.repair)
     for finding in findings.itertuples():
         print(one_line(f"{finding.part}: {finding.finding}: {finding.remedy}"))
     if findings.empty:

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "relevance": ["Relevance", "same_label"],
         "tables": ["Table", "chance_level", "differences", "neighbour_purity", "precision"],
         "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
-        "recommendation": ["EDITS", "Recommendation", "recommend"],
+        "recommendation": ["LEAST", "Recommendation", "recommend"],
         "comparison": ["Comparison", "compare"],
         "judgements": ["Judgements"],
         "agreement": ["overlap"],

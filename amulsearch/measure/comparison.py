@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, QueryError, check_integer
 from ..features import Features
-from ..index import Index, System
+from ..index import Persistent, System
 from ..systems import Fusion
 from .evaluation import ANSWERED, Evaluation, column_of, evaluate, holm
 from .relevance import Relevance
@@ -168,7 +168,7 @@ def _described(system: object) -> dict:
     if isinstance(system, Fusion):
         layers = [str(layer) for layer in system.title[1] if layer]
         return {"model": f"{system.method} of {len(system.systems)}", "layer": " + ".join(layers), "width": None}
-    if isinstance(system, Index):
+    if isinstance(system, Persistent):
         model, layer = system.title
         return {"model": model or "", "layer": layer or "", "width": system.width}
     return {"model": "", "layer": "", "width": None}

@@ -42,6 +42,7 @@ class Recommendation:
         How many pictures queried.
     comparison : Comparison or None
         The measures by the labels, if there are enough.
+    panel : Panel
     """
 
     table: pd.DataFrame
@@ -50,6 +51,7 @@ class Recommendation:
     advice: str
     queries: int
     comparison: Comparison | None
+    panel: Panel
 
     def __repr__(self) -> str:
         return f"{self.table.to_string(index=False, float_format='%.3f')}\n\n{self.advice}"
@@ -123,7 +125,7 @@ def recommend(
         advice = _without_labels(table)
     else:
         advice = _with_labels(table, means, scores, groups, seed)
-    return Recommendation(table, measure, table["system"][0], advice, len(scores), comparison)
+    return Recommendation(table, measure, table["system"][0], advice, len(scores), comparison, panel)
 
 
 def agreements(systems: Mapping[str, System], seed: int = 0) -> pd.DataFrame:

@@ -146,6 +146,7 @@ class Panel(Mapping[str, System]):
         *,
         less: Sequence = (),
         systems: Sequence[str] | None = None,
+        within: Sequence[str] | None = None,
     ) -> dict[str, pd.DataFrame]:
         """Ask several systems with the same query, with one pass of each network.
 
@@ -160,6 +161,8 @@ class Panel(Mapping[str, System]):
             Negative examples; their mean, weighted by half, is subtracted.
         systems : sequence of str, optional
             The names of those to ask, by default all.
+        within : sequence of str, optional
+            The ids among which to find neighbours, by default all.
 
         Returns
         -------
@@ -192,18 +195,17 @@ class Panel(Mapping[str, System]):
         k = min(check_k(k, count - bool(inside), "other pictures"), count - len(inside))
         asked = {name: self[name] for name in names}
         vectors = self._vectors([part for system in asked.values() for part in system.parts], more, less)
-        return {name: self._answer(system, vectors, more, less, inside, k) for name, system in asked.items()}
-
-    def _answer(self, system: System, vectors: Mapping, more: list, less: list, inside: set, k: int) -> pd.DataFrame:
-        if not system.parts:
-            return system.query(more[0].image, k)
-        own = [vectors[part] for part in system.parts]
-        if len(more) == 1 and not less:
-            return system.answer(own, k, more[0] if inside else None)
-        table = system.answer(own, min(k + len(inside), len(system)))
-        examples, _ = system.pictures.at(sorted(inside))
-        table = table[~table["id"].isin(examples)].head(k).reset_index(drop=True)
-        return table.assign(rank=np.arange(1, len(table) + 1))
+        if words and not asked[names[0]].parts:
+            return {name: system.query(words[0], k) for name, system in asked.items()}
+        if len(more) == 1 and not less and within is None:
+            row = more[0] if inside else None
+            return {name: system.answer([vectors[part] for part in system.parts], k, row) for name, system in asked.items()}
+        examples = {self.ids[row] for row in inside}
+        ids = set(self.ids if within is None else within) - examples
+        depth = count if within is not None else min(k + len(inside), count)
+        tables = {name: system.answer([vectors[part] for part in system.parts], depth) for name, system in asked.items()}
+        tables = {name: table[table["id"].isin(ids)].head(k).reset_index(drop=True) for name, table in tables.items()}
+        return {name: table.assign(rank=np.arange(1, len(table) + 1)) for name, table in tables.items()}
 
     def _readers(self, names: Sequence[str], words: Words) -> list[str]:
         """The systems that read words: by text towers, or else by keywords."""

@@ -13,7 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mapping": ["Map"],
         "explain": ["HeatMap", "match_maps", "similarity_maps"],
         "page": ["Page"],
-        "comparison": ["comparison_page"],
         "report": ["write_report"],
         "explorer": ["explore"],
     },

@@ -1,4 +1,4 @@
-"""A report about a folder of pictures: contents, any picture as a query, near-duplicates, networks, measures."""
+"""A report about a folder of pictures: which system to use, any picture as a query, near-duplicates, contents."""
 
 from __future__ import annotations
 
@@ -13,43 +13,45 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .. import models as model_table
-from ..errors import QueryError, check_k, check_output
-from ..features import BEST, Features, FeatureSet, concatenate, extract
-from ..index import THRESHOLD, DiffusionIndex, ExactIndex, Index, near_duplicates, query_all
+from .. import models as networks  # loads no network
+from ..errors import QueryError, check_integer, check_k, check_output
+from ..features import Features, FeatureSet, concatenate, extract
 from ..intake import Collection, counts_text
-from ..measure import Comparison, calibrated, chance_level, compare, fuse, fuse_all, neighbour_purity, overlap
+from ..measure import LEAST, Recommendation, chance_level, neighbour_purity, overlap, recommend
 from ..store import Store
+from ..systems import BEST, THRESHOLD, Panel, near_duplicates
+from .charts import systems_chart
 from .mapping import Map, sampled
 from .page import Page
 from .palette import label_groups
 
-LAYER = "penultimate"
-SHOWN, GROUPS, QUERIES, LISTED, NEAR, LABELS = 48, 10, 3, 50, 8, 6
+LAYERS, SHOWN_LAYER = ("logits", "penultimate", "last:gem"), "penultimate"
+"""The layers of each network that are compared, and the one whose neighbours the page shows."""
+FUSIONS = ("vote", "rrf", "combsum")
+SHEET, GROUPS, QUERIES, LISTED, NEAR, LABELS = 48, 10, 3, 50, 8, 6
 """Maximum numbers of pictures on the contact sheet, groups of near-duplicates, good and hard queries each, rejected
 files listed by name, neighbours of each picture that can be asked with, and labels with the best and worst results."""
-FUSIONS = ("vote", "rrf", "combsum")
-JOINED, ASKED, ANSWERED = 50_000, 2000, 20_000
-"""Maximum numbers of pictures among which near-duplicates are searched, of pictures that query all others, for the
-differences of the networks and for the evaluation, and of pictures that can be asked with. In a larger folder each is a
-random sample, and the page says so."""
+COMPARED, JOINED, ANSWERED = 2000, 50_000, 20_000
+"""Maximum numbers of pictures that query for the measures, among which near-duplicates are searched, and that can be
+asked with. In a larger folder each is a random sample, and the page says so."""
 
 
 def write_report(
     folder: str | os.PathLike | Collection,
-    output: str | os.PathLike,
+    output: str | os.PathLike | None = None,
     *,
-    models: str | list = model_table.BUNDLED,
+    models: str | list = networks.BUNDLED,
     k: int = 4,
     store: str | os.PathLike | Store | None = None,
+    sample: int = COMPARED,
     progress: bool = True,
-) -> Path:
-    """Write a report about a folder of pictures to an HTML page, as `amulsearch report` does.
+) -> Recommendation | None:
+    """Say which system to use for a folder of pictures, and write a page about it, as `amulsearch report` does.
 
-    The page begins with a summary in words. It answers queries by any picture, with a map (see `Page.answers`), and
-    shows queries that are answered well and queries on which the networks differ most. If subfolders serve as labels,
-    it compares the networks, their fusions and the preset. It ends with near-duplicates and the files that were read,
-    skipped and rejected. In a large folder, some parts are made of a random sample, and say so.
+    The page begins with that advice. It answers queries by any picture, with a map (see `Page.answers`), and shows
+    queries that are answered well and queries on which the networks differ most. Networks, layers, their fusions and
+    the preset are compared, by the subfolders as labels if there are any. It ends with near-duplicates and the files
+    that were read, skipped and rejected. In a large folder, some parts are made of a random sample, and say so.
 
     The thumbnails of more than 4,000 pictures are written to a folder beside the page, NAME_files.
 
@@ -59,27 +61,29 @@ def write_report(
     ----------
     folder : str, path or Collection
         Folder of pictures, scanned with its subfolders; or the scanned pictures.
-    output : str or path
-        HTML file to write.
+    output : str or path, optional
+        HTML file to write. Without it, only `sample` pictures are compared.
     models : str or list, default `models.BUNDLED`
-        Networks to compare by their penultimate layers, as `extract` takes them.
+        Networks, as `extract` takes them. The preset is among the systems if its networks are.
     k : int, default 4
         Number of neighbours in each column of a grid.
     store : str, path or Store, optional
         Keeps the features for later runs. By default they are discarded.
+    sample : int, default 2000
+        How many pictures query for the measures: a random sample, or all if there are fewer.
     progress : bool, default True
         Show progress bars.
 
     Returns
     -------
-    Path
-        The path of the page.
+    Recommendation or None
+        None for fewer than five pictures.
 
     Raises
     ------
     QueryError
-        If fewer than two pictures can be used, `k` is not a positive integer, or `output` is a folder or cannot be
-        written; `output` and `k` are checked before any work starts.
+        If fewer than two pictures can be used, `k` or `sample` is not a positive integer, or `output` is a folder or
+        cannot be written; these are checked before any work starts.
     AmulsearchError
         If `folder` does not exist or has no usable picture, or if a network is unknown.
 
@@ -87,10 +91,36 @@ def write_report(
     --------
     Page : Build a page part by part.
     """
-    output, k = check_output(output, "the page"), check_k(k, k)
+    output = None if output is None else check_output(output, "the page")
+    k, sample = check_k(k, k), check_integer("sample", sample)
+    collection = folder
+    if not isinstance(folder, Collection):
+        collection = Collection.from_folder(folder, progress=progress)
+    if output is None and len(collection) > sample:
+        collection = collection.subset(collection.sample(sample))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Windows deletes no mapped file
-        of = _extracted(folder, models, output, k, {"store": store or temporary, "progress": progress})
-        return _write(of, output, progress)
+        features = _extracted(collection, models, {"store": store or temporary, "progress": progress})
+        report = _Report(features, sample, min(k, len(features.collection) - 1), output, progress)
+        if output is not None:
+            _write(report, output, progress)
+        return report.recommendation
+
+
+def _extracted(collection: Collection, models, how: dict) -> FeatureSet:
+    """Every layer that is compared, and those of the preset, with one pass of each network."""
+    records = networks.get_all(models)
+    layers = {model.name: [layer for layer in LAYERS if layer != "logits" or model.classes != 0] for model in records}
+    if BEST.layers.keys() <= layers.keys():
+        layers |= {name: list(dict.fromkeys([*layers[name], *own])) for name, own in BEST.layers.items()}
+    if len(collection) > 1:
+        features = extract(collection, records, layers, **how)
+        collection = features.collection
+    if len(collection) < 2:
+        raise QueryError(
+            f"a report needs at least two pictures, but only {len(collection)} of those in {collection.folder} can be "
+            "used"
+        )
+    return features
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,80 +128,62 @@ class _Report:
     """What the parts of a report are made from."""
 
     features: FeatureSet
-    """One layer of each network."""
-    layers: list[Features]
-    """Those of the preset; empty if one of its networks is not asked for."""
-    joined: Features
-    """The layer of all networks, concatenated, of a sample of the pictures."""
+    sample: int
     k: int
-    files: Path
-    """The folder for thumbnails beside the page."""
+    output: Path | None
+    progress: bool
 
     @cached_property
-    def some(self) -> dict[str, Features]:
-        """The layer of each network, of the pictures that can be asked with."""
-        return {model: sampled(made, ANSWERED) for (model, _), made in self.features.items()}
+    def some(self) -> FeatureSet:
+        """The features of the pictures that can be asked with."""
+        layers = {key: sampled(layer, ANSWERED) for key, layer in self.features.items()}
+        ids = next(iter(layers.values())).ids
+        whole = self.features.collection
+        return FeatureSet(whole if len(ids) == len(whole) else whole.subset(ids), layers, 0)
 
     @cached_property
-    def indexes(self) -> dict[str, Index]:
-        """The preset and the networks, of the pictures that can be asked with."""
-        layers = [sampled(made, ANSWERED) for made in self.layers]
-        preset = {"preset best": DiffusionIndex.build(BEST.reduced(layers))} if layers else {}
-        indexes = preset | {model: ExactIndex.build(made) for model, made in self.some.items()}
-        return {name: calibrated(index) for name, index in indexes.items()}
+    def panel(self) -> Panel:
+        """The preset, the networks by layer and their fusions."""
+        preset = {}
+        if self.some.keys() >= set(BEST.keys) and len(self.some.collection) > 2:
+            preset = {f"preset {BEST.name}": BEST.diffusion([self.some[key] for key in BEST.keys])}
+        layers = {key: layer for key, layer in self.some.items() if key[1] in LAYERS}
+        return Panel({**preset, **layers}, fusions=FUSIONS, calibrate=True)
 
     @cached_property
-    def asked(self) -> np.ndarray:
-        """The rows, among the pictures that can be asked with, of those for which systems are compared."""
-        count = len(next(iter(self.some.values())))
-        return np.sort(np.random.default_rng(0).permutation(count)[:ASKED])
+    def titles(self) -> dict[str, str]:
+        """The systems whose neighbours the page shows, by their names."""
+        return self.panel.titles(SHOWN_LAYER)
 
     @cached_property
-    def compared(self) -> Comparison | None:
-        """The networks, their fusions and the preset, measured by the labels; None if no two pictures share one."""
-        pictures = self.features.collection
-        if not pictures.table["label"].dropna().duplicated().any():
+    def networks(self) -> dict[str, Features]:
+        """The layer of each network that the page shows."""
+        return {model: layer for (model, name), layer in self.some.items() if name == SHOWN_LAYER}
+
+    @cached_property
+    def recommendation(self) -> Recommendation | None:
+        if len(self.some.collection) < LEAST:
             return None
-        preset = self.indexes.get("preset best")
-        others = {"preset best": preset} if preset is not None and len(preset) == len(pictures) else {}
-        return compare(self.features, fusions=FUSIONS, others=others, sample=ASKED, progress=False)
+        return recommend(self.panel, self.some.collection, sample=self.sample, progress=self.progress)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The rows of the pictures for which systems are compared."""
+        count = len(self.some.collection)
+        return np.sort(np.random.default_rng(0).permutation(count)[: self.sample])
 
 
-def _extracted(folder, models, output: Path, k: int, how: dict) -> _Report:
-    """Extract what a report needs, with one pass of each network."""
-    collection = folder
-    if not isinstance(folder, Collection):
-        collection = Collection.from_folder(folder, progress=how["progress"])
-    names = [record.name for record in model_table.get_all(models)]
-    preset = set(BEST.layers) <= set(names)
-    if len(collection) > 1:
-        layers = {name: [LAYER, *(BEST.layers.get(name, ()) if preset else ())] for name in names}
-        extracted = extract(collection, models, layers, **how)
-        collection = extracted.collection
-    if len(collection) < 2:
-        raise QueryError(
-            f"a report needs at least two pictures, but only {len(collection)} of those in {collection.folder} can be "
-            "used"
-        )
-    asked = [(name, layer) for name, own in BEST.layers.items() for layer in own] if preset else []
-    of_preset = [extracted[key] for key in asked] if len(collection) > 2 else []
-    one_layer = {key: made for key, made in extracted.items() if key[1] == LAYER}
-    features = FeatureSet(collection, one_layer, extracted.extracted)
-    joined = concatenate([sampled(made, JOINED) for made in features.values()])
-    return _Report(features, of_preset, joined, min(k, len(collection) - 1), output.with_name(f"{output.stem}_files"))
-
-
-def _write(of: _Report, output: Path, progress: bool) -> Path:
-    collection = of.features.collection
+def _write(report: _Report, output: Path, progress: bool) -> None:
+    collection = report.features.collection
     title = f"{len(collection):,} pictures in {collection.folder.name or collection.folder}"
     page = Page(f"{title} (unfinished)")
     bar = tqdm(_PARTS.items(), unit="part", delay=1, disable=not progress or None)
     for name, part in bar:
         bar.set_description(f"report: {name}")
-        part(page, of)
+        part(page, report)
         page.save(output)
     page.title = title
-    return page.save(output)
+    page.save(output)
 
 
 def _say_sample(page: Page, part: int, whole: int) -> None:
@@ -180,37 +192,158 @@ def _say_sample(page: Page, part: int, whole: int) -> None:
         page.text(f"A random sample of {part:,} of the {whole:,} pictures.")
 
 
-def _summary(page: Page, of: _Report) -> None:
-    """What there is and how well it is found, in words."""
-    collection = of.features.collection
-    told = [f"{len(collection):,} pictures can be searched."]
+def _summary(page: Page, report: _Report) -> None:
+    """Which system to use, what there is, and how well it is found, in words."""
+    collection, advice = report.features.collection, report.recommendation
+    sentences = [advice.advice] if advice else []
+    contents = [f"{len(collection):,} pictures can be searched."]
     if len(collection.rejected):
         files = "file looks like a picture" if len(collection.rejected) == 1 else "files look like pictures"
-        told.append(f"{len(collection.rejected):,} more {files} but cannot be used; the last part lists them.")
-    if of.compared is None:
-        page.text(" ".join(told))
-        page.text(
-            "No two pictures share a label, so nothing says which results are right, and nothing is measured. Sort "
-            "some pictures into subfolders, two or more into each, to have the networks compared."
+        contents.append(f"{len(collection.rejected):,} more {files} but cannot be used; the last part lists them.")
+    if advice and advice.comparison:
+        table = advice.comparison.table.set_index("system")
+        right, chance = table["P@1"][advice.system], chance_level(report.some.collection.labels)
+        contents.append(
+            f"For {right:.0%} of the {advice.queries:,} pictures that queried, the nearest neighbour with a label has "
+            f"the same label, that is, it lies in the same subfolder, if {advice.system} is asked; by chance it would be "
+            f"{chance:.0%}."
         )
-        return
-    table = of.compared.table
-    best, first = table["system"].iat[0], table.set_index("system")["P@1"]
-    single = first[[f"{model} {layer}" for model, layer in of.features]].idxmax()
-    asked, sampled_ones = of.compared.asked, "a random sample of " if of.compared.note else "the "
-    whom = "them" if asked == len(collection) else f"{sampled_ones}{asked:,} pictures whose label another one has"
-    nearest = "neighbour" if collection.table["label"].notna().all() else "neighbour with a label"
-    told.append(
-        f"For {first[best]:.0%} of {whom}, the nearest {nearest} has the same label, that is, it lies in the same "
-        f"subfolder, if {best} is asked; by chance it would be {chance_level(collection.labels):.0%}."
+    page.text("\n\n".join([*sentences, " ".join(contents)]))
+
+
+def _answers(page: Page, report: _Report) -> None:
+    """Every picture can be asked with; of a large folder, those of a sample."""
+    page.heading("Ask with any picture")
+    pictures, parts = report.some.collection, list(report.networks.values())
+    _say_sample(page, len(pictures), len(report.features.collection))
+    first = next(iter(report.networks))
+    maps = {"all networks" if len(parts) > 1 else first: Map.fit(concatenate(parts))}
+    if len(parts) > 1:
+        maps[first] = Map.fit(parts[0])
+    drawn = next(iter(maps.values()))
+    groups = label_groups(drawn.labels)
+    page.text(
+        "Click a picture: its neighbours stand in columns, one for each system. On the map, similar pictures lie near "
+        "each other; distances between dissimilar pictures mean little."
     )
-    if best != single:
-        told.append(f"The best single network, {single}, finds {first[single]:.0%}.")
-    page.text(" ".join(told))
+    if pd.Series(groups, dtype=object).dropna().duplicated().any():
+        nearest = min(10, len(drawn) - 1)
+        purity = neighbour_purity({"map": drawn.neighbours(nearest)}, groups).loc["map"]
+        page.text(
+            f"On average, {purity['purity']:.0%} of a picture's {nearest} nearest neighbours on the map belong to its "
+            f"group; the chance level is {purity['chance']:.0%}."
+        )
+    systems = {title: report.panel[name] for name, title in report.titles.items()}
+    page.answers(pictures, systems, maps, k=NEAR, folder=report.output.with_name(f"{report.output.stem}_files"))
 
 
-def _contents(page: Page, of: _Report) -> None:
-    collection, table = of.features.collection, of.features.collection.table
+def _examples(page: Page, report: _Report) -> None:
+    """Queries that are answered well, then queries on which the networks differ most, at most one for each label."""
+    pictures, rows = report.some.collection, report.rows
+    depth = min(10, len(pictures) // 2)  # of few pictures, each is the neighbour of all
+    systems = {title: report.panel[name] for name, title in report.titles.items() if title not in FUSIONS}
+    lists = {
+        title: system.rank([part.take(rows) for part in system.parts], max(depth, report.k), rows)[0]
+        for title, system in systems.items()
+    }
+    ids, labels = np.array(pictures.ids, dtype=object)[rows], np.array(pictures.labels, dtype=object)
+    known = np.array([label is not None for label in labels])
+    same = (np.where(known[near], labels[near] == labels[rows, None], np.nan)[:, : report.k] for near in lists.values())
+    first, *others = (pd.DataFrame(hits).mean(axis=1).fillna(0).to_numpy() for hits in same)
+    gain = first - np.mean(others, axis=0) if others else first
+    good = pd.DataFrame({"id": ids, "hits": first, "gain": gain})[known[rows] & (first > 0)]
+    good = _one_a_label(good.sort_values(["hits", "gain"], ascending=False, kind="stable"), pictures)
+    if len(good):
+        page.heading(f"Where {next(iter(lists))} is right")
+        _say_sample(page, len(rows), len(report.features.collection))
+        page.text("Queries whose neighbours have their label, most of all where the others have fewer.")
+        _grids(page, report, good)
+    networks = [near[:, :depth] for title, near in lists.items() if title in report.networks]
+    if len(networks) < 2:
+        return
+    shared = np.mean([overlap(a, b) for a, b in combinations(networks, 2)], axis=0)
+    if shared.min() == 1:
+        return
+    page.heading("Where the networks differ most")
+    _say_sample(page, len(rows), len(report.features.collection))
+    page.text(
+        f"On average, two networks share {shared.mean():.0%} of their first {depth} neighbours. These "
+        "are the queries for which they share the fewest: hard ones."
+    )
+    hard = pd.DataFrame({"id": ids[np.argsort(shared, kind="stable")]})
+    _grids(page, report, _one_a_label(hard[~hard["id"].isin(good)], pictures))
+
+
+def _one_a_label(table: pd.DataFrame, pictures: Collection) -> list[str]:
+    """The first ids of a table, at most one for each label."""
+    label = table["id"].map(dict(zip(pictures.ids, pictures.labels, strict=True)))
+    return table["id"][~label.duplicated() | label.isna()].head(QUERIES).tolist()
+
+
+def _grids(page: Page, report: _Report, ids: list[str]) -> None:
+    """A grid for each query: the preset, the networks and their fusion by CombSUM."""
+    titles = {name: title for name, title in report.titles.items() if title not in FUSIONS[:-1]}
+    for id in ids:
+        lists = report.panel.query(id, report.k, systems=list(titles))
+        page.grid(report.some.collection, id, {titles[name]: table for name, table in lists.items()})
+
+
+def _quality(page: Page, report: _Report) -> None:
+    advice = report.recommendation
+    page.heading("Which system is best")
+    if advice is None:
+        page.text("There are too few pictures to compare systems.")
+        return
+    by_labels = advice.comparison is not None
+    page.figure(systems_chart(advice), f"{advice.measure} of each system, with its 95% interval")
+    meaning = (
+        f"{advice.queries:,} pictures query all others; those with the same label are relevant. mAP: how well they come "
+        "before all others; it is low for a vote, which ranks only the pictures that it lists."
+        if by_labels
+        else "No two pictures share a label, or too few do: nothing is measured but agreement. Sort some pictures into "
+        "subfolders to have the systems measured."
+    )
+    page.text(
+        f"{meaning} agreement: how much of a system's first ten neighbours the other systems find too. low and high: "
+        f"the 95% interval over {'labels' if by_labels else 'queries'}. first: the fraction of random draws in which the "
+        "system is best. ms: the time for a new picture, once the networks are loaded. kB: vectors of a picture."
+    )
+    page.table(advice.table)
+    if not by_labels:
+        return
+    page.evaluation(advice.comparison)
+    by_label = advice.comparison[advice.system].by_label().rename("mAP").reset_index()
+    page.text(f"Results of {advice.system} by label, best first:")
+    page.table(by_label.head(LABELS) if len(by_label) > 2 * LABELS else by_label)
+    if len(by_label) > 2 * LABELS:
+        page.text(f"and the last {LABELS} of {len(by_label)} labels:").table(by_label.tail(LABELS))
+
+
+def _near_duplicates(page: Page, report: _Report) -> None:
+    collection = report.features.collection
+    layers = [layer for (_, name), layer in report.features.items() if name == SHOWN_LAYER]
+    joined = concatenate([sampled(layer, JOINED) for layer in layers])
+    table, digests = near_duplicates(joined), collection.table.set_index("id")["digest"]
+    page.heading("Near-duplicates")
+    _say_sample(page, len(joined), len(collection))
+    if table.empty:
+        page.text(f"No two pictures have a cosine similarity of {THRESHOLD} or more.")
+        return
+    groups, copies = table["group"].nunique(), table["id"].map(digests).duplicated(keep=False).sum()
+    noun = "group" if groups == 1 else "groups"
+    exact = f"{copies:,} of these pictures are" if copies else "None of these pictures is"
+    page.text(
+        f"{groups:,} {noun} with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
+        f"or more to the first in its group; the least is {table['cosine'].min():.3f}. {exact} "
+        "byte for byte the same as another in the group."
+    )
+    page.duplicates(collection, table, most=GROUPS)
+    if groups > GROUPS:
+        page.text(f"and {groups - GROUPS:,} more groups")
+
+
+def _contents(page: Page, report: _Report) -> None:
+    collection, table = report.features.collection, report.features.collection.table
     about = {
         "pictures": f"{len(table):,}",
         "labels": f"{table['label'].nunique():,}; {table['label'].isna().sum():,} pictures without a label",
@@ -228,122 +361,9 @@ def _contents(page: Page, of: _Report) -> None:
         page.table(collection.rejected.head(LISTED))
         if len(collection.rejected) > LISTED:
             page.text(f"and {len(collection.rejected) - LISTED:,} more")
-    ids = collection.sample(SHOWN)
+    ids = collection.sample(SHEET)
     page.text("All pictures:" if len(ids) == len(table) else f"{len(ids)} of the {len(table):,} pictures, at random:")
     page.contact_sheet(collection, ids)
-
-
-def _near_duplicates(page: Page, of: _Report) -> None:
-    table, digests = near_duplicates(of.joined), of.features.collection.table.set_index("id")["digest"]
-    page.heading("Near-duplicates")
-    _say_sample(page, len(of.joined), len(of.features.collection))
-    if table.empty:
-        page.text(f"No two pictures have a cosine similarity of {THRESHOLD} or more.")
-        return
-    groups, copies = table["group"].nunique(), table["id"].map(digests).duplicated(keep=False).sum()
-    noun = "group" if groups == 1 else "groups"
-    exact = f"{copies:,} of these pictures are" if copies else "None of these pictures is"
-    page.text(
-        f"{groups:,} {noun} with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
-        f"or more to the first in its group; the least is {table['cosine'].min():.3f}. {exact} "
-        "byte for byte the same as another in the group."
-    )
-    page.duplicates(of.features.collection, table, most=GROUPS)
-    if groups > GROUPS:
-        page.text(f"and {groups - GROUPS:,} more groups")
-
-
-def _answers(page: Page, of: _Report) -> None:
-    """Every picture can be asked with; of a large folder, those of a sample."""
-    page.heading("Ask with any picture")
-    parts = list(of.some.values())
-    _say_sample(page, len(parts[0]), len(of.features.collection))
-    systems: dict[str, Index | tuple] = dict(of.indexes)
-    if len(parts) > 1:
-        lists = {model: of.indexes[model].all_neighbours(min(50, len(parts[0]) - 1)) for model in of.some}
-        systems |= {method: fuse_all(lists, method, k=NEAR) for method in FUSIONS}
-    first = next(iter(of.some))
-    maps = {"all networks" if len(parts) > 1 else first: Map.fit(concatenate(parts))}
-    if len(parts) > 1:
-        maps[first] = Map.fit(parts[0])
-    drawn = next(iter(maps.values()))
-    groups = label_groups(drawn.labels)
-    page.text(
-        "Click a picture: its neighbours stand in columns, one for each system. On the map, similar pictures lie near "
-        "each other; distances between dissimilar pictures mean little."
-    )
-    if pd.Series(groups, dtype=object).dropna().duplicated().any():
-        nearest = min(10, len(drawn) - 1)
-        purity = neighbour_purity({"map": drawn.neighbours(nearest)}, groups).loc["map"]
-        page.text(
-            f"On average, {purity['purity']:.0%} of a picture's {nearest} nearest neighbours on the map belong to its "
-            f"group; the chance level is {purity['chance']:.0%}."
-        )
-    pictures = of.features.collection.subset(drawn.ids)
-    page.answers(pictures, systems, maps, k=NEAR, folder=of.files)
-
-
-def _examples(page: Page, of: _Report) -> None:
-    """Queries that are answered well, then queries on which the networks differ most, at most one for each label."""
-    one, asked = next(iter(of.some.values())), of.asked
-    depth = min(10, len(one) // 2)  # of few pictures, each is the neighbour of all
-    deep = max(depth, of.k)
-    found = {name: index.search(index._take(asked), deep, own=asked)[0] for name, index in of.indexes.items()}
-    ids, labels = np.array(one.ids, dtype=object)[asked], np.array(one.labels, dtype=object)
-    known = np.array([label is not None for label in labels])
-    same = (np.where(known[rows], labels[rows] == labels[asked, None], np.nan)[:, : of.k] for rows in found.values())
-    first, *others = (pd.DataFrame(hits).mean(axis=1).fillna(0).to_numpy() for hits in same)
-    gain = first - np.mean(others, axis=0) if others else first
-    good = pd.DataFrame({"id": ids, "hits": first, "gain": gain})[known[asked] & (first > 0)]
-    good = _one_a_label(good.sort_values(["hits", "gain"], ascending=False, kind="stable"), one)
-    if len(good):
-        page.heading(f"Where {next(iter(found))} is right")
-        _say_sample(page, len(asked), len(of.features.collection))
-        page.text("Queries whose neighbours have their label, most of all where the others have fewer.")
-        _grids(page, of, good)
-    networks = {model: found[model][:, :depth] for model in of.some}
-    if len(networks) > 1:
-        shared = np.mean([overlap(a, b) for a, b in combinations(networks.values(), 2)], axis=0)
-        if shared.min() == 1:
-            return
-        page.heading("Where the networks differ most")
-        _say_sample(page, len(asked), len(of.features.collection))
-        page.text(
-            f"On average, two networks share {shared.mean():.0%} of their first {depth} neighbours. These "
-            "are the queries for which they share the fewest: hard ones."
-        )
-        hard = pd.DataFrame({"id": ids[np.argsort(shared, kind="stable")]})
-        _grids(page, of, _one_a_label(hard[~hard["id"].isin(good)], one))
-
-
-def _one_a_label(table: pd.DataFrame, features: Features) -> list[str]:
-    """The first ids of a table, at most one for each label."""
-    label = table["id"].map(dict(zip(features.ids, features.labels, strict=True)))
-    return table["id"][~label.duplicated() | label.isna()].head(QUERIES).tolist()
-
-
-def _grids(page: Page, of: _Report, ids: list[str]) -> None:
-    """A grid for each query: the preset, the networks and their fusion."""
-    for id in ids:
-        lists = query_all(of.indexes, id, min(50, len(of.some[next(iter(of.some))]) - 1))
-        networks = [lists[model] for model in of.some]
-        fused = {"fused (combsum)": fuse(networks, "combsum", k=of.k)} if len(networks) > 1 else {}
-        page.grid(of.features.collection, id, {name: table.head(of.k) for name, table in lists.items()} | fused)
-
-
-def _quality(page: Page, of: _Report) -> None:
-    page.heading("Retrieval quality")
-    if of.compared is None:
-        page.text("No two pictures share a label, so there is no ground truth to evaluate against.")
-        return
-    found, best = of.compared, of.compared.table["system"].iat[0]
-    page.text(f"{found.asked:,} pictures query all others; those with the same label are relevant.")
-    page.evaluation(found)
-    by_label = found[best].by_label().rename("mAP").reset_index()
-    page.text(f"Results of {best} by label, best first:")
-    page.table(by_label.head(LABELS) if len(by_label) > 2 * LABELS else by_label)
-    if len(by_label) > 2 * LABELS:
-        page.text(f"and the last {LABELS} of {len(by_label)} labels:").table(by_label.tail(LABELS))
 
 
 _PARTS = {
