@@ -129,6 +129,8 @@ def evaluate_store(options: Namespace) -> None:
     measures = ["mAP" if name == "AP" else name for name in measure.MEASURES]
     table = comparison.table.rename(columns={"low": "mAP_low", "high": "mAP_high"})
     table = table[["system", "model", "layer", *measures, "mAP_low", "mAP_high"]]
+    presets = table["system"].str.startswith("preset ")
+    table["model"] = table["model"].mask(presets, table["system"].str.removeprefix("preset "))
     excluded = comparison[table["system"][0]].excluded
     about = {"queries": comparison.asked, "excluded": excluded}
     if not options.judgements:

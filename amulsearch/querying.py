@@ -32,6 +32,8 @@ def query_store(options: Namespace) -> None:
         raise QueryError("give a picture, an id of the collection, or words: --text WORDS")
     if options.avoid:
         raise QueryError("--avoid goes with --text: give words to look for")
+    if options.preset and (options.models or options.layer or options.fuse):
+        raise QueryError("leave out --models, --layer and --fuse: the preset determines them")
     store = Store.open(options.store)
     query, drawn = _as_query(options.query, store)
     _check_outputs(store, drawn, options)

@@ -61,16 +61,16 @@ def store() -> Path:
 def bundled_features(cartoons, store) -> am.features.FeatureSet:
     """The bundled cartoons through the four bundled networks: logits, penultimate and the layers of the preset."""
     features = {}
-    for inner in dict.fromkeys(am.BEST.layers.values()):  # all layers in one pass
-        names = [name for name, layers in am.BEST.layers.items() if layers == inner]
+    for inner in dict.fromkeys(am.systems.BEST.layers.values()):  # all layers in one pass
+        names = [name for name, layers in am.systems.BEST.layers.items() if layers == inner]
         features |= am.extract(cartoons, names, ["logits", "penultimate", *inner], store=store, progress=False)
     return am.features.FeatureSet(cartoons, features, extracted=0)
 
 
 @pytest.fixture(scope="session")
-def preset(cartoons, bundled_features, store) -> am.indexes.DiffusionIndex:
+def preset(cartoons, bundled_features, store) -> am.Diffusion:
     """The index of the preset over the bundled cartoons."""
-    return am.indexes.DiffusionIndex.build(am.BEST.parts(cartoons, store=store, progress=False))
+    return am.systems.BEST.build(cartoons, store=store, progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch.cli import main
-from amulsearch.measure.ensemble import METHODS
+from amulsearch.systems import METHODS
 
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
 
@@ -54,9 +54,9 @@ def test_probabilities_and_novelty(copied, openclipart, tmp_path, capsys):
     assert main(["query", id, *asked, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     features = am.features.FeatureSet.open(store)["squeezenet1_1", "penultimate"]
-    index = am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate")
+    index = am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate")
     labels = am.Relevance.from_labels(features.ids, features.labels)
-    expected = am.measure.calibrate(index, labels).probability([one["distance"] for one in told["results"]])
+    expected = am.systems.calibrate(index, labels).probability([one["distance"] for one in told["results"]])
     assert [one["probability"] for one in told["results"]] == pytest.approx(expected.tolist())
     assert "p_value" not in told
     assert main(["query", id, *asked]) == 0
@@ -67,13 +67,13 @@ def test_probabilities_and_novelty(copied, openclipart, tmp_path, capsys):
         openclipart / "animals/birds" / sorted(path.name for path in (openclipart / "animals/birds").iterdir())[20]
     )
     assert main(["query", new, *asked, "--json"]) == 0
-    test = am.indexes.NoveltyTest.build([features], sample=400)
+    test = am.systems.NoveltyTest.build([features], sample=400)
     assert json.loads(capsys.readouterr().out)["p_value"] == pytest.approx(test.p_value(new), abs=0.03)
     # A repaired index has no calibration; indexing again builds it with one.
     am.indexes.default_kind().build(features).save_in(am.Store.open(store), "squeezenet1_1 penultimate")
     assert main(["index", str(folder), *asked[:4], "--layers", "penultimate"]) == 0
     assert "1 of 1 indexes built" in capsys.readouterr().out
-    assert am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate").calibration
+    assert am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate").calibration
 
 
 def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, capsys):
@@ -97,7 +97,7 @@ def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, capsys):
     assert collection.opening == {"frame": 1, "background": "black", "max_pixels": 64_000_000}
     shutil.copy(folder / "0.gif", new := tmp_path / "new.gif")
     shutil.copy(folder / "white\u202f1.png", icon := tmp_path / "icon.png")
-    by_name = am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate")
+    by_name = am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate")
     for path, id in ((new, "0.gif"), (icon, "white\u202f1.png")):
         capsys.readouterr()
         assert main(["query", str(path), *asked, "-k", "2", "--json"]) == 0
@@ -292,7 +292,7 @@ def test_evaluate_measures_what_is_stored(indexed, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert (answer["queries"], answer["excluded"]) == (20, 0)
     features = am.extract(am.Collection.from_folder(folder), MODELS, ["logits", "penultimate"])
-    fused = {("vote of 2", "penultimate"), ("combsum of 2", "penultimate")}
+    fused = {(f"{method} of 2", layer) for method in ("vote", "combsum") for layer in ("logits", "penultimate")}
     systems = {(system["model"], system["layer"]): system for system in answer["systems"]}
     assert set(systems) == {*features, *fused}
     means = [system["mAP"] for system in answer["systems"]]
@@ -485,4 +485,4 @@ def test_the_command_line_offers_what_the_library_has():
     from amulsearch import cli
     from amulsearch.models import FRAMINGS
 
-    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (am.BEST.name,) == cli.PRESETS
+    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (am.systems.BEST.name,) == cli.PRESETS

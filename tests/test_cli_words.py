@@ -137,8 +137,8 @@ def test_the_grid_has_the_words_in_place_of_a_picture(store, tmp_path):
         (["--text", "bird", "--preset", "best"], "leave out --preset"),
         (["--text", "brid"], "no picture has the keyword brid"),
         (["--text", "bird", "none.png"], "is neither a file nor an id"),
-        (["--text", "bird", "PICTURE", "--layer", "logit"], "has no layer logit (did you mean logits?)"),
-        (["--text", "bird", "PICTURE", "--models", "alexnet"], "there are no features"),
+        (["--text", "bird", "PICTURE", "--layer", "logit"], "has no index of any model logit (did you mean logits?)"),
+        (["--text", "bird", "PICTURE", "--models", "alexnet"], "has no index of alexnet penultimate"),
     ],
 )
 def test_errors_are_one_line(arguments, told, store, folder, capsys):

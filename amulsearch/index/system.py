@@ -233,7 +233,8 @@ def query_vectors(parts: Sequence[Index], query) -> list[np.ndarray]:
         return query.vectors(parts)
     if isinstance(query, (str, os.PathLike, Image.Image, Words)):
         return NewPicture(query).vectors(parts)
-    vectors = query if isinstance(query, (list, tuple)) and len(parts) > 1 else [query]
+    several = isinstance(query, (list, tuple)) and any(np.ndim(vector) for vector in query)
+    vectors = query if several else [query]
     if len(vectors) != len(parts):
         raise QueryError(f"a query must have a vector for each of the {len(parts)} parts, not {len(vectors)}")
     return [part.vector_of(vector)[None] for part, vector in zip(parts, vectors, strict=True)]

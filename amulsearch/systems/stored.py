@@ -113,12 +113,14 @@ def open_panel(
     if preset:
         return Panel({f"preset {preset}": _open_preset(store, preset)}, reference=_layers_below(store, preset))
     systems: dict[str | tuple[str, str], System | Features] = {}
-    for name in () if models or layer else PRESETS:
-        if f"preset {name}" in store.indexes:
-            if is_current(store, f"preset {name}"):
-                systems[f"preset {name}"] = Diffusion.open_in(store, f"preset {name}")
-            else:
-                warnings.warn(_left_out(f"the preset {name}"), stacklevel=2)
+    presets = [name for name in (() if models or layer else PRESETS) if f"preset {name}" in store.indexes]
+    if presets and not exact and not indexed(store):
+        return open_panel(store, preset=presets[0])
+    for name in presets:
+        if is_current(store, f"preset {name}"):
+            systems[f"preset {name}"] = Diffusion.open_in(store, f"preset {name}")
+        else:
+            warnings.warn(_left_out(f"the preset {name}"), stacklevel=2)
     systems |= _exact(store) if exact else _open_layer(store, models, layer)
     collection = store.collection()
     if "keywords" in collection.table:

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import amulsearch as am
+from amulsearch.errors import QueryError
 from amulsearch.cli import main
 
 
@@ -18,7 +19,7 @@ def test_better_than_one_network_and_than_joined_vectors_on_the_other_half(carto
     names = np.array(sorted(set(cartoons.labels)))
     chosen_on = set(names[np.random.default_rng(0).permutation(len(names))[: len(names) // 2]])
     queries = [id for id, label in zip(cartoons.ids, cartoons.labels, strict=True) if label not in chosen_on]
-    parts = am.BEST.parts(cartoons, store=store, progress=False)
+    parts = am.systems.BEST.reduced(am.systems.BEST.layers_of(cartoons, store=store, progress=False))
     assert [part.vectors.shape[1] for part in parts[::2]] == [256, 256, 256, 192, 256, 192, 256, 208]
     graph = am.evaluate(preset, relevance, queries=queries)
     whitened = [part for part in parts if part.fingerprint["layer"].endswith("whitened 0.5")]
@@ -37,14 +38,14 @@ def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, preset):
 
 def test_few_pictures(small_folder, tmp_path):
     few = am.Collection.from_folder(small_folder / "food", progress=False)
-    parts = am.BEST.parts(few, progress=False)
+    parts = am.systems.BEST.reduced(am.systems.BEST.layers_of(few, progress=False))
     assert len(parts) == 16 and {part.vectors.shape for part in parts} == {(8, 7), (8, 2)}
-    index = am.indexes.DiffusionIndex.build(parts)
+    index = am.Diffusion.build(parts)
     assert sorted(index.query(few.ids[0], 7)["id"]) == few.ids[1:]
     for path in sorted((small_folder / "food").rglob("*.webp"))[2:]:
         path.unlink()
-    with pytest.raises(am.QueryError, match="at least 3 pictures"):
-        am.BEST.parts(am.Collection.from_folder(small_folder / "food", progress=False))
+    with pytest.raises(QueryError, match="at least 3 pictures"):
+        am.systems.BEST.build(am.Collection.from_folder(small_folder / "food", progress=False))
 
 
 def test_on_the_command_line(small_folder, tmp_path, capsys):
@@ -71,11 +72,11 @@ def test_on_the_command_line(small_folder, tmp_path, capsys):
 
 
 def test_of_other_networks():
-    assert am.preset("bundled") == am.preset(am.models.BUNDLED) == am.BEST == am.preset()
+    assert am.preset("bundled") == am.preset(am.models.BUNDLED) == am.systems.BEST == am.preset()
     asked = ("resnet152", "siglip_base", "squeezenet1_1")
     layers = [("last:gem", "layer3:gem"), ("penultimate", "blocks.8:mean"), ("last:gem", "features.9:gem")]
     assert am.preset(",".join(asked)).layers == dict(zip(asked, layers, strict=True))
-    with pytest.raises(am.QueryError, match="needs at least one network"):
+    with pytest.raises(QueryError, match="needs at least one network"):
         am.preset("")
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import amulsearch as am
+from amulsearch.errors import QueryError
 
 
 def at(*degrees):
@@ -18,24 +19,24 @@ def at(*degrees):
 def test_groups_are_near_their_centres():
     ids = ["alone", "chain 1", "pair 1", "chain 2", "pair 2", "chain 3"]
     features = am.Features(at(200, 0, 90, 10, 92, 20), ids, [None, "a", "b", "a", None, "c"])
-    table = am.indexes.near_duplicates(features, np.cos(np.deg2rad(11)))
+    table = am.systems.near_duplicates(features, np.cos(np.deg2rad(11)))
     assert table["group"].tolist() == [1, 1, 1, 2, 2]
     assert table["id"].tolist() == ["chain 2", "chain 1", "chain 3", "pair 1", "pair 2"]
     assert table["label"].tolist() == ["a", "a", "c", "b", None]
     np.testing.assert_allclose(table["cosine"], np.cos(np.deg2rad([0, 10, 10, 0, 2])), atol=1e-6)
-    assert am.indexes.near_duplicates(features, np.cos(np.deg2rad(9)))["id"].tolist() == ["pair 1", "pair 2"]
+    assert am.systems.near_duplicates(features, np.cos(np.deg2rad(9)))["id"].tolist() == ["pair 1", "pair 2"]
 
 
 def test_a_chain_whose_ends_differ_is_not_one_group():
     features = am.Features(at(0, 9, 19, 28, 38), list("abcde"))
-    table = am.indexes.near_duplicates(features, np.cos(np.deg2rad(11)))
+    table = am.systems.near_duplicates(features, np.cos(np.deg2rad(11)))
     assert table["id"].tolist() == ["d", "c", "e", "b", "a"] and table["group"].tolist() == [1, 1, 1, 2, 2]
     np.testing.assert_allclose(table["cosine"], np.cos(np.deg2rad([0, 9, 10, 0, 9])), atol=1e-6)
 
 
 def test_where_nothing_is_alike_the_table_is_empty():
-    assert am.indexes.near_duplicates(am.Features(np.eye(4), list("abcd"))).empty
-    assert am.indexes.near_duplicates(am.Features(np.eye(1), ["a"])).columns.tolist() == [
+    assert am.systems.near_duplicates(am.Features(np.eye(4), list("abcd"))).empty
+    assert am.systems.near_duplicates(am.Features(np.eye(1), ["a"])).columns.tolist() == [
         "group",
         "id",
         "label",
@@ -47,7 +48,7 @@ def test_a_threshold_of_one_finds_the_same_vectors_at_any_length():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(30, 1000))
     vectors[20] = 3 * vectors[4]
-    table = am.indexes.near_duplicates(am.Features(vectors, [f"{row:02}" for row in range(30)]), 1)
+    table = am.systems.near_duplicates(am.Features(vectors, [f"{row:02}" for row in range(30)]), 1)
     assert table["id"].tolist() == ["04", "20"]
     assert table["cosine"].tolist() == pytest.approx([1, 1], abs=1e-6)
 
@@ -86,7 +87,7 @@ def crowded():
 @pytest.mark.parametrize("threshold", [0.5, 0.9, 0.95, 0.99, 0.999])
 def test_groups_are_those_of_loops(crowded, threshold):
     ids = [f"{row:03}" for row in range(500)]
-    table = am.indexes.near_duplicates(am.Features(crowded, ids), threshold)
+    table = am.systems.near_duplicates(am.Features(crowded, ids), threshold)
     lists = [group["id"].astype(int).tolist() for _, group in table.groupby("group")]
     groups = {(group[0], frozenset(group[1:])) for group in lists}
     assert groups == groups_by_loops(crowded, threshold) and max(map(len, lists)) >= 80
@@ -101,22 +102,22 @@ def test_of_too_many_pictures_a_sample_asks(crowded):
     ids = [str(row) for row in range(500)]
     features = am.Features(crowded, ids)
     asking = np.sort(np.random.default_rng(7).permutation(500)[:50])
-    table = am.indexes.near_duplicates(features, 0.99, sample=50, seed=7)
+    table = am.systems.near_duplicates(features, 0.99, sample=50, seed=7)
     expected = {row for centre, others in groups_by_loops(crowded, 0.99, asking) for row in (centre, *others)}
     assert set(table["id"].astype(int)) == expected and table.attrs["asked"] == 50
-    assert table.equals(am.indexes.near_duplicates(features, 0.99, sample=50, seed=7))
-    assert am.indexes.near_duplicates(features, 0.99, sample=500).equals(am.indexes.near_duplicates(features, 0.99))
+    assert table.equals(am.systems.near_duplicates(features, 0.99, sample=50, seed=7))
+    assert am.systems.near_duplicates(features, 0.99, sample=500).equals(am.systems.near_duplicates(features, 0.99))
 
 
 def test_vectors_without_a_direction_are_told():
-    with pytest.raises(am.QueryError, match="1 vectors are zero and have no angle, the first is that of 'b'"):
-        am.indexes.near_duplicates(am.Features(np.diag([1, 0, 1]), list("abc")))
+    with pytest.raises(QueryError, match="1 vectors are zero and have no angle, the first is that of 'b'"):
+        am.systems.near_duplicates(am.Features(np.diag([1, 0, 1]), list("abc")))
 
 
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.01, float("nan"), "0.9", None])
 def test_a_wrong_threshold_is_told(threshold):
-    with pytest.raises(am.QueryError, match="a cosine above 0 and at most 1"):
-        am.indexes.near_duplicates(am.Features(np.eye(3), list("abc")), threshold)
+    with pytest.raises(QueryError, match="a cosine above 0 and at most 1"):
+        am.systems.near_duplicates(am.Features(np.eye(3), list("abc")), threshold)
 
 
 def test_a_copy_of_a_cartoon_stands_beside_it(small_folder):
@@ -131,6 +132,6 @@ def test_a_copy_of_a_cartoon_stands_beside_it(small_folder):
     assert Image.open(small_folder / f"{ids[0]}.copy.jpg").format == "JPEG"
     collection = am.Collection.from_folder(small_folder)
     made = am.extract(collection, layers="penultimate", progress=False)
-    table = am.indexes.near_duplicates(am.transforms.concatenate(list(made.values())))
+    table = am.systems.near_duplicates(am.transforms.concatenate(list(made.values())))
     groups = {frozenset(group["id"]) for _, group in table.groupby("group")}
     assert {frozenset([id, f"{id}.copy.jpg"]) for id in edits} | {frozenset([ids[20], "same.webp"])} <= groups

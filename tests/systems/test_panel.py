@@ -1,0 +1,132 @@
+"""What a panel answers compared with its systems and with numpy, and on all the ways to it bit for bit."""
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import amulsearch as am
+from amulsearch.cli import main
+from amulsearch.errors import QueryError
+from amulsearch.index import NewPicture
+from amulsearch.systems import METHODS
+
+SQUEEZENET, LITE0 = "squeezenet1_1", "tf_efficientnet_lite0"
+NAMES = [f"{model} penultimate" for model in (SQUEEZENET, LITE0)]
+
+
+@pytest.fixture(scope="module")
+def chosen(bundled_features):
+    layers = ("logits", "penultimate")
+    return {(model, layer): bundled_features[model, layer] for model in (SQUEEZENET, LITE0) for layer in layers}
+
+
+@pytest.fixture(scope="module")
+def panel(chosen):
+    joined = am.transforms.concatenate([chosen[model, "penultimate"] for model in (SQUEEZENET, LITE0)])
+    return am.Panel({**chosen, "joined": joined}, fusions=METHODS, calibrate=True)
+
+
+def by_numpy(features, vector, without, k):
+    vectors = features.vectors / np.linalg.norm(features.vectors, axis=1, keepdims=True)
+    order = np.argsort(-(vectors @ vector), kind="stable")
+    return [features.ids[row] for row in order if features.ids[row] not in without][:k]
+
+
+def test_systems_are_networks_by_layer_and_their_fusions(panel, chosen, cartoons):
+    assert panel.layers == ["logits", "penultimate"] and len(panel) == 5 + 2 * len(METHODS)
+    assert list(panel.titles("logits").values()) == ["joined", SQUEEZENET, LITE0, *METHODS]
+    id = panel.ids[70]
+    tables = panel.query(id, 7)
+    assert list(tables) == list(panel)
+    for model in (SQUEEZENET, LITE0):
+        name, index = f"{model} logits", am.ExactIndex.build(chosen[model, "logits"])
+        assert tables[name].drop(columns="probability").equals(index.query(id, 7))
+        likely = am.systems.calibrate(index, am.Relevance.from_labels(panel.ids, index.labels))
+        assert np.array_equal(tables[name]["probability"], likely.probability(tables[name]["distance"]))
+    parts = [chosen[model, "logits"] for model in (SQUEEZENET, LITE0)]
+    for method in METHODS:
+        assert tables[f"{method} of 2 logits"].equals(am.Fusion(parts, method).query(id, 7))
+
+
+def test_several_pictures_and_negatives(panel, chosen):
+    one, two, three = panel.ids[3], panel.ids[50], panel.ids[90]
+    features, name = chosen[LITE0, "penultimate"], NAMES[1]
+    unit = {id: features.vector(id) / np.linalg.norm(features.vector(id)) for id in (one, two, three)}
+    both = panel.query([one, two], 10, systems=[name])[name]
+    assert both["id"].tolist() == by_numpy(features, unit[one] + unit[two], {one, two}, 10)
+    less = panel.query([one, two], 10, less=[three], systems=[name])[name]
+    expected = by_numpy(features, (unit[one] + unit[two]) / 2 - unit[three] / 2, {one, two, three}, 10)
+    assert less["id"].tolist() == expected and less["rank"].tolist() == list(range(1, 11))
+    within = panel.query(one, 3, systems=[name], within=panel.ids[:20])[name]
+    assert within["id"].tolist() == by_numpy(features, unit[one], {one, *panel.ids[20:]}, 3)
+
+
+def test_a_new_picture_runs_each_network_once_and_is_tested_for_novelty(panel, chosen, cartoons, monkeypatch):
+    id = panel.ids[40]
+    picture = NewPicture(cartoons.open(id))
+    passes, encode = [], am.index.system.encode_each
+    monkeypatch.setattr(am.index.system, "encode_each", lambda *args: passes.append(args[1]) or encode(*args))
+    tables = panel.query(picture, 3, systems=[*NAMES, "joined", "combsum of 2 penultimate"])
+    assert all(table["id"][0] == id for table in tables.values())
+    assert all(table["distance"][0] < 0.01 for table in tables.values() if "distance" in table)
+    panel.query(picture, 5, systems=NAMES)
+    assert len(passes) == 1
+    test = panel.novelty(NAMES)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8))
+    assert test.p_value(noise) < 0.01 < 0.9 < test.p_value(picture)
+    fitted = am.transforms.PCA.fit(chosen[LITE0, "logits"], 8)(chosen[LITE0, "logits"])
+    assert am.Panel({"fitted": fitted}).novelty() is None
+
+
+def test_what_cannot_be_asked_is_told(panel, chosen):
+    some = am.Features(chosen[LITE0, "logits"].vectors[:5], panel.ids[:5])
+    for call, words in (
+        (lambda: panel.query(panel.ids[0], systems=["vgg19 logits"]), "there is no system 'vgg19 logits': choose from"),
+        (lambda: panel.query(panel.ids[0], len(panel.ids)), "is more than the .* other pictures"),
+        (lambda: panel.query([], less=[panel.ids[0]]), "needs at least one picture"),
+        (lambda: panel.query(panel.ids), "every picture is an example"),
+        (lambda: panel.query(am.Words("a bird")), "no system reads words"),
+        (lambda: am.Panel({}), "at least one system"),
+        (lambda: am.Panel({"a": chosen[LITE0, "logits"], "b": some}), "not of the same pictures"),
+    ):
+        with pytest.raises(QueryError, match=words):
+            call()
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_every_way_to_a_panel_gives_the_same_answer(new, small_folder, tmp_path, capsys):
+    """The command line, Python, the column of the explorer and the page, bit for bit."""
+    pytest.importorskip("anywidget")
+    store = str(tmp_path / "store")
+    assert main(["index", str(small_folder), "--store", store, "--models", f"{SQUEEZENET},{LITE0}"]) == 0
+    panel = am.open_panel(store)
+    id = panel.ids[9]
+    query = small_folder / id if new else id
+    if new:
+        query = tmp_path / "new.png"
+        Image.open(small_folder / id).convert("RGB").rotate(9, fillcolor="white").save(query)
+    name = "combsum of 2 penultimate"
+    expected = panel.query(query, 5)[name]
+    capsys.readouterr()
+    assert main(["query", str(query), "--store", store, "--fuse", "combsum", "-k", "5", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [result["id"] for result in results] == expected["id"].tolist()
+    assert [result["score"] for result in results] == expected["score"].tolist()
+    collection = am.Collection.from_folder(small_folder, progress=False)
+    explorer = am.explore(collection, panel, query=id, k=5)
+    if new:
+        explorer._do_upload({"name": "new.png"}, [query.read_bytes()])
+    explorer._do_look({"columns": ["combsum"]}, [])
+    assert explorer.found["combsum"].equals(expected)
+    if not new:
+        page = am.views.Page("page").answers(collection, {"combsum": panel[name]}, k=5).html()
+        (system,) = json.loads(re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.S)[1])["systems"]
+        rows = np.frombuffer(base64.b64decode(system["rows"]), "<u2").reshape(-1, 5)
+        assert [panel.ids[row] for row in rows[9]] == expected["id"].tolist()
+        values = np.frombuffer(base64.b64decode(system["values"]), "<u2").reshape(-1, 5)[9]
+        scaled = (expected["score"] - system["least"]) / (system["most"] - system["least"])
+        assert values.tolist() == np.rint(65535 * scaled).astype(int).tolist()
