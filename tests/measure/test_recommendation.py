@@ -1,4 +1,4 @@
-"""Which system to use: the numbers are those of compare and of known items, and the sentence says what they say."""
+"""Which system to use: the numbers are those of compare and of loops, and the sentence says what they say."""
 
 import shutil
 from argparse import Namespace
@@ -11,12 +11,14 @@ import torch
 import amulsearch as am
 from amulsearch.cli import main
 from amulsearch.commands import _to_use
-from amulsearch.features import presets
-from amulsearch.measure import recommend, recommendation
+from amulsearch.errors import QueryError
+from amulsearch.measure import recommend
 from amulsearch.models.architectures import import_timm
+from amulsearch.systems import BEST
 
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
 KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roadsigns", "plants/flowers", "people")
+FUSIONS = ("vote", "rrf", "combsum")
 
 
 @pytest.fixture(scope="module")
@@ -37,151 +39,116 @@ def flat(openclipart, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def extractions():
-    """The extractions that `found` makes."""
-    return []
+def panel(drawings, store):
+    layers = {name: ["logits", "penultimate", *BEST.layers[name]] for name in BEST.layers}
+    features = am.extract(drawings, list(layers), layers, store=store, progress=False)
+    chosen = {key: layer for key, layer in features.items() if key[1] in ("logits", "penultimate", "last:gem")}
+    preset = BEST.diffusion([features[key] for key in BEST.keys])
+    return am.Panel({"preset best": preset, **chosen}, fusions=FUSIONS)
 
 
 @pytest.fixture(scope="module")
-def found(drawings, store, bundled_features, extractions):
-    def counted(*arguments, **options):
-        extractions.append(arguments)
-        return am.extract(*arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (recommendation, presets):
-            patch.setattr(module, "extract", counted)
-        return recommend(drawings, store=store, progress=False)
+def advice(panel, drawings):
+    return recommend(panel, drawings, progress=False)
 
 
-def test_with_labels_the_numbers_are_those_of_compare(found, drawings, store):
-    features = am.extract(drawings, layers=["logits", "penultimate", "last:gem"], store=store, progress=False)
-    graph = am.indexes.DiffusionIndex.build(am.BEST.parts(drawings, store=store, progress=False))
-    expected = am.compare(
-        features, fusions=("vote", "rrf", "combsum"), others={"preset best": graph}, progress=False
-    ).table.set_index("system")
-    ours = found.table.set_index("system")
-    assert found.measure == "mAP" and set(ours.index) == set(expected.index) and len(ours) == 22
-    assert np.allclose(ours["mAP"], expected["mAP"][ours.index], atol=1e-4)
-    assert ours["mAP"].is_monotonic_decreasing and found.system == ours.index[0]
-    assert (ours["low"] <= ours["mAP"]).all() and (ours["mAP"] <= ours["high"]).all()
-    assert ours["first"].sum() == pytest.approx(1)
-    labels = found.pictures.labels
-    assert len(set(labels)) == 6
+def test_with_labels_the_numbers_are_those_of_compare(advice, panel):
+    expected = am.compare(panel, progress=False).table.set_index("system")
+    table = advice.table.set_index("system")
+    assert advice.measure == "mAP" and set(table.index) == set(panel) and len(table) == 22
+    assert np.array_equal(table["mAP"], expected["mAP"][table.index]) and table["mAP"].is_monotonic_decreasing
+    assert advice.system == table.index[0] and advice.queries == 72
+    assert (table["low"] <= table["mAP"]).all() and (table["mAP"] <= table["high"]).all()
+    assert table["first"].sum() == pytest.approx(1)
 
 
-def test_agreement_and_costs(found):
-    ours = found.table.set_index("system")
-    lists = {name: found.indexes[name].all_neighbours(10)[0] for name in found.indexes}
-    singles = [name for name in lists if name in ours.index]
-    shared = {
-        (a, b): np.mean([len(set(x) & set(y)) / 10 for x, y in zip(lists[a], lists[b], strict=True)])
-        for a in singles
-        for b in singles
-    }
-    one, other = "tf_efficientnet_lite0 logits", "squeezenet1_1 last:gem"
-    assert shared[one, "tf_efficientnet_lite1 logits"] > shared[one, other]
-    assert ours["agreement"].between(0, 1).all() and ours["agreement"][one] > ours["agreement"][other]
-    assert ours["kB"][one] == 4.0 and ours["kB"]["combsum of 4 logits"] == 16.0
-    names = [f"{name} logits" for name in am.models.BUNDLED]
-    assert ours["ms"]["combsum of 4 logits"] == pytest.approx(ours["ms"][names].sum())
-    assert ours["ms"]["preset best"] == pytest.approx(ours["ms"][names].sum())
+def test_agreement_is_that_of_loops(advice, panel):
+    """The weights 1 / rank that other networks' lists give to a system's first ten neighbours."""
+    name = "squeezenet1_1 logits"
+    lists = {other: system.all_neighbours(10)[0] for other, system in panel.items()}
+    total = []
+    for row in range(72):
+        others = [other for other in panel if other.startswith("tf_efficientnet")]
+        weight = [
+            sum(1 / (1 + lists[other][row].tolist().index(near)) for other in others if near in lists[other][row])
+            for near in lists[name][row]
+        ]
+        total.append(np.mean(weight) / len(others))
+    assert advice.table.set_index("system")["agreement"][name] == pytest.approx(np.mean(total), abs=1e-5)
 
 
-def test_the_sentence_says_what_the_table_says(found):
-    table, advice = found.table, found.advice
-    assert advice.startswith(f"Use {table['system'][0]}: its mAP of {table['mAP'][0]:.3f} is the highest of 22 systems")
-    assert f"in {table['first'][0]:.0%} of 1,000 random draws of labels" in advice
-    sure, near = "worse by more than chance" in advice, "cannot be told from it" in advice
+def test_costs(advice):
+    table, names = advice.table.set_index("system"), [f"{name} logits" for name in am.models.BUNDLED]
+    assert table["kB"][names[0]] == 4.0 and table["kB"]["combsum of 4 logits"] == 16.0
+    assert table["ms"]["combsum of 4 logits"] == pytest.approx(table["ms"][names].sum())
+    assert table["ms"]["preset best"] == pytest.approx(table["ms"][names].sum())
+
+
+def test_the_sentence_says_what_the_table_says(advice):
+    table, text = advice.table, advice.advice
+    assert text.startswith(f"Use {table['system'][0]}: its mAP of {table['mAP'][0]:.3f} is the highest of 22 systems")
+    assert f"in {table['first'][0]:.0%} of 1,000 random draws of labels" in text
+    sure, near = "worse by more than chance" in text, "cannot be told from it" in text
     assert sure != near
-    if near and "This is not sure" in advice:
-        other = advice.split("This is not sure: ")[1].split(" (")[0]
-        cheap = table.set_index("system")
-        assert cheap["ms"][other] < cheap["ms"][table["system"][0]]
+    if near and "This is not sure" in text:
+        other = text.split("This is not sure: ")[1].split(" (")[0]
+        milliseconds = table.set_index("system")["ms"]
+        assert milliseconds[other] < milliseconds[table["system"][0]]
 
 
-def test_a_winner_by_chance_is_not_called_sure(drawings, store):
-    """One network, two layers that are nearly equal: neither is clearly better."""
-    layers = ["penultimate", "last:mean"]
-    found = recommend(drawings, ["squeezenet1_1"], layers=layers, store=store, progress=False)
-    assert len(found.table) == 2 and found.table["mAP"].nunique() == 1
-    assert "cannot be told from it" in found.advice and "worse by more than chance" not in found.advice
+def test_a_winner_by_chance_is_not_called_sure(panel, drawings):
+    """A system twice: neither is better."""
+    same = am.Panel({name: panel["squeezenet1_1 penultimate"] for name in ("one", "other")})
+    advice = recommend(same, drawings, progress=False)
+    assert advice.table["mAP"].nunique() == 1
+    assert "cannot be told from it" in advice.advice and "worse by more than chance" not in advice.advice
 
 
-def test_without_labels_edited_copies_are_found(flat):
-    pictures = am.Collection.from_folder(flat)
-    found = recommend(pictures, MODELS, layers=["penultimate"], progress=False)
-    assert found.measure == "MRR" and len(found.scores) == 10
-    index = found.indexes["squeezenet1_1 penultimate"]
-    edited = [edit(pictures.open(id)) for id in pictures.ids for edit in am.measure.EDITS.values()]
-    own = np.arange(10).repeat(8)[:, None]
-    rows, far = index.search(index.encode(edited), 10)
-    ranks = 1 + (far < far[rows == own][:, None] - 1e-6).sum(axis=1)
-    ours = found.table.set_index("system")
-    assert ours["MRR"]["squeezenet1_1 penultimate"] == pytest.approx((1 / ranks).mean(), abs=1e-6)
-    assert found.system == found.table["system"][0]
-    assert "This is not sure: without labels" in found.advice and found.system in found.advice
-    # Each of the ten pictures has two votes: they are ordered by their ranks, and the first is not first for all.
-    lists = [one.search(one.encode(edited), 10) for one in found.indexes.values()]
-    rows, votes = am.measure.fuse_all(lists, "vote", k=10)
-    assert (votes == 2).all() and (rows[:, :1] != own).any()
-    ranks = 1 + np.argmax(rows == own, axis=1)
-    assert ours["MRR"]["vote of 2 penultimate"] == pytest.approx((1 / ranks).mean())
+def test_agreement_orders_the_systems_nearly_as_the_labels_do(cartoons, bundled_features):
+    """Without labels it decides: Kendall's tau with the mAP of single networks and layers of the cartoons."""
+    layers = {key: layer for key, layer in bundled_features.items() if key[1] in ("logits", "penultimate", "last:gem")}
+    table = recommend(am.Panel(layers), cartoons, progress=False).table
+    assert table["mAP"].corr(table["agreement"], method="kendall") > 0.4
 
 
-def test_every_edit_changes_the_picture_and_leaves_it_a_picture(cartoons):
-    image = cartoons.open("food/desserts/pie_pumpkin.webp")
-    for size in (image.size, (9, 3)):
-        for name, edit in am.measure.EDITS.items():
-            edited = edit(image.resize(size))
-            assert edited.mode == "RGB", name
-            assert edited.size != size or np.asarray(edited).tolist() != np.asarray(image.resize(size)).tolist(), name
+def test_without_labels_agreement_decides_and_a_sample_is_stable(flat):
+    pictures = am.Collection.from_folder(flat, progress=False)
+    features = am.extract(pictures, MODELS, ["penultimate", "last:gem"], progress=False)
+    advice, again = (recommend(am.Panel(features, fusions=FUSIONS), pictures, progress=False) for _ in range(2))
+    assert advice.measure == "agreement" and advice.comparison is None and "mAP" not in advice.table
+    assert advice.table["agreement"].is_monotonic_decreasing
+    assert "not sure: without labels" in advice.advice and advice.system in advice.advice
+    pd.testing.assert_frame_equal(advice.table.drop(columns="ms"), again.table.drop(columns="ms"))
 
 
-def test_each_network_runs_once(found, extractions):
-    assert "preset best" in found.indexes and len(extractions) == 1
-
-
-def test_a_sample_of_a_larger_folder(drawings, store):
-    found, again = (
-        recommend(drawings, MODELS, layers=["logits"], sample=40, store=store, progress=False) for _ in range(2)
-    )
-    assert len(found.pictures) == 40 and len(found.scores) <= 40
-    stable = ["system", "mAP", "low", "high", "first", "agreement", "kB"]
-    pd.testing.assert_frame_equal(found.table[stable], again.table[stable])
-
-
-def test_mistakes_are_told(drawings, flat, tmp_path, capsys):
+def test_mistakes_are_told(panel, drawings, flat, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["compare", str(flat), "-o", str(tmp_path)])
+        main(["report", str(flat), "-o", str(tmp_path)])
     assert "give FILE.html" in capsys.readouterr().err
-    assert main(["compare", str(tmp_path / "nothing")]) == 2
-    assert main(["compare", str(flat), "--models", "nonsense"]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 2
-    few = drawings.subset(drawings.ids[:4])
-    with pytest.raises(am.QueryError, match="at least 5 pictures, not 4"):
-        recommend(few, progress=False)
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    assert main(["report", str(flat), "--models", "nonsense"]) == 2
+    few = am.Panel({"few": am.Features(np.eye(4), list("abcd"))})
+    with pytest.raises(QueryError, match="at least 5 pictures, not 4"):
+        recommend(few, drawings, progress=False)
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_a_network_without_classes_is_compared_by_its_other_layers(labelled, drawings, flat):
+def test_a_network_without_classes_is_compared_by_its_other_layers(drawings):
     torch.manual_seed(0)
-    module = import_timm().create_model("test_vit", num_classes=0)
-    mine = am.models.own("mine", module, am.models.Preprocess(160))
-    pictures = drawings if labelled else am.Collection.from_folder(flat, progress=False)[:5]
-    found = recommend(pictures, [mine, *MODELS], progress=False).table.set_index("system")
+    mine = am.models.own("mine", import_timm().create_model("test_vit", num_classes=0), am.models.Preprocess(160))
+    table = am.views.write_report(drawings, models=[mine, *MODELS], progress=False).table.set_index("system")
     singles = {f"mine {layer}" for layer in ("penultimate", "last:gem")}
     singles |= {f"{name} {layer}" for name in MODELS for layer in ("logits", "penultimate", "last:gem")}
-    fused = {f"{way} of 3 {layer}" for way in ("vote", "rrf", "combsum") for layer in ("penultimate", "last:gem")}
-    fused |= {f"{way} of 2 logits" for way in ("vote", "rrf", "combsum")}
-    assert set(found.index) == singles | fused
-    assert found["kB"]["combsum of 2 logits"] == 8.0 and found.notna().all(axis=None)
+    fused = {f"{way} of 3 {layer}" for way in FUSIONS for layer in ("penultimate", "last:gem")}
+    assert set(table.index) == singles | fused | {f"{way} of 2 logits" for way in FUSIONS}
+    assert table["kB"]["combsum of 2 logits"] == 8.0 and table.notna().all(axis=None)
 
 
-def test_the_commands_to_use_a_fusion_name_its_networks():
-    singles = [f"{name} {layer}" for name in am.models.BUNDLED for layer in ("logits", "last:gem")]
+def test_the_commands_to_use_a_system_name_its_networks(panel, bundled_features):
     options = Namespace(folder="f", store=None, frame=None, background=None, max_pixels=None)
-    assert "--models" not in _to_use("rrf of 4 last:gem", singles, options)
-    told = _to_use("rrf of 2 logits", [*singles[2:6:2], "siglip_base last:gem"], options).splitlines()
-    assert told[0].endswith("--models tf_efficientnet_lite0,tf_efficientnet_lite1 --layers logits")
-    assert told[1].endswith("--layer logits --fuse rrf")
+    assert "--models" not in _to_use(panel, "rrf of 4 last:gem", options)
+    two = am.Panel({(name, "logits"): bundled_features[name, "logits"] for name in MODELS}, fusions=["rrf"])
+    index, query = _to_use(two, "rrf of 2 logits", options).splitlines()
+    assert index.endswith("--models squeezenet1_1,tf_efficientnet_lite0 --layers logits")
+    assert query.endswith("--layer logits --fuse rrf")
+    assert _to_use(panel, "preset best", options).endswith("--preset best")
+    assert _to_use(panel, "squeezenet1_1 logits", options).endswith("--models squeezenet1_1 --layer logits")
