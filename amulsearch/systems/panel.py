@@ -139,6 +139,11 @@ class Panel(Mapping[str, System]):
         """
         return {**self._titles.get("", {}), **self._titles.get(layer, {})}
 
+    def features(self, name: str) -> Features | None:
+        """The features that a system was given as, if it was."""
+        source = self._sources.get(name)
+        return source if isinstance(source, Features) else None
+
     def query(
         self,
         query,
