@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..index import query_all
 from ..measure import Recommendation, calibrated
-from .charts import systems_chart
 from .page import Page
+from .plot import systems_chart
 
 QUERIES, COLUMNS, K = 4, 4, 4
 """How many queries the page shows, with how many systems, each with how many neighbours."""
