@@ -32,12 +32,10 @@ def room_for(text: str, most: int) -> int:
     return most // 2 if any(east_asian_width(char) in "WF" for char in text) else most
 
 
-def wrapped(name: str, most: int = 20) -> str:
-    """Break a title of more than `most` characters into two lines, near its middle, if it has a place to break."""
-    if len(name) <= most:
-        return name
+def wrapped(name: str) -> str:
+    """Break a title of more than 20 characters into two lines, near its middle, if it has a place to break."""
     breaks = [place for place, char in enumerate(name) if char in " _-/" and 0 < place < len(name) - 1]
-    if not breaks:
+    if len(name) <= 20 or not breaks:
         return name
     middle = min(breaks, key=lambda place: abs(place - len(name) / 2))
     keep = name[middle] != " "
