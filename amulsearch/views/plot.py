@@ -300,8 +300,10 @@ def heat_maps(maps: Mapping[str, HeatMap], *, columns: int = 4, title: str | Non
     for axis, caption, heat, values in zip(axes.flat, captions, maps.values(), scaled, strict=False):
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_color(OTHER)
-        axis.imshow(_faded(heat.picture))
-        axis.imshow(_smooth(values, len(heat.picture)), cmap=HEAT, vmin=-peak, vmax=peak)
+        grey = Image.fromarray(heat.picture).convert("L")
+        smooth = Image.fromarray(values.astype(np.float32)).resize(grey.size, Image.Resampling.BICUBIC)
+        axis.imshow(grey, cmap="gray", vmin=0, vmax=255, alpha=0.6)  # light, so that colours match their scale
+        axis.imshow(np.asarray(smooth), cmap=HEAT, vmin=-peak, vmax=peak)
         axis.set_xlabel(caption, fontsize=8, color="#333333")
     bar = figure.colorbar(ScalarMappable(Normalize(-peak, peak), HEAT), ax=axes, fraction=0.05, pad=0.02)
     bar.ax.set_ylim(0 if low > -0.05 * peak else -peak, peak)
@@ -360,17 +362,6 @@ def _mark_unlikely(axis, across: bool) -> None:
     axis.plot(*line, transform=axis.transAxes, color=UNLIKELY, linewidth=1.5, linestyle="--", clip_on=False)
     text = "from here on, nothing is likely to fit"
     axis.text(0.03, 0.97, text, transform=axis.transAxes, ha="left", va="top", fontsize=6, color=UNLIKELY)
-
-
-def _faded(picture: np.ndarray) -> np.ndarray:
-    """The picture in light grey, (S, S, 3) uint8, so that colours laid over it match the colour scale."""
-    grey = np.asarray(Image.fromarray(picture).convert("L"), dtype=np.float32)
-    return np.repeat(np.uint8(255 - 0.6 * (255 - grey))[..., None], 3, axis=2)
-
-
-def _smooth(values: np.ndarray, side: int) -> np.ndarray:
-    """The values interpolated to (side, side) float32."""
-    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _total(heat: HeatMap) -> str:
