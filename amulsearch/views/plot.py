@@ -1,7 +1,8 @@
 """Figures of pictures and charts: every function returns a matplotlib figure and neither shows nor saves it.
 
 A notebook displays the figure that a cell ends with; ``figure.savefig(path)`` saves it. In place of a picture that is
-missing, or has changed since it was scanned, a grey square says so.
+missing, or has changed since it was scanned, a grey square says so. A blue frame marks a neighbour that has the label
+of the query.
 
 Examples
 --------
@@ -62,22 +63,14 @@ def __dir__() -> list[str]:
 def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title: str | None = None) -> Figure:
     """Draw a query and its neighbours in a row, nearest first.
 
-    A blue frame marks a neighbour with the label of the query.
-
     Parameters
     ----------
     collection : Collection
-        The pictures.
     query : str, path or PIL.Image.Image
         An id of the collection, a path, or a picture.
     neighbours : DataFrame
         A table of neighbours, as `Index.query` or `fuse` returns it.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -92,22 +85,14 @@ def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title
 def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame], *, title: str | None = None) -> Figure:
     """Draw the results of several models (or fusions) for one query, a column for each, with the query on top.
 
-    A blue frame marks a neighbour with the label of the query.
-
     Parameters
     ----------
     collection : Collection
-        The pictures.
     query : str, path or PIL.Image.Image
         An id of the collection, a path, or a picture.
     lists : Mapping of str to DataFrame
         Column title -> table of neighbours, as `query_all` returns them.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -124,20 +109,12 @@ def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame],
 def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, title: str | None = None) -> Figure:
     """Draw the results of several queries, a column for each, with the query on top.
 
-    A blue frame marks a neighbour with the label of the query.
-
     Parameters
     ----------
     collection : Collection
-        The pictures.
     lists : Mapping of str to DataFrame
         Id of the query -> table of neighbours.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -161,7 +138,6 @@ def contact_sheet(
     Parameters
     ----------
     collection : Collection
-        The pictures.
     ids : sequence of str, optional
         The pictures to draw; by default, all of them. If there are none, the figure says so.
     columns : int, default 8
@@ -169,11 +145,6 @@ def contact_sheet(
     captions : Mapping of str to str, optional
         Id -> text below the picture; by default, its name.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     ids = collection.ids if ids is None else list(ids)
     if not ids:
@@ -193,11 +164,6 @@ def pictures(images: Mapping[str, Image.Image], *, columns: int = 8, title: str 
     columns : int, default 8
         The most pictures in a row.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -223,10 +189,6 @@ def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5),
         Width and height in inches.
     **options
         As for `pandas.DataFrame.plot`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     if "why" in table.attrs or not table.notna().to_numpy().any():
         return sentence(table.attrs.get("why", "There is nothing to draw."))
@@ -242,10 +204,6 @@ def systems_chart(results: Comparison | Recommendation) -> Figure:
     ----------
     results : Comparison or Recommendation
         What `compare` or `measure.recommend` returns.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     table, measure = results.table[::-1].reset_index(drop=True), results.measure
     if "why" in table.attrs:
@@ -273,11 +231,6 @@ def heat_maps(maps: Mapping[str, HeatMap], *, columns: int = 4, title: str | Non
     columns : int, default 4
         The most maps in a row.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
