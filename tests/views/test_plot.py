@@ -130,15 +130,10 @@ def test_a_line_marks_from_where_nothing_is_likely(colours, across):
 
 
 def test_figures_decode_nothing_in_this_process(colours, monkeypatch):
-    red, near = id_of(colours, "red"), table(colours, "green", "gold", "blue")
-    opened = []
-    start = ImageFile.ImageFile.__init__
-    monkeypatch.setattr(
-        ImageFile.ImageFile, "__init__", lambda *args, **options: opened.append(start(*args, **options))
-    )
+    red, near = id_of(colours, "red"), table(colours, "green", "gold")
+    opened, start = [], ImageFile.ImageFile.__init__
+    monkeypatch.setattr(ImageFile.ImageFile, "__init__", lambda *args: opened.append(start(*args)))
     plot.model_grid(colours, red, {"one": near, "two": near.head(1)})
-    plot.query_grid(colours, red, near)
-    plot.ensemble_grid(colours, {red: near})
     plot.contact_sheet(colours)
     assert not opened
     am.open_image(colours.path(red))
@@ -230,9 +225,13 @@ def test_pictures_stand_in_rows_and_stay_as_they_are():
 
 
 def test_wrong_use_is_told(colours):
+    red, near = id_of(colours, "red"), table(colours, "green")
+    for lists in (near, [near], {}, {"one": near["id"]}):
+        with pytest.raises(QueryError, match=r"tables? of neighbours"):
+            plot.model_grid(colours, red, lists)
     for draw, words in (
-        (lambda: plot.model_grid(colours, id_of(colours, "red"), {}), "nothing to draw"),
-        (lambda: plot.query_grid(colours, 3, table(colours, "red")), "an id, a path or a PIL image"),
+        (lambda: plot.query_grid(colours, "none.png", near), "neither an id of the collection nor a file"),
+        (lambda: plot.query_grid(colours, 3, near), "an id, a path or a PIL image"),
         (lambda: plot.pictures({}), "nothing to draw"),
         (lambda: plot.heat_maps({}), "nothing to draw"),
     ):
