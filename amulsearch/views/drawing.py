@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import matplotlib.pyplot as plt
@@ -51,26 +51,24 @@ def sentence(text: str) -> Drawing:
     return figure
 
 
-def tiles(rows: Iterable[Sequence[tuple | None]], title: str | None, names: Sequence[str] = ()):
-    """A figure of rows of tiles, and its axes (rows, columns).
+def tiles(cells: Sequence[tuple | None], columns: int, title: str | None, names: Sequence[str] = ()):
+    """A figure of tiles, row by row, and its axes (rows, columns); `names` stand above the columns.
 
-    A tile is (picture, caption, colour of the frame); rows may differ in length, and `names` stand above the columns.
+    A cell is (picture, caption, colour of the frame), or None where there is none.
     """
-    rows = list(rows)
-    columns = max(map(len, rows))
+    rows = -(-len(cells) // columns)
     top = 0.12 + (0.3 if title else 0) + (0.38 if names else 0)
-    width, height = columns * SIDE + 0.2, len(rows) * (SIDE + 0.32) + 0.1 + top
+    width, height = columns * SIDE + 0.2, rows * (SIDE + 0.32) + 0.1 + top
     figure = new_figure(width, height)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
         left=0.1 / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - top / height, wspace=0.08, hspace=0.32
     )
     for axis in axes.flat:
         axis.set_axis_off()
-    for places, row in zip(axes, rows, strict=True):
-        for axis, cell in zip(places, row, strict=False):
-            if cell is not None:
-                _draw_tile(axis, *cell)
+    for axis, cell in zip(axes.flat, cells, strict=False):
+        if cell is not None:
+            _draw_tile(axis, *cell)
     for axis, name in zip(axes[0], names, strict=False):
         axis.set_title(name, fontsize=9, fontweight="bold")
     if title:
@@ -106,17 +104,16 @@ def _fonts(letters: frozenset[str]) -> list[str]:
     lacking = letters - _letters_in(findfont(FontProperties()), letters)
     usable = [font for font in fontManager.ttflist if not {"Last", "Color"} & set(font.name.split())]
     names = []
-    for font in sorted(usable, key=_unlike_text):
+    usable.sort(
+        key=lambda font: (font.style != "normal", font.weight != 400, "Mono" in font.name, "Sans" not in font.name)
+    )
+    for font in usable:
         if not lacking:
             break
         if more := _letters_in(font.fname, lacking):
             names.append(font.name)
             lacking -= more
     return names
-
-
-def _unlike_text(font) -> tuple[bool, ...]:
-    return font.style != "normal", font.weight != 400, "Mono" in font.name, "Sans" not in font.name
 
 
 def _letters_in(path: str, letters: frozenset[str]) -> frozenset[str]:

@@ -16,7 +16,7 @@ Examples
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -149,9 +149,10 @@ def contact_sheet(
     ids = collection.ids if ids is None else list(ids)
     if not ids:
         return sentence("There is no picture to draw.")
-    captions = captions or {}
+    captions = {id: short_name(id) for id in ids} | dict(captions or {})
     images = zip(ids, thumbnails(collection, ids, PIXELS), strict=True)
-    return _sheet([(image, captions.get(id, short_name(id)), OTHER) for id, image in images], columns, title)
+    figure, _ = tiles([(image, captions[id], OTHER) for id, image in images], min(columns, len(ids)), title)
+    return figure
 
 
 def pictures(images: Mapping[str, Image.Image], *, columns: int = 8, title: str | None = None) -> Figure:
@@ -172,7 +173,9 @@ def pictures(images: Mapping[str, Image.Image], *, columns: int = 8, title: str 
     """
     if not images:
         raise QueryError("there is nothing to draw: give at least one picture")
-    return _sheet([(image, caption, OTHER) for caption, image in images.items()], columns, title)
+    cells = [(image, caption, OTHER) for caption, image in images.items()]
+    figure, _ = tiles(cells, min(columns, len(cells)), title)
+    return figure
 
 
 def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5), **options) -> Figure:
@@ -274,12 +277,6 @@ def _check_tables(lists) -> None:
         raise QueryError("there is nothing to draw: give at least one table of neighbours")
 
 
-def _sheet(cells: list[tuple], columns: int, title: str | None) -> Figure:
-    """Tiles, in rows of at most some columns."""
-    figure, _ = tiles([cells[start : start + columns] for start in range(0, len(cells), columns)], title)
-    return figure
-
-
 def _grid(collection, queries, lists, title, *, names=(), across: bool = False) -> Figure:
     """Lists of neighbours, each below its query, or to the right of it.
 
@@ -293,7 +290,8 @@ def _grid(collection, queries, lists, title, *, names=(), across: bool = False) 
         for row in table.itertuples():
             colour = SAME if label is not None and row.label == label else OTHER
             columns[-1].append((image_of[row.id], neighbour_caption(row), colour))
-    figure, axes = tiles(columns if across else zip_longest(*columns), title, names)
+    cells = columns[0] if across else list(chain(*zip_longest(*columns)))
+    figure, axes = tiles(cells, len(cells) if across else len(columns), title, names)
     for places, table in zip(axes if across else axes.T, lists, strict=True):
         if (rank := unlikely_from(table)) is not None:
             _mark_unlikely(places[1 + table["rank"].tolist().index(rank)], across)
