@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
+from unicodedata import category
 
 
 class AmulsearchError(Exception):
@@ -134,8 +135,9 @@ def first_line(error: Exception) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text in which line breaks and other control characters are shown as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
+    """Text in which line breaks and other control characters are shown as escapes; spaces and joiners stay."""
+    stays = lambda char: char.isprintable() or category(char) == "Zs" or char in "\u200c\u200d"  # noqa: E731
+    return "".join(char if stays(char) else char.encode("unicode_escape").decode() for char in str(text))
 
 
 def as_argument(text: object) -> str:

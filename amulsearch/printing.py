@@ -12,7 +12,7 @@ from .errors import one_line
 
 
 def say(text: str) -> None:
-    """Tell what begins now, before the first progress bar."""
+    """Print what begins, before the first progress bar."""
     with suppress(OSError):  # standard error may be a file on a full disk
         print(one_line(text), file=sys.stderr, flush=True)
 
@@ -24,7 +24,7 @@ def aligned(table: pd.DataFrame) -> str:
         number = table[name].dtype.kind in "iuf"
         decimals = 3 if number and table[name].max() < 10 else 1
         cells = [f"{cell:.{decimals}f}" if isinstance(cell, float) else str(cell) for cell in table[name]]
-        cells = [name, *("" if pd.isna(cell) else told for cell, told in zip(table[name], cells, strict=True))]
+        cells = [name, *("" if pd.isna(cell) else text for cell, text in zip(table[name], cells, strict=True))]
         width = max(map(len, cells))
         columns.append([cell.rjust(width) if number else cell.ljust(width) for cell in cells])
     return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))

@@ -29,7 +29,6 @@ ROWS = INDEX.all_neighbours(3)[0]
         (lambda: am.embed([], "squeezenet1_1"), "at least one picture"),
         (lambda: am.models.load("squeezenet1_1", "float8"), "unknown precision 'float8'"),
         (lambda: am.transforms.PCA.fit(FEATURES, "x"), "width must be an integer"),
-        (lambda: am.plot.pictures({}), "at least one picture"),
         (lambda: am.explore(None, FEATURES), r"by \(model, layer\)"),
     ],
 )
@@ -37,14 +36,6 @@ def test_a_mistake_is_answered_in_a_sentence(call, words):
     with pytest.raises(am.QueryError, match=words) as caught:
         call()
     assert isinstance(caught.value, ValueError) and "\n" not in str(caught.value)
-
-
-def test_figures_take_tables_by_name(cartoons):
-    for lists in (TABLE, [TABLE], {}, {"one": TABLE["id"]}):
-        with pytest.raises(am.QueryError, match=r"tables? of neighbours"):
-            am.plot.model_grid(cartoons, cartoons.ids[0], lists)
-    with pytest.raises(KeyError, match="neither an id of the collection nor a file"):
-        am.plot.model_grid(cartoons, "none.png", {"one": TABLE})
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):

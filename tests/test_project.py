@@ -15,40 +15,38 @@ from amulsearch.errors import MissingPackageError
 
 ROOT = Path(__file__).resolve().parent.parent
 ON_CONDA = {"python-annoy": "annoy", "matplotlib-base": "matplotlib", "pytorch": "torch"}
-
-
-def constraints():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
-
-
-def requirements():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = project["dependencies"] + [item for extra in project["optional-dependencies"].values() for item in extra]
-    return project, {re.match(r"[\w-]+", item).group(): item for item in listed}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = {re.match(r"[\w-]+", item)[0]: item for item in sum(EXTRAS.values(), PROJECT["dependencies"])}
+PINNED = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+TARGETS = set(re.findall(r"^(\S+):", (ROOT / "Makefile").read_text(), re.M))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+TEXTS = [path for folder in (".", "data", "docs") for path in sorted((ROOT / folder).glob("*.md"))]
 
 
 def test_constraints_pin_each_requirement_and_nothing_else():
-    assert set(constraints()) == set(requirements()[1])
+    assert set(PINNED) == set(REQUIREMENTS)
+    parts = lambda version: [int(part) for part in version.split(".")]  # noqa: E731
+    for name, item in REQUIREMENTS.items():
+        if ">=" in item:
+            assert parts(PINNED[name]) >= parts(item.split(">=")[1]), item
 
 
 def test_environment_yml_names_the_same_versions():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    pip = environment[-1]["pip"]
-    found = dict(item.split("==") for item in pip if "==" in item)
-    found |= dict(item.split("=") for item in environment[:-1] if re.search(r"[^<>]=", item) and ">=" not in item)
-    assert {ON_CONDA.get(name, name): version for name, version in found.items()} == constraints()
-    assert f"python{requirements()[0]['requires-python']},<3.13" in environment  # up to 3.12, NMSLIB has wheels
-    assert "--editable ." in pip
+    *conda, last = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    versions = re.findall(r"^([\w-]+)==?(\d\S*)$", "\n".join(conda + last["pip"]), re.M)
+    assert {ON_CONDA.get(name, name): version for name, version in versions} == PINNED
+    assert f"python{PROJECT['requires-python']},<3.13" in conda  # up to 3.12, NMSLIB has wheels
+    assert "--editable ." in last["pip"]
 
 
 @pytest.mark.parametrize(("package", "outcome"), [("annoy", pytest.skip.Exception), ("scipy", MissingPackageError)])
 def test_only_the_packages_of_an_extra_may_be_missing_in_a_test(package, outcome, request):
     call = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py")).pytest_runtest_call()
     next(call)
-    with pytest.raises((pytest.skip.Exception, MissingPackageError)) as told:
+    with pytest.raises((pytest.skip.Exception, MissingPackageError)) as caught:
         call.throw(MissingPackageError(f"{package} is not installed: pip install {package}"))
-    assert told.type is outcome
+    assert caught.type is outcome
 
 
 POSIX_ONLY = {"resource", "fcntl", "pwd", "grp", "termios", "SIGKILL", "SIGALRM", "mkfifo", "geteuid", "setrlimit"}
@@ -67,76 +65,43 @@ def test_the_tests_can_be_collected_on_windows():
         assert not names & POSIX_ONLY, path
 
 
-def test_every_minimum_allows_the_tested_version():
-    for name, item in requirements()[1].items():
-        if ">=" in item:
-            least = [int(part) for part in item.split(">=")[1].split(".")]
-            tested = [int(part) for part in constraints()[name].split(".")]
-            assert tested >= least, item
-
-
 def test_the_packages_that_carry_weights_have_the_tested_version():
     carried = {model.weights.distribution for model in am.models.TABLE.values() if hasattr(model.weights, "package")}
     assert len(carried) == 4
     for name in carried:
-        assert requirements()[1][name] == f"{name}=={constraints()[name]}"
+        assert REQUIREMENTS[name] == f"{name}=={PINNED[name]}"
 
 
-def test_what_the_readme_names_is_there():
-    readme = (ROOT / "README.md").read_text()
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
-    for command in re.findall(r"make (\w+)", readme):
-        assert command in targets
-    for link in re.findall(r"\]\(([^)#:]+)\)", readme):
-        assert (ROOT / link).exists(), link
-    for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
-        assert notebook.name in (ROOT / "docs" / "course.md").read_text()
-        assert (ROOT / "notebooks" / "solutions" / notebook.name).exists()
-
-
-def test_what_the_other_ways_to_set_up_name_is_there():
+def test_the_commands_and_extras_that_texts_name_are_there():
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
-    target = container["postCreateCommand"].removeprefix("make ")
-    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.M)
-    extras = requirements()[0]["optional-dependencies"]
+    readme = (ROOT / "README.md").read_text()
+    assert {container["postCreateCommand"].removeprefix("make "), *re.findall(r"make (\w+)", readme)} <= TARGETS
     for path in ("docs/install.md", "docs/teaching.md", "Makefile"):
-        for named in re.findall(r"\.\[([\w,]+)\]", (ROOT / path).read_text()):
-            assert set(named.split(",")) <= set(extras), (path, named)
+        for names in re.findall(r"\.\[([\w,]+)\]", (ROOT / path).read_text()):
+            assert set(names.split(",")) <= set(EXTRAS), (path, names)
 
 
-def test_the_teachers_page_has_every_lesson():
-    text = (ROOT / "docs" / "teaching.md").read_text()
-    for notebook in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
-        title = re.match(r"# (.*)", "".join(json.loads(notebook.read_text())["cells"][0]["source"]))[1]
-        assert f"[{title}](../notebooks/{notebook.name})" in text and f"\n### {title}\n" in text
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_each_lesson_has_its_place_in_the_course_and_for_teachers(path):
+    title = re.match(r"# (.*)", "".join(json.loads(path.read_text())["cells"][0]["source"]))[1]
+    teaching = (ROOT / "docs" / "teaching.md").read_text()
+    assert f"[{title}](../notebooks/{path.name})" in teaching and f"\n### {title}\n" in teaching
+    assert path.name in (ROOT / "docs" / "course.md").read_text()
+    assert (path.parent / "solutions" / path.name).exists()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "SECURITY.md",
-        "data/README.md",
-        "docs/architecture.md",
-        "docs/course.md",
-        "docs/install.md",
-        "docs/measurements.md",
-        "docs/networks.md",
-        "docs/teaching.md",
-    ],
-)
-def test_what_the_texts_name_is_in_the_library(name):
-    text = (ROOT / name).read_text()
-    for path in set(re.findall(r"\bam\.(\w+(?:\.\w+)*)", text)):
-        found = am
-        for part in path.split("."):
-            found = getattr(found, part)
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_the_texts_name_is_in_the_library(path):
+    text = path.read_text()
+    for name in set(re.findall(r"\bam\.(\w+(?:\.\w+)*)", text)):
+        thing = am
+        for part in name.split("."):
+            thing = getattr(thing, part)
     folders = ("amulsearch", "benchmarks", "data", "notebooks", "tests")
-    modules = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")}
-    for module in re.findall(r"`(?:\w+/)?(\w+\.py)`", text):
-        assert module in modules, module
+    modules = {module.name for folder in folders for module in (ROOT / folder).rglob("*.py")}
+    assert set(re.findall(r"`(?:\w+/)?(\w+\.py)`", text)) <= modules
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert ((ROOT / name).parent / link).exists(), link
+        assert (path.parent / link).exists(), link
 
 
 def test_the_ten_lines_of_the_readme_run(bundled_features, store, capsys, monkeypatch):

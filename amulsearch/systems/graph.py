@@ -119,7 +119,7 @@ class NeighbourGraph:
         -------
         DataFrame
             Columns rank, id, score (the weight of the edge), label, and one for each part, Int64: the rank of the
-            neighbour in its list, or NA; the heaviest first, as `plot.vote_grid` draws it. An edge without ranks
+            neighbour in its list, or NA; the heaviest first. An edge without ranks
             comes from the lists of the other picture.
 
         Raises

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["plot"],
     submod_attrs={
         "mapping": ["Map"],
-        "explain": ["HeatMap", "match_maps", "similarity_maps"],
+        "explain": ["HeatMap", "similarity_maps"],
         "page": ["Page"],
         "report": ["write_report"],
         "explorer": ["explore"],

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from unicodedata import category, east_asian_width
+from unicodedata import east_asian_width
 
 from ..errors import one_line
-
-
-def readable(text: object) -> str:
-    """Text on one line, as `one_line`, but with the spaces and joiners of every script as they are."""
-    kept = lambda char: category(char) == "Zs" or char in "\u200c\u200d"  # noqa: E731
-    return "".join(char if kept(char) else one_line(char) for char in str(text))
 
 
 def short_name(id: str, most: int = 26) -> str:
@@ -21,7 +15,7 @@ def short_name(id: str, most: int = 26) -> str:
 
 def shortened(name: str, most: int) -> str:
     """A name on one line, shortened in the middle to `most` characters."""
-    name = readable(name)
+    name = one_line(name)
     most = room_for(name, most)
     tail = most * 10 // 26
     return name if len(name) <= most else f"{name[: most - 1 - tail]}…{name[-tail:]}"
@@ -32,12 +26,10 @@ def room_for(text: str, most: int) -> int:
     return most // 2 if any(east_asian_width(char) in "WF" for char in text) else most
 
 
-def wrapped(name: str, most: int = 20) -> str:
-    """Break a title of more than `most` characters into two lines, near its middle, if it has a place to break."""
-    if len(name) <= most:
-        return name
+def wrapped(name: str) -> str:
+    """Break a title of more than 20 characters into two lines, near its middle, if it has a place to break."""
     breaks = [place for place, char in enumerate(name) if char in " _-/" and 0 < place < len(name) - 1]
-    if not breaks:
+    if len(name) <= 20 or not breaks:
         return name
     middle = min(breaks, key=lambda place: abs(place - len(name) / 2))
     keep = name[middle] != " "

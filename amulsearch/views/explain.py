@@ -1,34 +1,28 @@
 """Heat maps: how much each place of a picture contributes to a similarity.
 
-A place is one of a feature map, or the token of a patch in a transformer.
-
-The contribution of a place is its activations times the gradient of the number with respect to them, summed over the
-channels. For vectors pooled by the mean this is the similarity map of Stylianou, Souvenir & Pless 2019 ("Visualizing
-deep similarity networks"), and in general HiResCAM (Draelos & Carin 2020). If scaling the map scales the vector, as
-with the mean, GeM and rectifiers, the contributions add up to the number (Euler's theorem on homogeneous functions). If
-layers with a bias lie in between, a rest remains, and `HeatMap.rest` states it; so do the contributions of a
-transformer's class token and registers, which have no place. Where only the class token decides, as in many
-transformers, what the attention of the last block reads is explained: the tokens after the block's first normalisation.
-(Before it they would contribute nothing, because scaling a token does not change what a normalisation returns.)
+A place is one of a feature map, or the token of a patch in a transformer. Its contribution is its activations times the
+gradient of the number with respect to them, summed over the channels. For vectors pooled by the mean this is the
+similarity map of Stylianou, Souvenir & Pless 2019 ("Visualizing deep similarity networks"), and in general HiResCAM
+(Draelos & Carin 2020). If scaling the map scales the vector, as with the mean, GeM and rectifiers, the contributions
+add up to the number (Euler's theorem on homogeneous functions). If layers with a bias lie in between, a rest remains;
+so do the contributions of a transformer's class token and registers, which have no place. Where only the class token
+decides, as in many transformers, what the attention of the last block reads is explained: the tokens after the block's
+first normalisation. (Before it they would contribute nothing: scaling a token does not change what a normalisation
+returns.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
 
 from ..errors import ModelError, QueryError
 from ..features import Features, l2_normalize, pixels_of
-from ..models import Model, Preprocess, canonical_layer
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..models import Network
+from ..models import Model, Network, Preprocess, canonical_layer, load, spatial_dims
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,40 +38,23 @@ class HeatMap:
         number.
     total : float
         The number that is explained.
-    of : str
+    quantity : str
         What that number is, for captions.
     """
 
     picture: np.ndarray
     values: np.ndarray
     total: float
-    of: str
+    quantity: str
 
     @property
     def rest(self) -> float:
         """The part of `total` that no place contributes; 0 up to rounding if the map explains all of it."""
         return self.total - float(self.values.sum(dtype=np.float64))
 
-    def concentration(self, part: float = 0.1) -> float:
-        """Return the fraction of the positive contributions that comes from the strongest places.
-
-        Parameters
-        ----------
-        part : float, default 0.1
-            The strongest places, as a fraction of all places; at least one place.
-
-        Returns
-        -------
-        float
-            From `part`, if all places contribute equally, to 1; NaN if no contribution is positive.
-        """
-        positive = np.sort(np.maximum(self.values, 0), axis=None)[::-1]
-        whole = float(positive.sum(dtype=np.float64))
-        return float(positive[: max(1, int(part * len(positive)))].sum(dtype=np.float64)) / whole if whole else np.nan
-
     def __repr__(self) -> str:
         height, width = self.values.shape
-        return f"HeatMap({self.of} {self.total:.3f}: {height} x {width} places, rest {self.rest:.3f})"
+        return f"HeatMap({self.quantity} {self.total:.3f}: {height} x {width} places, rest {self.rest:.3f})"
 
 
 def similarity_maps(
@@ -126,68 +103,24 @@ def similarity_maps(
     ----------
     Stylianou, Souvenir & Pless 2019, Visualizing deep similarity networks.
     """
-    network, layer = _network(model), canonical_layer(layer)
-    framed = np.stack([pixels_of(image, network.model, framing, background) for image in (query, match)])
+    network, layer = load(model), canonical_layer(layer)
+    pixels = np.stack([pixels_of(image, network.model, framing, background) for image in (query, match)])
 
     def cosines(vectors: torch.Tensor) -> torch.Tensor:
         """The cosine of each picture with the other, minus the mean; differentiable in its own vector only."""
         units = vectors / vectors.detach().norm(dim=1, keepdim=True)
         others = units.detach().flip(0)
         if against is not None:
-            others = others - others.new_tensor(_usual(against, network, layer, vectors.shape[1]))
+            others = others - others.new_tensor(_mean_unit(against, network, layer, vectors.shape[1]))
         return (units * others).sum(1)
 
-    values, totals = _shares(network, framed, layer, cosines)
-    of = "cosine" if against is None else "cosine above the mean"
-    first, second = (HeatMap(_shown(network, framed[row]), values[row], float(totals[row]), of) for row in (0, 1))
+    for module in _explained_modules(network, layer):
+        values, totals = _contributions(module, network, pixels, layer, cosines)
+        if values.any():  # else only the class token decides
+            break
+    quantity = "cosine" if against is None else "cosine above the mean"
+    first, second = (HeatMap(_shown(network, pixels[row]), values[row], float(totals[row]), quantity) for row in (0, 1))
     return first, second
-
-
-def match_maps(
-    query: Image.Image,
-    match: Image.Image,
-    features: Mapping[tuple[str, str], Features],
-    *,
-    framing: str = "pad",
-    background: str = "white",
-) -> dict[str, HeatMap]:
-    """Show which places make two pictures similar, to each of several models and layers.
-
-    Parameters
-    ----------
-    query, match : PIL.Image.Image
-        The two pictures.
-    features : mapping of (model, layer) to Features
-        The features of a collection, as `extract` returns them: the maps show what makes this pair more similar than
-        most, as `similarity_maps` with `against`.
-    framing : {"pad", "crop", "squash"}, default "pad"
-        As for `extract`.
-    background : str, default "white"
-        Colour behind transparent parts, as for `Collection.from_folder`.
-
-    Returns
-    -------
-    dict of str to HeatMap
-        "query: MODEL LAYER" for each model and layer, then "match: MODEL LAYER", for `plot.heat_maps`.
-
-    Raises
-    ------
-    ModelError, QueryError
-        As for `similarity_maps`.
-    """
-    how = {"framing": framing, "background": background}
-    pairs = {
-        f"{model} {layer}": similarity_maps(query, match, model, layer, against=usual, **how)
-        for (model, layer), usual in features.items()
-    }
-    sides = enumerate(("query", "match"))
-    return {f"{side}: {name}": pair[place] for place, side in sides for name, pair in pairs.items()}
-
-
-def _network(model: str | Model) -> Network:
-    from ..models import load
-
-    return load(model)
 
 
 def _shown(network: Network, pixels: np.ndarray) -> np.ndarray:
@@ -199,73 +132,58 @@ def _shown(network: Network, pixels: np.ndarray) -> np.ndarray:
     return np.uint8((values - values.min()) / spread * 255)
 
 
-def _usual(against: Features, network: Network, layer: str, width: int) -> np.ndarray:
+def _mean_unit(against: Features, network: Network, layer: str, width: int) -> np.ndarray:
     """The mean of the unit vectors, (D,): its product with a unit vector is the mean cosine with the collection."""
-    made = {"model": network.model.name, "layer": layer}
-    if against.vectors.shape[1] != width or any(against.fingerprint.get(key, of) != of for key, of in made.items()):
+    source = {"model": network.model.name, "layer": layer}
+    if against.vectors.shape[1] != width or any(
+        against.fingerprint.get(key, name) != name for key, name in source.items()
+    ):
         raise QueryError(f"against= must be features of {network.model.name} {layer}, not of {against.name}")
     return l2_normalize(against.vectors).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
-def _maps_of(network: Network, layer: str) -> list[str]:
+def _explained_modules(network: Network, layer: str) -> list[str]:
     """The modules whose output may be explained, the first choice first: the layer itself, or the last map if the layer
     is a vector; for logits, the map of classes if the classifier is a convolution."""
     if layer not in ("logits", "penultimate", "cls"):
         return [network.tap(layer).module]
     head = network.tap("penultimate").module
-    if layer == "logits" and type(network.modules[head]).__name__ == "Conv2d":
+    if layer == "logits" and isinstance(network.modules[head], torch.nn.Conv2d):
         return [head]
     return [network.tap("last").module, *network.attended]
 
 
-def _shares(
-    network: Network, pixels: np.ndarray, layer: str, numbers: Callable[[torch.Tensor], torch.Tensor]
+def _contributions(
+    module: str, network: Network, pixels: np.ndarray, layer: str, score: Callable[[torch.Tensor], torch.Tensor]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The contributions (B, H, W) float32 of each place to the numbers, and the numbers (B,).
-
-    `pixels` (B, ...) are prepared pictures; `numbers` maps the layer's vectors (B, D) to (B,).
-    """
-    for place in _maps_of(network, layer):
-        shares, explained = _shares_at(place, network, pixels, layer, numbers)
-        if shares.any():  # else only the class token decides
-            break
-    return shares, explained
-
-
-def _shares_at(
-    place: str, network: Network, pixels: np.ndarray, layer: str, numbers: Callable[[torch.Tensor], torch.Tensor]
-) -> tuple[np.ndarray, np.ndarray]:
-    """What `_shares` returns, for the output of the module `place`."""
-    import torch
-
-    from ..models import spatial_dims
-
+    """The contributions (B, H, W) of the places of a module's output to the scores of a layer's vectors, and the scores
+    (B,)."""
     maps: list[torch.Tensor] = []
 
-    def restart(module, inputs, output):
+    def restart(_, inputs, output):
         """Keep the map for the gradient and pass on a copy, which later modules may change in place."""
         tokens = isinstance(output, torch.Tensor) and output.ndim == 3 and network.grid(output.shape[1:])
         if not isinstance(output, torch.Tensor) or not (output.ndim == 4 or tokens):
-            raise ModelError(f"{network.model.name}: {place} gives no feature map: choose another layer")
+            raise ModelError(f"{network.model.name}: {module} gives no feature map: choose another layer")
         maps[:] = [output.detach().requires_grad_()]
         return maps[0].clone()
 
     with network.lock, torch.enable_grad():
-        handle = network.modules[place].register_forward_hook(restart)
+        handle = network.modules[module].register_forward_hook(restart)
         try:
             values = network.model.preprocess.normalise(torch.from_numpy(pixels).to(network.device))
-            seen = network.run(values.contiguous(memory_format=torch.channels_last), [layer])[layer]
+            output = network.run(values.contiguous(memory_format=torch.channels_last), [layer])[layer]
         finally:
             handle.remove()
-        explained = numbers(network.pooled(seen, layer))
-        (gradient,) = torch.autograd.grad(explained.sum(), maps[0], allow_unused=True)
+        scores = score(network.pooled(output, layer))
+        (gradient,) = torch.autograd.grad(scores.sum(), maps[0], allow_unused=True)
     if gradient is None:
-        raise ModelError(f"{network.model.name}: {layer} does not depend on the map {place}: choose another layer")
+        raise ModelError(f"{network.model.name}: {layer} does not depend on the map {module}: choose another layer")
     shares = maps[0].detach() * gradient
     if shares.ndim == 3:
         before, side = network.grid(shares.shape[1:])
-        values = shares[:, before:].sum(2).unflatten(1, (side, side))
+        shares = shares[:, before:].sum(2).unflatten(1, (side, side))
     else:
-        channels = ({1, 2, 3} - set(spatial_dims(tuple(shares.shape[1:])))).pop()
-        values = shares.sum(channels)
-    return values.cpu().numpy(), explained.detach().cpu().numpy()
+        (channels,) = {1, 2, 3} - set(spatial_dims(tuple(shares.shape[1:])))
+        shares = shares.sum(channels)
+    return shares.cpu().numpy(), scores.detach().cpu().numpy()

@@ -19,7 +19,7 @@ EXACT = 2500
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """A layout of a collection in two dimensions. Make one with `Map.fit`; draw it with `plot.thumbnail_map`.
+    """A layout of a collection in two dimensions. Make one with `Map.fit`.
 
     Attributes
     ----------

@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import MissingKeyError, QueryError, check_integer, check_path
+from ..errors import MissingKeyError, QueryError, check_integer, check_path, one_line
 from ..index import Index, unlikely_from
 from ..intake import Collection
 from ..measure import MEASURES, Comparison, Evaluation
 from ..store import replacing
 from .answers import WHOLE, answers_data, as_script
-from .captions import duplicate_caption, neighbour_caption, readable, short_name
+from .captions import duplicate_caption, neighbour_caption, short_name
 from .mapping import Map
 from .palette import group_frames
 from .thumbnails import data_uri, map_sheet, query_picture, thumbnails, webp_uri
@@ -225,7 +225,7 @@ class Page:
         sheet = map_sheet(collection, map, frames, side)
         names = [""] * (map.columns * map.rows)
         for id, (column, row) in zip(map.ids, map.cells, strict=True):
-            names[row * map.columns + column] = readable(id)
+            names[row * map.columns + column] = one_line(id)
         values = {"names": dumps(names, ensure_ascii=False), "src": data_uri(sheet, 60), "width": sheet.width}
         return self._add("map", grid=map, colours=colour_of, **values)
 
@@ -391,7 +391,7 @@ def _macros() -> TemplateModule:
         known[f"{name}_digest"] = base64.b64encode(hashlib.sha256(known[name].encode()).digest()).decode()
     loader, layout = PackageLoader(__package__), {"trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **layout)
-    environment.filters["one_line"] = readable
+    environment.filters["one_line"] = one_line
     return environment.get_template("page.html", globals=known).module
 
 
@@ -400,10 +400,10 @@ def _cell(value: object, digits: int) -> str:
         return ""
     if isinstance(value, (float, np.floating)):
         return f"{value:,.{digits}f}"
-    return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else readable(value)
+    return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else one_line(value)
 
 
 def _tile(image: Image.Image, caption: str, alt: str, *, kind: str = "") -> dict[str, str]:
     """A picture with its caption, for the macro `tile`."""
     alt += f" ({image.info['mark']})" if "mark" in image.info else ""
-    return {"src": data_uri(image), "caption": caption, "alt": readable(alt), "kind": kind}
+    return {"src": data_uri(image), "caption": caption, "alt": one_line(alt), "kind": kind}

@@ -9,9 +9,9 @@ import pandas as pd
 
 from ..errors import QueryError
 
-SAME, OTHER, QUERY, MISSED = "#0072b2", "#d0d0d0", "#e69f00", "#d55e00"
-"""Frames: a neighbour with the label of the query, any other, the query, a neighbour that an index missed (from the
-palette of Okabe and Ito, which is safe for colour-blind readers)."""
+SAME, OTHER, QUERY, UNLIKELY = "#0072b2", "#d0d0d0", "#e69f00", "#d55e00"
+"""Frames: a neighbour with the label of the query, any other, the query; and the line from which on nothing is likely
+to fit (from the palette of Okabe and Ito, which is safe for colour-blind readers)."""
 
 COLOURS = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b8a500", "#8c564b", "#7f3c8d", "#666666"),

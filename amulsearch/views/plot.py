@@ -1,7 +1,8 @@
 """Figures of pictures and charts: every function returns a matplotlib figure and neither shows nor saves it.
 
 A notebook displays the figure that a cell ends with; ``figure.savefig(path)`` saves it. In place of a picture that is
-missing, or has changed since it was scanned, a grey square says so.
+missing, or has changed since it was scanned, a grey square says so. A blue frame marks a neighbour that has the label
+of the query.
 
 Examples
 --------
@@ -15,38 +16,44 @@ Examples
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
 from ..errors import QueryError
 from ..index import unlikely_from
 from ..intake import Collection
-from .captions import neighbour_caption, number, short_name, wrapped
-from .charts import chart, reliability_chart, sentence, systems_chart
-from .explain_plot import heat_maps, vote_grid
-from .map_plot import duplicate_groups, thumbnail_map
-from .palette import MISSED, OTHER, QUERY, SAME
+from .captions import neighbour_caption, short_name, wrapped
+from .drawing import PIXELS, SIDE, new_figure, sentence, tiles
+from .palette import OTHER, QUERY, SAME, UNLIKELY
 from .thumbnails import query_picture, thumbnails
-from .tiles import PIXELS, tile, tile_axes
+
+if TYPE_CHECKING:
+    from ..measure import Comparison, Recommendation
+    from .explain import HeatMap
 
 __all__ = [
     "chart",
     "contact_sheet",
-    "duplicate_groups",
     "ensemble_grid",
     "heat_maps",
-    "missed_grid",
     "model_grid",
     "pictures",
     "query_grid",
-    "ranked",
-    "reliability_chart",
     "systems_chart",
-    "thumbnail_map",
-    "vote_grid",
 ]
+
+_AGAINST, _FOR = (0.13, 0.40, 0.67), (0.84, 0.12, 0.05)
+HEAT = LinearSegmentedColormap.from_list(
+    "heat", [(*_AGAINST, 0.9), (*_AGAINST, 0.35), (1, 1, 1, 0), (*_FOR, 0.35), (*_FOR, 0.9)]
+)
+"""Red raises the number, blue lowers it; the picture shows through where the contribution is small."""
 
 
 def __dir__() -> list[str]:
@@ -56,22 +63,14 @@ def __dir__() -> list[str]:
 def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title: str | None = None) -> Figure:
     """Draw a query and its neighbours in a row, nearest first.
 
-    A blue frame marks a neighbour with the label of the query.
-
     Parameters
     ----------
     collection : Collection
-        The pictures.
     query : str, path or PIL.Image.Image
         An id of the collection, a path, or a picture.
     neighbours : DataFrame
         A table of neighbours, as `Index.query` or `fuse` returns it.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -80,28 +79,20 @@ def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title
     PictureError
         If the file of the query, given by its path, cannot be read.
     """
-    return _grid(collection, [query], [("", neighbours)], rows=False, title=title)
+    return _grid(collection, [query_picture(collection, query)], [neighbours], title, across=True)
 
 
 def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame], *, title: str | None = None) -> Figure:
     """Draw the results of several models (or fusions) for one query, a column for each, with the query on top.
 
-    A blue frame marks a neighbour with the label of the query.
-
     Parameters
     ----------
     collection : Collection
-        The pictures.
     query : str, path or PIL.Image.Image
         An id of the collection, a path, or a picture.
     lists : Mapping of str to DataFrame
         Column title -> table of neighbours, as `query_all` returns them.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -111,26 +102,19 @@ def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame],
         If the file of the query, given by its path, cannot be read.
     """
     _check_tables(lists)
-    return _grid(collection, [query] * len(lists), list(lists.items()), title=title)
+    queries = [query_picture(collection, query)] * len(lists)
+    return _grid(collection, queries, list(lists.values()), title, names=[wrapped(name) for name in lists])
 
 
 def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, title: str | None = None) -> Figure:
     """Draw the results of several queries, a column for each, with the query on top.
 
-    A blue frame marks a neighbour with the label of the query.
-
     Parameters
     ----------
     collection : Collection
-        The pictures.
     lists : Mapping of str to DataFrame
         Id of the query -> table of neighbours.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -138,58 +122,7 @@ def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, 
         If there is no list.
     """
     _check_tables(lists)
-    return _grid(collection, list(lists), [("", table) for table in lists.values()], title=title)
-
-
-def missed_grid(
-    collection: Collection,
-    query,
-    true: pd.DataFrame,
-    found: pd.DataFrame,
-    *,
-    columns: int = 6,
-    title: str | None = None,
-) -> Figure:
-    """Draw a query and its true neighbours; those that an index missed are pale, with a red frame.
-
-    Parameters
-    ----------
-    collection : Collection
-        The pictures.
-    query : str, path or PIL.Image.Image
-        An id of the collection, a path, or a picture.
-    true : DataFrame
-        The neighbours from exact search.
-    found : DataFrame
-        The neighbours from the index.
-    columns : int, default 6
-        Tiles per row.
-    title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    QueryError
-        If `query` is of another type.
-    PictureError
-        If the file of the query, given by its path, cannot be read.
-    """
-    image, name, _ = query_picture(collection, query)
-    figure, axes = tile_axes(-(-(len(true) + 1) // columns), columns, title)
-    cells = iter(axes.flat)
-    tile(next(cells), image, _query_caption(name), QUERY)
-    images = thumbnails(collection, true["id"], PIXELS)
-    for cell, row, image in zip(cells, true.itertuples(), images, strict=False):
-        missed = row.id not in set(found["id"])
-        if missed:
-            image = Image.blend(image, Image.new("RGB", image.size, "white"), 0.6)
-        caption = f"{row.rank}  {short_name(row.id)}\n{'missed' if missed else number(row.distance)}"
-        tile(cell, image, caption, MISSED if missed else OTHER)
-    return figure
+    return _grid(collection, [query_picture(collection, id) for id in lists], list(lists.values()), title)
 
 
 def contact_sheet(
@@ -205,7 +138,6 @@ def contact_sheet(
     Parameters
     ----------
     collection : Collection
-        The pictures.
     ids : sequence of str, optional
         The pictures to draw; by default, all of them. If there are none, the figure says so.
     columns : int, default 8
@@ -213,58 +145,26 @@ def contact_sheet(
     captions : Mapping of str to str, optional
         Id -> text below the picture; by default, its name.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     ids = collection.ids if ids is None else list(ids)
     if not ids:
         return sentence("There is no picture to draw.")
-    captions = captions or {}
-    columns = min(columns, len(ids))
-    figure, axes = tile_axes(-(-len(ids) // columns), columns, title)
-    for axis, id, image in zip(axes.flat, ids, thumbnails(collection, ids, PIXELS), strict=False):
-        tile(axis, image, captions.get(id, short_name(id)), OTHER)
+    captions = {id: short_name(id) for id in ids} | dict(captions or {})
+    images = zip(ids, thumbnails(collection, ids, PIXELS), strict=True)
+    figure, _ = tiles([(image, captions[id], OTHER) for id, image in images], min(columns, len(ids)), title)
     return figure
 
 
-def ranked(collection: Collection, neighbours: pd.DataFrame, *, columns: int = 6, title: str | None = None) -> Figure:
-    """Draw the pictures of a table in their order, without a query, each with its rank, name and score or distance.
-
-    Parameters
-    ----------
-    collection : Collection
-        The pictures.
-    neighbours : DataFrame
-        A table, as `fuse` or `Index.query` returns it. If it is empty, the figure says so.
-    columns : int, default 6
-        The most pictures in a row.
-    title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    captions = {row.id: neighbour_caption(row) for row in neighbours.itertuples()}
-    return contact_sheet(collection, neighbours["id"], columns=columns, captions=captions, title=title)
-
-
-def pictures(images: Mapping[str, Image.Image], *, title: str | None = None) -> Figure:
-    """Draw any pictures in a row, each with a caption.
+def pictures(images: Mapping[str, Image.Image], *, columns: int = 8, title: str | None = None) -> Figure:
+    """Draw any pictures side by side, each with a caption.
 
     Parameters
     ----------
     images : Mapping of str to PIL.Image.Image
         Caption -> picture.
+    columns : int, default 8
+        The most pictures in a row.
     title : str, optional
-        Title of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------
@@ -273,9 +173,100 @@ def pictures(images: Mapping[str, Image.Image], *, title: str | None = None) -> 
     """
     if not images:
         raise QueryError("there is nothing to draw: give at least one picture")
-    figure, axes = tile_axes(1, len(images), title)
-    for axis, (caption, image) in zip(axes[0], images.items(), strict=True):
-        tile(axis, image.copy(), caption, OTHER)  # tile() shrinks its picture in place
+    cells = [(image, caption, OTHER) for caption, image in images.items()]
+    figure, _ = tiles(cells, min(columns, len(cells)), title)
+    return figure
+
+
+def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5), **options) -> Figure:
+    """Draw the columns of a table as lines, bars or boxes.
+
+    Parameters
+    ----------
+    table : Series or DataFrame
+        The numbers; the index is the horizontal axis. Of a table without any, the figure says so, or shows the sentence
+        in `table.attrs["why"]`, as a `measure.Table` has it.
+    kind : str, default "line"
+        As for `pandas.DataFrame.plot`.
+    size : tuple of float, default (8, 3.5)
+        Width and height in inches.
+    **options
+        As for `pandas.DataFrame.plot`.
+    """
+    if "why" in table.attrs or not table.notna().to_numpy().any():
+        return sentence(table.attrs.get("why", "There is nothing to draw."))
+    figure = new_figure(*size, layout="constrained")
+    table.plot(kind=kind, ax=figure.subplots(), **options)
+    return figure
+
+
+def systems_chart(results: Comparison | Recommendation) -> Figure:
+    """Draw the measure of each system with its 95% interval, best first.
+
+    Parameters
+    ----------
+    results : Comparison or Recommendation
+        What `compare` or `measure.recommend` returns.
+    """
+    table, measure = results.table[::-1].reset_index(drop=True), results.measure
+    if "why" in table.attrs:
+        return sentence(table.attrs["why"])
+    figure = new_figure(8, 0.6 + 0.24 * len(table), layout="constrained")
+    axis = figure.subplots()
+    axis.hlines(table.index, table["low"], table["high"], color="#999999", linewidth=1.5)
+    axis.plot(table[measure], table.index, "o", color=SAME, markersize=5)
+    axis.set_yticks(table.index, table["system"], fontsize=8)
+    axis.set(xlabel=f"{measure} (lines: 95% interval)", ylim=(-0.7, len(table) - 0.3))
+    axis.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def heat_maps(maps: Mapping[str, HeatMap], *, columns: int = 4, title: str | None = None) -> Figure:
+    """Draw heat maps over their pictures, which are shown in grey as the network saw them.
+
+    All maps share one colour scale. The colour of a place is its contribution times the number of places, so the mean
+    over a map is the sum of its contributions. Red raises the number, blue lowers it.
+
+    Parameters
+    ----------
+    maps : Mapping of str to HeatMap
+        Caption -> heat map. The total is written below the caption.
+    columns : int, default 4
+        The most maps in a row.
+    title : str, optional
+
+    Raises
+    ------
+    QueryError
+        If there is no map.
+    """
+    if not maps:
+        raise QueryError("there is nothing to draw: give at least one heat map")
+    captions = [f"{caption}\n{_total(heat)}" for caption, heat in maps.items()]
+    columns, lines = min(columns, len(maps)), max(_total(heat).count("\n") + 2 for heat in maps.values())
+    rows, side = -(-len(maps) // columns), 1.5 * SIDE
+    width, height = columns * side + 1.2, rows * (side + 0.2 + 0.15 * lines) + (0.35 if title else 0.05)
+    figure = new_figure(width, height, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    scaled = [heat.values * heat.values.size for heat in maps.values()]
+    peak = max(float(np.abs(values).max()) for values in scaled) or 1.0
+    low = min(float(values.min()) for values in scaled)
+    for axis in axes.flat[len(maps) :]:
+        axis.set_axis_off()
+    for axis, caption, heat, values in zip(axes.flat, captions, maps.values(), scaled, strict=False):
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_color(OTHER)
+        grey = Image.fromarray(heat.picture).convert("L")
+        smooth = Image.fromarray(values.astype(np.float32)).resize(grey.size, Image.Resampling.BICUBIC)
+        axis.imshow(grey, cmap="gray", vmin=0, vmax=255, alpha=0.6)  # light, so that colours match their scale
+        axis.imshow(np.asarray(smooth), cmap=HEAT, vmin=-peak, vmax=peak)
+        axis.set_xlabel(caption, fontsize=8, color="#333333")
+    bar = figure.colorbar(ScalarMappable(Normalize(-peak, peak), HEAT), ax=axes, fraction=0.05, pad=0.02)
+    bar.ax.set_ylim(0 if low > -0.05 * peak else -peak, peak)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("contribution x number of places", fontsize=7.5)
+    if title:
+        figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -286,29 +277,26 @@ def _check_tables(lists) -> None:
         raise QueryError("there is nothing to draw: give at least one table of neighbours")
 
 
-def _grid(collection, queries, columns, *, rows: bool = True, title: str | None = None) -> Figure:
-    """Draw lists of neighbours with their queries, downwards (`rows`) or, for a single list, to the right."""
-    longest = max(len(table) for _, table in columns)
-    shape = (longest + 1, len(columns)) if rows else (1, longest + 1)
-    asked = {id(query): query_picture(collection, query) for query in queries}  # often one query for all columns
-    ids = list(dict.fromkeys(name for _, table in columns for name in table["id"]))
+def _grid(collection, queries, lists, title, *, names=(), across: bool = False) -> Figure:
+    """Lists of neighbours, each below its query, or to the right of it.
+
+    A query is a picture, its name and its label, as from `query_picture`.
+    """
+    ids = list(dict.fromkeys(id for table in lists for id in table["id"]))
     image_of = dict(zip(ids, thumbnails(collection, ids, PIXELS), strict=True))
-    figure, axes = tile_axes(*shape, title, named=any(name for name, _ in columns))
-    labelled = False
-    for column, (query, (name, table)) in enumerate(zip(queries, columns, strict=True)):
-        image, name_of_query, label = asked[id(query)]
-        cells = [axes[row][column] for row in range(longest + 1)] if rows else axes[0]
-        tile(cells[0], image, _query_caption(name_of_query), QUERY)
-        if name:
-            cells[0].set_title(wrapped(name), fontsize=9, fontweight="bold", parse_math=False)
-        labelled |= label is not None
-        unlikely = unlikely_from(table)
-        for cell, row in zip(cells[1:], table.itertuples(), strict=False):
-            if row.rank == unlikely:
-                _mark_unlikely(cell, rows)
-            frame = SAME if label is not None and row.label == label else OTHER
-            tile(cell, image_of[row.id], neighbour_caption(row), frame)
-    likely = any("probability" in table for _, table in columns)
+    columns = []
+    for (image, name, label), table in zip(queries, lists, strict=True):
+        columns.append([(image, f"query\n{short_name(name)}" if name else "query", QUERY)])
+        for row in table.itertuples():
+            colour = SAME if label is not None and row.label == label else OTHER
+            columns[-1].append((image_of[row.id], neighbour_caption(row), colour))
+    cells = columns[0] if across else list(chain(*zip_longest(*columns)))
+    figure, axes = tiles(cells, len(cells) if across else len(columns), title, names)
+    for places, table in zip(axes if across else axes.T, lists, strict=True):
+        if (rank := unlikely_from(table)) is not None:
+            _mark_unlikely(places[1 + table["rank"].tolist().index(rank)], across)
+    labelled = any(label is not None for _, _, label in queries)
+    likely = any("probability" in table for table in lists)
     notes = {
         (True, True): "blue frame: same label; %: probability",
         (True, False): "blue frame: same label as the query",
@@ -319,13 +307,16 @@ def _grid(collection, queries, columns, *, rows: bool = True, title: str | None 
     return figure
 
 
-def _mark_unlikely(cell, rows: bool) -> None:
-    """Draw a line before a tile: above it, or to its left."""
-    along = ([0, 1], [1.02, 1.02]) if rows else ([-0.02, -0.02], [0, 1])
-    cell.plot(*along, transform=cell.transAxes, color=MISSED, linewidth=1.5, linestyle="--", clip_on=False)
+def _mark_unlikely(axis, across: bool) -> None:
+    """Draw a line before a tile: to its left, or above it."""
+    line = ([-0.02, -0.02], [0, 1]) if across else ([0, 1], [1.02, 1.02])
+    axis.plot(*line, transform=axis.transAxes, color=UNLIKELY, linewidth=1.5, linestyle="--", clip_on=False)
     text = "from here on, nothing is likely to fit"
-    cell.text(0.03, 0.97, text, transform=cell.transAxes, ha="left", va="top", fontsize=6, color=MISSED)
+    axis.text(0.03, 0.97, text, transform=axis.transAxes, ha="left", va="top", fontsize=6, color=UNLIKELY)
 
 
-def _query_caption(name: str) -> str:
-    return f"query\n{short_name(name)}" if name else "query"
+def _total(heat: HeatMap) -> str:
+    """What a map explains and its total; also the sum over the places and the rest, if the rest is not negligible."""
+    exact = abs(heat.rest) <= 0.005 * abs(heat.total)
+    parts = "" if exact else f"\nplaces {heat.total - heat.rest:.3g}, rest {heat.rest:.2g}"
+    return f"{heat.quantity} {heat.total:.3g}{parts}"

@@ -20,7 +20,7 @@ from ..intake import Collection, counts_text
 from ..measure import LEAST, Recommendation, chance_level, neighbour_purity, overlap, recommend
 from ..store import Store
 from ..systems import BEST, THRESHOLD, Panel, near_duplicates
-from .charts import systems_chart
+from .plot import systems_chart
 from .mapping import Map, sampled
 from .page import Page
 from .palette import label_groups

@@ -1,4 +1,4 @@
-"""Make the course's site from the executed notebooks: prepare them, run Sphinx, check links and sizes.
+"""Make the course's site from the executed notebooks: prepare them, run Sphinx, which checks links, and check sizes.
 
 python docs/site/make_site.py [--build build]
 """
@@ -16,14 +16,14 @@ import sys
 from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 from nbformat.v4 import new_markdown_cell, new_output
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ["intake", "models", "store", "features", "index", "measure", "views"]
+ROOMS = sorted(path.parent.name for path in ROOT.glob("amulsearch/*/__init__.py"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FOLD = '<details class="solution"><summary>Solution</summary>'
 HEADING = re.compile(r"##+ (?:Exercise (\d+)\n)?")
@@ -49,22 +49,15 @@ def main() -> int:
     prepare([executed / name for name in names], source)
     if build(source, site):
         return 1
-    weights = page_weights(site)
-    wrong = broken_links(site)
-    wrong += [
-        f"{page}: {size / 1e6:.1f} MB, more than {HEAVY / 1e6:.0f}" for page, size in weights.items() if size > HEAVY
-    ]
-    if wrong:
+    if wrong := faults(site):
         print(*wrong, sep="\n", file=sys.stderr)
         return 1
-    heaviest = max(weights, key=weights.get)
-    print(f"{len(weights)} pages, no broken links; the heaviest is {heaviest}, {weights[heaviest] / 1e6:.1f} MB")
     print(f"Site: {site / 'index.html'}")
     return 0
 
 
 def build(source: Path, site: Path) -> int:
-    """Make the site anew with Sphinx; every warning is an error. Returns the exit status."""
+    """Make the site anew with Sphinx and return the exit status; a warning, as of a broken link, is an error."""
     shutil.rmtree(site, ignore_errors=True)
     command = [sys.executable, "-m", "sphinx", "--quiet", "--fresh-env", "--fail-on-warning", "--keep-going"]
     return subprocess.run([*command, str(source), str(site)], check=False).returncode
@@ -73,14 +66,7 @@ def build(source: Path, site: Path) -> int:
 def prepare(notebooks: list[Path], source: Path, rooms: Iterable[str] = ROOMS) -> None:
     """Write what Sphinx reads: the texts, the notebooks with their solutions, and a page for each room.
 
-    Parameters
-    ----------
-    notebooks : list of Path
-        Executed notebooks; their executed solutions are in the folder `solutions` beside them.
-    source : Path
-        The folder to write; what is in it is replaced.
-    rooms : iterable of str
-        The rooms that get a page of reference.
+    The executed solutions are in the folder `solutions` beside the executed notebooks.
     """
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(
@@ -114,15 +100,7 @@ def without_root(path: Path) -> str:
 
 
 def with_solutions(cells: list, solutions: list) -> list:
-    """The cells of a notebook, with each solution folded below its exercise.
-
-    Parameters
-    ----------
-    cells : list of NotebookNode
-        The cells of the notebook, in which a cell begins with each heading "Exercise 1", "Exercise 2" and so on.
-    solutions : list of NotebookNode
-        The cells of its solutions, with the same headings. What precedes the first comes with the first solution.
-    """
+    """The cells of a notebook, with each solution folded below its exercise."""
     found, number, folded = by_exercise(solutions), "", []
 
     def fold() -> None:
@@ -169,14 +147,7 @@ def is_parameters(cell) -> bool:
 def light_outputs(cells: list, stem: str, folder: Path) -> None:
     """Replace heavy outputs in place: pictures by compressed files, large HTML by links, widgets by a still or nothing.
 
-    Parameters
-    ----------
-    cells : list of NotebookNode
-        The cells of a notebook.
-    stem : str
-        The notebook's name; the names of the files begin with it.
-    folder : Path
-        Where the files are put; on the site, they are beside the notebook's page.
+    The files are named after the stem of the notebook; on the site, they are beside its page.
     """
     folder.mkdir(parents=True, exist_ok=True)
     heading, count = stem, 0
@@ -232,62 +203,38 @@ def room_page(room: str) -> str:
     return text
 
 
-class _Page(HTMLParser):
-    """The anchors of a page, its links, and what it loads."""
+class Loads(HTMLParser):
+    """What a page loads: pictures, scripts and styles."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.anchors, self.links, self.loads = set(), [], []
+        self.links: set[str] = set()
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: list) -> None:
-        found = dict(attributes)
-        self.anchors |= {found[key] for key in ("id", "name") if found.get(key)}
-        if tag == "a" and found.get("href"):
-            self.links.append(found["href"])
-        elif found.get("src") or (tag == "link" and found.get("rel") in ("stylesheet", "icon")):
-            self.loads.append(found.get("src") or found["href"])
+        values = dict(attributes)
+        if values.get("src") or (tag == "link" and values.get("rel") in ("stylesheet", "icon")):
+            self.links.add(values.get("src") or values["href"])
 
 
-def broken_links(site: Path) -> list[str]:
-    """What is wrong with the links of a site, one line each; links to other sites are not followed.
-
-    Parameters
-    ----------
-    site : Path
-        The folder of the site. A page must load nothing from elsewhere, and link to files and anchors that are there.
-    """
-    pages = {path: _Page(path) for path in sorted(site.rglob("*.html"))}
+def faults(site: Path) -> list[str]:
+    """What is wrong with the pages of a site: what they load must be there, not elsewhere, and not be too heavy."""
     wrong = []
-    for path, page in pages.items():
-        where = path.relative_to(site)
-        for link in page.links + page.loads:
+    for page in sorted(site.rglob("*.html")):
+        name, files = page.relative_to(site), {page}
+        for link in sorted(Loads(page).links):
             parts = urlsplit(link)
-            if parts.scheme or parts.netloc:
-                if link in page.loads and parts.scheme != "data":
-                    wrong.append(f"{where}: loads {link}")
-                continue
-            file, anchor = urldefrag(link)
-            target = _target(path, file)
-            if not target.is_file():
-                wrong.append(f"{where}: no file {link}")
-            elif anchor and target in pages and unquote(anchor) not in pages[target].anchors:
-                wrong.append(f"{where}: no anchor {link}")
+            file = (page.parent / unquote(parts.path)).resolve()
+            if parts.netloc or parts.scheme not in ("", "data"):
+                wrong.append(f"{name}: loads {link}")
+            elif not parts.scheme and not file.is_file():
+                wrong.append(f"{name}: no file {link}")
+            elif not parts.scheme:
+                files.add(file)
+        weight = sum(file.stat().st_size for file in files)
+        if weight > HEAVY:
+            wrong.append(f"{name}: {weight / 1e6:.1f} MB, more than {HEAVY / 1e6:.0f}")
     return wrong
-
-
-def page_weights(site: Path) -> dict[str, int]:
-    """The bytes of every page of a site together with what it loads."""
-    weights = {}
-    for path in sorted(site.rglob("*.html")):
-        loads = {_target(path, link) for link in _Page(path).loads if not urlsplit(link).scheme}
-        weights[str(path.relative_to(site))] = sum(one.stat().st_size for one in {path, *loads} if one.is_file())
-    return weights
-
-
-def _target(page: Path, link: str) -> Path:
-    """The file that a relative link of a page leads to."""
-    return (page.parent / unquote(urlsplit(link).path)).resolve() if urlsplit(link).path else page
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.views.explain import HeatMap, match_maps, similarity_maps
+from amulsearch.views import similarity_maps
 
 SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
 
@@ -78,27 +78,6 @@ def test_against_a_collection_a_map_adds_up_to_the_cosine_above_the_mean(cartoon
         assert abs(heat.rest) < 1e-5
     with pytest.raises(am.QueryError, match="must be features of tf_efficientnet_lite0 penultimate"):
         similarity_maps(cartoons.open(query), cartoons.open(match), LITE0, against=features)
-
-
-def test_the_maps_of_several_networks_are_those_of_each(cartoons, bundled_features):
-    query, match = (cartoons.open(id) for id in cartoons.sample(2, seed=6))
-    keys = [(LITE0, "last:gem"), (SQUEEZENET, "penultimate")]
-    found = match_maps(query, match, {key: bundled_features[key] for key in keys})
-    names = [f"{side}: {model} {layer}" for side in ("query", "match") for model, layer in keys]
-    assert list(found) == names
-    pairs = [similarity_maps(query, match, *key, against=bundled_features[key]) for key in keys]
-    for heat, expected in zip(found.values(), [pair[side] for side in (0, 1) for pair in pairs], strict=True):
-        np.testing.assert_allclose(heat.values, expected.values, atol=1e-6)
-
-
-def test_how_concentrated_a_map_is():
-    def heat(values):
-        return HeatMap(np.zeros((4, 4, 3), np.uint8), np.array(values, dtype=np.float32), 1.0, "cosine")
-
-    assert heat([[3, 1, 0, 0, 0], [1, 0, 0, 0, -9]]).concentration() == pytest.approx(3 / 5)
-    assert heat([[3, 1, 0, 0, 0], [1, 0, 0, 0, -9]]).concentration(0.2) == pytest.approx(4 / 5)
-    assert heat(np.ones((10, 10))).concentration() == pytest.approx(0.1)
-    assert np.isnan(heat([[-1, 0]]).concentration())
 
 
 class Biased(torch.nn.Module):

@@ -1,5 +1,7 @@
 """Figures hold the right pictures in the right places, with legible captions inside the figure."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,113 +39,102 @@ def table(collection, *names):
     return neighbours(ids, np.arange(len(ids)) / 3, [id.split("/")[0] for id in ids], "m", "logits")
 
 
-def drawn(figure):
-    """The colour at the centre of each tile, and the pixels of the figure."""
+def heat(values, total=None, quantity="cosine"):
+    values = np.array(values, dtype=np.float32)
+    picture = np.full((60, 60, 3), 255, np.uint8)
+    return am.views.HeatMap(picture, values, float(values.sum()) if total is None else total, quantity)
+
+
+def pixels_of(figure):
     FigureCanvasAgg(figure).draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
-    middles = []
-    for axis in figure.axes:
-        if axis.images:
-            x, y = axis.transAxes.transform((0.5, 0.5))
-            middles.append(tuple(int(v) for v in pixels[int(pixels.shape[0] - y), int(x)]))
-    return middles, pixels
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
+
+
+def colour_at(figure, axis, x=0.5, y=0.5):
+    """The colour at a fraction of an axis' width and height; y points downwards."""
+    pixels = pixels_of(figure)
+    column, row = axis.transAxes.transform((x, 1 - y))
+    return tuple(pixels[int(pixels.shape[0] - row), int(column)].tolist())
+
+
+def tiles(figure):
+    """The colour in the middle of each tile."""
+    return [colour_at(figure, axis) for axis in figure.axes if axis.images]
+
+
+def captions(figure):
+    return [axis.texts[0].get_text() for axis in figure.axes if axis.texts]
+
+
+def sentence(figure):
+    """The sentence of a figure that draws nothing else."""
+    assert not figure.axes
+    assert_readable(figure)
+    return figure.texts[0].get_text()
 
 
 def assert_readable(figure):
     """No caption extends beyond the figure or overlaps another."""
-    renderer = figure.canvas.get_renderer()
+    FigureCanvasAgg(figure).draw()
     texts = [text for axis in figure.axes for text in (*axis.texts, axis.title)] + figure.texts
     if figure._suptitle:
         texts.append(figure._suptitle)
-    boxes = [text.get_window_extent(renderer) for text in dict.fromkeys(texts) if text.get_text()]
-    for box in boxes:
+    boxes = [text.get_window_extent() for text in dict.fromkeys(texts) if text.get_text()]
+    for place, box in enumerate(boxes):
         assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
-    for number, box in enumerate(boxes):
-        for other in boxes[number + 1 :]:
-            assert not box.overlaps(other)
+        assert not any(box.overlaps(other) for other in boxes[place + 1 :])
 
 
 def test_model_grid_has_a_column_a_model_and_the_query_on_top(colours):
-    lists = {"first_network": table(colours, "green", "blue"), "a second network": table(colours, "gold", "green")}
+    lists = {"first_network": table(colours, "green", "blue"), "a second network": table(colours, "gold")}
     figure = plot.model_grid(colours, id_of(colours, "red"), lists, title="Two networks")
-    middles, _ = drawn(figure)
-    by_name = [COLOURS[name] for name in ("red", "red", "green", "gold", "blue", "green")]
-    assert middles == by_name
+    assert tiles(figure) == [COLOURS[name] for name in ("red", "red", "green", "gold", "blue")]
     assert [axis.get_title().replace("\n", " ") for axis in figure.axes[:2]] == list(lists)
-    captions = [text.get_text() for axis in figure.axes for text in axis.texts]
-    assert captions[0].startswith("query\nred $a_b$")
-    assert captions[2].startswith("1  green") and captions[2].endswith("\n0")
-    assert captions[4].startswith("2  blue") and captions[4].endswith("\n0.333")
+    texts = captions(figure)
+    assert texts[0].startswith("query\nred $a_b$")
+    assert texts[2].startswith("1  green") and texts[2].endswith("\n0")
+    assert texts[4].startswith("2  blue") and texts[4].endswith("\n0.333")
     assert_readable(figure)
-
-
-def test_the_label_of_the_query_is_marked(colours):
-    figure = plot.query_grid(colours, id_of(colours, "red"), table(colours, "green", "gold"))
-    drawn(figure)
-    frames = [axis.patches[0].get_edgecolor() for axis in figure.axes]
-    assert frames[1] != frames[2]
-    unlabelled = plot.query_grid(colours, Image.new("RGB", (9, 9)), table(colours, "green", "gold"))
-    frames = [axis.patches[0].get_edgecolor() for axis in unlabelled.axes]
-    assert frames[1] == frames[2]
-    assert_readable(figure)
-
-
-@pytest.mark.parametrize("draw", [plot.model_grid, lambda *given: plot.query_grid(*given[:2], given[2]["one"])])
-def test_a_line_marks_from_where_nothing_is_likely(colours, draw):
-    likely = table(colours, "gold", "blue", "green")
-    likely.insert(3, "probability", [0.82, 0.06, 0.04])
-    figure = draw(colours, id_of(colours, "red"), {"one": likely})
-    drawn(figure)
-    assert_readable(figure)
-    marked = [axis for axis in figure.axes if axis.lines]
-    assert len(marked) == 1 and "2  blue" in marked[0].texts[0].get_text() + marked[0].texts[1].get_text()
-    words = " ".join(text.get_text() for axis in figure.axes for text in axis.texts)
-    assert "82%" in words and words.count("nothing is likely to fit") == 1
-    assert figure.texts[0].get_text() == "blue frame: same label; %: probability"
 
 
 def test_ensemble_grid_has_a_column_a_query(colours):
     scores = table(colours, "blue", "gold").rename(columns={"distance": "score"})
     lists = {id_of(colours, "red"): scores, id_of(colours, "green"): table(colours, "gold", "blue")}
     figure = plot.ensemble_grid(colours, lists)
-    middles, _ = drawn(figure)
-    assert middles == [COLOURS[name] for name in ("red", "green", "blue", "gold", "gold", "blue")]
-    assert "score" in figure.axes[2].texts[0].get_text()
+    assert tiles(figure) == [COLOURS[name] for name in ("red", "green", "blue", "gold", "gold", "blue")]
+    assert "score" in captions(figure)[2]
     assert_readable(figure)
 
 
-def test_lists_of_different_lengths_leave_empty_tiles(colours):
-    figure = plot.model_grid(
-        colours, id_of(colours, "red"), {"a": table(colours, "green"), "b": table(colours, "blue", "gold")}
-    )
-    assert drawn(figure)[0] == [COLOURS[name] for name in ("red", "red", "green", "blue", "gold")]
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_label_of_the_query_is_marked(colours, labelled):
+    query = id_of(colours, "red") if labelled else Image.new("RGB", (9, 9))
+    figure = plot.query_grid(colours, query, table(colours, "green", "gold"))
+    _, other, same = [axis.patches[0].get_edgecolor() for axis in figure.axes]
+    assert (other != same) == labelled == any("same label" in text.get_text() for text in figure.texts)
+    assert_readable(figure)
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_a_line_marks_from_where_nothing_is_likely(colours, across):
+    likely = table(colours, "gold", "blue", "green")
+    likely.insert(3, "probability", [0.82, 0.06, 0.04])
+    draw, lists = (plot.query_grid, likely) if across else (plot.model_grid, {"one": likely})
+    figure = draw(colours, id_of(colours, "red"), lists)
+    assert_readable(figure)
+    (marked,) = [axis for axis in figure.axes if axis.lines]
+    caption, words = (text.get_text() for text in marked.texts)
+    assert caption.startswith("2  blue") and "nothing is likely to fit" in words
+    assert "82%" in captions(figure)[1]
+    assert figure.texts[0].get_text() == "blue frame: same label; %: probability"
 
 
 def test_figures_decode_nothing_in_this_process(colours, monkeypatch):
-    red, near = id_of(colours, "red"), table(colours, "green", "gold", "blue")
-    opened = []
-    start = ImageFile.ImageFile.__init__
-
-    def note(image, *args, **options):
-        opened.append(image)
-        start(image, *args, **options)
-
-    monkeypatch.setattr(ImageFile.ImageFile, "__init__", note)
-    groups = near.assign(group=1, cosine=1.0)
-    votes = near[["rank", "id", "label"]].assign(net=near["rank"], other=near["rank"], score=1.0)
-    votes = votes[["rank", "id", "score", "label", "net", "other"]]
-    figures = [
-        plot.model_grid(colours, red, {"one": near, "two": near.head(1)}),
-        plot.query_grid(colours, red, near),
-        plot.ensemble_grid(colours, {red: near}),
-        plot.missed_grid(colours, red, near, near.head(1)),
-        plot.contact_sheet(colours),
-        plot.ranked(colours, near),
-        plot.duplicate_groups(colours, groups),
-        plot.vote_grid(colours, votes),
-    ]
-    counts = [sum(len(axis.images) for axis in figure.axes) for figure in figures]
-    assert counts == [2 + 3 + 1, 1 + 3, 1 + 3, 1 + 3, 4, 3, 3, 1 + 3]
+    red, near = id_of(colours, "red"), table(colours, "green", "gold")
+    opened, start = [], ImageFile.ImageFile.__init__
+    monkeypatch.setattr(ImageFile.ImageFile, "__init__", lambda *args: opened.append(start(*args)))
+    plot.model_grid(colours, red, {"one": near, "two": near.head(1)})
+    plot.contact_sheet(colours)
     assert not opened
     am.open_image(colours.path(red))
     assert opened
@@ -151,32 +142,14 @@ def test_figures_decode_nothing_in_this_process(colours, monkeypatch):
 
 def test_a_picture_that_has_changed_or_gone_is_marked_in_its_place(colours):
     red, green, near = id_of(colours, "red"), id_of(colours, "green"), table(colours, "green", "gold")
-    votes = near[["rank", "id", "label"]].assign(score=1.0, net=near["rank"], other=near["rank"])
     Image.new("RGB", (9, 9)).save(colours.path(id_of(colours, "gold")))
     colours.path(red).unlink()
     for figure, marked in (
         (plot.model_grid(colours, red, {"one": near}), [True, False, True]),
-        (plot.missed_grid(colours, green, near, near), [False, False, True]),
         (plot.contact_sheet(colours), [id not in (green, id_of(colours, "blue")) for id in colours.ids]),
-        (plot.duplicate_groups(colours, near.assign(group=1, cosine=1.0)), [False, True]),
-        (plot.vote_grid(colours, votes[["rank", "id", "score", "label", "net", "other"]]), [False, True]),
     ):
-        tiles = [axis.images[0].get_array() for axis in figure.axes if axis.images and axis.patches]
-        assert [tuple(tile[0, 0, :3]) == (221, 221, 221) for tile in tiles] == marked
-
-
-def every_chart(name):
-    """The charts of numbers, with a name in each place that holds one."""
-    index = am.ExactIndex.build(np.eye(3), list("abc"))
-    index.calibration = am.indexes.Calibration(1.0, 0.0, ((0.1, 0.2, 90), (0.8, 0.7, 10)))
-    numbers = pd.DataFrame({name: [1.0, 2.0], "b": [2.0, 3.0]}, index=pd.Index([name, "b"], name=name))
-    heat = am.views.HeatMap(np.zeros((8, 8, 3), np.uint8), np.eye(4, dtype=np.float32), 1.0, f"logit of {name}")
-    votes = pd.DataFrame({"rank": [1], "id": [name], "score": [1.0], "label": [None], name: [1]})
-    yield plot.chart(numbers, "bar", title=name)
-    yield plot.chart(numbers, ylabel=name)
-    yield plot.reliability_chart({name: index})
-    yield plot.heat_maps({name: heat}, title=name)
-    yield votes
+        pictures = [axis.images[0].get_array() for axis in figure.axes]
+        assert [tuple(picture[0, 0, :3]) == (221, 221, 221) for picture in pictures] == marked
 
 
 @pytest.mark.parametrize("name", ["$\\foo$ 黒猫 قطة", "_a$b^$"])
@@ -187,38 +160,40 @@ def test_names_are_plain_text_in_the_letters_of_their_script(tmp_path, name, rec
     collection = Collection.from_folder(tmp_path)
     first, second = collection.ids
     near = neighbours([second], [0.5], collection.labels[1:], "m", "logits")
-    features = am.Features(np.eye(2), collection.ids, collection.labels)
-    *charts, votes = every_chart(name)
-    figures = [
-        *charts,
-        plot.vote_grid(collection, votes.assign(id=second), title=name),
+    numbers = pd.DataFrame({name: [1.0, 2.0], "b": [2.0, 3.0]}, index=pd.Index([name, "b"], name=name))
+    systems = pd.DataFrame({"system": [name], "mAP": 0.5, "low": 0.4, "high": 0.6})
+    for figure in (
+        plot.chart(numbers, "bar", title=name),
+        plot.chart(numbers, ylabel=name),
+        plot.systems_chart(SimpleNamespace(table=systems, measure="mAP")),
+        plot.heat_maps({name: heat(np.eye(4), quantity=f"logit of {name}")}, title=name),
         plot.model_grid(collection, first, {name: near}, title=name),
-        plot.missed_grid(collection, first, near, near, title=name),
         plot.pictures({name: Image.new("RGB", (9, 9))}, title=name),
-        plot.duplicate_groups(collection, near.assign(group=1, cosine=1.0), title=name),
-        plot.thumbnail_map(collection, am.views.Map.fit(features), title=name),
-    ]
-    for figure in figures:
+    ):
         FigureCanvasAgg(figure).draw()
-        texts = [text for text in figure.findobj(Text) if name[:3] in text.get_text()]
-        assert texts and not any(text.get_parse_math() for text in texts if text.get_visible())
-        legends = [axis.get_legend() for axis in figure.axes if axis.get_legend()] + figure.legends
-        assert all(name in legend.get_texts()[0].get_text() for legend in legends)
+        texts = [text for text in figure.findobj(Text) if name[:3] in text.get_text() and text.get_visible()]
+        assert texts and not any(text.get_parse_math() for text in texts)
+        legends = filter(None, (axis.get_legend() for axis in figure.axes))
+        assert all(legend.get_texts()[0].get_text() == name for legend in legends)
     assert not recwarn.list
 
 
-def test_letters_are_drawn_where_the_system_has_a_font(tmp_path):
+def test_powers_of_ten_are_formulas():
+    figure = plot.chart(pd.Series([1.0, 1e6]), logy=True)
+    FigureCanvasAgg(figure).draw()
+    labels = [label for label in figure.axes[0].get_yticklabels() if label.get_text()]
+    assert labels and all(label.get_parse_math() for label in labels)
+
+
+def test_letters_are_drawn_where_the_system_has_a_font():
     """Two letters that matplotlib's own font lacks do not look the same; without a font, both would be a box."""
     fonts = [font for font in fontManager.ttflist if "Last Resort" not in font.name]
     if not any(FT2Font(font.fname).get_char_index(ord("猫")) for font in fonts):
         pytest.skip("no font of this system has the letter: apt-get install fonts-noto-cjk")
-    seen = []
-    for letter in "猫犬":
-        figure = plot.pictures({letter: Image.new("RGB", (9, 9), "white")})
-        seen.append(drawn(figure)[1].copy())
-    assert (seen[0] != seen[1]).any()
-    words = [np.asarray(written(am.features.Words(letter))) for letter in "猫犬"]
-    assert (words[0] != words[1]).any()
+    cat, dog = (pixels_of(plot.pictures({letter: Image.new("RGB", (9, 9), "white")})).copy() for letter in "猫犬")
+    assert (cat != dog).any()
+    cat, dog = (np.asarray(written(am.features.Words(letter))) for letter in "猫犬")
+    assert (cat != dog).any()
 
 
 def test_spaces_and_joiners_in_captions_are_not_escapes():
@@ -228,77 +203,80 @@ def test_spaces_and_joiners_in_captions_are_not_escapes():
     assert short_name("x" * 30) == "x" * 15 + "…" + "x" * 10 and len(short_name("猫" * 30)) == 13
 
 
-def test_a_legend_of_long_labels_stays_inside_the_figure(colours):
-    labels = [f"{name} {'of a long name ' * 4}" for name in COLOURS]
-    made = am.views.Map.fit(am.Features(np.eye(4), colours.ids, labels))
-    figure = plot.thumbnail_map(colours, made)
-    drawn(figure)
-    box, tiles = figure.legends[0].get_window_extent(), figure.axes[0].get_window_extent()
-    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= tiles.y0 + 1
-
-
-def test_contact_sheet_keeps_shapes(colours):
-    figure = plot.contact_sheet(colours, columns=3, title="All")
-    _, pixels = drawn(figure)
+def test_contact_sheet_keeps_shapes_and_order(colours):
+    figure = plot.contact_sheet(colours, columns=3, captions={id_of(colours, "blue"): "rank 1\nscore"}, title="All")
     assert_readable(figure)
-    for name, (red, green, blue) in COLOURS.items():
+    assert captions(figure)[0] == "rank 1\nscore" and captions(figure)[1].startswith("green $a_b$")
+    assert tiles(figure) == [COLOURS[name] for name in ("blue", "green", "gold", "red")]
+    pixels = pixels_of(figure)
+    for name, colour in COLOURS.items():
         width = Image.open(colours.path(id_of(colours, name))).width
-        rows, columns = np.where((pixels == (red, green, blue)).all(axis=2))
+        rows, columns = np.where((pixels == colour).all(axis=2))
         assert np.ptp(columns) / np.ptp(rows) == pytest.approx(width / 100, rel=0.06)
 
 
+def test_pictures_stand_in_rows_and_stay_as_they_are():
+    images = {name: Image.new("RGB", (900, 300), colour) for name, colour in COLOURS.items()}
+    figure = plot.pictures(images, columns=3)
+    assert tiles(figure) == list(COLOURS.values()) and captions(figure) == list(COLOURS)
+    assert len({axis.get_position().y0 for axis in figure.axes}) == 2
+    assert images["red"].size == (900, 300)
+    assert_readable(figure)
+
+
 def test_wrong_use_is_told(colours):
-    with pytest.raises(QueryError, match="nothing to draw"):
-        plot.model_grid(colours, id_of(colours, "red"), {})
-    with pytest.raises(QueryError, match="an id, a path or a PIL image"):
-        plot.query_grid(colours, 3, table(colours, "red"))
-
-
-def test_missed_grid_shows_what_an_index_did_not_find(colours):
-    true = table(colours, "green", "blue", "gold")
-    figure = plot.missed_grid(colours, id_of(colours, "red"), true, true.iloc[[0, 2]], columns=3)
-    middles, _ = drawn(figure)
-    pale = tuple(round(0.4 * value + 0.6 * 255) for value in COLOURS["blue"])
-    expected = [COLOURS["red"], COLOURS["green"], pale, COLOURS["gold"]]
-    assert np.abs(np.array(middles, int) - expected).max() <= 2
-    assert [axis.texts[0].get_text().splitlines()[-1] for axis in figure.axes[1:4]] == ["0", "missed", "0.667"]
-    assert_readable(figure)
-
-
-def told(figure):
-    """The sentence of a figure that draws nothing else."""
-    assert not figure.axes
-    FigureCanvasAgg(figure).draw()
-    assert_readable(figure)
-    return figure.texts[0].get_text()
+    red, near = id_of(colours, "red"), table(colours, "green")
+    for lists in (near, [near], {}, {"one": near["id"]}):
+        with pytest.raises(QueryError, match=r"tables? of neighbours"):
+            plot.model_grid(colours, red, lists)
+    for draw, words in (
+        (lambda: plot.query_grid(colours, "none.png", near), "neither an id of the collection nor a file"),
+        (lambda: plot.query_grid(colours, 3, near), "an id, a path or a PIL image"),
+        (lambda: plot.pictures({}), "nothing to draw"),
+        (lambda: plot.heat_maps({}), "nothing to draw"),
+    ):
+        with pytest.raises(QueryError, match=words):
+            draw()
 
 
 def test_a_figure_says_that_there_is_nothing_to_draw(colours):
     why = am.measure.precision({"a": np.zeros((4, 2), dtype=int)}, [None] * 4)
-    assert told(plot.chart(why["P@1"], "bar")) == told(plot.chart(100 * why)) == why.attrs["why"]
-    assert told(plot.chart(pd.DataFrame())) == told(plot.chart(pd.Series([np.nan]))) == "There is nothing to draw."
-    assert "no picture" in told(plot.contact_sheet(colours, []))
-    assert "no duplicates" in told(plot.duplicate_groups(colours, colours.duplicates()))
+    assert sentence(plot.chart(why["P@1"], "bar")) == sentence(plot.chart(100 * why)) == why.attrs["why"]
+    assert (
+        sentence(plot.chart(pd.DataFrame())) == "There is nothing to draw." == sentence(plot.chart(pd.Series([np.nan])))
+    )
+    assert "no picture" in sentence(plot.contact_sheet(colours, []))
     features = am.Features(np.eye(4), colours.ids)
-    assert told(plot.systems_chart(am.compare({("net", "logits"): features}, progress=False))) == why.attrs["why"]
-    assert "five labels" in told(plot.reliability_chart({"exact": am.ExactIndex.build(features)}))
+    unlabelled = am.compare({("net", "logits"): features}, progress=False)
+    assert sentence(plot.systems_chart(unlabelled)) == why.attrs["why"]
 
 
 def test_systems_chart_of_a_comparison(colours):
     features = {("net", f"layer {n}"): am.Features(np.eye(4)[:, :n], colours.ids, colours.labels) for n in (2, 3)}
-    found = am.compare(features, measure="P@1", progress=False)
-    axis = plot.systems_chart(found).axes[0]
-    assert axis.lines[0].get_xdata().tolist() == found.table["P@1"].tolist()[::-1]
+    compared = am.compare(features, measure="P@1", progress=False)
+    axis = plot.systems_chart(compared).axes[0]
+    assert axis.lines[0].get_xdata().tolist() == compared.table["P@1"].tolist()[::-1]
     assert axis.get_xlabel().startswith("P@1")
 
 
-def test_reliability_chart_shows_the_table_of_each_calibration():
-    index = am.ExactIndex.build(np.eye(3), list("abc"))
-    bins = ((0.1, 0.2, 90), (0.8, 0.7, 10))
-    index.calibration = am.indexes.Calibration(1.0, 0.0, bins)
-    figure = plot.reliability_chart({"exact": index, "none": am.ExactIndex.build(np.eye(3), list("abc"))})
-    (axis,) = figure.axes
-    assert [line.get_xydata().tolist() for line in axis.lines[1:]] == [[[0.1, 0.2], [0.8, 0.7]]]
-    areas = axis.collections[0].get_sizes()
-    assert areas[0] / areas[1] == pytest.approx(9)
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["exact: calibration error 0.100"]
+def test_red_speaks_for_and_blue_against():
+    values = np.zeros((5, 5))
+    values[0, 4], values[4, 0] = 0.5, -0.5
+    figure = plot.heat_maps({"one $a_b$": heat(values), "two": heat(np.zeros((5, 5)), 0.2, "logit of a cat")})
+    one, two, bar = figure.axes
+    red, _, blue = colour_at(figure, one, 0.9, 0.1)
+    assert red > blue + 80
+    red, _, blue = colour_at(figure, one, 0.1, 0.9)
+    assert blue > red + 80
+    assert min(colour_at(figure, one)) > 235 and min(colour_at(figure, two, 0.9, 0.1)) > 235
+    assert one.get_xlabel() == "one $a_b$\ncosine 0"
+    assert two.get_xlabel() == "two\nlogit of a cat 0.2\nplaces 0, rest 0.2"
+    assert bar.get_ylim() == pytest.approx((-12.5, 12.5))
+    assert_readable(figure)
+
+
+def test_all_heat_maps_of_a_figure_share_one_scale():
+    figure = plot.heat_maps({"strong": heat(np.full((3, 3), 0.1)), "weak": heat(np.full((3, 3), 0.01))}, columns=1)
+    strong, weak, bar = figure.axes
+    assert colour_at(figure, strong)[2] < colour_at(figure, weak)[2] - 100
+    assert bar.get_ylim() == pytest.approx((0, 0.9))
