@@ -41,14 +41,13 @@ __all__ = [
     "measure",
     "views",
     "course",
-    "AmulsearchError",
+    "errors",
 ]
 
 __getattr__, _, _ = lazy_loader.attach(
     __name__,
-    submodules=["course", "features", "measure", "models", "systems", "views"],
+    submodules=["course", "errors", "features", "measure", "models", "systems", "views"],
     submod_attrs={
-        "errors": ["AmulsearchError"],
         "intake": ["Collection", "open_image"],
         "features": ["Features", "Words", "embed", "extract", "transforms"],
         "store": ["Store"],

@@ -61,12 +61,11 @@ def make(count: int, folder: Path, store: str) -> Path:
     for (name, _), made in features.items():
         vectors = am.features.l2_normalize(made.vectors[of])
         noise = 0.01 * chance.standard_normal(vectors.shape, dtype=np.float32)
-        indexes[name] = am.measure.calibrated(
+        indexes[name] = am.systems.calibrated(
             am.ExactIndex.build(am.Features(vectors + noise, pictures.ids, pictures.labels))
         )
-    lists = {name: index.all_neighbours(20) for name, index in indexes.items()}
-    methods = ("vote", "borda", "rrf", "combsum", "combmnz")
-    systems = indexes | {method: am.measure.fuse_all(lists, method, k=8) for method in methods}
+    parts = list(indexes.values())
+    systems = indexes | {method: am.Fusion(parts, method, depth=20) for method in am.systems.METHODS}
     columns = round((1.3 * len(pictures)) ** 0.5)
     cells = np.stack(np.divmod(np.arange(len(pictures)), columns)[::-1], axis=1)
     rows = -(-len(pictures) // columns)

@@ -90,7 +90,7 @@ def by_query(parts: list[am.Features]) -> np.ndarray:
         weights = weights + one + one.T
     from scipy.sparse import csr_array
 
-    from amulsearch.index.diffusion import profiles, spread
+    from amulsearch.systems.diffusion import profiles, spread
 
     reached = profiles(spread(csr_array((weights / weights.max()) ** 2), 0.9))
     return (reached @ reached.T).toarray()
@@ -126,17 +126,17 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         collection = am.Collection.from_folder(options.folder)
-        layers = am.BEST.layers_of(collection, store=f"{options.store or temporary}/ours")
+        layers = am.systems.BEST.layers_of(collection, store=f"{options.store or temporary}/ours")
         pooled = list(am.extract(collection, layers="last:gem", store=f"{options.store or temporary}/ours").values())
         collection = collection.subset(layers[0].ids)
-    parts = am.BEST.reduced(layers)
+    parts = am.systems.BEST.reduced(layers)
     similar = cosines(parts)
     lists = [ranks(one, K) for one in similar]
     mean = sum(similar) / len(similar)
     joined = am.transforms.concatenate(pooled)
     joined = am.transforms.PCA.fit(joined, 256, whiten=0.5)(joined)
     units = am.features.l2_normalize(joined.vectors)
-    graph = am.indexes.DiffusionIndex.build(parts)
+    graph = am.Diffusion.build(parts)
     found = {
         "cosine": mean,
         "cosine, CSLS": csls(mean),
@@ -147,7 +147,7 @@ def main() -> None:
         "joined, query expansion": am.transforms.Expansion.fit(joined, 10, alpha=3)(joined).vectors @ units.T,
         "joined, k-reciprocal": k_reciprocal(units),
         "preset best": graph,
-        "preset best, CSLS": csls(graph.similarities(np.arange(len(graph)))),
+        "preset best, CSLS": csls(np.minimum(graph.similarities(np.arange(len(graph))), 1)),
     }
     relevance = am.Relevance.from_labels(collection.ids, collection.labels)
     half = "held back" if Path(options.folder).resolve() == DATA else "all"

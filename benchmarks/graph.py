@@ -27,7 +27,7 @@ from scipy.sparse import csr_array
 
 import amulsearch as am
 from amulsearch.features import l2_normalize
-from amulsearch.index.diffusion import spread
+from amulsearch.systems.diffusion import spread
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 
@@ -63,31 +63,33 @@ def with_hub(weights: csr_array) -> csr_array:
 
 
 def measure(count: int, store: str) -> dict:
-    parts = enlarged(am.BEST.parts(am.Collection.from_folder(DATA, progress=False), store=store, progress=False), count)
-    am.indexes.DiffusionIndex.build([am.Features(part.vectors[:50], part.ids[:50]) for part in parts])  # imports
+    cartoons = am.Collection.from_folder(DATA, progress=False)
+    layers = am.systems.BEST.layers_of(cartoons, store=store, progress=False)
+    parts = enlarged(am.systems.BEST.reduced(layers), count)
+    am.Diffusion.build([am.Features(part.vectors[:50], part.ids[:50]) for part in parts])  # imports
     given = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
     thread = threading.Thread(target=watch)
     thread.start()
     start = time.perf_counter()
-    index = am.indexes.DiffusionIndex.build(parts)
+    index = am.Diffusion.build(parts)
     whole = time.perf_counter() - start
     start = time.perf_counter()
     spread(index.graph.weights, 0.9)
     diffusion = time.perf_counter() - start
     held["running"] = False
     thread.join()
-    new = np.concatenate([l2_normalize(part.vectors[:20]) for part in parts], axis=1)
+    new = [l2_normalize(part.vectors[:20]) for part in parts]
     with tempfile.TemporaryDirectory() as folder:
         saved = index.save(Path(folder) / "index")
         size = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
         start = time.perf_counter()
-        index = am.indexes.DiffusionIndex.open(saved)
+        index = am.Diffusion.open(saved)
         opened = time.perf_counter() - start
         index.query(index.ids[3], 10)
         seconds = {}
         for what, ask in (
             ("by id", lambda n: index.query(index.ids[n], 10)),
-            ("new", lambda n: index.search(new[n : n + 1])),
+            ("new", lambda n: index.rank([vectors[n : n + 1] for vectors in new])),
         ):
             times = []
             for number in range(20):
@@ -95,7 +97,7 @@ def measure(count: int, store: str) -> dict:
                 ask(number)
                 times.append(time.perf_counter() - start)
             seconds[what] = 1000 * float(np.median(times))
-    many = np.concatenate([l2_normalize(part.vectors[:1000]) for part in parts], axis=1)
+    many = [l2_normalize(part.vectors[:1000]) for part in parts]
     return {
         "hub MiB": most_memory(lambda: spread(with_hub(index.graph.weights), 0.9)),
         "batch MiB": most_memory(lambda: index.search(many)),

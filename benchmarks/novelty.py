@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.measure import calibrate
+from amulsearch.systems import calibrate
 
 ONE = "tf_efficientnet_lite2"
 
@@ -29,14 +29,14 @@ def layers_of(folder: str, store: str) -> dict[str, list[am.Features]]:
     plain = am.extract(collection, layers="penultimate", store=store)
     four = [plain[name, "penultimate"] for name in am.models.BUNDLED]
     one = [plain[ONE, "penultimate"]]
-    return {f"{ONE}, distance": one, "4 networks": four, "8 layers": am.BEST.layers_of(collection, store=store)}
+    return {f"{ONE}, distance": one, "4 networks": four, "8 layers": am.systems.BEST.layers_of(collection, store=store)}
 
 
 def told(home: list[am.Features], others: list[list[am.Features]]) -> dict[str, float]:
     """The fraction of pictures that are told that nothing fits, of those that belong and of the other folders."""
     held = np.random.default_rng(0).permutation(len(home[0])) % 5 == 0
     ids = [id for id, out in zip(home[0].ids, held, strict=True) if not out]
-    test = am.indexes.NoveltyTest.build([am.Features(part.vectors[~held], ids) for part in home], sample=len(ids))
+    test = am.systems.NoveltyTest.build([am.Features(part.vectors[~held], ids) for part in home], sample=len(ids))
     asked = [[part.vectors[held] for part in home], *([part.vectors for part in other] for other in others)]
     alarms = [np.mean([test.p_value(list(row)) <= 0.05 for row in zip(*parts, strict=True)]) for parts in asked]
     return dict(zip(["belong", *(f"other {number}" for number in range(1, len(asked)))], alarms, strict=True))
@@ -83,7 +83,7 @@ def main() -> None:
             rows[Path(folder).name, system] = told(parts, [other[system] for other in others])
         one = home[f"{ONE}, distance"][0]
         relevance = am.Relevance.from_labels(one.ids, one.labels)
-        graph = am.indexes.DiffusionIndex.build(am.BEST.reduced(home["8 layers"]))
+        graph = am.systems.BEST.diffusion(home["8 layers"])
         for system, index in ((ONE, am.ExactIndex.build(one)), ("preset best", graph)):
             whole = calibrate(index, relevance, sample=len(one))
             errors[Path(folder).name, system] = {"5 parts": whole.ece, "halves": halves_error(index, relevance)}

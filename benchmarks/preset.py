@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.measure import fused_similarities
 
 PRESET, JOINED, FUSED = "preset best", "8 layers joined", "combsum of 4 penultimate"
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
@@ -39,22 +38,22 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
     black = am.Collection.from_folder(folder, background="black", progress=False)
     post = am.extract(black, layers="logits", framing="squash", store=f"{store}/post")
     ours = am.extract(collection, layers=["penultimate", "last:gem"], store=f"{store}/ours")
-    layers = am.BEST.layers_of(collection, store=f"{store}/ours")
+    layers = am.systems.BEST.layers_of(collection, store=f"{store}/ours")
     parts = [post[name, "logits"] for name in am.models.BUNDLED]
     plain = [ours[name, "penultimate"] for name in am.models.BUNDLED]
     joined = am.transforms.concatenate([ours[name, "last:gem"] for name in am.models.BUNDLED])
     reduced = am.transforms.PCA.fit(joined, 256, whiten=0.5)(joined)
     noise = np.random.default_rng(0).random((len(collection), len(collection)))
-    votes = fused_similarities(parts, "vote", depth=4)
+    votes = am.Fusion(parts, "vote", depth=4).similarities
     return {
         **{f"post's recipe: {name}": post[name, "logits"] for name in am.models.BUNDLED},
         "post's vote of 4, ties at random": lambda rows: np.ceil(votes(rows) - 1e-9) + noise[rows] / 2,
         **{f"{name} penultimate": ours[name, "penultimate"] for name in am.models.BUNDLED},
-        FUSED: fused_similarities(plain, "combsum"),
+        FUSED: am.Fusion(plain, "combsum"),
         "4 x last:gem concatenated": joined,
         "... PCA 256 whitened .5": reduced,
         JOINED: joined_layers(layers)[0],
-        PRESET: am.indexes.DiffusionIndex.build(am.BEST.reduced(layers)),
+        PRESET: am.systems.BEST.diffusion(layers),
     }
 
 
@@ -71,7 +70,7 @@ def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.
     fold = np.random.default_rng(1).permutation(len(collection)) % 5
     kept, new = np.flatnonzero(fold > 0), np.flatnonzero(fold == 0)
     plain = am.extract(collection, layers="penultimate", store=f"{store}/ours")
-    deep = am.BEST.layers_of(collection, store=f"{store}/ours")
+    deep = am.systems.BEST.layers_of(collection, store=f"{store}/ours")
     some = lambda part: am.Features(part.vectors[kept], [part.ids[row] for row in kept])  # noqa: E731
     single = {name: am.features.l2_normalize(plain[name, "penultimate"].vectors) for name in am.models.BUNDLED}
     found = {f"{name} penultimate": vectors[new] @ vectors[kept].T for name, vectors in single.items()}
@@ -82,15 +81,15 @@ def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.
     joined = np.concatenate([am.features.l2_normalize(part.vectors[new]) for part in deep], axis=1)
     found[JOINED] = expansion(pca(joined)) @ am.features.l2_normalize(vectors.vectors).T
 
-    powers = am.BEST.whiten * len(deep)
-    deep = [part for part in deep for _ in am.BEST.whiten]
+    powers = am.systems.BEST.whiten * len(deep)
+    deep = [part for part in deep for _ in am.systems.BEST.whiten]
     fitted = [
-        am.transforms.PCA.fit(some(part), am.BEST.width, whiten=power) for part, power in zip(deep, powers, strict=True)
+        am.transforms.PCA.fit(some(part), am.systems.BEST.width, whiten=power) for part, power in zip(deep, powers, strict=True)
     ]
     parts = [of(some(part)) for of, part in zip(fitted, deep, strict=True)]
-    index = am.indexes.DiffusionIndex.build(parts)
-    queries = np.concatenate([of(part.vectors[new]) for of, part in zip(fitted, deep, strict=True)], axis=1)
-    rows, distances = index.search(queries, len(kept))
+    system = am.Diffusion.build(parts)
+    queries = [of(part.vectors[new]) for of, part in zip(fitted, deep, strict=True)]
+    rows, distances = system.rank(queries, len(kept))
     found[PRESET] = np.zeros((len(new), len(kept)))
     np.put_along_axis(found[PRESET], rows, -distances, axis=1)
 

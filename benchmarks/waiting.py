@@ -33,11 +33,11 @@ def seconds(command: list[str], status: int = 0) -> float:
 
 def warm(store: str, new: Path, rounds: int) -> list[float]:
     """The seconds of queries by a new picture, after a first one."""
-    indexes = {name: am.AnnoyIndex.open_in(am.Store.open(store), f"{name} penultimate") for name in am.models.BUNDLED}
+    panel = am.open_panel(store, am.models.BUNDLED, "penultimate", fusions=())
     found = []
     for _ in range(1 + rounds):
         start = time.perf_counter()
-        am.query_all(indexes, new, 4)
+        panel.query(new, 4)
         found.append(time.perf_counter() - start)
     return found[1:]
 
