@@ -100,7 +100,7 @@ def measure(count: int, store: str) -> dict:
     many = [l2_normalize(part.vectors[:1000]) for part in parts]
     return {
         "hub MiB": most_memory(lambda: spread(with_hub(index.graph.weights), 0.9)),
-        "batch MiB": most_memory(lambda: index.search(many)),
+        "batch MiB": most_memory(lambda: index.rank(many, 10)),
         "pictures": count,
         "neighbours s": whole - diffusion,
         "diffusion s": diffusion,
