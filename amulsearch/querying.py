@@ -29,7 +29,7 @@ from .index import (
     query_all,
     unlikely_from,
 )
-from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_alike
+from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_image
 from .printing import aligned, print_json, say
 from .store import Store
 
@@ -381,4 +381,4 @@ def _as_query(query: str, store: Store) -> tuple[str | Image, str | Path]:
     if id:
         path = collection.path(id)
         say(f"{path} has changed since it was indexed: this is the answer for the new picture")
-    return open_alike(path, collection.opening), path
+    return open_image(path, **collection.opening), path

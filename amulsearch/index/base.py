@@ -29,7 +29,7 @@ from ..features import (
     same_pictures,
     write_fitted,
 )
-from ..intake import open_alike
+from ..intake import open_image
 from ..models import Model
 from ..store import AGAIN, Names, Store, StoredNames
 from .calibration import Calibration
@@ -626,7 +626,7 @@ def encoded(indexes: Sequence[Index], query) -> list[np.ndarray]:
     for place, opening in enumerate(openings):
         if place in found:
             continue
-        picture = query if isinstance(query, (Image.Image, Words)) else open_alike(query, opening)
+        picture = query if isinstance(query, (Image.Image, Words)) else open_image(query, **opening)
         places = [other for other, of in enumerate(openings) if of == opening]
         makers = [maker for place in places for maker in indexes[place].makers]
         vectors = encode_each([picture], [indexes[place].fingerprint for place in places], makers)

@@ -27,7 +27,7 @@ class KeywordIndex:
     Parameters
     ----------
     collection : Collection
-        With keywords: see `Collection.from_folder`, `Collection.from_table` and `Collection.from_danbooru`.
+        With keywords: see `Collection.from_folder` and `Collection.from_table`.
 
     Raises
     ------

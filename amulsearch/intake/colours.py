@@ -13,23 +13,7 @@ from ..errors import QueryError
 
 
 def colour_of(background: str) -> tuple[int, int, int]:
-    """Return the red, green and blue of a colour.
-
-    Parameters
-    ----------
-    background : str
-        A colour name or "#rrggbb".
-
-    Returns
-    -------
-    tuple of 3 int
-        Values from 0 to 255.
-
-    Raises
-    ------
-    QueryError
-        If there is no such colour.
-    """
+    """The red, green and blue of a colour name or "#rrggbb", from 0 to 255; QueryError if there is no such colour."""
     try:
         return ImageColor.getrgb(background)[:3]
     except (ValueError, AttributeError, TypeError):

@@ -18,7 +18,6 @@ import pytest
 from PIL import EpsImagePlugin, Image, ImageCms, TiffImagePlugin
 
 import amulsearch as am
-from amulsearch.intake import open_alike, opening
 from amulsearch.intake.decoding import Request, decode
 from amulsearch.intake.pictures import FORMATS, read_header
 from amulsearch.models.preprocess import Preprocess
@@ -95,7 +94,7 @@ def test_orientation_is_applied(orientation, format):
     middles = np.abs(seen - expected)[8::16, 8::16]
     assert middles.max() <= (0 if format in ("PNG", "TIFF", "WEBP") else 4)
     header = read_header(data)
-    assert (header.width, header.height) == seen.shape[1::-1]
+    assert (header["width"], header["height"]) == seen.shape[1::-1]
 
 
 # Transparency: (file, its colours, its opacity between 0 and 1)
@@ -278,7 +277,7 @@ def test_heic_is_read_where_its_package_is_installed_and_else_said(monkeypatch):
     monkeypatch.undo()
     heif = pytest.importorskip("pillow_heif")
     heif.from_pillow(Image.new("RGB", (64, 48), RED)).save(file := io.BytesIO())
-    assert np.abs(pixels(file.getvalue()) - RED).max() <= 4 and read_header(file.getvalue()).format == "HEIF"
+    assert np.abs(pixels(file.getvalue()) - RED).max() <= 4 and read_header(file.getvalue())["format"] == "HEIF"
 
 
 def test_every_format_that_pillow_writes_here_comes_back():
@@ -294,7 +293,7 @@ def test_every_format_that_pillow_writes_here_comes_back():
         expected = np.asarray(source.convert(mode).convert("RGB")).astype(int)
         seen = np.asarray(am.open_image(data).resize((64, 64))).astype(int)
         assert np.mean(np.abs(seen - expected)) < (8 if format in inexact else 0.5), format
-        assert read_header(data).format == format
+        assert read_header(data)["format"] == format
         written += 1
     assert written >= 10
 
@@ -307,13 +306,11 @@ def test_a_frame_is_chosen(format):
     frames = [Image.new("RGB", (8, 6), colour) for colour in (RED, GREEN, BLUE)]
     options = {"lossless": True} if format == "WEBP" else {}
     data = saved(frames[0], format, save_all=True, append_images=frames[1:], **options)
-    assert read_header(data).frames == 3
+    assert read_header(data)["frames"] == 3
     for frame, colour in enumerate((RED, GREEN, BLUE)):
         assert (pixels(data, frame=frame) == colour).all()
     assert (pixels(data) == RED).all()
-    with pytest.raises(am.QueryError, match="no frame 3: the picture has 3 frames, counted from 0"):
-        am.open_image(data, frame=3)
-    assert np.array_equal(open_alike(data, opening(frame=7)), am.open_image(data, frame=2))
+    assert (pixels(data, frame=7) == BLUE).all()
 
 
 @pytest.mark.parametrize(
@@ -394,7 +391,7 @@ def test_a_large_jpeg_is_decoded_smaller(tmp_path):
     exif[0x0112] = 6
     Image.linear_gradient("L").resize((9000, 8400)).save(path, exif=exif)  # dark above, light below
     header = read_header(path, max_pixels=6_000_000)
-    assert (header.width, header.height, header.format) == (8400, 9000, "JPEG")
+    assert (header["width"], header["height"], header["format"]) == (8400, 9000, "JPEG")
     small = am.open_image(path, max_pixels=6_000_000)
     assert small.size == (2100, 2250)
     corners = np.asarray(small.resize((2, 1), Image.Resampling.BOX))[0, :, 0]
@@ -412,7 +409,7 @@ def test_a_truncated_file_is_told(photographs):
         for part in (0.001, 0.1, 0.5, 0.9):
             with pytest.raises(am.PictureError, match="truncated"):
                 am.open_image(data[: int(part * len(data))])
-        assert (read_header(data[: len(data) // 2]).width > 400) and am.open_image(data)
+        assert (read_header(data[: len(data) // 2])["width"] > 400) and am.open_image(data)
 
 
 @pytest.mark.parametrize(
@@ -502,7 +499,7 @@ def test_damage_anywhere_gives_a_picture_or_a_picture_error(data):
         try:
             with warnings.catch_warnings(action="ignore"):
                 assert am.open_image(bytes(damaged), max_pixels=1_000_000).mode == "RGB"
-                assert read_header(bytes(damaged)).frames >= 1
+                assert read_header(bytes(damaged))["frames"] >= 1
         except am.PictureError as error:
             assert str(error) and "\n" not in str(error)
             refused += 1
