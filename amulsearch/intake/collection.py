@@ -343,7 +343,7 @@ class Collection:
         return Request(str(self.path(id)), self.table["digest"].iat[self._row(id)], **self.opening, side=side)
 
     def changed(self, ids: Iterable[str]) -> dict[str, str]:
-        """Say which pictures have other files than those that were indexed, or none; a file of the old size is read.
+        """Say which pictures have other files than those that were indexed, or none: each file is read.
 
         Parameters
         ----------
@@ -371,17 +371,15 @@ class Collection:
         return {id: state for id, state in states.items() if state}
 
     def _state(self, id: str) -> str:
-        path, row = self.path(id), self._row(id)
-        size, digest = (self.table[name].iat[row] for name in ("bytes", "digest"))
+        path = self.path(id)
         try:
             if not path.is_file():
                 return "missing"
             with path.open("rb") as file:
-                same = os.fstat(file.fileno()).st_size == size
-                same = same and hashlib.file_digest(file, "sha256").hexdigest() == digest
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
-        return "" if same else "changed since it was indexed"
+        return "" if digest == self.table["digest"].iat[self._row(id)] else "changed since it was indexed"
 
     def ids_of(self, path: str | os.PathLike) -> list[str]:
         """The ids that a file would have, whether or not the collection holds it.

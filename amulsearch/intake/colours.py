@@ -75,8 +75,8 @@ def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform if np.abs(change).max() > 1 else None
 
 
+# What stands for no data in grids of measurements, and from where on a number does: the least of float32 is usual.
 _NO_DATA, _HUGE = -9999, 1e30
-"""What stands for no data in grids of measurements, and from where on a number does: the least of float32 is usual."""
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

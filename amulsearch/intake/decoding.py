@@ -3,8 +3,8 @@
 A file that crashes or hangs a decoder ends only its worker and is rejected with the reason.
 
 A worker reads lines of JSON from its standard input, each the seconds that a picture may take and a list of `Request`s.
-It answers each request with five numbers and a body: (0, height, width, full width, full height) and the RGB pixels;
-(length, 0, 0, 0, 0) and the reason for a rejection in UTF-8; or (length, 1, 0, 0, 0) and the result of a scan in JSON.
+It answers each request with a line of JSON: the reason for a rejection, the result of a scan, or the shape of the
+pixels, which follow this line, and the full size of the picture.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -38,18 +37,15 @@ PATIENCE = 60.0
 MEMORY = 4 << 30
 """Bytes of memory that a worker may use; a picture that needs more is rejected."""
 
-_HEAD = struct.Struct("<5I")
-_LATE = 1
-"""The exit status of a process that `faulthandler` ends."""
+_LATE = 1  # the exit status of a process that `faulthandler` ends
+
+# What a worker runs; its argument is the folder that holds the package. It imports neither pandas nor torch.
+# That folder comes first for the package only, and Python's -P leaves the working directory out: a hashlib.py that lies
+# in either is not taken for the one of the standard library.
 _START = (
     "import sys; sys.path.append(sys.argv[1]); import lazy_loader; sys.path.insert(0, sys.argv[1]); import amulsearch; "
     "del sys.path[0]; from amulsearch.intake.decoding import serve; serve()"
 )
-"""What a worker runs; its argument is the folder that holds the package. It imports neither pandas nor torch.
-
-That folder comes first for the package only, and Python's -P leaves the working directory out: a hashlib.py that lies
-in either is not taken for the one of the standard library.
-"""
 
 
 class Request(NamedTuple):
@@ -123,8 +119,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_thread = threading.local()
-"""`calls`: the `_Calls` of this thread, in `decoding_threads` only."""
+_thread = threading.local()  # `calls`: the `_Calls` of this thread, in `decoding_threads` only
 
 
 class _Calls:
@@ -167,7 +162,7 @@ class _Worker:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         atexit.register(self.end)
-        if self._read(1) is None:
+        if not self._process.stdout.readline():
             self.end()
             raise AmulsearchError(
                 f"the process that decodes pictures could not be started with {sys.executable}: free some memory, or "
@@ -183,23 +178,24 @@ class _Worker:
             self.end()
             return
         for _ in requests:
-            head = self._read(_HEAD.size)
-            length, height, width, *size = _HEAD.unpack(head) if head else (0,) * 5
-            body = head and self._read(length or height * width * 3)
-            if body is None:
-                yield self._reason_of_end()
+            answer = self._answer()
+            yield self._reason_of_end() if answer is None else answer
+            if answer is None:
                 return
-            if not length:
-                yield Decoded(np.frombuffer(body, dtype=np.uint8).reshape(height, width, 3), tuple(size))
-            elif height:
-                yield json.loads(body)
-            else:
-                yield PictureError(body.decode())
 
-    def _read(self, count: int) -> bytearray | None:
-        """Read `count` bytes; None if the process ends before."""
-        data = bytearray(count)
-        return data if self._process.stdout.readinto(data) == count else None
+    def _answer(self) -> Decoded | dict | PictureError | None:
+        """The next answer; None if the process ends before."""
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            return None
+        answer = json.loads(line)
+        if "reason" in answer:
+            return PictureError(answer["reason"])
+        if "shape" not in answer:
+            return answer
+        rgb = np.empty(answer["shape"], dtype=np.uint8)
+        whole = self._process.stdout.readinto(rgb) == rgb.nbytes
+        return Decoded(rgb, tuple(answer["size"])) if whole else None
 
     def _reason_of_end(self) -> PictureError:
         code = self._process.wait()
@@ -242,29 +238,27 @@ def serve() -> None:
             patience, requests = json.loads(line)
             for fields in requests:
                 faulthandler.dump_traceback_later(patience, exit=True)  # also if the decoder returns to no Python code
-                answer = _answer(Request(*fields))
+                answer, pixels = _answer(Request(*fields))
                 faulthandler.cancel_dump_traceback_later()
-                answers.writelines(answer)
+                answers.write(json.dumps(answer).encode() + b"\n")
+                answers.write(pixels)
                 answers.flush()
 
 
-def _answer(request: Request) -> tuple[bytes, bytes | memoryview]:
-    """The answer to a request. The file is read once, so that the digest is that of the bytes that are decoded."""
+def _answer(request: Request) -> tuple[dict, bytes | memoryview]:
+    """What answers a request. The file is read once, so that the digest is that of the bytes that are decoded."""
     try:
         with guarded():
             with file_of(request.path) as file:
                 content = file.read()
             digest = hashlib.sha256(content).hexdigest()
             if request.digest is None:
-                row = {"bytes": len(content), "digest": digest, **read_header(content, request.max_pixels)}
-                body = json.dumps(row).encode()
-                return _HEAD.pack(len(body), 1, 0, 0, 0), body
+                return {"bytes": len(content), "digest": digest, **read_header(content, request.max_pixels)}, b""
             if digest != request.digest:
                 raise PictureError("it has changed since it was scanned: scan the folder again")
             how = {"frame": request.frame, "background": request.background, "max_pixels": request.max_pixels}
             image, size = open_for(request.side, content, **how)
             rgb = np.asarray(image)
-            return _HEAD.pack(0, *rgb.shape[:2], *size), rgb.data
+            return {"shape": rgb.shape, "size": size}, rgb.data
     except AmulsearchError as error:
-        reason = str(error).encode("utf-8", "backslashreplace")
-        return _HEAD.pack(len(reason), 0, 0, 0, 0), reason
+        return {"reason": str(error)}, b""

@@ -26,8 +26,8 @@ FORMATS = (
 """The raster formats that are opened, recognised by content, besides HEIF, which another package reads. EPS, WMF and
 PDF are excluded: they run an interpreter."""
 
+# Formats whose first bytes other files have as well: only a file named as a picture is taken for one of them.
 _WEAK = frozenset(("BMP", "DIB", "ICO", "PPM", "PCX", "SGI", "XBM"))
-"""Formats whose first bytes other files have as well: only a file named as a picture is taken for one of them."""
 
 MAX_PIXELS = 64_000_000
 """The most pixels decoded for one picture: 8,000 x 8,000, about 200 MB as RGB."""
@@ -186,8 +186,8 @@ def _reason(error: Exception) -> str:
     return f"damaged: {detail}"
 
 
+# How Pillow says that a file may be whole, but is of a kind that it does not read.
 _UNREAD = re.compile("unknown pixel mode|unsupported|unimplemented|not supported|cannot handle", re.IGNORECASE)
-"""How Pillow says that a file may be whole, but is of a kind that it does not read."""
 
 
 @contextmanager
@@ -282,17 +282,15 @@ def _displayed_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _count_frames(image: Image.Image) -> int:
-    try:
+    with suppress(Exception):  # a damaged tail: the first frame may still be good, which decoding will show
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # a damaged tail: the first frame may still be good, which decoding will show
-        return 1
+    return 1
 
 
 def _orientation(image: Image.Image) -> int:
-    try:
+    with suppress(Exception):  # with damaged EXIF data only the orientation is lost
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # with damaged EXIF data only the orientation is lost
-        return 1
+    return 1
 
 
 def _existing_frame(image: Image.Image, frame: int) -> int:

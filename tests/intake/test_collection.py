@@ -37,6 +37,11 @@ def reasons(collection) -> dict[str, str]:
     return dict(collection.rejected.itertuples(index=False))
 
 
+@pytest.fixture(scope="module")
+def bundled(openclipart) -> am.Collection:
+    return scan(openclipart)
+
+
 # Accepted files
 
 
@@ -61,14 +66,14 @@ def test_the_table_says_what_the_files_say_in_order(tmp_path):
         assert (row.digest, row.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
 
 
-def test_the_bundled_cartoons(openclipart, cartoons):
+def test_the_bundled_cartoons(openclipart, bundled):
     with (openclipart.parent / "openclipart.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(cartoons) == 1631 and len(cartoons.rejected) == 0
-    assert len(set(cartoons.labels)) == 49
-    assert cartoons.ids == [row["id"] for row in rows]
-    assert cartoons.labels == [row["category"] for row in rows]
-    assert cartoons.table[["width", "height"]].max(axis=1).max() == 320
+    assert len(bundled) == 1631 and len(bundled.rejected) == 0
+    assert len(set(bundled.labels)) == 49
+    assert bundled.ids == [row["id"] for row in rows]
+    assert bundled.labels == [row["category"] for row in rows]
+    assert bundled.table[["width", "height"]].max(axis=1).max() == 320
 
 
 def test_pictures_are_opened_as_the_collection_says(tmp_path):
@@ -377,11 +382,11 @@ def test_collections_are_equal_where_their_pictures_are(small_folder):
     assert collection != scan(small_folder, background="black") and collection != "cartoons"
 
 
-def test_duplicates_are_found_by_their_bytes(cartoons, small_folder):
-    groups = cartoons.duplicates().groupby("group")["id"].apply(list)
+def test_duplicates_are_found_by_their_bytes(bundled, small_folder):
+    groups = bundled.duplicates().groupby("group")["id"].apply(list)
     assert groups.map(len).tolist() == [2] * 17  # as stated in data/README.md
     for first, second in groups:
-        assert cartoons.path(first).read_bytes() == cartoons.path(second).read_bytes()
+        assert bundled.path(first).read_bytes() == bundled.path(second).read_bytes()
     ids = scan(small_folder).ids
     shutil.copy(small_folder / ids[5], small_folder / "copy.webp")
     collection = scan(small_folder)
