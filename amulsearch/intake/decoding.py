@@ -237,7 +237,7 @@ def serve() -> None:
         for line in sys.stdin.buffer:
             patience, requests = json.loads(line)
             for fields in requests:
-                faulthandler.dump_traceback_later(patience, exit=True)  # also if the decoder returns to no Python code
+                faulthandler.dump_traceback_later(patience, exit=True)  # ends C code that hangs, too
                 answer, pixels = _answer(Request(*fields))
                 faulthandler.cancel_dump_traceback_later()
                 answers.write(json.dumps(answer).encode() + b"\n")

@@ -6,7 +6,6 @@ import os
 import shutil
 import struct
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -247,20 +246,14 @@ def test_odd_names_work(tmp_path):
         assert collection.ids_of(tmp_path / name) == [name]
 
 
-def bomb() -> bytes:
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-
-
 def test_a_hostile_folder(open_folder, openclipart, without_root):
     folder = open_folder
     shutil.copy(openclipart / "animals/mammals/fawn_mo_01.webp", folder / "good.webp")
     whole = picture(folder / "fine/whole.png", size=(300, 200)).read_bytes()
+    bomb = bytearray(picture(folder / "bomb.bmp").read_bytes())
+    bomb[18:26] = struct.pack("<ii", 30000, 30000)
     files = {
-        "bomb.png": (bomb(), "30000 x 30000 is 900 megapixels, over the limit of 64"),
+        "bomb.bmp": (bomb, "30000 x 30000 is 900 megapixels, over the limit of 64"),
         "empty.jpg": (b"", "the file is empty"),
         "headless.png": (whole[:20], "truncated"),
         "letter.png": (b"Dear picture,", "not a picture"),

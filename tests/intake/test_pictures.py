@@ -382,23 +382,19 @@ def test_a_truncated_file_is_told(photographs):
         assert (read_header(data[: len(data) // 2])["width"] > 400) and am.open_image(data)
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "the file is empty"),
-        (b"hi", "not a picture"),
-        (b"no picture, a letter", "not a picture"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
-        (b"%PDF-1.4 and so on", "not a picture"),
-        (b"\x89PNG\r\n\x1a\n", "damaged"),
-    ],
-)
-def test_what_is_named_png_and_is_none(tmp_path, content, reason):
-    path = tmp_path / "picture.png"
-    path.write_bytes(content)
-    for read in (am.open_image, read_header):
-        with pytest.raises(am.PictureError, match=reason):
-            read(path)
+def test_what_is_named_png_and_is_none(tmp_path):
+    (path := tmp_path / "picture.png").touch()
+    for content, reason in {
+        b"": "the file is empty",
+        b"hi": "not a picture",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>": "not a picture",
+        b"%PDF-1.4 and so on": "not a picture",
+        b"\x89PNG\r\n\x1a\n": "damaged",
+    }.items():
+        path.write_bytes(content)
+        for read in (am.open_image, read_header):
+            with pytest.raises(am.PictureError, match=reason):
+                read(path)
 
 
 def test_postscript_is_refused_and_not_run(tmp_path, monkeypatch):
