@@ -417,7 +417,7 @@ def test_postscript_is_refused_and_not_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (os.mkfifo, "not a regular file"),
+        (lambda path: os.mkfifo(path), "not a regular file"),
         (os.mkdir, "it is a folder"),
         (lambda path: path.symlink_to("nowhere.png"), "a link to a file that does not exist"),
         (lambda path: path.symlink_to(path.name), "cannot be read"),
