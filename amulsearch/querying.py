@@ -13,7 +13,7 @@ import pandas as pd
 from .errors import PictureError, QueryError, as_argument, check_k, check_output, check_path
 from .features import Words
 from .index import LIKELY, NewPicture, unlikely_from
-from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_alike
+from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_image
 from .printing import aligned, print_json, say
 from .store import Store
 from .systems import Fusion, Panel, index_again, indexed, open_panel
@@ -257,4 +257,4 @@ def _as_query(query: str, store: Store) -> tuple[str | NewPicture, str | Path]:
     if id:
         path = collection.path(id)
         say(f"{path} has changed since it was indexed: this is the answer for the new picture")
-    return NewPicture(open_alike(path, collection.opening)), path
+    return NewPicture(open_image(path, **collection.opening)), path

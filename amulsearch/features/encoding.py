@@ -266,7 +266,7 @@ def opening_of(made_by: Mapping) -> dict:
     Returns
     -------
     dict
-        The frame, the background and max_pixels, as `open_alike` takes them.
+        The frame, the background and max_pixels, as keywords of `open_image`.
     """
     leaf, known = _leaves(made_by)[0], opening()
     return {name: leaf.get(name, value) for name, value in known.items()}

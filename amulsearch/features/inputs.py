@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from ..errors import ModelError, PictureError
-from ..intake import Collection, decode_each, decoding_threads, processors
+from ..intake import Collection, decode, decoding_threads, processors
 from ..models import Model
 
 CHUNK = 16
@@ -76,7 +76,7 @@ def _prepare(collection: Collection, models, framing: str, chunk: Sequence[int],
             for place in chunk
         ]
         wanted = [i for i, of in enumerate(lacking) if of and not isinstance(found[i], PictureError)]
-        images = decode_each([collection.request(ids[i], side) for i in wanted])
+        images = decode([collection.request(ids[i], side) for i in wanted])
         for i, image in zip(wanted, images, strict=True):
             if isinstance(image, PictureError):
                 found[i] = image

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..errors import AmulsearchError, ModelError, QueryError, check_integer, import_optional
-from ..intake import COLUMNS, TEXTS, Collection, plain_text
+from ..intake import COLUMNS, Collection, plain_text
 from ..store import MemoryRows
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class _Actor:
         from .extraction import Run
 
         models, layers, *_ = self.work
-        table = plain_text(json.loads(batch["table"][0]), TEXTS)
+        table = plain_text(json.loads(batch["table"][0]))
         part = replace(self.collection, table=table)
         held, rows = {(name, layer): MemoryRows() for name in layers for layer in layers[name]}, np.arange(len(part))
         run = Run(held, rows, part, *self.work, engines=self.engines)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import MissingKeyError, QueryError, check_k, check_path
 from ..features import Words, encode_each, opening_of
-from ..intake import open_alike
+from ..intake import open_image
 from .neighbours import neighbours
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _vectors(parts: Sequence[Index], query) -> list[np.ndarray]:
     for place, opening in enumerate(openings):
         if place in vectors:
             continue
-        picture = query if isinstance(query, (Image.Image, Words)) else open_alike(query, opening)
+        picture = query if isinstance(query, (Image.Image, Words)) else open_image(query, **opening)
         places = [other for other, theirs in enumerate(openings) if theirs == opening]
         makers = [maker for place in places for maker in parts[place].makers]
         each = encode_each([picture], [parts[place].fingerprint for place in places], makers)

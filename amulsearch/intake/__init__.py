@@ -1,4 +1,4 @@
-"""From a folder, a table or a Danbooru dump to a `Collection`: scan folders, decode and open pictures.
+"""From a folder or a table to a `Collection`: scan folders, decode and open pictures.
 
 Input: paths. Output: a `Collection` (ids, labels, rejected files with reasons) and decoded RGB pictures.
 This package needs only Pillow, numpy and pandas, and does not depend on networks or vectors.
@@ -9,15 +9,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "collection": ["COLUMNS", "MOVED", "TEXTS", "Collection", "plain_text"],
+        "collection": ["COLUMNS", "MOVED", "Collection", "plain_text"],
         "colours": ["colour_of"],
         "copying": ["copy_pictures"],
-        "decoding": ["Decoded", "Request", "decode", "decode_each", "decoding_threads", "processors"],
+        "decoding": ["Decoded", "Request", "decode", "decoding_threads", "processors"],
         "labels": ["label_text"],
-        "names": ["ByName", "did_you_mean", "fold_name", "leads_out", "near_names"],
         "outputs": ["note_outputs"],
-        "pictures": ["OPENING_VERSION", "open_alike", "open_image", "opening"],
-        "scan": ["counts_text"],
+        "pictures": ["OPENING_VERSION", "open_image", "opening"],
+        "scan": ["counts_text", "leads_out"],
+        "spelling": ["ByName", "did_you_mean", "fold_name", "near_names"],
         "tables": ["separator_of"],
     },
 )

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Collection as Names
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from sys import intern
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from ..errors import AmulsearchError, MissingKeyError, PictureError, QueryError
-from .danbooru import SAFE, read_danbooru
 from .decoding import Request, decode
-from .labels import label_text
-from .names import ByName
+from .labels import labeller
 from .pictures import MAX_PIXELS, opening
-from .scan import Listing, counts_text, existing_folder, labeller, scan_all, walk
-from .tables import keywords_of, read_table
+from .scan import Listing, counts_text, existing_folder, list_folder, scan_all
+from .spelling import ByName
+from .tables import keywords_of, list_table
 
 COLUMNS = ["id", "label", "width", "height", "format", "frames", "bytes", "digest"]
 """The columns that the table of every collection has."""
-
-TEXTS = ["id", "label", "format", "digest"]
-"""Those of COLUMNS that hold text."""
 
 MOVED = "if it was moved, index it where it is now with the same store: no vector is computed again"
 """What to do if the folder of a collection is not there."""
@@ -37,9 +33,9 @@ MOVED = "if it was moved, index it where it is now with the same store: no vecto
 class Collection:
     """An ordered set of pictures below one folder.
 
-    `from_folder`, `from_table` and `from_danbooru` make collections. Iterating yields the ids. `collection[id]` opens
-    a picture; `collection[:10]` and `collection[ids]` return the collection of those pictures only. An id may be given
-    in another Unicode form, or with plain spaces.
+    `from_folder` and `from_table` make collections. Iterating yields the ids. `collection[id]` opens a picture;
+    `collection[:10]` and `collection[ids]` return the collection of those pictures only. An id may be given in another
+    Unicode form, or with plain spaces.
 
     Attributes
     ----------
@@ -53,12 +49,8 @@ class Collection:
         One row per file that looks like a picture but cannot be used. Columns: id, reason.
     passed_over : mapping of str to int
         Number of entries that were not considered, by kind ("hidden", "not a picture: .txt", ...).
-    frame : int
-        Which frame of an animation is opened, from 0; the last one if the animation has fewer frames.
-    background : str
-        Colour on which transparent pictures are laid: a name or "#rrggbb".
-    max_pixels : int
-        Size limit of a decoded picture in pixels, see `open_image`.
+    frame, background, max_pixels
+        How pictures are opened, see `open_image`.
     part : bool
         Whether these are only some pictures of a scanned collection, as `subset` returns them. A store that knows the
         others keeps them.
@@ -91,7 +83,7 @@ class Collection:
         cls,
         folder: str | os.PathLike,
         *,
-        labels: str | None | Callable[[str], str | None] | Mapping[str, str] | pd.DataFrame = "folder",
+        labels: str | None | Callable[[str], object] | Mapping[str, object] = "folder",
         keywords: Mapping[str, str | Sequence[str]] | str | os.PathLike | pd.DataFrame | None = None,
         frame: int = 0,
         background: str = "white",
@@ -109,14 +101,14 @@ class Collection:
         ----------
         folder : path
             The folder with the pictures.
-        labels : "folder", None, callable, mapping, Series or DataFrame, default "folder"
+        labels : "folder", None, callable or mapping, default "folder"
             Where the labels come from: the folder of each picture, relative to `folder`; nowhere; a function of the
-            id; a mapping from id to label; or a table with the columns id and label. Numbers become text.
+            id; or a mapping from id to label. Numbers become text.
         keywords : mapping, path or DataFrame, optional
             Where keywords come from: a mapping from id to a list of words or to one string of words joined by ";"; or
             a .csv file or a pandas table with the columns path (or id) and keywords.
         frame, background, max_pixels
-            How pictures are opened, see `Collection`.
+            How pictures are opened, see `open_image`.
         progress : bool, default True
             Show a progress bar.
 
@@ -144,9 +136,11 @@ class Collection:
         0
         """
         folder, how = existing_folder(folder), opening(frame, background, max_pixels)
-        columns = {"label": labeller(labels)} | ({} if keywords is None else {"keywords": keywords_of(keywords)})
-        made = cls._scanned(Listing(folder, *walk(folder), columns), progress, how)
-        if isinstance(labels, (Mapping, pd.Series, pd.DataFrame)) and not any(made.labels):
+        columns = {"label": labeller(labels)}
+        if keywords is not None:
+            columns["keywords"] = keywords_of(keywords)
+        made = cls._scanned(list_folder(folder, columns), progress, how)
+        if isinstance(columns["label"], ByName) and not any(made.labels):
             raise QueryError(f"labels= names none of the {len(made)} pictures: use their ids, such as {made.ids[0]!r}")
         if keywords is not None and not any(made.keywords.values()):
             raise QueryError(f"none of the {len(made)} pictures has keywords: name them by id, such as {made.ids[0]!r}")
@@ -158,10 +152,6 @@ class Collection:
         table: str | os.PathLike | pd.DataFrame,
         folder: str | os.PathLike | None = None,
         *,
-        path: str = "path",
-        label: str | None = "label",
-        keywords: str | None = "keywords",
-        separator: str = ";",
         frame: int = 0,
         background: str = "white",
         max_pixels: int = MAX_PIXELS,
@@ -174,17 +164,12 @@ class Collection:
         Parameters
         ----------
         table : path or DataFrame
-            A .csv file with commas, semicolons or tabs, or a pandas table.
+            A .csv file with commas, semicolons or tabs, or a pandas table. Columns: path (or id), and label and
+            keywords if they are known; the keywords of a picture are a list or one string of words joined by ";".
         folder : path, optional
             The folder that the paths are relative to. By default the folder of the file; required for a DataFrame.
-        path : str, default "path"
-            The column of paths.
-        label, keywords : str or None, default "label" and "keywords"
-            The columns of labels and of keywords; either column may be missing. Keywords are a list or one string.
-        separator : str, default ";"
-            What separates the keywords in a string.
         frame, background, max_pixels
-            How pictures are opened, see `Collection`.
+            How pictures are opened, see `open_image`.
         progress : bool, default True
             Show a progress bar.
 
@@ -200,115 +185,44 @@ class Collection:
             If the folder does not exist or no picture can be used.
         """
         how = opening(frame, background, max_pixels)
-        return cls._scanned(read_table(table, folder, path, label, keywords, separator), progress, how)
-
-    @classmethod
-    def from_danbooru(
-        cls,
-        folder: str | os.PathLike,
-        *,
-        pictures: str | None = None,
-        metadata: str | os.PathLike | None = None,
-        ratings: Names[str] = SAFE,
-        keywords: Sequence[str] = ("general", "character", "copyright"),
-        label: str | None = "copyright",
-        frame: int = 0,
-        background: str = "white",
-        max_pixels: int = MAX_PIXELS,
-        progress: bool = True,
-    ) -> Collection:
-        """Scan the pictures of a Danbooru folder that have an allowed rating, with their tags as keywords.
-
-        Ids are paths below the folder of pictures, such as "0001/1001.jpg". Pictures excluded by their rating are
-        counted in `passed_over`; pictures without metadata are in `rejected`.
-
-        Parameters
-        ----------
-        folder : path
-            The folder of the data set.
-        pictures : str, optional
-            The subfolder with the pictures. By default "512px" if it exists, else "original".
-        metadata : path, optional
-            A file of JSON lines or a folder of such files. By default `folder`/metadata or `folder`/metadata.json. It
-            is read line by line; only the entries of existing pictures are kept.
-        ratings : collection of str, default ("g", "s")
-            The allowed ratings, by default the safe ones. Pictures without a rating are always excluded.
-        keywords : sequence of str, default ("general", "character", "copyright")
-            The tag categories that become keywords: general, artist, copyright, character or meta.
-        label : str or None, default "copyright"
-            The tag category that gives the label of pictures with exactly one such tag; None for no labels.
-        frame, background, max_pixels
-            How pictures are opened, see `Collection`.
-        progress : bool, default True
-            Show progress bars.
-
-        Returns
-        -------
-        Collection
-
-        Raises
-        ------
-        QueryError
-            If `ratings` is empty or a string, or a tag category is unknown.
-        AmulsearchError
-            If there is no folder of pictures, no metadata or no usable picture, or a line of metadata is damaged.
-
-        See Also
-        --------
-        Relevance.from_keywords : ground truth from shared tags.
-
-        References
-        ----------
-        Anonymous, Danbooru Community & Branwen 2022, Danbooru2021: a large-scale crowdsourced and tagged anime
-        illustration dataset
-        """
-        how = opening(frame, background, max_pixels)
-        listing = read_danbooru(folder, pictures, metadata, ratings, keywords, label, progress)
-        return cls._scanned(listing, progress, how)
+        return cls._scanned(list_table(table, folder), progress, how)
 
     @classmethod
     def _scanned(cls, listing: Listing, progress: bool, how: Mapping) -> Collection:
         """The collection of the pictures of a listing, in its order; how: its `opening`."""
         columns: dict[str, list] = {name: [] for name in dict.fromkeys([*COLUMNS, *listing.columns])}
-        known: dict[str | None, str | None] = {}  # keeps one copy of a string that many rows share
         rejected = list(listing.rejected)
-        for row in scan_all(listing.folder, listing.names, how["max_pixels"], progress):
+        for row in scan_all(listing, how["max_pixels"], progress):
             if "reason" in row:
                 rejected.append(row)
                 continue
-            row |= {name: _composed(of(row["id"])) for name, of in listing.columns.items()}
-            row["label"] = label_text(row["label"])
-            row |= {name: known.setdefault(row[name], row[name]) for name in ("label", "format")}
+            row["format"] = intern(row["format"])
+            for name, value_of in listing.columns.items():
+                row[name] = value_of(row["id"])
             for name, values in columns.items():
                 values.append(row[name])
-        table = plain_text(columns, TEXTS)
+        table = plain_text(columns)
         rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
+        passed_over = dict(listing.passed_over)
         if table.empty:
-            kinds = counts_text(listing.passed_over)
+            kinds = counts_text(passed_over)
             raise AmulsearchError(
                 f"no picture in {listing.folder} can be used: {len(rejected)} rejected"
                 + "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
-                + f"; {sum(listing.passed_over.values())} other files passed over{kinds and f' ({kinds})'}"
+                + f"; {sum(passed_over.values())} other files passed over{kinds and f' ({kinds})'}"
             )
-        seen, passed_over = [*table["id"], *rejected["id"]], dict(listing.passed_over)
-        for name, of in listing.columns.items():
-            if isinstance(of, ByName) and (count := of.unmatched(seen)):
+        for name, value_of in listing.columns.items():
+            if isinstance(value_of, ByName) and (count := value_of.unmatched([*table["id"], *rejected["id"]])):
                 passed_over[f"{name} of no picture"] = count
         return cls(listing.folder.resolve(), table, rejected, passed_over, **how)
 
     @property
     def keywords(self) -> dict[str, list[str]]:
-        """The keywords of each picture by id, as `Relevance.from_keywords` takes them.
-
-        Raises
-        ------
-        QueryError
-            If the collection was made without keywords.
-        """
+        """The keywords of each picture by id; QueryError if the collection was made without keywords."""
         if "keywords" not in self.table:
             raise QueryError(
                 "this collection has no keywords: give Collection.from_folder a table of them (keywords=), or make it "
-                "with Collection.from_table or Collection.from_danbooru"
+                "with Collection.from_table"
             )
         return dict(zip(self.table["id"], self.table["keywords"], strict=True))
 
@@ -330,7 +244,7 @@ class Collection:
         return iter(self.ids)
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and self._rows[id] is not None
+        return isinstance(id, str) and self._row_of[id] is not None
 
     def __getitem__(self, key: str | slice | Sequence[str]) -> Image.Image | Collection:
         """Open the picture of an id as RGB; for a slice or a list of ids, return the collection of those pictures."""
@@ -364,48 +278,31 @@ class Collection:
         """How pictures are opened: a dict of frame, background and max_pixels."""
         return {"frame": self.frame, "background": self.background, "max_pixels": self.max_pixels}
 
-    @property
-    def _rows(self) -> ByName:
-        """The row of each picture by its id."""
-        # Cached in the instance's dictionary, as the dataclass is frozen.
-        if "_row_of" not in self.__dict__:
-            self.__dict__["_row_of"] = ByName({id: row for row, id in enumerate(self.table["id"])})
-        return self.__dict__["_row_of"]
+    @cached_property
+    def _row_of(self) -> ByName:
+        return ByName({id: row for row, id in enumerate(self.table["id"])})
+
+    @cached_property
+    def _inside(self) -> dict[Path, bool]:
+        """Whether folders of pictures lie in the folder of the collection: resolving one takes 0.1 ms."""
+        return {}
 
     def _row(self, id: str) -> int:
-        row = self._rows[id]
+        row = self._row_of[id]
         if row is None:
             raise MissingKeyError(f"no picture {id!r} in {self.folder}: ids are paths relative to that folder")
         return row
 
     def path(self, id: str) -> Path:
-        """Return the path of a picture's file.
-
-        Parameters
-        ----------
-        id : str
-            An id of the collection.
-
-        Returns
-        -------
-        Path
-
-        Raises
-        ------
-        MissingKeyError
-            If the collection has no such picture.
-        QueryError
-            If a folder on the path is a link that leads out of the collection's folder.
-        """
+        """The path of a picture's file; QueryError if a folder on it is a link that leads out of the collection."""
         path = self.folder / self.table["id"].iat[self._row(id)]
-        inside = self.__dict__.setdefault("_inside", {})  # by folder: resolving one takes 0.1 ms
-        if path.parent not in inside:
-            inside[path.parent] = path.parent.resolve().is_relative_to(self.folder.resolve())
-        if not inside[path.parent]:
+        if path.parent not in self._inside:
+            self._inside[path.parent] = path.parent.resolve().is_relative_to(self.folder.resolve())
+        if not self._inside[path.parent]:
             raise QueryError(f"{id!r} leads out of {self.folder} through a link: replace the link with the folder")
         return path
 
-    def open(self, id: str) -> Image.Image:
+    def open(self, id: str, side: int | None = None) -> Image.Image:
         """Open a picture as RGB, with the collection's frame, background and pixel limit.
 
         A separate process decodes it: a file that crashes or hangs the decoder is a PictureError.
@@ -414,6 +311,8 @@ class Collection:
         ----------
         id : str
             An id of the collection.
+        side : int, optional
+            Pixels that the shorter side must keep: a large JPEG may then be decoded at a reduced size.
 
         Returns
         -------
@@ -428,79 +327,23 @@ class Collection:
             If a folder on the path is a link that leads out of the collection's folder.
         PictureError
             If the file is missing or damaged, or has changed since the folder was scanned.
-
-        See Also
-        --------
-        open_all : Open several pictures at once.
         """
-        (picture,) = self.open_all([id])
-        if isinstance(picture, PictureError):
-            raise picture
-        return picture
-
-    def open_all(self, ids: Sequence[str], side: int | None = None) -> list[Image.Image | PictureError]:
-        """Open several pictures at once, as `open` does.
-
-        Parameters
-        ----------
-        ids : sequence of str
-            Ids of the collection.
-        side : int, optional
-            Pixels that the shorter side must keep: a large JPEG may then be decoded at a reduced size.
-
-        Returns
-        -------
-        list of PIL.Image.Image or PictureError
-            In the order of the ids, all in memory at once; an error in place of each picture that cannot be opened.
-
-        Raises
-        ------
-        MissingKeyError
-            If the collection has no such picture.
-        QueryError
-            If a folder on a path is a link that leads out of the collection's folder.
-        """
-        requests = [self.request(id, side) for id in ids]
-        found = zip(requests, decode(requests), strict=True)
-        return [
-            self._told(request.path, one) if isinstance(one, PictureError) else Image.fromarray(one.rgb)
-            for request, one in found
-        ]
-
-    def _told(self, path: str, error: PictureError) -> PictureError:
-        """The error with the path of the file, and with what to do."""
+        request = self.request(id, side)
+        (picture,) = decode([request])
+        if not isinstance(picture, PictureError):
+            return Image.fromarray(picture.rgb)
         if not os.path.isdir(self.folder):  # noqa: PTH112 - is_dir raises where a folder above cannot be read
-            return PictureError(f"{path} cannot be opened: {self.folder} is not there; {MOVED}")
-        advice = "" if str(error).endswith("again") else "; if it has changed, scan the folder again"
-        return PictureError(f"{path} cannot be opened: {error}{advice}")
+            picture = f"{self.folder} is not there; {MOVED}"
+        elif not str(picture).endswith("again"):
+            picture = f"{picture}; if it has changed, scan the folder again"
+        raise PictureError(f"{request.path} cannot be opened: {picture}")
 
     def request(self, id: str, side: int | None = None) -> Request:
-        """Return the `Request` with which `decode` opens a picture as `open` does.
-
-        Parameters
-        ----------
-        id : str
-            An id of the collection.
-        side : int, optional
-            Pixels that the shorter side must keep: a large JPEG may then be decoded at a reduced size.
-
-        Returns
-        -------
-        Request
-
-        Raises
-        ------
-        MissingKeyError
-            If the collection has no such picture.
-        QueryError
-            If a folder on the path is a link that leads out of the collection's folder.
-        """
+        """The `Request` with which `decode` opens a picture as `open` does."""
         return Request(str(self.path(id)), self.table["digest"].iat[self._row(id)], **self.opening, side=side)
 
     def changed(self, ids: Iterable[str]) -> dict[str, str]:
-        """Say which pictures have other files than those that were indexed, or none.
-
-        A file that has its old size is read.
+        """Say which pictures have other files than those that were indexed, or none: each file is read.
 
         Parameters
         ----------
@@ -516,8 +359,6 @@ class Collection:
         ------
         MissingKeyError
             If the collection has no such picture.
-        QueryError
-            If a folder on a path is a link that leads out of the collection's folder.
 
         Examples
         --------
@@ -526,77 +367,53 @@ class Collection:
         >>> birds.changed(birds)
         {}
         """
-        states = ((id, self._state(id)) for id in ids)
-        return {id: state for id, state in states if state}
+        states = {id: self._state(id) for id in ids}
+        return {id: state for id, state in states.items() if state}
 
     def _state(self, id: str) -> str:
-        path, row = self.path(id), self._row(id)
-        size, digest = (self.table[name].iat[row] for name in ("bytes", "digest"))
+        path = self.path(id)
         try:
             if not path.is_file():
                 return "missing"
             with path.open("rb") as file:
-                same = os.fstat(file.fileno()).st_size == size
-                same = same and hashlib.file_digest(file, "sha256").hexdigest() == digest
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
-        return "" if same else "changed since it was indexed"
-
-    def id_of(self, path: str | os.PathLike) -> str | None:
-        """Return the id of a file; None if it is not in the collection, or has changed since it was indexed.
-
-        Parameters
-        ----------
-        path : path
-            A file, relative to the working directory or absolute.
-
-        Returns
-        -------
-        str or None
-        """
-        return next((id for id in self.ids_of(path) if id in self and not self._state(id)), None)
+        return "" if digest == self.table["digest"].iat[self._row(id)] else "changed since it was indexed"
 
     def ids_of(self, path: str | os.PathLike) -> list[str]:
-        """Return the ids that a file would have, whether or not the collection holds it.
+        """The ids that a file would have, whether or not the collection holds it.
 
-        Parameters
-        ----------
-        path : path
-            A file, relative to the working directory or absolute.
-
-        Returns
-        -------
-        list of str
-            None, one or two: a link has a place of its own and that of its target.
+        None, one or two: a link has a place of its own and that of its target.
         """
-        path, found = Path(path), []
+        path, ids = Path(path), []
         for place in (lambda: path.parent.resolve() / path.name, path.resolve):
             try:
-                found.append(place().relative_to(self.folder).as_posix())
+                id = place().relative_to(self.folder).as_posix()
             except (ValueError, OSError, RuntimeError):  # RuntimeError: a loop of links
                 continue
-        rows, known = ((id, self._rows[id]) for id in found), self.table["id"]
-        return list(dict.fromkeys(id if row is None else known.iat[row] for id, row in rows))
+            row = self._row_of[id]
+            ids.append(id if row is None else self.table["id"].iat[row])
+        return list(dict.fromkeys(ids))
 
-    def subset(self, ids) -> Collection:
-        """Return the collection of these pictures only.
+    def subset(self, ids: Iterable[str]) -> Collection:
+        """Return the collection of these pictures only, in the order of the table.
 
         Parameters
         ----------
-        ids : iterable of str, or str
+        ids : iterable of str
             Ids in any order; repeated ones count once.
 
         Returns
         -------
         Collection
-            The pictures in the order of the table.
 
         Raises
         ------
         MissingKeyError
             If the collection lacks one of the ids.
         """
-        rows = sorted({self._row(id) for id in ([ids] if isinstance(ids, str) else ids)})
+        rows = sorted({self._row(id) for id in ids})
         table = self.table.iloc[rows].reset_index(drop=True)
         return replace(self, table=table, part=self.part or len(table) < len(self))
 
@@ -658,32 +475,13 @@ class Collection:
         return same.assign(group=group)[["group", "id", "label", "digest"]].reset_index(drop=True)
 
 
-def _composed(value):
-    """A label, or a list of keywords, in Unicode's form NFC: those that look the same are the same."""
-    if isinstance(value, list):
-        return [_composed(one) for one in value]
-    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
-
-
-def plain_text(columns: Mapping[str, list] | pd.DataFrame, texts=("id", "reason")) -> pd.DataFrame:
-    """Make a table whose text columns hold Python strings and None.
+def plain_text(columns: Mapping[str, list] | pd.DataFrame) -> pd.DataFrame:
+    """A table whose columns id, label, format, digest and reason hold Python strings and None.
 
     The string type of pandas would turn None into NaN and copy every string, even those that many rows share.
-
-    Parameters
-    ----------
-    columns : mapping of str to list, or DataFrame
-        The columns by name.
-    texts : sequence of str, default ("id", "reason")
-        The columns that hold text.
-
-    Returns
-    -------
-    DataFrame
-        The same columns; those in `texts` have the dtype object.
     """
     plain = dict(columns.items())
-    for name in texts:
-        values = [None if pd.isna(value) else str(value) for value in columns[name]]
+    for name in plain.keys() & {"id", "label", "format", "digest", "reason"}:
+        values = [None if pd.isna(value) else str(value) for value in plain[name]]
         plain[name] = pd.Series(values, dtype=object)
     return pd.DataFrame(plain)

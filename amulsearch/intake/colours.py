@@ -13,23 +13,7 @@ from ..errors import QueryError
 
 
 def colour_of(background: str) -> tuple[int, int, int]:
-    """Return the red, green and blue of a colour.
-
-    Parameters
-    ----------
-    background : str
-        A colour name or "#rrggbb".
-
-    Returns
-    -------
-    tuple of 3 int
-        Values from 0 to 255.
-
-    Raises
-    ------
-    QueryError
-        If there is no such colour.
-    """
+    """The red, green and blue of a colour name or "#rrggbb", from 0 to 255; QueryError if there is no such colour."""
     try:
         return ImageColor.getrgb(background)[:3]
     except (ValueError, AttributeError, TypeError):
@@ -91,8 +75,8 @@ def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform if np.abs(change).max() > 1 else None
 
 
+# What stands for no data in grids of measurements, and from where on a number does: the least of float32 is usual.
 _NO_DATA, _HUGE = -9999, 1e30
-"""What stands for no data in grids of measurements, and from where on a number does: the least of float32 is usual."""
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -13,13 +13,7 @@ NOTE = ".amulsearch"
 
 
 def note_outputs(paths: Iterable[Path]) -> None:
-    """Note files beside them, so that a scan passes them over.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        Files that were written.
-    """
+    """Note files that were written beside them, so that a scan passes them over."""
     for path in paths:
         entry = json.dumps([path.name, path.stat().st_size]) + "\n"
         if entry not in _entries(path.parent):
@@ -29,13 +23,13 @@ def note_outputs(paths: Iterable[Path]) -> None:
 
 def outputs_in(folder: str | os.PathLike) -> set[str]:
     """The names of the files in a folder that were noted and still have the size that they were written with."""
-    found = set()
+    names = set()
     for entry in _entries(Path(folder)):
         with suppress(ValueError, TypeError, OSError):
             name, size = json.loads(entry)
             if (Path(folder) / name).stat().st_size == size:
-                found.add(name)
-    return found
+                names.add(name)
+    return names
 
 
 def _entries(folder: Path) -> list[str]:

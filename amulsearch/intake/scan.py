@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-import pandas as pd
 from tqdm.auto import tqdm
 
-from ..errors import AmulsearchError, PictureError, QueryError, check_path
-from .decoding import decoding_threads, scan
-from .names import ByName
+from ..errors import AmulsearchError, PictureError, check_path
+from .decoding import Request, decode, decoding_threads
 from .outputs import outputs_in
 from .pictures import RAW, SUFFIXES, begins_as_picture
 
@@ -25,12 +22,6 @@ SYSTEM_FOLDERS = frozenset(
     )
 )
 """Folders that storage devices and systems make for thumbnails, deleted files and the like; others are hidden."""
-
-NAMED = SUFFIXES | RAW
-"""The extensions of the files that are scanned whatever they hold."""
-
-_TYPES = mimetypes.MimeTypes()
-"""What Python knows of file name extensions, without what this system adds."""
 
 
 @dataclass(frozen=True)
@@ -57,29 +48,18 @@ def existing_folder(folder: str | os.PathLike) -> Path:
     return folder
 
 
-def labeller(labels) -> Callable[[str], str | None]:
-    """The function from id to label that `labels` stands for, see `Collection.from_folder`; of a table, a `ByName`."""
-    if labels is None:
-        return lambda id: None
-    if isinstance(labels, str):
-        if labels != "folder":
-            raise QueryError(f'labels cannot be {labels!r}: use "folder", None, a function, a mapping or a table')
-        return lambda id: id.rpartition("/")[0] or None
-    if callable(labels):
-        return labels
-    if isinstance(labels, pd.DataFrame):
-        if not {"id", "label"} <= set(labels.columns):
-            raise QueryError(f"the table of labels needs the columns id and label, but has {list(labels.columns)}")
-        labels = dict(zip(labels["id"], labels["label"], strict=True))
-    if isinstance(labels, (Mapping, pd.Series)):
-        return ByName(dict(labels))
-    raise QueryError(
-        f'labels cannot be of type {type(labels).__name__}: use "folder", None, a function, a mapping or a table'
-    )
+def leads_out(name: str) -> bool:
+    """Whether a name relative to a folder leads out of it, or can be no file's: it holds a zero byte.
+
+    >>> leads_out("birds/crow.webp"), leads_out("birds/../../crow.webp"), leads_out("/etc/passwd")
+    (False, True, True)
+    """
+    path = PurePath(name)
+    return bool(path.anchor) or ".." in path.parts or "\0" in name
 
 
-def walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
-    """Sorted names of the files to scan; files rejected by their name; counts of the files passed over, by kind."""
+def list_folder(folder: Path, columns: Mapping[str, Callable]) -> Listing:
+    """The files of a folder and of all below it that may be pictures."""
     names, rejected, passed_over = [], [], Counter()
 
     def unreadable(error: OSError) -> None:
@@ -87,63 +67,61 @@ def walk(folder: Path) -> tuple[list[str], list[dict], dict[str, int]]:
         rejected.append({"id": _printable(name), "reason": f"folder cannot be read: {error.strerror}"})
 
     for parent, folders, files in os.walk(folder, onerror=unreadable):
-        for name in sorted(folders):
-            if name.startswith("."):
-                passed_over["hidden"] += 1
-            elif name in SYSTEM_FOLDERS:
-                passed_over[f"folder of the system: {name}"] += 1
-            elif os.path.islink(os.path.join(parent, name)):
-                passed_over["link to a folder"] += 1
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM_FOLDERS)
+        kinds = {name: _folder_kind(parent, name) for name in sorted(folders)}
+        folders[:] = [name for name, kind in kinds.items() if not kind]
         if "store.sqlite" in files:
-            folders[:], files = [], []
-            passed_over["store of amulsearch"] += 1
+            kinds, files = {"": "store of amulsearch"}, []
+            folders.clear()
         written = outputs_in(parent)
         for name in files:
-            suffix = os.path.splitext(name)[1].lower()
-            path = os.path.join(parent, name)
-            relative = Path(os.path.relpath(path, folder)).as_posix()
-            if name.startswith("."):
-                passed_over["hidden"] += 1
-            elif name in written:
-                passed_over["written by amulsearch"] += 1
-            elif suffix not in NAMED and (_of_other_kind(suffix) or not begins_as_picture(path)):
-                passed_over[f"not a picture: {_printable(suffix) or 'no extension'}"] += 1
-            elif _printable(relative) != relative:
-                rejected.append({"id": _printable(relative), "reason": "the name is not valid UTF-8: rename it"})
+            kinds[name] = "written by amulsearch" if name in written else _file_kind(parent, name)
+            if kinds[name]:
+                continue
+            id = Path(os.path.relpath(os.path.join(parent, name), folder)).as_posix()
+            if _printable(id) == id:
+                names.append(id)
             else:
-                names.append(relative)
-    return sorted(names), rejected, dict(passed_over)
+                rejected.append({"id": _printable(id), "reason": "the name is not valid UTF-8: rename it"})
+        passed_over.update(filter(None, kinds.values()))
+    return Listing(folder, sorted(names), rejected, dict(passed_over), columns)
 
 
-def _of_other_kind(suffix: str) -> bool:
-    """Whether an extension is one of text, sound, films or the like: such files are not read."""
-    kind = _TYPES.guess_type(f"name{suffix}")[0]
-    return kind is not None and not kind.startswith("image/")
+def _folder_kind(parent: str, name: str) -> str:
+    """Why a folder is passed over; "" if it is not."""
+    if name.startswith("."):
+        return "hidden"
+    if name in SYSTEM_FOLDERS:
+        return f"folder of the system: {name}"
+    return "link to a folder" if os.path.islink(os.path.join(parent, name)) else ""
+
+
+def _file_kind(parent: str, name: str) -> str:
+    """Why a file is passed over; "" if it is not."""
+    if name.startswith("."):
+        return "hidden"
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in SUFFIXES or suffix in RAW or begins_as_picture(os.path.join(parent, name)):
+        return ""
+    return f"not a picture: {_printable(suffix) or 'no extension'}"
 
 
 def counts_text(passed_over: Mapping[str, int]) -> str:
-    """What was passed over, in words, the most frequent kinds first; "" if nothing was.
-
-    Parameters
-    ----------
-    passed_over : mapping of str to int
-        See `Collection.passed_over`.
-
-    Returns
-    -------
-    str
-    """
+    """What was passed over, in words, the most frequent kinds first; "" if nothing was."""
     return "; ".join(f"{kind}: {n:,}" for kind, n in sorted(passed_over.items(), key=lambda item: -item[1]))
 
 
-def scan_all(folder: Path, names: list[str], max_pixels: int, progress: bool) -> Iterator[dict]:
+def scan_all(listing: Listing, max_pixels: int, progress: bool) -> Iterator[dict]:
     """For each file, in order, its row of the collection's table, or its id and the reason for its rejection."""
+    names = listing.names
     chunks = [names[start : start + 32] for start in range(0, len(names), 32)]
+
+    def headers(chunk: list[str]) -> list[dict | PictureError]:
+        paths = (listing.folder.absolute() / name for name in chunk)
+        return list(decode([Request(str(path), None, max_pixels=max_pixels) for path in paths]))
+
     bar = tqdm(total=len(names), desc="scan", unit="picture", delay=2, disable=not progress or None)
     with bar, decoding_threads() as pool:
-        found = pool.map(lambda chunk: scan([folder / name for name in chunk], max_pixels), chunks)
-        for chunk, answers in zip(chunks, found, strict=True):
+        for chunk, answers in zip(chunks, pool.map(headers, chunks), strict=True):
             for name, answer in zip(chunk, answers, strict=True):
                 rejected = isinstance(answer, PictureError)
                 yield {"id": name, "reason": str(answer)} if rejected else {"id": name, **answer}

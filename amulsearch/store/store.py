@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import StoreError, as_argument, check_path
-from ..intake import COLUMNS, TEXTS, Collection, label_text, leads_out, plain_text
+from ..intake import COLUMNS, Collection, label_text, leads_out, plain_text
 from .database import COLUMNS as FIELDS
 from .database import NAME, Database, older, sealed
 from .files import PARTIAL, inside, locked
@@ -310,7 +310,7 @@ class Store:
         rejected = [(os.fsdecode(id), os.fsdecode(reason)) for id, reason in self.database.select("rejected")]
         rejected = pd.DataFrame(sorted(rejected), columns=["id", "reason"])
         facts = {"passed_over": self._fact("passed_over") or {}, **self.opening, "part": ids is not None}
-        return Collection(Path(self._fact("folder")), plain_text(table, TEXTS), plain_text(rejected), **facts)
+        return Collection(Path(self._fact("folder")), plain_text(table), plain_text(rejected), **facts)
 
     def _named(self, ids: set[str]) -> list[str]:
         """The ids of the table that these are, in any form."""

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, PictureError, QueryError, check_path
 from ..features import Words
-from ..intake import Collection, decoding_threads, open_alike, open_image
+from ..intake import Collection, decoding_threads, open_image
 from .captions import room_for
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def thumbnails(
 
     def small(chunk: list[str]) -> list[Image.Image]:
         # One at a time, so that large pictures are not in memory together.
-        return [_shrunk(collection.open_all([id], 2 * side)[0], side) for id in chunk]
+        return [_shrunk(collection, id, side) for id in chunk]
 
     bar = tqdm(total=len(ids), desc="thumbnails", unit="picture", delay=2, disable=not progress or None)
     with bar, decoding_threads() as pool:
@@ -74,7 +74,7 @@ def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str 
     if isinstance(query, (str, os.PathLike)):
         if not (path := check_path(query)).is_file():
             raise MissingKeyError(f"{os.fspath(query)!r} is neither an id of the collection nor a file")
-        return open_alike(path, collection.opening), os.fspath(query), None
+        return open_image(path, **collection.opening), os.fspath(query), None
     raise QueryError(f"a query must be an id, a path or a PIL image, not {type(query).__name__}")
 
 
@@ -108,9 +108,11 @@ def map_sheet(collection: Collection, map: Map, frames: Sequence[str], side: int
     return sheet
 
 
-def _shrunk(image: Image.Image | PictureError, side: int) -> Image.Image:
-    if isinstance(image, PictureError):
-        return _marked(str(image), side)
+def _shrunk(collection: Collection, id: str, side: int) -> Image.Image:
+    try:
+        image = collection.open(id, 2 * side)
+    except PictureError as error:
+        return _marked(str(error), side)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image
 

@@ -398,7 +398,7 @@ def test_names_that_lead_out_of_a_folder_on_windows_are_refused_there(name, stor
     edit(store, "UPDATE pictures SET id = ? WHERE row = 1", (name,))
     edit(store, f"UPDATE pictures SET seal = sealed({', '.join(COLUMNS['pictures'])})")
     assert name in am.Store.open(store).collection().ids  # elsewhere, files may have such names
-    monkeypatch.setattr("amulsearch.intake.names.PurePath", PureWindowsPath, raising=False)
+    monkeypatch.setattr("amulsearch.intake.scan.PurePath", PureWindowsPath, raising=False)
     with pytest.raises(am.StoreError, match="outside its folder"):
         am.Store.open(store).collection()
 

@@ -4,21 +4,18 @@ import hashlib
 import io
 import os
 import random
-import signal
 import struct
 import subprocess
 import sys
 import time
 import warnings
 import zlib
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, ImageCms, TiffImagePlugin
 
 import amulsearch as am
-from amulsearch.intake import open_alike, opening
 from amulsearch.intake.decoding import Request, decode
 from amulsearch.intake.pictures import FORMATS, read_header
 from amulsearch.models.preprocess import Preprocess
@@ -51,22 +48,6 @@ def pixels(source, **options) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
-@contextmanager
-def at_most(seconds):
-    """Fail if the block takes longer."""
-
-    def stop(*_):
-        raise TimeoutError(f"still busy after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 # EXIF orientation
 
 UPRIGHT = {
@@ -95,7 +76,7 @@ def test_orientation_is_applied(orientation, format):
     middles = np.abs(seen - expected)[8::16, 8::16]
     assert middles.max() <= (0 if format in ("PNG", "TIFF", "WEBP") else 4)
     header = read_header(data)
-    assert (header.width, header.height) == seen.shape[1::-1]
+    assert (header["width"], header["height"]) == seen.shape[1::-1]
 
 
 # Transparency: (file, its colours, its opacity between 0 and 1)
@@ -145,20 +126,6 @@ def test_transparency_is_laid_on_the_background(data, colours, opacity, ground):
     opacity = np.array(opacity)[:, None]
     expected = np.array(colours) * opacity + below * (1 - opacity)
     assert np.abs(pixels(data, background=ground)[0] - expected).max() <= 1
-
-
-def test_a_bundled_cartoon_is_laid_on_white(openclipart):
-    path = openclipart / "animals/mammals/fawn_mo_01.webp"
-    rgba = np.asarray(Image.open(path).convert("RGBA")).astype(float)
-    opacity = rgba[..., 3:] / 255
-    assert (opacity == 0).mean() > 0.1
-    assert np.abs(pixels(path) - (rgba[..., :3] * opacity + 255 * (1 - opacity))).max() <= 1
-
-
-def test_an_unknown_background_is_refused(photographs):
-    for background in ("no colour", None, (1, 2, 3)):
-        with pytest.raises(am.QueryError, match="use a colour name or #rrggbb"):
-            am.open_image(photographs["cat"], background=background)
 
 
 # Modes
@@ -278,7 +245,7 @@ def test_heic_is_read_where_its_package_is_installed_and_else_said(monkeypatch):
     monkeypatch.undo()
     heif = pytest.importorskip("pillow_heif")
     heif.from_pillow(Image.new("RGB", (64, 48), RED)).save(file := io.BytesIO())
-    assert np.abs(pixels(file.getvalue()) - RED).max() <= 4 and read_header(file.getvalue()).format == "HEIF"
+    assert np.abs(pixels(file.getvalue()) - RED).max() <= 4 and read_header(file.getvalue())["format"] == "HEIF"
 
 
 def test_every_format_that_pillow_writes_here_comes_back():
@@ -294,7 +261,7 @@ def test_every_format_that_pillow_writes_here_comes_back():
         expected = np.asarray(source.convert(mode).convert("RGB")).astype(int)
         seen = np.asarray(am.open_image(data).resize((64, 64))).astype(int)
         assert np.mean(np.abs(seen - expected)) < (8 if format in inexact else 0.5), format
-        assert read_header(data).format == format
+        assert read_header(data)["format"] == format
         written += 1
     assert written >= 10
 
@@ -307,13 +274,11 @@ def test_a_frame_is_chosen(format):
     frames = [Image.new("RGB", (8, 6), colour) for colour in (RED, GREEN, BLUE)]
     options = {"lossless": True} if format == "WEBP" else {}
     data = saved(frames[0], format, save_all=True, append_images=frames[1:], **options)
-    assert read_header(data).frames == 3
+    assert read_header(data)["frames"] == 3
     for frame, colour in enumerate((RED, GREEN, BLUE)):
         assert (pixels(data, frame=frame) == colour).all()
     assert (pixels(data) == RED).all()
-    with pytest.raises(am.QueryError, match="no frame 3: the picture has 3 frames, counted from 0"):
-        am.open_image(data, frame=3)
-    assert np.array_equal(open_alike(data, opening(frame=7)), am.open_image(data, frame=2))
+    assert (pixels(data, frame=7) == BLUE).all()
 
 
 @pytest.mark.parametrize(
@@ -322,7 +287,9 @@ def test_a_frame_is_chosen(format):
         ({"frame": -1}, "frame must be an integer of at least 0, not -1"),
         ({"frame": "1"}, "frame must be an integer"),
         ({"max_pixels": None}, "max_pixels must be an integer of at least 1, not None"),
-        ({"background": "no colour"}, "unknown background"),
+        ({"background": "no colour"}, "unknown background 'no colour': use a colour name or #rrggbb"),
+        ({"background": None}, "unknown background"),
+        ({"background": (1, 2, 3)}, "unknown background"),
     ],
 )
 def test_what_no_picture_can_be_opened_with_is_refused_once(wrong, words, small_folder):
@@ -394,7 +361,7 @@ def test_a_large_jpeg_is_decoded_smaller(tmp_path):
     exif[0x0112] = 6
     Image.linear_gradient("L").resize((9000, 8400)).save(path, exif=exif)  # dark above, light below
     header = read_header(path, max_pixels=6_000_000)
-    assert (header.width, header.height, header.format) == (8400, 9000, "JPEG")
+    assert (header["width"], header["height"], header["format"]) == (8400, 9000, "JPEG")
     small = am.open_image(path, max_pixels=6_000_000)
     assert small.size == (2100, 2250)
     corners = np.asarray(small.resize((2, 1), Image.Resampling.BOX))[0, :, 0]
@@ -412,26 +379,22 @@ def test_a_truncated_file_is_told(photographs):
         for part in (0.001, 0.1, 0.5, 0.9):
             with pytest.raises(am.PictureError, match="truncated"):
                 am.open_image(data[: int(part * len(data))])
-        assert (read_header(data[: len(data) // 2]).width > 400) and am.open_image(data)
+        assert (read_header(data[: len(data) // 2])["width"] > 400) and am.open_image(data)
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "the file is empty"),
-        (b"hi", "not a picture"),
-        (b"no picture, a letter", "not a picture"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
-        (b"%PDF-1.4 and so on", "not a picture"),
-        (b"\x89PNG\r\n\x1a\n", "damaged"),
-    ],
-)
-def test_what_is_named_png_and_is_none(tmp_path, content, reason):
-    path = tmp_path / "picture.png"
-    path.write_bytes(content)
-    for read in (am.open_image, read_header):
-        with pytest.raises(am.PictureError, match=reason):
-            read(path)
+def test_what_is_named_png_and_is_none(tmp_path):
+    (path := tmp_path / "picture.png").touch()
+    for content, reason in {
+        b"": "the file is empty",
+        b"hi": "not a picture",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>": "not a picture",
+        b"%PDF-1.4 and so on": "not a picture",
+        b"\x89PNG\r\n\x1a\n": "damaged",
+    }.items():
+        path.write_bytes(content)
+        for read in (am.open_image, read_header):
+            with pytest.raises(am.PictureError, match=reason):
+                read(path)
 
 
 def test_postscript_is_refused_and_not_run(tmp_path, monkeypatch):
@@ -451,21 +414,20 @@ def test_postscript_is_refused_and_not_run(tmp_path, monkeypatch):
     assert ran.exists()  # Pillow itself runs the interpreter
 
 
-def test_what_is_no_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "folder.png").mkdir()
-    (tmp_path / "broken.png").symlink_to("nowhere.png")
-    (tmp_path / "circle.png").symlink_to("circle.png")
-    reasons = {
-        "pipe.png": "not a regular file",
-        "folder.png": "it is a folder",
-        "broken.png": "a link to a file that does not exist",
-        "circle.png": "cannot be read",
-        "missing.png": "no such file",
-    }
-    for name, reason in reasons.items():
-        with at_most(5), pytest.raises(am.PictureError, match=reason):
-            am.open_image(tmp_path / name)
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: os.mkfifo(path), "not a regular file"),
+        (os.mkdir, "it is a folder"),
+        (lambda path: path.symlink_to("nowhere.png"), "a link to a file that does not exist"),
+        (lambda path: path.symlink_to(path.name), "cannot be read"),
+        (str, "no such file"),
+    ],
+)
+def test_what_is_no_file(make, reason, tmp_path):
+    make(path := tmp_path / "picture.png")
+    with pytest.raises(am.PictureError, match=reason):
+        am.open_image(path)
 
 
 def test_a_file_without_permission(open_folder, without_root):
@@ -502,7 +464,7 @@ def test_damage_anywhere_gives_a_picture_or_a_picture_error(data):
         try:
             with warnings.catch_warnings(action="ignore"):
                 assert am.open_image(bytes(damaged), max_pixels=1_000_000).mode == "RGB"
-                assert read_header(bytes(damaged)).frames >= 1
+                assert read_header(bytes(damaged))["frames"] >= 1
         except am.PictureError as error:
             assert str(error) and "\n" not in str(error)
             refused += 1
@@ -512,31 +474,16 @@ def test_damage_anywhere_gives_a_picture_or_a_picture_error(data):
 # Sources
 
 
-def test_every_kind_of_source_gives_the_same_picture(photographs):
-    class Stream:
-        """A file object that is not seekable, such as one from the network."""
-
-        def __init__(self, data):
-            self.read = io.BytesIO(data).read
-
+def test_every_kind_of_source_gives_the_same_picture_and_one_of_its_own(photographs):
     path = photographs["cat"]
-    data = path.read_bytes()
     expected = np.asarray(Image.open(path))
-    half_read = io.BytesIO(data)
-    half_read.seek(1000)
-    sources = [path, str(path), os.fsencode(path).decode(), data, bytearray(data), memoryview(data), io.BytesIO(data)]
-    sources += [half_read, Stream(data), Image.open(path), Image.fromarray(expected)]
-    for source in sources:
+    for source in (path, str(path), path.read_bytes(), Image.open(path), image := Image.fromarray(expected)):
         assert np.array_equal(pixels(source), expected)
-    with path.open("rb") as file:
-        am.open_image(file)
-        assert not file.closed
-
-
-def test_the_result_is_a_picture_of_its_own():
-    source = Image.new("RGB", (2, 2), RED)
-    am.open_image(source).putpixel((0, 0), BLUE)
-    assert source.getpixel((0, 0)) == RED
+    am.open_image(image).putpixel((0, 0), BLUE)
+    assert np.array_equal(image, expected)
+    for source in (3, io.StringIO("text")):
+        with pytest.raises(am.QueryError, match="give a path, bytes or a PIL image"):
+            am.open_image(source)
 
 
 @pytest.mark.parametrize("size", [(1500, 1000), (1000, 1477)])  # the second is rounded when reduced
@@ -557,86 +504,3 @@ def test_a_large_jpeg_may_come_smaller(photographs, tmp_path, size, orientation)
     assert whole.size == small.size == smaller.size == shape[::-1]
     one, other = (Preprocess(150).pixels(of, "pad", "white").astype(float) for of in (whole, small))
     assert np.abs(one - other).mean() < 0.5
-
-
-def test_what_cannot_be_a_source():
-    with pytest.raises(am.QueryError, match="give a path, bytes or a PIL image"):
-        am.open_image(3)
-    with pytest.raises(am.QueryError, match="binary"):
-        am.open_image(io.StringIO("text"))
-
-
-# Framing
-
-
-def random_picture(width: int, height: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
-
-
-def alike(image: Image.Image, other: Image.Image) -> bool:
-    """Equal except for rounding, which affects up to a quarter of the values of noise."""
-    difference = np.abs(np.asarray(image, int) - np.asarray(other, int))
-    return image.size == other.size and difference.max() <= 12 and difference.mean() < 0.3
-
-
-@pytest.mark.parametrize("size", [(301, 150), (150, 301), (50, 33), (640, 5)])
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
-def test_framing_resizes_as_pillow_does(size, interpolation):
-    image, (width, height) = random_picture(*size), size
-    resample = Image.Resampling[interpolation.upper()]
-    how = {"interpolation": interpolation}
-    assert alike(am.models.resize_image(image, 100, "squash", **how), image.resize((100, 100), resample))
-
-    inner = (100, max(1, round(100 * height / width))) if width > height else (round(100 * width / height), 100)
-    padded = Image.new("RGB", (100, 100), (1, 2, 3))
-    padded.paste(image.resize(inner, resample), ((100 - inner[0]) // 2, (100 - inner[1]) // 2))
-    assert alike(am.models.resize_image(image, 100, "pad", background="#010203", **how), padded)
-
-    side = round(0.9 * min(size))
-    left, top = (width - side) // 2, (height - side) // 2
-    centre = image.crop((left, top, left + side, top + side)).resize((100, 100), resample)
-    assert alike(am.models.resize_image(image, 100, "crop", crop_pct=0.9, **how), centre)
-
-
-def test_a_picture_is_padded_with_white_where_nothing_is_said():
-    padded = np.asarray(am.models.resize_image(random_picture(20, 10), 8))
-    assert (padded[[0, 1, 6, 7]] == WHITE).all() and not (padded[2:6] == WHITE).all()
-
-
-@pytest.mark.parametrize("framing", ["pad", "crop", "squash"])
-def test_what_is_in_the_middle_stays_there(framing):
-    values = np.full((61, 101, 3), 255, np.uint8)
-    values[26:35, 46:55] = 0
-    dark = 255 - np.asarray(am.models.resize_image(Image.fromarray(values), 50, framing))[..., 0].astype(float)
-    rows, columns = np.indices(dark.shape)
-    assert dark.sum() > 0
-    assert abs((rows * dark).sum() / dark.sum() - 24.5) < 0.6
-    assert abs((columns * dark).sum() / dark.sum() - 24.5) < 0.6
-
-
-def test_an_extreme_shape_can_be_framed():
-    line = Image.new("RGB", (1, 5000), RED)
-    for image, turned in ((line, False), (line.transpose(Image.Transpose.ROTATE_90), True)):
-        padded = np.asarray(am.models.resize_image(image, 10, "pad"))
-        padded = padded.transpose(1, 0, 2) if turned else padded
-        assert (padded[:, 4] == RED).all() and (np.delete(padded, 4, axis=1) == WHITE).all()
-        for framing in ("crop", "squash"):
-            framed = np.asarray(am.models.resize_image(image, 10, framing))
-            assert framed.shape == (10, 10, 3) and (framed == RED).all()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"framing": "stretch"}, "use one of pad, crop, squash"),
-        ({"interpolation": "nearest"}, "unknown interpolation 'nearest': use one of bilinear, bicubic, lanczos"),
-        ({"crop_pct": 0}, "crop_pct must be above 0"),
-        ({"size": 0}, "size must be an integer of at least 1"),
-    ],
-)
-def test_an_unknown_framing_is_refused(wrong, words):
-    with pytest.raises(am.QueryError, match=words):
-        am.models.resize_image(Image.new("RGB", (4, 4)), **{"size": 4, **wrong})
-    if "framing" not in wrong:
-        with pytest.raises(am.QueryError, match=words):
-            Preprocess(**wrong)

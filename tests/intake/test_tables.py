@@ -1,3 +1,5 @@
+"""Tables of pictures, labels and keywords."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,79 +8,59 @@ import amulsearch as am
 
 
 @pytest.fixture
-def table() -> pd.DataFrame:
-    rows = [
-        ("food/fruit/PLACE0", "fruit", "apple;red"),
-        ("animals/mammals/PLACE0", None, ""),
-        ("food/fruit/PLACE1", "fruit", "pear;;green"),
-    ]
+def table(small_folder) -> pd.DataFrame:
+    """Three pictures of the folder."""
+    fruit, mammals = (sorted((small_folder / part).iterdir()) for part in ("food/fruit", "animals/mammals"))
+    rows = [(fruit[0], "fruit", "apple;red"), (mammals[0], None, ""), (fruit[1], "fruit", "pear;;green")]
+    rows = [(path.relative_to(small_folder).as_posix(), *others) for path, *others in rows]
     return pd.DataFrame(rows, columns=["path", "label", "keywords"])
 
 
-@pytest.fixture
-def named(small_folder, table) -> pd.DataFrame:
-    """The table with the names of existing files."""
-    files = {part: sorted((small_folder / part).iterdir()) for part in ("food/fruit", "animals/mammals")}
-    real = lambda path: f"{path.rpartition('/')[0]}/{files[path.rpartition('/')[0]][int(path[-1])].name}"  # noqa: E731
-    return table.assign(path=table["path"].map(real))
+def read(*table, **options) -> am.Collection:
+    return am.Collection.from_table(*table, progress=False, **options)
 
 
-def test_a_table_names_pictures_labels_and_keywords(small_folder, named):
-    named.to_csv(small_folder / "table.csv", index=False)
-    for made in (
-        am.Collection.from_table(small_folder / "table.csv", progress=False),
-        am.Collection.from_table(named, small_folder, progress=False),
-    ):
-        assert made.ids == sorted(named["path"])
+def scan(folder, keywords) -> am.Collection:
+    return am.Collection.from_folder(folder, keywords=keywords, progress=False)
+
+
+def test_a_table_names_pictures_labels_and_keywords(small_folder, table, tmp_path):
+    lists = table.assign(keywords=[["apple", "red"], [], ["pear", "green"]], more=1)
+    for made in (read(table, small_folder), read(lists.rename(columns={"path": "id"}), small_folder)):
+        assert made.ids == sorted(table["path"])
         assert made.labels == [None, "fruit", "fruit"]
         assert list(made.keywords.values()) == [[], ["apple", "red"], ["pear", "green"]]
         assert made.table["width"].min() > 0 and made.rejected.empty
+    am.Store(tmp_path / "store").register(made)
+    assert am.Store.open(tmp_path / "store").collection().keywords == made.keywords
+    assert made[1:].keywords == dict(list(made.keywords.items())[1:])
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_table_is_read_as_spreadsheets_write_it(small_folder, named, separator, encoding):
-    named.to_csv(path := small_folder / "table.csv", index=False, sep=separator, encoding=encoding)
-    made = am.Collection.from_table(path, progress=False)
+def test_a_table_is_read_as_spreadsheets_write_it(small_folder, table, separator, encoding):
+    table.to_csv(path := small_folder / "table.csv", index=False, sep=separator, encoding=encoding)
+    made = read(path)
     assert made.labels == [None, "fruit", "fruit"]
     assert list(made.keywords.values()) == [[], ["apple", "red"], ["pear", "green"]]
-    assert (
-        am.Collection.from_folder(small_folder, keywords=path, progress=False).keywords.items() >= made.keywords.items()
-    )
+    assert scan(small_folder, path).keywords.items() >= made.keywords.items()
 
 
-def test_a_pandas_table_with_lists_and_other_names(small_folder, named):
-    lists = named.assign(tags=[["a", "b"], [], ["b"]], file=named["path"], more=1).drop(columns=["path", "keywords"])
-    made = am.Collection.from_table(lists, small_folder, path="file", keywords="tags", label=None, progress=False)
-    assert made.labels == [None] * 3
-    assert made.keywords[named["path"][0]] == ["a", "b"]
-    relevance = am.Relevance.from_keywords(made.ids, made.keywords)
-    assert np.nansum(relevance.grades(np.arange(3))) == 2 + 1 + 1 + 1
-
-
-def test_what_is_wrong_with_a_path_is_told(small_folder, named):
-    more = [str(small_folder / named["path"][1]), "../secret.png", "/etc/passwd", "none.png", None, "nul\0.png"]
-    more = pd.DataFrame({"path": more})
-    made = am.Collection.from_table(pd.concat([named, more]), small_folder, progress=False)
-    assert made.ids == sorted(named["path"])
+def test_what_is_wrong_with_a_path_is_told(small_folder, table):
+    more = [str(small_folder / table["path"][1]), "../secret.png", "/etc/passwd", "none.png", None, "nul\0.png"]
+    made = read(pd.concat([table, pd.DataFrame({"path": more})]), small_folder)
+    assert made.ids == sorted(table["path"])
     reasons = dict(zip(made.rejected["id"], made.rejected["reason"], strict=True))
     assert "leads out" in reasons["../secret.png"] and "leads out" in reasons["/etc/passwd"]
-    assert "twice" in reasons[named["path"][1]]
-    assert "none.png" in reasons and len(reasons) == 6
-
-
-def test_a_collection_with_keywords_goes_through_a_store(small_folder, named, tmp_path):
-    made = am.Collection.from_table(named, small_folder, progress=False)
-    am.Store(tmp_path / "store").register(made)
-    assert am.Store.open(tmp_path / "store").collection().keywords == made.keywords
-    assert made.subset(made.ids[1:]).keywords == dict(list(made.keywords.items())[1:])
+    assert "twice" in reasons[table["path"][1]]
+    assert reasons["none.png"] == "no such file" and len(reasons) == 6
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("table.csv", "file,label\na.png,x\n", "no column 'path': it has 'file', 'label'; set path="),
-        ("table.csv", "file;label\na.png;x\n", "no column 'path': it has 'file', 'label'; set path="),
+        ("table.csv", "file,label\na.png,x\n", r"a column path \(or id\), but has 'file', 'label': rename one"),
+        ("table.csv", "file;label\na.png;x\n", r"a column path \(or id\), but has 'file', 'label': rename one"),
         ("table.csv", 'path\n"a', "cannot be read"),
         ("table.csv", "", "cannot be read"),
         ("table.parquet", "PAR1", "neither .csv nor .tsv: rename it, or read it with pandas"),
@@ -88,14 +70,14 @@ def test_a_collection_with_keywords_goes_through_a_store(small_folder, named, tm
 def test_what_is_no_table(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(am.AmulsearchError, match=words):
-        am.Collection.from_table(tmp_path / name, progress=False)
+        read(tmp_path / name)
 
 
 def test_a_missing_file_and_a_table_without_a_folder(tmp_path, table):
     with pytest.raises(am.QueryError, match="cannot be read"):
-        am.Collection.from_table(tmp_path / "none.csv", progress=False)
+        read(tmp_path / "none.csv")
     with pytest.raises(am.QueryError, match="folder="):
-        am.Collection.from_table(table, progress=False)
+        read(table)
 
 
 def test_without_keywords_there_are_none(cartoons):
@@ -103,24 +85,22 @@ def test_without_keywords_there_are_none(cartoons):
         cartoons.keywords
 
 
-def test_a_folder_takes_keywords_from_a_table_or_a_mapping(small_folder, named, tmp_path):
+def test_a_folder_takes_keywords_from_a_table_or_a_mapping(small_folder, table, tmp_path):
     plain = am.Collection.from_folder(small_folder, progress=False)
-    named.rename(columns={"path": "id"}).to_csv(tmp_path / "words.csv", index=False)
-    words = dict(zip(named["path"], named["keywords"], strict=True))
-    for keywords in (tmp_path / "words.csv", named, words):
-        made = am.Collection.from_folder(small_folder, keywords=keywords, progress=False)
+    table.rename(columns={"path": "id"}).to_csv(tmp_path / "words.csv", index=False)
+    for keywords in (tmp_path / "words.csv", table, dict(zip(table["path"], table["keywords"], strict=True))):
+        made = scan(small_folder, keywords)
         assert made.ids == plain.ids and made.labels == plain.labels
-        assert {id: found for id, found in made.keywords.items() if found} == {
-            named["path"][0]: ["apple", "red"],
-            named["path"][2]: ["pear", "green"],
-        }
-    (other := tmp_path / "other.csv").write_text("file;words\na;b\n")
+        words = {id: words for id, words in made.keywords.items() if words}
+        assert words == {table["path"][0]: ["apple", "red"], table["path"][2]: ["pear", "green"]}
+    grades = am.Relevance.from_keywords(made.ids, made.keywords).grades(np.arange(len(made)))
+    assert np.nansum(grades) == 2 + 2  # each of the two pictures itself
     for wrong, told in (
         ({"none": ["a"]}, "none of the .* pictures has keywords: name them by id, such as"),
-        (named[["path"]], r"needs the columns path \(or id\) and keywords, but has 'path'"),
-        (other, r"needs the columns path \(or id\) and keywords, but has 'file', 'words'"),
+        (table[["path"]], "the table of keywords needs the column keywords, but has 'path'"),
+        (table[["keywords"]], r"needs a column path \(or id\), but has 'keywords'"),
         (tmp_path / "none.csv", "cannot be read"),
         (tmp_path, "neither .csv nor .tsv"),
     ):
         with pytest.raises(am.QueryError, match=told):
-            am.Collection.from_folder(small_folder, keywords=wrong, progress=False)
+            scan(small_folder, wrong)

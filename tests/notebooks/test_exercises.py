@@ -74,7 +74,7 @@ WRONG = {
     "13_million": {
         1: "recalls = table['MB']",
         2: "limit = 32_000",
-        3: "admitted = len(danbooru) + 10",
+        3: "admitted = len(pictures) + 10",
     },
 }
 """Notebook -> number of the exercise -> code that gives a wrong answer."""

@@ -1,0 +1,83 @@
+"""Framing a picture, compared with what Pillow makes of it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import amulsearch as am
+from amulsearch.models.preprocess import Preprocess
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def random_picture(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def alike(image: Image.Image, other: Image.Image) -> bool:
+    """Equal except for rounding, which affects up to a quarter of the values of noise."""
+    difference = np.abs(np.asarray(image, int) - np.asarray(other, int))
+    return image.size == other.size and difference.max() <= 12 and difference.mean() < 0.3
+
+
+@pytest.mark.parametrize("size", [(301, 150), (150, 301), (50, 33), (640, 5)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+def test_framing_resizes_as_pillow_does(size, interpolation):
+    image, (width, height) = random_picture(*size), size
+    resample = Image.Resampling[interpolation.upper()]
+    how = {"interpolation": interpolation}
+    assert alike(am.models.resize_image(image, 100, "squash", **how), image.resize((100, 100), resample))
+
+    inner = (100, max(1, round(100 * height / width))) if width > height else (round(100 * width / height), 100)
+    padded = Image.new("RGB", (100, 100), (1, 2, 3))
+    padded.paste(image.resize(inner, resample), ((100 - inner[0]) // 2, (100 - inner[1]) // 2))
+    assert alike(am.models.resize_image(image, 100, "pad", background="#010203", **how), padded)
+
+    side = round(0.9 * min(size))
+    left, top = (width - side) // 2, (height - side) // 2
+    centre = image.crop((left, top, left + side, top + side)).resize((100, 100), resample)
+    assert alike(am.models.resize_image(image, 100, "crop", crop_pct=0.9, **how), centre)
+
+
+def test_a_picture_is_padded_with_white_where_nothing_is_said():
+    padded = np.asarray(am.models.resize_image(random_picture(20, 10), 8))
+    assert (padded[[0, 1, 6, 7]] == WHITE).all() and not (padded[2:6] == WHITE).all()
+
+
+@pytest.mark.parametrize("framing", ["pad", "crop", "squash"])
+def test_what_is_in_the_middle_stays_there(framing):
+    values = np.full((61, 101, 3), 255, np.uint8)
+    values[26:35, 46:55] = 0
+    dark = 255 - np.asarray(am.models.resize_image(Image.fromarray(values), 50, framing))[..., 0].astype(float)
+    rows, columns = np.indices(dark.shape)
+    assert dark.sum() > 0
+    assert abs((rows * dark).sum() / dark.sum() - 24.5) < 0.6
+    assert abs((columns * dark).sum() / dark.sum() - 24.5) < 0.6
+
+
+def test_an_extreme_shape_can_be_framed():
+    line = Image.new("RGB", (1, 5000), RED)
+    for image, turned in ((line, False), (line.transpose(Image.Transpose.ROTATE_90), True)):
+        padded = np.asarray(am.models.resize_image(image, 10, "pad"))
+        padded = padded.transpose(1, 0, 2) if turned else padded
+        assert (padded[:, 4] == RED).all() and (np.delete(padded, 4, axis=1) == WHITE).all()
+        for framing in ("crop", "squash"):
+            framed = np.asarray(am.models.resize_image(image, 10, framing))
+            assert framed.shape == (10, 10, 3) and (framed == RED).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"framing": "stretch"}, "use one of pad, crop, squash"),
+        ({"interpolation": "nearest"}, "unknown interpolation 'nearest': use one of bilinear, bicubic, lanczos"),
+        ({"crop_pct": 0}, "crop_pct must be above 0"),
+        ({"size": 0}, "size must be an integer of at least 1"),
+    ],
+)
+def test_an_unknown_framing_is_refused(wrong, words):
+    with pytest.raises(am.QueryError, match=words):
+        am.models.resize_image(Image.new("RGB", (4, 4)), **{"size": 4, **wrong})
+    if "framing" not in wrong:
+        with pytest.raises(am.QueryError, match=words):
+            Preprocess(**wrong)
