@@ -11,8 +11,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "annoy_index": ["AnnoyIndex"],
         "exact_index": ["ExactIndex"],
-        "default": ["default_kind", "open_default"],
-        "faiss_index": ["FaissHNSWIndex", "FaissIVFIndex", "FaissLSHIndex"],
+        "default_index": ["default_kind", "open_default"],
+        "faiss_index": ["FaissIndex"],
         "base": ["Index", "encoded"],
         "calibration": ["LIKELY", "Calibration", "evidence", "unlikely_from"],
         "novelty": ["NoveltyTest", "novelty_told"],

@@ -144,9 +144,8 @@ class Index:
         include_self : bool, default False
             Whether a picture of the index may be its own first neighbour.
         **options
-            The search effort of an approximate index, in place of its default: `search_k` for Annoy, `nprobe` for
-            FAISS IVF, `ef` for HNSW, `n_candidates` for FAISS LSH; see `build`. A greater effort is slower and
-            misses fewer neighbours.
+            search_k: how much an approximate index searches, in place of its default; see `build`. A greater value is
+            slower and misses fewer neighbours.
 
         Returns
         -------

@@ -14,7 +14,7 @@ from ..errors import AmulsearchError, OtherFormatError, StoreError, as_argument,
 from ..features import Features, compared, opening_of
 from ..store import AGAIN, PARTIAL, REMEDY, Store, VectorFile, locked, rescue, unsealed
 from .base import Index
-from .default import default_kind, open_default
+from .default_index import default_kind, open_default
 from .diffusion import DiffusionIndex
 
 QUERIES = 5

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..features import Features, compared, nearest
-from .base import Index, as_features
+from .base import Index
 
 
 class ExactIndex(Index):
@@ -60,11 +60,9 @@ class ExactIndex(Index):
         QueryError
             For invalid vectors, ids or parameters.
         """
-        return cls(as_features(features, ids), metric)
-
-    def __init__(self, features: Features, metric: str):
-        super().__init__(features, metric)
-        self._vectors = compared(features.vectors, metric)
+        index, vectors = cls._start(features, ids, metric)
+        index._vectors = compared(vectors, metric)
+        return index
 
     @cached_property
     def _squares(self) -> np.ndarray:

@@ -232,7 +232,7 @@ def test_exact_search_is_measured_as_the_ranking_of_all(metric):
         evaluate(ExactIndex.build(vectors, ids[::-1]), relevance)
 
 
-POOR = {AnnoyIndex: {"n_trees": 1, "search_k": 1}, indexes.FaissIVFIndex: {"nlist": 40, "nprobe": 1}}
+POOR = {AnnoyIndex: {"n_trees": 1, "search_k": 1}, indexes.FaissIndex: {"factory": "IVF40,Flat", "search_k": 1}}
 
 
 @pytest.fixture(scope="module")

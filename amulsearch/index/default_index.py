@@ -8,28 +8,15 @@ from ..store import Store
 from .annoy_index import AnnoyIndex
 from .base import Index
 from .exact_index import ExactIndex
-from .faiss_index import FaissHNSWIndex
 
 
-def default_kind(*, approximate: bool = False) -> type[Index]:
-    """Return the class of index to use where none is named: that of Annoy, if it is installed.
+def default_kind() -> type[Index]:
+    """Return AnnoyIndex if Annoy is installed, else ExactIndex.
 
     Annoy is compiled on installation, which not every machine can do. For some ten thousand pictures, exact search is
     as fast as anyone needs (docs/measurements.md).
-
-    Parameters
-    ----------
-    approximate : bool, default False
-        Whether exact search will not do.
-
-    Returns
-    -------
-    type of Index
-        Without Annoy, ExactIndex, or FaissHNSWIndex if it has to be approximate.
     """
-    if find_spec("annoy"):
-        return AnnoyIndex
-    return FaissHNSWIndex if approximate else ExactIndex
+    return AnnoyIndex if find_spec("annoy") else ExactIndex
 
 
 def open_default(store: Store, name: str, *, whole: bool = False) -> Index:
@@ -37,19 +24,8 @@ def open_default(store: Store, name: str, *, whole: bool = False) -> Index:
 
     Parameters
     ----------
-    store : Store
-    name : str
-    whole : bool, default False
+    store, name, whole
         As for `Index.open_in`.
-
-    Returns
-    -------
-    Index
-
-    Raises
-    ------
-    StoreError
-        If there is no index of this name, it is damaged, or Annoy built it and is not installed.
     """
     kind = ExactIndex if store.indexes.about(name).get("kind") == "ExactIndex" else AnnoyIndex
     return kind.open_in(store, name, whole=whole)
