@@ -10,13 +10,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "ensemble": ["METHODS", "fuse", "fuse_all", "fused_similarities"],
-        "relevance": ["Relevance", "same_label"],
-        "tables": ["Table", "chance_level", "differences", "neighbour_purity", "precision"],
-        "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
-        "calibration": ["calibrate", "calibrated"],
+        "relevance": ["Relevance"],
+        "list_measures": ["chance_level", "overlap", "precision_at_k", "same_label"],
+        "tables": ["Table", "differences"],
+        "evaluation": ["MEASURES", "Evaluation", "evaluate"],
+        "platt_scaling": ["calibrate", "calibrated"],
         "recommendation": ["EDITS", "Recommendation", "recommend"],
         "comparison": ["Comparison", "compare"],
         "judgements": ["Judgements"],
-        "agreement": ["overlap"],
     },
 )

@@ -24,6 +24,8 @@ MEASURES = ("P@1", "P@5", "R-precision", "MAP@R", "AP", "nDCG@10")
 """The measures of each query, from 0 to 1, as described in `evaluate`; the mean of AP is called mAP."""
 ANSWERED = 10
 """How many neighbours of an approximate index are measured: as many as it answers by default."""
+LEVEL = 0.95
+"""The confidence level of intervals."""
 BLOCK, MEMORY, PER_PAIR = 256, 300 << 20, 140
 """How many queries are measured at once at most, the bytes that their temporary arrays may take together, and the bytes
 that they take for each pair of a query and a picture."""
@@ -56,10 +58,8 @@ class Evaluation:
         """Return the mean of each measure over the queries, by name; that of AP is called mAP."""
         return self.per_query[list(MEASURES)].mean().rename({"AP": "mAP"})
 
-    def interval(
-        self, measure: str = "AP", *, by: str = "query", level: float = 0.95, samples: int = 1000, seed: int = 0
-    ):
-        """Compute the bootstrap confidence interval of the mean of a measure over the queries.
+    def interval(self, measure: str = "AP", *, by: str = "query") -> tuple[float, float]:
+        """Compute the 95% bootstrap confidence interval of the mean of a measure over the queries.
 
         Parameters
         ----------
@@ -69,15 +69,11 @@ class Evaluation:
             What is drawn at random: single queries, as if their results were independent, or labels with all their
             queries. Queries of one label share the pictures that are relevant to them, so the interval by label, wider
             as a rule, is the one that holds for other labels.
-        level : float, default 0.95
-            The confidence level.
-        samples : int, default 1000
-            The number of bootstrap samples.
-        seed : int, default 0
 
         Returns
         -------
         low, high : float
+            NaN without queries.
 
         Raises
         ------
@@ -88,32 +84,14 @@ class Evaluation:
         ----------
         Field & Welsh 2007, Bootstrapping clustered data.
         """
-        return _interval(self._values(measure), self._groups(by), level, samples, seed)
+        return _interval(self._values(measure), self._groups(by))
 
     def by_label(self, measure: str = "AP") -> pd.Series:
-        """Compute the mean of a measure for each label.
-
-        Parameters
-        ----------
-        measure : str, default "AP"
-            One of `MEASURES`.
-
-        Returns
-        -------
-        Series
-            Indexed by label, best first.
-
-        Raises
-        ------
-        QueryError
-            For an unknown measure.
-        """
+        """Compute the mean of a measure, one of `MEASURES`, for each label, best first."""
         values = pd.Series(self._values(measure), name=measure)
         return values.groupby(self.per_query["label"]).mean().sort_values(ascending=False)
 
-    def compare(
-        self, other: Evaluation, measure: str = "AP", *, by: str = "query", samples: int = 10_000, seed: int = 0
-    ) -> dict:
+    def compare(self, other: Evaluation, measure: str = "AP", *, by: str = "query") -> dict:
         """Compare this system with another on the same queries.
 
         Parameters
@@ -124,9 +102,6 @@ class Evaluation:
         by : {"query", "label"}
             What is drawn, and what changes its sign as a whole, at random: single queries, or labels with all their
             queries; see `interval`.
-        samples : int, default 10,000
-            The number of random sign changes of the randomisation test.
-        seed : int, default 0
 
         Returns
         -------
@@ -159,18 +134,12 @@ class Evaluation:
                     f"{measure} depends on how many answers are measured: evaluate both systems with depth={least}"
                 )
         change, groups = self._values(measure) - other._values(measure), self._groups(by)
-        sums = np.bincount(groups, change)
-        rng = np.random.default_rng(seed)
-        extreme = 0
-        for start in range(0, samples, 500):
-            signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), (min(500, samples - start), len(sums)))
-            extreme += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
-        low, high = _interval(change, groups, 0.95, 1000, seed)
+        low, high = _interval(change, groups)
         return {
             "difference": float(change.mean()),
             "low": low,
             "high": high,
-            "p": (extreme + 1) / (samples + 1),
+            "p": _randomisation_p(np.bincount(groups, change)),
             "wins": int((change > 0).sum()),
             "losses": int((change < 0).sum()),
             "ties": int((change == 0).sum()),
@@ -178,10 +147,10 @@ class Evaluation:
 
     def _groups(self, by: str) -> np.ndarray:
         """The group (Q,) of each query, from 0: itself, or its label."""
+        if by not in ("query", "label"):
+            raise QueryError(f"by must be query or label, not {by!r}")
         if by == "query":
             return np.arange(len(self.per_query))
-        if by != "label":
-            raise QueryError(f"by must be query or label, not {by!r}")
         groups, labels = pd.factorize(self.per_query["label"], use_na_sentinel=False)
         if len(labels) < 2:
             raise QueryError("the queries have fewer than two labels to draw from: use by='query'")
@@ -262,12 +231,13 @@ def evaluate(
     1
     """
     if not isinstance(relevance, Relevance):
-        found = type(relevance).__name__
-        raise QueryError(f"evaluate needs a Relevance, not {found}: make one with Relevance.from_labels(ids, labels)")
+        kind = type(relevance).__name__
+        raise QueryError(f"evaluate needs a Relevance, not {kind}: make one with Relevance.from_labels(ids, labels)")
     depth = depth if depth is None else check_integer("depth", depth)
     if isinstance(system, Index) and system.effort is not None:
         depth = depth or ANSWERED
-    similar, rows, count = _similarities(system, relevance, depth), _rows(relevance, queries), len(relevance.ids)
+    similarities, count = _similarities(system, relevance, depth), len(relevance.ids)
+    rows = _rows(relevance, queries)
     parts, asked = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
     step = max(1, min(BLOCK, MEMORY // (PER_PAIR * max(count, 1))))
     for start in range(0, len(rows), step):
@@ -276,7 +246,7 @@ def evaluate(
         grades[np.arange(len(block)), block] = 0
         some = (grades > 0).any(axis=1)
         if some.any():
-            parts.append(_measure(similar(block[some]), grades[some], block[some], depth))
+            parts.append(_measure(similarities(block[some]), grades[some], block[some], depth))
             asked.append(block[some])
     asked = np.concatenate(asked)
     table = pd.DataFrame(np.concatenate(parts), columns=list(MEASURES))
@@ -288,12 +258,12 @@ def evaluate(
 def _rows(relevance: Relevance, queries: Sequence[str] | None) -> np.ndarray:
     """The rows (Q,) of the pictures to query with: by default, all that can have a relevant one."""
     if queries is None:
-        return np.arange(len(relevance.ids)) if relevance.queries is None else relevance.queries
-    place = {id: row for row, id in enumerate(relevance.ids)}
-    unknown = [id for id in queries if id not in place]
+        return relevance.queries
+    rows = {id: row for row, id in enumerate(relevance.ids)}
+    unknown = [id for id in queries if id not in rows]
     if unknown:
         raise QueryError(f"there is no picture {unknown[0]!r} to query with: give ids of the relevance")
-    return np.array([place[id] for id in queries], dtype=np.int64)
+    return np.array([rows[id] for id in queries], dtype=np.int64)
 
 
 def cosines(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -313,26 +283,20 @@ def cosines(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _similarities(system, relevance: Relevance, depth: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    if isinstance(system, Features):
-        if system.ids != relevance.ids:
-            raise QueryError(
-                "features and relevance do not hold the same pictures in the same order: use the ids of the features"
-            )
-        return cosines(system.vectors)
-    if isinstance(system, Index):
-        if system.ids != relevance.ids:
-            raise QueryError(
-                "index and relevance do not hold the same pictures in the same order: use the ids of the index"
-            )
-        if system.effort is None:
-            return system.similarities
-        return lambda rows: system.similarities(rows, min(relevance.reach(depth), len(system) - 1))
     if isinstance(system, np.ndarray):
         if system.shape != (len(relevance.ids),) * 2:
             raise QueryError(
                 f"similarities of shape {system.shape} do not fit {len(relevance.ids)} pictures: give a square array"
             )
-        return lambda rows: system[rows]
+        return system.__getitem__
+    if isinstance(system, (Features, Index)) and system.ids != relevance.ids:
+        raise QueryError("system and relevance do not hold the same pictures in the same order: use the ids of both")
+    if isinstance(system, Features):
+        return cosines(system.vectors)
+    if isinstance(system, Index) and system.effort is None:
+        return system.similarities
+    if isinstance(system, Index):
+        return lambda rows: system.similarities(rows, min(relevance.reach(depth), len(system) - 1))
     if callable(system):
         return system
     raise QueryError(
@@ -353,99 +317,84 @@ def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray, depth:
     np.maximum(similarity, np.finfo(np.float32).min, out=similarity)  # so that only what is removed is at -inf
     similarity[removed] = -np.inf
     order = np.argsort(-similarity, axis=1, kind="stable")[:, : count - 1]  # what is removed comes last
-    scores = np.take_along_axis(similarity, order, axis=1)
     gains = np.take_along_axis(grades, order, axis=1).astype(np.float64)
     ideal = -np.sort(-gains)
     total = (gains > 0).sum(axis=1)  # (B,)
     gains[~np.take_along_axis(answered, order, axis=1)] = 0
-    relevant = (gains > 0).astype(np.float64)
-    ties = _Ties(scores)
+    ties = _Ties(np.take_along_axis(similarity, order, axis=1))
+    hits, precision = ties.hits((gains > 0).astype(np.float64))
     position = np.arange(1, count)
     reached = position <= (count if depth is None else depth)
-    expected = ties.mean(relevant) * reached  # the probability that a position holds a relevant picture
-    precision = _precision_where_relevant(ties, relevant, position)
+    hits = hits * reached
     within = position <= total[:, None]
-    discount = 1 / np.log2(position + 1)
-    top = min(10, count - 1)
+    top = slice(min(10, count - 1))
+    discount = 1 / np.log2(position[top] + 1)
     return np.stack(
         [
-            expected[:, 0],
-            expected[:, :5].sum(axis=1) / 5,
-            (expected * within).sum(axis=1) / total,
-            (expected * precision * within).sum(axis=1) / total,
-            (expected * precision).sum(axis=1) / total,
-            (ties.mean(gains) * reached * discount)[:, :top].sum(axis=1) / (ideal * discount)[:, :top].sum(axis=1),
+            hits[:, 0],
+            hits[:, :5].sum(axis=1) / 5,
+            (hits * within).sum(axis=1) / total,
+            (hits * precision * within).sum(axis=1) / total,
+            (hits * precision).sum(axis=1) / total,
+            ((ties.mean(gains) * reached)[:, top] * discount).sum(axis=1) / (ideal[:, top] * discount).sum(axis=1),
         ],
         axis=1,
     )
 
 
 class _Ties:
-    """Runs of equal scores in rankings (B, M): the start and the length of the run at each position."""
+    """Runs of equal scores (B, M), sorted by row: each measure is its mean over all orders of the pictures in a run."""
 
     def __init__(self, scores: np.ndarray):
         places = np.arange(scores.shape[1])
         first = np.ones(scores.shape, dtype=bool)
         first[:, 1:] = scores[:, 1:] != scores[:, :-1]
-        last = np.ones(scores.shape, dtype=bool)
-        last[:, :-1] = first[:, 1:]
         self.start = np.maximum.accumulate(np.where(first, places, 0), axis=1)
-        end = np.where(last, places, scores.shape[1])[:, ::-1]
-        self.end = np.minimum.accumulate(end, axis=1)[:, ::-1]
-        self.size = self.end - self.start + 1
-
-    def sum(self, values: np.ndarray) -> np.ndarray:
-        """The sum over the run of each position."""
-        return self.before(values, self.end + 1) - self.before(values, self.start)
+        self.run = first.cumsum().reshape(scores.shape) - 1  # numbered through all rows
+        self.size = np.bincount(self.run.ravel())[self.run]
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        return self.sum(values) / self.size
+        """The mean over the run of each position."""
+        return self._sum(values) / self.size
 
-    @staticmethod
-    def before(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-        """The sum of all values before each position `place`."""
-        summed = np.concatenate([np.zeros((len(values), 1)), values.cumsum(axis=1)], axis=1)
-        return np.take_along_axis(summed, place, axis=1)
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        return np.bincount(self.run.ravel(), values.ravel())[self.run]
 
-
-def _precision_where_relevant(ties: _Ties, relevant: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """The mean precision at each position, over the orders of the ties with a relevant picture in that position."""
-    in_run = ties.sum(relevant)
-    above = ties.before(relevant, ties.start)
-    steps = position - 1 - ties.start  # positions of the run before this one
-    others = np.where(ties.size > 1, (in_run - 1) / np.maximum(ties.size - 1, 1), 0)
-    return (above + 1 + steps * np.maximum(others, 0)) / position
+    def hits(self, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The probability that a relevant picture stands at each position, and the mean precision there if one does."""
+        inside = self._sum(relevant)
+        above = np.take_along_axis(relevant.cumsum(axis=1) - relevant, self.start, axis=1)
+        position = np.arange(relevant.shape[1])
+        others = np.maximum(inside - 1, 0) / np.maximum(self.size - 1, 1)
+        return inside / self.size, (above + 1 + (position - self.start) * others) / (position + 1)
 
 
-def _interval(values: np.ndarray, groups: np.ndarray, level: float, samples: int, seed: int) -> tuple[float, float]:
-    """The bootstrap interval of the mean of the values (Q,), drawn by their groups (Q,); NaN without values."""
+def _interval(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """The 95% bootstrap interval of the mean of the values (Q,), drawn by their groups (Q,); NaN without values."""
     if not len(values):
         return np.nan, np.nan
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     sums, counts = np.bincount(groups, values), np.bincount(groups)
     means = []
-    for _ in range(samples):
+    for _ in range(1000):
         drawn = rng.integers(0, len(sums), len(sums))
         means.append(sums[drawn].sum() / counts[drawn].sum())
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
+def _randomisation_p(sums: np.ndarray) -> float:
+    """How often the total of the sums (G,) of groups is as extreme if their signs are random."""
+    rng, extreme, samples = np.random.default_rng(0), 0, 10_000
+    for _ in range(0, samples, 500):
+        signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), (500, len(sums)))
+        extreme += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
+    return (extreme + 1) / (samples + 1)
+
+
 def holm(p: np.ndarray) -> np.ndarray:
-    """Correct the p-values of several tests, so that the chance of any false finding among all stays below the level.
+    """Correct the p-values (T,) of several tests, so that any false finding among all stays improbable; NaN stays.
 
-    Parameters
-    ----------
-    p : ndarray of shape (T,)
-        NaN for what is not a test.
-
-    Returns
-    -------
-    ndarray of shape (T,)
-        At least `p`, at most 1; NaN stays NaN.
-
-    References
-    ----------
     Holm 1979, A simple sequentially rejective multiple test procedure.
     """
     p = np.asarray(p, dtype=np.float64)

@@ -21,9 +21,9 @@ from ..intake import Collection
 from ..models import BUNDLED, canonical_layer, get_all
 from ..store import Store
 from .advice import with_labels, without_labels
-from .agreement import overlap
 from .comparison import compare
 from .ensemble import fuse_all
+from .list_measures import overlap
 from .relevance import Relevance
 
 LAYERS = ("logits", "penultimate", "last:gem")

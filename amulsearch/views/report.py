@@ -18,7 +18,7 @@ from ..errors import QueryError, check_k, check_output
 from ..features import BEST, Features, FeatureSet, concatenate, extract
 from ..index import THRESHOLD, DiffusionIndex, ExactIndex, Index, near_duplicates, query_all
 from ..intake import Collection, counts_text
-from ..measure import Comparison, calibrated, chance_level, compare, fuse, fuse_all, neighbour_purity, overlap
+from ..measure import Comparison, calibrated, chance_level, compare, fuse, fuse_all, overlap, precision_at_k
 from ..store import Store
 from .mapping import Map, sampled
 from .page import Page
@@ -274,10 +274,10 @@ def _answers(page: Page, of: _Report) -> None:
     )
     if pd.Series(groups, dtype=object).dropna().duplicated().any():
         nearest = min(10, len(drawn) - 1)
-        purity = neighbour_purity({"map": drawn.neighbours(nearest)}, groups).loc["map"]
+        purity = precision_at_k({"map": drawn.neighbours(nearest)}, groups, at=[nearest]).iat[0, 0]
         page.text(
-            f"On average, {purity['purity']:.0%} of a picture's {nearest} nearest neighbours on the map belong to its "
-            f"group; the chance level is {purity['chance']:.0%}."
+            f"On average, {purity:.0%} of a picture's {nearest} nearest neighbours on the map belong to its "
+            f"group; the chance level is {chance_level(groups):.0%}."
         )
     pictures = of.features.collection.subset(drawn.ids)
     page.answers(pictures, systems, maps, k=NEAR, folder=of.files)

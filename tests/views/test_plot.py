@@ -274,7 +274,7 @@ def told(figure):
 
 
 def test_a_figure_says_that_there_is_nothing_to_draw(colours):
-    why = am.measure.precision({"a": np.zeros((4, 2), dtype=int)}, [None] * 4)
+    why = am.measure.precision_at_k({"a": np.zeros((4, 2), dtype=int)}, [None] * 4)
     assert told(plot.chart(why["P@1"], "bar")) == told(plot.chart(100 * why)) == why.attrs["why"]
     assert told(plot.chart(pd.DataFrame())) == told(plot.chart(pd.Series([np.nan]))) == "There is nothing to draw."
     assert "no picture" in told(plot.contact_sheet(colours, []))

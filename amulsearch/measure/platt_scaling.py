@@ -1,11 +1,10 @@
-"""Fit the probability that a neighbour is relevant, and test it on labels that took no part."""
+"""Fit the probability that a neighbour is relevant (Platt scaling), and test it on labels that took no part."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
 import numpy as np
-import pandas as pd
 
 from ..errors import QueryError, check_integer, check_k
 from ..index import Calibration, Index, evidence
@@ -14,9 +13,7 @@ from .relevance import Relevance
 FOLDS, BINS = 5, 10
 
 
-def calibrate(
-    index: Index, relevance: Relevance | pd.DataFrame, *, k: int = 20, sample: int = 2000, seed: int = 0
-) -> Calibration:
+def calibrate(index: Index, relevance: Relevance, *, k: int = 20, sample: int = 2000, seed: int = 0) -> Calibration:
     """Fit the probability that a neighbour is relevant to a query, given its distance.
 
     Assign it to `index.calibration`, and the tables of `index.query` have a column `probability`.
@@ -32,9 +29,8 @@ def calibrate(
     ----------
     index : Index
         With the angular metric.
-    relevance : Relevance or DataFrame
-        The ground truth, such as labels; neighbours that are not judged, such as those without a label, do not count.
-        Of judgements, give the table (`Judgements.table`): all judged pairs count then, and the parts are of queries.
+    relevance : Relevance
+        The ground truth, such as labels or judgements; neighbours that are not judged do not count.
     k : int, default 20
         How many neighbours of each query count; all others if there are fewer.
     sample : int, default 2000
@@ -48,7 +44,8 @@ def calibrate(
     Raises
     ------
     QueryError
-        For another metric, if all or none of the neighbours are relevant, or if there are fewer than five labels.
+        For another metric, if all or none of the neighbours are relevant, or if there are fewer than five labels or,
+        without labels, queries.
 
     References
     ----------
@@ -57,11 +54,11 @@ def calibrate(
     """
     if index.metric != "angular":
         raise QueryError(f"calibrate needs an index with the angular metric, not {index.metric}")
+    if relevance.ids != index.ids:
+        raise QueryError("the relevance is not of the pictures of the index, in the same order")
     chance = np.random.default_rng(seed)
-    if isinstance(relevance, pd.DataFrame):
-        distances, relevant, group = _judged(index, relevance)
-    else:
-        distances, relevant, group = _neighbours(index, relevance, k, check_integer("sample", sample), chance)
+    rows = np.sort(chance.permutation(relevance.queries)[: check_integer("sample", sample)])
+    distances, relevant, group = _pairs(index, relevance, rows, k)
     if len(relevant) and (relevant.all() or not relevant.any()):
         raise QueryError(
             f"{'all' if relevant.all() else 'none'} of the neighbours are relevant: there is nothing to calibrate"
@@ -72,14 +69,13 @@ def calibrate(
     fold = (chance.permutation(len(groups)) % FOLDS)[np.searchsorted(groups, group)]
     predicted = np.empty(len(distances))
     for part in range(FOLDS):
-        predicted[fold == part] = _fitted(distances[fold != part], relevant[fold != part]).probability(
-            distances[fold == part]
-        )
+        test = fold == part
+        predicted[test] = _fitted(distances[~test], relevant[~test]).probability(distances[test])
     fit = _fitted(distances, relevant)
-    place = np.minimum((predicted * BINS).astype(int), BINS - 1)
+    bins = np.minimum((predicted * BINS).astype(int), BINS - 1)
     reliability = tuple(
-        (float(predicted[place == at].mean()), float(relevant[place == at].mean()), int((place == at).sum()))
-        for at in np.unique(place)
+        (float(predicted[bins == bin].mean()), float(relevant[bins == bin].mean()), int((bins == bin).sum()))
+        for bin in np.unique(bins)
     )
     return Calibration(fit.slope, fit.intercept, reliability)
 
@@ -112,33 +108,15 @@ def _fitted(distances: np.ndarray, relevant: np.ndarray) -> Calibration:
     return Calibration(0.0, float(np.log(rate / (1 - rate))))
 
 
-def _neighbours(index: Index, relevance: Relevance, k: int, sample: int, chance: np.random.Generator) -> tuple:
-    """The distances (P,) of neighbours, whether they are relevant (P,), and the label of each one's query (P,)."""
-    if relevance.ids != index.ids:
-        raise QueryError("the relevance is not of the pictures of the index, in the same order")
-    rows = np.arange(len(index)) if relevance.queries is None else relevance.queries
-    rows = np.sort(chance.permutation(rows)[:sample])
+def _pairs(index: Index, relevance: Relevance, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The distances (P,) of judged neighbours, whether they are relevant (P,), and each one's label or query (P,)."""
     k = check_k(min(k, max(len(index) - 1, 1)), len(index) - 1, "other pictures")
-    found, distances = index.search(index._take(rows), k, own=rows)
-    grades = np.empty(found.shape, dtype=np.float32)
+    neighbours, distances = index.search(index._take(rows), k, own=rows)
+    grades = np.empty(neighbours.shape, dtype=np.float32)
     for start in range(0, len(rows), 64):
         block = slice(start, start + 64)
-        grades[block] = np.take_along_axis(relevance.grades(rows[block]), found[block], axis=1)
+        grades[block] = np.take_along_axis(relevance.grades(rows[block]), neighbours[block], axis=1)
     labels = [relevance.labels[row] for row in rows]
     group = np.array([label if label is not None else f"query {row}" for label, row in zip(labels, rows, strict=True)])
     judged = ~np.isnan(grades)
     return distances[judged], grades[judged] > 0, np.repeat(group, judged.sum(axis=1))
-
-
-def _judged(index: Index, table: pd.DataFrame) -> tuple:
-    """As `_neighbours`, for judged pairs; the group is the query."""
-    known = table[table["query"].isin(index.ids) & table["id"].isin(index.ids)]
-    known = known[known["query"] != known["id"]]
-    if known.empty:
-        raise QueryError("no pair of pictures of the index was judged: judge some results first")
-    distances = []
-    for query, pairs in known.groupby("query", sort=False):
-        every = index.query(query, len(index) - 1).set_index("id")["distance"]
-        distances.append(pd.Series(every[pairs["id"]].to_numpy(), pairs.index))
-    distances = pd.concat(distances)[known.index]
-    return distances.to_numpy(), (known["relevance"] > 0).to_numpy(), known["query"].to_numpy(dtype=str)
