@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -164,9 +163,6 @@ class AnnoyIndex(Index):
             raise StoreError(f"{path} was built with Annoy: {error}, and build it again") from None
         self._annoy.load(str(path))
         return self._annoy.get_n_items(), self.width
-
-    def _about(self) -> dict:
-        return {"annoy": version("annoy"), **super()._about()}
 
 
 @lru_cache(maxsize=1)

@@ -130,9 +130,6 @@ class FaissIndex(Index):
         self._faiss = _faiss().read_index(str(path))
         return self._faiss.ntotal, self._faiss.d
 
-    def _about(self) -> dict:
-        return {"faiss": _faiss().__version__, **super()._about()}
-
 
 @contextmanager
 def _threads(count: int):

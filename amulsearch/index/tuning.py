@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..errors import QueryError, as_number, check_integer, check_k
-from ..features import Features, nearest
+from ..features import Features
 from .annoy_index import AnnoyIndex
 from .base import Index, as_features, sampled_rows
 from .default_index import default_kind
@@ -35,39 +36,34 @@ class TuningResult:
     Attributes
     ----------
     index : Index
-        The index with the chosen parameters; the chosen effort is its default.
+        The chosen index of all pictures; the chosen effort is its default.
     table : DataFrame
-        One row for each setting tried: the arguments of `build`, the effort, queries (pictures "held back" from the
-        index or "of the index"), recall, at_least (the lower confidence bound of recall), queries_per_second (one query
-        at a time), build_seconds. The last row is `index`.
+        One row for each setting tried: the arguments of `build`, the effort, recall, at_least (the lower confidence
+        bound of recall), queries_per_second (one query at a time), build_seconds.
+    chosen : dict
+        The row of the chosen setting.
     exact_queries_per_second : float
         The speed of exact search.
-    recall : float
-        The wanted recall.
-    k : int
-        The number of neighbours for which it is wanted.
     """
 
     index: Index
     table: pd.DataFrame
+    chosen: dict
     exact_queries_per_second: float
-    recall: float
-    k: int
 
     @property
     def exact_is_enough(self) -> bool:
         """Whether exact search serves as well: the collection is small (N x D up to 2**22), or it is as fast."""
         small = len(self.index) * self.index.width <= SMALL
-        return bool(small or self.exact_queries_per_second >= self.table["queries_per_second"].iloc[-1])
+        return bool(small or self.exact_queries_per_second >= self.chosen["queries_per_second"])
 
     def __repr__(self) -> str:
-        chosen = self.table.iloc[-1]
-        parameters = ", ".join(f"{name}={value}" for name, value in chosen[:"queries"].iloc[:-1].items())
+        parameters = ", ".join(f"{name}={self.chosen[name]}" for name in self.index.settings if name in self.chosen)
         enough = ", which is enough here and misses nothing (ExactIndex)" if self.exact_is_enough else ""
         return (
-            f"{type(self.index).__name__} with {parameters}: recall@{self.k} {chosen['recall']:.3f}, at least "
-            f"{chosen['at_least']:.3f} (wanted {self.recall:g}), {chosen['queries_per_second']:,.0f} queries/s, "
-            f"built in {chosen['build_seconds']:.1f} s. "
+            f"{type(self.index).__name__} with {parameters}: recall {self.chosen['recall']:.3f}, at least "
+            f"{self.chosen['at_least']:.3f}, {self.chosen['queries_per_second']:,.0f} queries/s, built in "
+            f"{self.chosen['build_seconds']:.1f} s. "
             f"Exact search: {self.exact_queries_per_second:,.0f} queries/s{enough}."
         )
 
@@ -119,8 +115,7 @@ def tune_index(
     -----
     For each of `builds`, the effort (`search_k`) rises until the recall over the held-back pictures is reached with
     confidence: the lower bound counts, see `least_recall`. An effort that compares all vectors misses nothing, and is
-    bounded by nothing. The fastest setting is then built from all pictures. Its effort is raised until pictures of the
-    index reach the recall as well.
+    bounded by nothing. The fastest setting is then built from all pictures, its effort greater as they are more.
     """
     kind = kind or (AnnoyIndex if default_kind() is AnnoyIndex else FaissIndex)
     if not (isinstance(kind, type) and issubclass(kind, Index)):
@@ -138,79 +133,57 @@ def tune_index(
     exact = ExactIndex.build(base, metric=metric)
     farthest = exact.search(queries, k)[1][:, -1]
     exact_speed = 1 / np.median(ask(exact, queries, farthest, k, None)[1])
-    rows, best = [], None
+    rows, best, choice = [], None, {}
     for build in tqdm(kind.ladder if builds is None else builds, "tune", delay=2, disable=not progress or None):
-        index, seconds = _timed(kind, base, metric, build)
-        slowest = max(exact_speed / 10, best["queries_per_second"] / 2 if best else 0)
-        tried = _rising(index, queries, farthest, k, recall, index._effort(k, 1), slowest)
-        rows += [{**build, **row, "build_seconds": seconds} for row in tried]
-        if rows[-1]["at_least"] >= recall and (not best or rows[-1]["queries_per_second"] > best["queries_per_second"]):
-            best, chosen = rows[-1], build
-    if best:
-        index, seconds = _timed(kind, features, metric, chosen)
-        own = order[-sample:]
-        farthest = nearest(features.vectors, features.vectors[own], k, metric, own)[1][:, -1]
-        tried = _rising(index, features.vectors[own], farthest, k, recall, best[kind.effort], exact_speed / 10, own)
-        rows += [{**chosen, **row, "build_seconds": seconds} for row in tried]
-    if not best or rows[-1]["at_least"] < recall:
+        start = time.perf_counter()
+        index = kind.build(base, metric=metric, **build)
+        seconds = time.perf_counter() - start
+        fastest = best["queries_per_second"] if best else 0
+        for row in _rising(index, queries, farthest, k, recall, max(exact_speed / 10, fastest / 2)):
+            rows.append({**build, **row, "build_seconds": seconds})
+            if row["at_least"] >= recall and row["queries_per_second"] > fastest:
+                best, choice = rows[-1], build
+    if best is None:
         most = max((row["at_least"] for row in rows), default=0)
         raise QueryError(
             f"no {kind.__name__} among those tried reaches recall {recall:g} with confidence, the best has at least "
             f"{most:.3f}: try other `builds`, or ExactIndex, which misses nothing"
         )
-    setattr(index, kind.effort, rows[-1][kind.effort])
-    return TuningResult(index, pd.DataFrame(rows), exact_speed, recall, k)
+    index = kind.build(features, metric=metric, **choice)
+    setattr(index, kind.effort, math.ceil(best[kind.effort] * len(features) / len(base)))
+    return TuningResult(index, pd.DataFrame(rows), best, exact_speed)
 
 
-def _timed(kind: type[Index], features: Features, metric: str, build: Mapping) -> tuple[Index, float]:
-    """An index, and the seconds that its building took."""
-    start = time.perf_counter()
-    index = kind.build(features, metric=metric, **build)
-    return index, time.perf_counter() - start
-
-
-def _rising(
-    index: Index,
-    queries: np.ndarray,
-    farthest: np.ndarray,
-    k: int,
-    recall: float,
-    effort: int,
-    slowest: float,
-    own: np.ndarray | None = None,
-) -> list[dict]:
-    """The measurements of rising efforts, up to the first that reaches the recall, or is too slow or the greatest."""
-    rows = []
+def _rising(index: Index, queries: np.ndarray, farthest: np.ndarray, k: int, recall: float, slowest: float):
+    """Measure rising efforts, up to the first that reaches the recall, or is too slow or the greatest."""
+    effort, most = index._effort(k, 1), index._most()
     while True:
-        hits, seconds = ask(index, queries, farthest, k, effort, own)
-        whole = index.exhaustive and effort >= index._most()
+        hits, seconds = ask(index, queries, farthest, k, effort)
+        whole = index.exhaustive and effort >= most
         row = {
             index.effort: effort,
-            "queries": "held back" if own is None else "of the index",
             "recall": hits.mean(),
             "at_least": hits.mean() if whole else least_recall(hits, k),
             "queries_per_second": 1 / np.median(seconds),
         }
-        rows.append(row)
-        if row["at_least"] >= recall or effort >= index._most() or row["queries_per_second"] < slowest:
-            return rows
-        effort = min(max(effort + 1, round(STEP * effort)), index._most())
+        yield row
+        if row["at_least"] >= recall or effort >= most or row["queries_per_second"] < slowest:
+            return
+        effort = min(max(effort + 1, round(STEP * effort)), most)
 
 
 def ask(
-    index: Index, queries: np.ndarray, farthest: np.ndarray, k: int, effort: int | None, own: np.ndarray | None = None
+    index: Index, queries: np.ndarray, farthest: np.ndarray, k: int, effort: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Search the index for queries (Q, D), one at a time; the recall (Q,) and the seconds (Q,) of each.
 
     farthest: the distances (Q,) of the k-th true neighbours; pictures at most as far away count as neighbours.
-    own: the rows (Q,) of queries that are pictures of the index.
     """
     options = {} if effort is None else {index.effort: effort}
     rows, seconds = np.empty((len(queries), k), dtype=np.int64), np.empty(len(queries))
-    for place in range(len(queries)):
-        single = slice(place, place + 1)
+    for place, query in enumerate(queries):
         start = time.perf_counter()
-        rows[single], _ = index.search(queries[single], k, own=None if own is None else own[single], **options)
+        rows[place] = index.search(query[None], k, **options)[0]
         seconds[place] = time.perf_counter() - start
     return index._found(queries, rows, farthest).mean(axis=1), seconds
 
