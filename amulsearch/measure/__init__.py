@@ -11,9 +11,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "ensemble": ["METHODS", "fuse", "fuse_all", "fused_similarities"],
         "relevance": ["Relevance"],
-        "list_measures": ["chance_level", "overlap", "precision_at_k", "same_label"],
+        "neighbour_measures": ["chance_level", "overlap", "precision_at_k", "same_label"],
         "tables": ["Table", "differences"],
-        "evaluation": ["MEASURES", "Evaluation", "evaluate"],
+        "ranking_measures": ["MEASURES"],
+        "evaluation": ["Evaluation", "evaluate"],
         "platt_scaling": ["calibrate", "calibrated"],
         "recommendation": ["EDITS", "Recommendation", "recommend"],
         "comparison": ["Comparison", "compare"],

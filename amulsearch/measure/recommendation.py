@@ -23,7 +23,7 @@ from ..store import Store
 from .advice import with_labels, without_labels
 from .comparison import compare
 from .ensemble import fuse_all
-from .list_measures import overlap
+from .neighbour_measures import overlap
 from .relevance import Relevance
 
 LAYERS = ("logits", "penultimate", "last:gem")
