@@ -83,10 +83,6 @@ class AnnoyIndex(Index):
             Build the forest in this folder instead of in memory, and leave it there as `save` would: for collections
             larger than memory, whose vectors can be a memory map.
 
-        Returns
-        -------
-        AnnoyIndex
-
         Raises
         ------
         QueryError

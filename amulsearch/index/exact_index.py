@@ -50,15 +50,6 @@ class ExactIndex(Index):
         ids : sequence of N str, optional
             Required with a plain array.
         metric : {"angular", "euclidean", "manhattan"}, default "angular"
-
-        Returns
-        -------
-        ExactIndex
-
-        Raises
-        ------
-        QueryError
-            For invalid vectors, ids or parameters.
         """
         index, vectors = cls._start(features, ids, metric)
         index._vectors = compared(vectors, metric)

@@ -69,15 +69,6 @@ class FaissIndex(Index):
             compared after hashing (500). A greater value is slower and misses fewer neighbours.
         n_jobs : int, default 1
             Threads; -1 uses all processors. One thread always gives the same index.
-
-        Returns
-        -------
-        FaissIndex
-
-        Raises
-        ------
-        QueryError
-            For invalid vectors, ids or parameters, and for more cells than vectors.
         """
         index, vectors = cls._start(features, ids, metric, search_k=search_k, n_jobs=n_jobs)
         index.factory = factory
@@ -85,16 +76,16 @@ class FaissIndex(Index):
         if kind == "IVF" and count > len(vectors):
             raise QueryError(f"{factory} has more cells than the {len(vectors)} vectors: give a smaller number")
         index.search_k = index.search_k or EFFORTS[kind][1]
-        index._faiss = made = _faiss().index_factory(index.width, factory)
+        index._faiss = library = _faiss().index_factory(index.width, factory)
         if kind == "HNSW":
-            made.hnsw.efConstruction, made.hnsw.rng = 200, _faiss().RandomGenerator(0)
+            library.hnsw.efConstruction, library.hnsw.rng = 200, _faiss().RandomGenerator(0)
         some = np.sort(np.random.default_rng(0).permutation(len(vectors))[: max(20_000, 64 * count)])
         with _threads(index.n_jobs):
-            made.train(compared(vectors[some], metric))
+            library.train(compared(vectors[some], metric))
             if kind == "IVF":
-                made.make_direct_map()  # from a row to its cell, for queries by id
+                library.make_direct_map()  # from a row to its cell, for queries by id
             for _, block in blocks(vectors):
-                made.add(compared(block, metric))
+                library.add(compared(block, metric))
         return index
 
     def _kind(self) -> tuple[str, int]:

@@ -102,10 +102,6 @@ def tune_index(
         pictures.
     progress : bool, default True
 
-    Returns
-    -------
-    TuningResult
-
     Raises
     ------
     QueryError

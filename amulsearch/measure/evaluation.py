@@ -68,11 +68,6 @@ class Evaluation:
         low, high : float
             NaN without queries.
 
-        Raises
-        ------
-        QueryError
-            For an unknown measure, or by label if there are fewer than two labels.
-
         References
         ----------
         Field & Welsh 2007, Bootstrapping clustered data.
@@ -189,11 +184,6 @@ def evaluate(
     Evaluation
         Without queries, and with NaN as its means, if no query has a relevant picture.
 
-    Raises
-    ------
-    QueryError
-        If the system does not fit the relevance, or for an unknown id.
-
     Notes
     -----
     P@k: the relevant pictures among the first k answers, divided by k, also if there are fewer than k. R-precision and
@@ -231,7 +221,7 @@ def evaluate(
         depth = depth or ANSWERED
     similarities, count = _similarities(system, relevance, depth), len(relevance.ids)
     rows = _rows(relevance, queries)
-    parts, asked = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
+    parts, evaluated = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
     step = max(1, min(BLOCK, MEMORY // (PER_PAIR * max(count, 1))))
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
@@ -240,12 +230,12 @@ def evaluate(
         some = (grades > 0).any(axis=1)
         if some.any():
             parts.append(rank_measures(similarities(block[some]), grades[some], block[some], depth))
-            asked.append(block[some])
-    asked = np.concatenate(asked)
+            evaluated.append(block[some])
+    evaluated = np.concatenate(evaluated)
     table = pd.DataFrame(np.concatenate(parts), columns=list(MEASURES))
-    table.insert(0, "id", pd.Series([relevance.ids[row] for row in asked], dtype=object))
-    table.insert(1, "label", pd.Series([relevance.labels[row] for row in asked], dtype=object))
-    return Evaluation(table, (count if queries is None else len(rows)) - len(asked), depth)
+    table.insert(0, "id", pd.Series([relevance.ids[row] for row in evaluated], dtype=object))
+    table.insert(1, "label", pd.Series([relevance.labels[row] for row in evaluated], dtype=object))
+    return Evaluation(table, (count if queries is None else len(rows)) - len(evaluated), depth)
 
 
 def _rows(relevance: Relevance, queries: Sequence[str] | None) -> np.ndarray:
@@ -266,11 +256,11 @@ def cosines(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     lengths = np.maximum(np.concatenate(lengths), 1e-12)
 
     def similar(rows: np.ndarray) -> np.ndarray:
-        queries, found = l2_normalize(vectors[rows]), np.empty((len(rows), len(lengths)), dtype=np.float32)
+        queries, values = l2_normalize(vectors[rows]), np.empty((len(rows), len(lengths)), dtype=np.float32)
         for start, block in blocks(vectors):
-            np.matmul(queries, block.T, out=found[:, start : start + len(block)])
-        found /= lengths
-        return found
+            np.matmul(queries, block.T, out=values[:, start : start + len(block)])
+        values /= lengths
+        return values
 
     return similar
 

@@ -124,11 +124,6 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (N,), float64
         From 0 to 1, for each query; 0 if both lists are empty.
-
-    Raises
-    ------
-    QueryError
-        If the two arrays are empty or differ in shape.
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":

@@ -37,10 +37,6 @@ def calibrate(index: Index, relevance: Relevance, *, k: int = 20, sample: int = 
         How many pictures query: a random sample of those with a relevant one.
     seed : int, default 0
 
-    Returns
-    -------
-    Calibration
-
     Raises
     ------
     QueryError

@@ -84,11 +84,6 @@ class Relevance:
         -------
         Relevance
             With grades 0 and 1.
-
-        Raises
-        ------
-        QueryError
-            If ids and labels differ in length, or a label is neither text nor a number.
         """
         if len(ids) != len(labels):
             raise QueryError(
@@ -124,15 +119,6 @@ class Relevance:
             Pictures that share fewer keywords are not relevant to each other.
         most : float, default 1.0
             Keywords of more than this fraction of the pictures do not count.
-
-        Returns
-        -------
-        Relevance
-
-        Raises
-        ------
-        QueryError
-            If no picture has a keyword, or a parameter is out of range.
         """
         if not at_least >= 1 or not 0 < most <= 1:
             raise QueryError(
@@ -146,8 +132,7 @@ class Relevance:
         if not any(words):
             raise QueryError("none of the pictures has a keyword: the keys of keywords must be their ids")
         matrix = MultiLabelBinarizer(sparse_output=True).fit_transform(words).astype(np.float32)  # (N, words)
-        counts = matrix.sum(axis=0).A1
-        matrix = matrix[:, counts <= most * len(ids)]
+        matrix = matrix[:, matrix.getnnz(axis=0) <= most * len(ids)]
         bare = np.array([not entry for entry in words])
 
         def grades(rows: np.ndarray) -> np.ndarray:
@@ -155,7 +140,7 @@ class Relevance:
             values[values < at_least] = 0
             return _unknown(values, rows, bare)
 
-        shared = matrix[:, matrix.sum(axis=0).A1 > 1].sum(axis=1).A1
+        shared = matrix[:, matrix.getnnz(axis=0) > 1].getnnz(axis=1)
         return cls(list(ids), [None] * len(ids), grades, np.flatnonzero(shared), len({*keywords}.difference(ids)))
 
     @classmethod
@@ -171,15 +156,6 @@ class Relevance:
             Finite numbers, such as coordinates on a map or seconds.
         within : float
             The greatest Euclidean distance of relevant pictures, 0 or more.
-
-        Returns
-        -------
-        Relevance
-
-        Raises
-        ------
-        QueryError
-            For values of another shape or not finite, or a negative distance.
 
         References
         ----------
@@ -212,20 +188,13 @@ class Relevance:
         ids : sequence of N str
         table : DataFrame
             Columns query, id and relevance, as in `Judgements.table`; those of other pictures are left out and counted.
-
-        Returns
-        -------
-        Relevance
         """
         rows = ByName({id: row for row, id in enumerate(ids)}, -1)
         table = table.assign(query=table["query"].map(rows), id=table["id"].map(rows))
         known = table[(table["query"] >= 0) & (table["id"] >= 0)]
         others = known[known["query"] != known["id"]].groupby("query")
-        judged = {
-            query: (part["id"].to_numpy(), part["relevance"].to_numpy())
-            for query, part in others
-            if part["relevance"].min() <= 0 < part["relevance"].max()
-        }
+        both = others.filter(lambda part: part["relevance"].min() <= 0 < part["relevance"].max())
+        judged = {query: (part["id"], part["relevance"]) for query, part in both.groupby("query")}
 
         def grades(rows: np.ndarray) -> np.ndarray:
             values = np.full((len(rows), len(ids)), np.nan, dtype=np.float32)
