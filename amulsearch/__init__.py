@@ -52,8 +52,8 @@ __getattr__, _, _ = lazy_loader.attach(
         "features": ["Features", "Words", "embed", "extract", "transforms"],
         "store": ["Store"],
         "index": ["AnnoyIndex", "ExactIndex"],
-        "systems": ["Diffusion", "Fusion", "Panel", "open_panel", "preset"],
-        "measure": ["Relevance", "compare", "evaluate"],
+        "systems": ["Diffusion", "Fusion", "Panel", "Relevance", "open_panel", "preset"],
+        "measure": ["compare", "evaluate"],
         "views": ["explore", "plot"],
     },
 )

@@ -33,7 +33,7 @@ K, QUERIES, ROUNDS, SECONDS = 10, 500, 10, 10
 
 
 class _Graph(am.indexes.Index):
-    """A graph of another library, with the parameters of `FaissHNSWIndex`; only what `measure` asks for."""
+    """A graph of another library, with the parameters of `FaissIndex`; only what `measure` asks for."""
 
     ending, effort = ".graph", "ef"
 
@@ -95,17 +95,17 @@ SYSTEMS = {
     "annoy 10 trees": (am.AnnoyIndex, {"n_trees": 10}),
     "annoy 50 trees": (am.AnnoyIndex, {"n_trees": 50}),
     "annoy 50 trees on disk": (am.AnnoyIndex, {"n_trees": 50}),
-    "faiss ivf": (am.indexes.FaissIVFIndex, {}),
-    "faiss hnsw": (am.indexes.FaissHNSWIndex, {}),
-    "faiss lsh": (am.indexes.FaissLSHIndex, {"n_bits": 256}),
+    "faiss ivf": (am.indexes.FaissIndex, {"factory": "IVF512,Flat"}),
+    "faiss hnsw": (am.indexes.FaissIndex, {}),
+    "faiss lsh": (am.indexes.FaissIndex, {"factory": "LSH256rt,RFlat"}),
     "hnswlib": (Hnswlib, {}),
     "nmslib": (Nmslib, {}),
 }
 EFFORTS = {
-    "search_k": (100, 300, 1000, 3000, 10_000, 30_000),
-    "nprobe": (1, 2, 4, 8, 16, 32, 64),
-    "ef": (10, 20, 40, 80, 160, 320),
-    "n_candidates": (50, 200, 1000, 5000, 20_000),
+    "annoy": (100, 300, 1000, 3000, 10_000, 30_000),
+    "faiss ivf": (1, 2, 4, 8, 16, 32, 64),
+    "faiss lsh": (50, 200, 1000, 5000, 20_000),
+    **dict.fromkeys(("faiss hnsw", "hnswlib", "nmslib"), (10, 20, 40, 80, 160, 320)),
 }
 
 
@@ -154,7 +154,7 @@ def measure(system: str, folder: Path) -> list[dict]:
     path = index.save(folder / "index")
     cost["disk, MB"] = next(path.rglob(f"*{kind.ending}")).stat().st_size / 1e6
     shutil.rmtree(path)
-    efforts = EFFORTS.get(kind.effort, (None,))
+    efforts = next((values for name, values in EFFORTS.items() if system.startswith(name)), (None,))
     found, seconds = {effort: [] for effort in efforts}, {effort: [] for effort in efforts}
     for part in np.array_split(np.arange(len(queries)), ROUNDS):  # so that a slow phase affects all efforts equally
         for effort in efforts:

@@ -63,8 +63,8 @@ def usearch(vectors):
 SYSTEMS = {
     "exact search": library(am.ExactIndex),
     "Annoy, 50 trees": library(am.AnnoyIndex),
-    "FAISS HNSW": library(am.indexes.FaissHNSWIndex),
-    "FAISS IVF": library(am.indexes.FaissIVFIndex),
+    "FAISS HNSW": library(am.indexes.FaissIndex),
+    "FAISS IVF": library(am.indexes.FaissIndex, factory="IVF512,Flat"),
     "Voyager": voyager,
     "USearch": usearch,
 }

@@ -18,15 +18,7 @@ import amulsearch as am
 from amulsearch.features import nearest
 from amulsearch.index.tuning import ask
 
-KINDS = {
-    kind.__name__: kind
-    for kind in (
-        am.AnnoyIndex,
-        am.indexes.FaissIVFIndex,
-        am.indexes.FaissHNSWIndex,
-        am.indexes.FaissLSHIndex,
-    )
-}
+KINDS = {kind.__name__: kind for kind in (am.AnnoyIndex, am.indexes.FaissIndex)}
 
 
 def held_back(index: am.AnnoyIndex, base: np.ndarray, new: np.ndarray) -> tuple[float, float]:

@@ -28,9 +28,7 @@ from amulsearch.store.files import file_digest
 MODEL = "squeezenet1_1"
 FUZZED = int(os.environ.get("AMULSEARCH_FUZZED", "99"))
 """How many damaged pictures are extracted; the reasons are printed (pytest -s)."""
-KINDS = [
-    *(am.AnnoyIndex, am.ExactIndex, am.indexes.FaissIVFIndex, am.indexes.FaissHNSWIndex, am.indexes.FaissLSHIndex),
-]
+KINDS = [am.AnnoyIndex, am.ExactIndex, am.indexes.FaissIndex]
 
 
 def command(folder: Path, store: Path) -> list[str]:

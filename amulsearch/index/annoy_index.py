@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -22,13 +21,13 @@ from .base import Index
 class AnnoyIndex(Index):
     """Approximate search in a forest of random projection trees (github.com/spotify/annoy).
 
-    Needs the package annoy, which is compiled on installation. Errors that Annoy passes over silently are checked and
-    raised. An index opened from disk stays on disk, as a memory map.
+    Needs the package annoy, which is compiled on installation. What Annoy accepts silently and answers wrongly is
+    refused. An index opened from disk stays on disk, as a memory map.
 
     See Also
     --------
     ExactIndex : Slower on large collections, and exact.
-    FaissHNSWIndex : Approximate, and installed without a compiler.
+    FaissIndex : Approximate, and installed without a compiler.
     tune_index : Choose `n_trees` and `search_k` for a wanted recall.
 
     Examples
@@ -83,10 +82,6 @@ class AnnoyIndex(Index):
         on_disk : path, optional
             Build the forest in this folder instead of in memory, and leave it there as `save` would: for collections
             larger than memory, whose vectors can be a memory map.
-
-        Returns
-        -------
-        AnnoyIndex
 
         Raises
         ------
@@ -165,14 +160,11 @@ class AnnoyIndex(Index):
         self._annoy.load(str(path))
         return self._annoy.get_n_items(), self.width
 
-    def _about(self) -> dict:
-        return {"annoy": version("annoy"), **super()._about()}
-
 
 @lru_cache(maxsize=1)
 def _annoy() -> ModuleType:
     """The library; some builds return one neighbour only, or wrong ones (spotify/annoy#679, #686): checked once."""
-    instead = "use exact search (am.ExactIndex), or for many pictures am.indexes.FaissHNSWIndex"
+    instead = "use exact search (am.ExactIndex), or for many pictures am.indexes.FaissIndex"
     annoy = import_optional("annoy", "annoy (which needs a C++ compiler)", instead)
     vectors = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
     trial = annoy.AnnoyIndex(8, "angular")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..features import Features, compared, nearest
 from ..store import blocks
-from .base import Index, as_features
+from .base import Index
 
 
 class ExactIndex(Index):
@@ -51,21 +51,10 @@ class ExactIndex(Index):
         ids : sequence of N str, optional
             Required with a plain array.
         metric : {"angular", "euclidean", "manhattan"}, default "angular"
-
-        Returns
-        -------
-        ExactIndex
-
-        Raises
-        ------
-        QueryError
-            For invalid vectors, ids or parameters.
         """
-        return cls(as_features(features, ids), metric)
-
-    def __init__(self, features: Features, metric: str):
-        super().__init__(features, metric)
-        self._vectors = compared(features.vectors, metric)
+        index, vectors = cls._start(features, ids, metric)
+        index._vectors = compared(vectors, metric)
+        return index
 
     @cached_property
     def _squares(self) -> np.ndarray:

@@ -87,9 +87,8 @@ class System:
         k : int, optional
             By default 10, or as many as there are.
         **options
-            The search effort of an approximate index, in place of its default: `search_k` for Annoy, `nprobe` for
-            FAISS IVF, `ef` for HNSW, `n_candidates` for FAISS LSH. A greater effort is slower and misses fewer
-            neighbours.
+            search_k: how much an approximate index searches, in place of its default; see `build`. A greater value is
+            slower and misses fewer neighbours.
 
         Returns
         -------

@@ -9,12 +9,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "relevance": ["Relevance", "same_label"],
-        "tables": ["Table", "chance_level", "differences", "neighbour_purity", "precision"],
-        "evaluation": ["MEASURES", "Evaluation", "evaluate", "holm"],
+        "neighbour_measures": ["chance_level", "overlap", "precision_at_k", "same_label"],
+        "tables": ["Table", "differences"],
+        "ranking_measures": ["MEASURES"],
+        "evaluation": ["Evaluation", "evaluate"],
         "recommendation": ["LEAST", "Recommendation", "recommend"],
         "comparison": ["Comparison", "compare"],
         "judgements": ["Judgements"],
-        "agreement": ["overlap"],
     },
 )

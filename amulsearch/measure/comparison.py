@@ -12,9 +12,8 @@ from tqdm.auto import tqdm
 from ..errors import MissingKeyError, QueryError, check_integer
 from ..features import Features
 from ..index import Persistent, System
-from ..systems import Fusion
+from ..systems import Fusion, Relevance
 from .evaluation import ANSWERED, Evaluation, column_of, evaluate, holm
-from .relevance import Relevance
 from .tables import Table, table_of
 
 QUERIES = 5000

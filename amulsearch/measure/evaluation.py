@@ -1,10 +1,4 @@
-"""Evaluation: measures of rankings against relevance, kept for each query.
-
-Every picture queries for all others. The order of pictures with equal similarity is arbitrary, so each measure is its
-mean over all orders of the ties (McSherry & Najork 2008, Computing information retrieval performance measures
-efficiently in the presence of tied scores). What a system does not answer counts as not found, as in trec_eval; what
-nobody judged is taken out of the ranking.
-"""
+"""Evaluation: every picture queries a system, and what it answers is measured against relevance, query by query."""
 
 from __future__ import annotations
 
@@ -18,12 +12,13 @@ from ..errors import QueryError, check_integer
 from ..features import Features, l2_normalize
 from ..index import System
 from ..store import blocks
-from .relevance import Relevance
+from .ranking_measures import MEASURES, rank_measures
+from ..systems import Relevance
 
-MEASURES = ("P@1", "P@5", "R-precision", "MAP@R", "AP", "nDCG@10")
-"""The measures of each query, from 0 to 1, as described in `evaluate`; the mean of AP is called mAP."""
 ANSWERED = 10
 """How many neighbours of an approximate index are measured: as many as it answers by default."""
+LEVEL = 0.95
+"""The confidence level of intervals."""
 BLOCK, MEMORY, PER_PAIR = 256, 300 << 20, 140
 """How many queries are measured at once at most, the bytes that their temporary arrays may take together, and the bytes
 that they take for each pair of a query and a picture."""
@@ -56,10 +51,8 @@ class Evaluation:
         """Return the mean of each measure over the queries, by name; that of AP is called mAP."""
         return self.per_query[list(MEASURES)].mean().rename({"AP": "mAP"})
 
-    def interval(
-        self, measure: str = "AP", *, by: str = "query", level: float = 0.95, samples: int = 1000, seed: int = 0
-    ):
-        """Compute the bootstrap confidence interval of the mean of a measure over the queries.
+    def interval(self, measure: str = "AP", *, by: str = "query") -> tuple[float, float]:
+        """Compute the 95% bootstrap confidence interval of the mean of a measure over the queries.
 
         Parameters
         ----------
@@ -69,51 +62,24 @@ class Evaluation:
             What is drawn at random: single queries, as if their results were independent, or labels with all their
             queries. Queries of one label share the pictures that are relevant to them, so the interval by label, wider
             as a rule, is the one that holds for other labels.
-        level : float, default 0.95
-            The confidence level.
-        samples : int, default 1000
-            The number of bootstrap samples.
-        seed : int, default 0
 
         Returns
         -------
         low, high : float
-
-        Raises
-        ------
-        QueryError
-            For an unknown measure, or by label if there are fewer than two labels.
+            NaN without queries.
 
         References
         ----------
         Field & Welsh 2007, Bootstrapping clustered data.
         """
-        return _interval(self._values(measure), self._groups(by), level, samples, seed)
+        return _interval(self._values(measure), self._groups(by))
 
     def by_label(self, measure: str = "AP") -> pd.Series:
-        """Compute the mean of a measure for each label.
-
-        Parameters
-        ----------
-        measure : str, default "AP"
-            One of `MEASURES`.
-
-        Returns
-        -------
-        Series
-            Indexed by label, best first.
-
-        Raises
-        ------
-        QueryError
-            For an unknown measure.
-        """
+        """Compute the mean of a measure, one of `MEASURES`, for each label, best first."""
         values = pd.Series(self._values(measure), name=measure)
         return values.groupby(self.per_query["label"]).mean().sort_values(ascending=False)
 
-    def compare(
-        self, other: Evaluation, measure: str = "AP", *, by: str = "query", samples: int = 10_000, seed: int = 0
-    ) -> dict:
+    def compare(self, other: Evaluation, measure: str = "AP", *, by: str = "query") -> dict:
         """Compare this system with another on the same queries.
 
         Parameters
@@ -124,9 +90,6 @@ class Evaluation:
         by : {"query", "label"}
             What is drawn, and what changes its sign as a whole, at random: single queries, or labels with all their
             queries; see `interval`.
-        samples : int, default 10,000
-            The number of random sign changes of the randomisation test.
-        seed : int, default 0
 
         Returns
         -------
@@ -159,18 +122,12 @@ class Evaluation:
                     f"{measure} depends on how many answers are measured: evaluate both systems with depth={least}"
                 )
         change, groups = self._values(measure) - other._values(measure), self._groups(by)
-        sums = np.bincount(groups, change)
-        rng = np.random.default_rng(seed)
-        extreme = 0
-        for start in range(0, samples, 500):
-            signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), (min(500, samples - start), len(sums)))
-            extreme += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
-        low, high = _interval(change, groups, 0.95, 1000, seed)
+        low, high = _interval(change, groups)
         return {
             "difference": float(change.mean()),
             "low": low,
             "high": high,
-            "p": (extreme + 1) / (samples + 1),
+            "p": _randomisation_p(np.bincount(groups, change)),
             "wins": int((change > 0).sum()),
             "losses": int((change < 0).sum()),
             "ties": int((change == 0).sum()),
@@ -178,10 +135,10 @@ class Evaluation:
 
     def _groups(self, by: str) -> np.ndarray:
         """The group (Q,) of each query, from 0: itself, or its label."""
+        if by not in ("query", "label"):
+            raise QueryError(f"by must be query or label, not {by!r}")
         if by == "query":
             return np.arange(len(self.per_query))
-        if by != "label":
-            raise QueryError(f"by must be query or label, not {by!r}")
         groups, labels = pd.factorize(self.per_query["label"], use_na_sentinel=False)
         if len(labels) < 2:
             raise QueryError("the queries have fewer than two labels to draw from: use by='query'")
@@ -227,11 +184,6 @@ def evaluate(
     Evaluation
         Without queries, and with NaN as its means, if no query has a relevant picture.
 
-    Raises
-    ------
-    QueryError
-        If the system does not fit the relevance, or for an unknown id.
-
     Notes
     -----
     P@k: the relevant pictures among the first k answers, divided by k, also if there are fewer than k. R-precision and
@@ -262,13 +214,14 @@ def evaluate(
     1
     """
     if not isinstance(relevance, Relevance):
-        found = type(relevance).__name__
-        raise QueryError(f"evaluate needs a Relevance, not {found}: make one with Relevance.from_labels(ids, labels)")
+        kind = type(relevance).__name__
+        raise QueryError(f"evaluate needs a Relevance, not {kind}: make one with Relevance.from_labels(ids, labels)")
     depth = depth if depth is None else check_integer("depth", depth)
     if isinstance(system, System) and system.effort is not None:
         depth = depth or ANSWERED
-    similar, rows, count = _similarities(system, relevance, depth), _rows(relevance, queries), len(relevance.ids)
-    parts, asked = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
+    similarities, count = _similarities(system, relevance, depth), len(relevance.ids)
+    rows = _rows(relevance, queries)
+    parts, evaluated = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
     step = max(1, min(BLOCK, MEMORY // (PER_PAIR * max(count, 1))))
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
@@ -276,24 +229,24 @@ def evaluate(
         grades[np.arange(len(block)), block] = 0
         some = (grades > 0).any(axis=1)
         if some.any():
-            parts.append(_measure(similar(block[some]), grades[some], block[some], depth))
-            asked.append(block[some])
-    asked = np.concatenate(asked)
+            parts.append(rank_measures(similarities(block[some]), grades[some], block[some], depth))
+            evaluated.append(block[some])
+    evaluated = np.concatenate(evaluated)
     table = pd.DataFrame(np.concatenate(parts), columns=list(MEASURES))
-    table.insert(0, "id", pd.Series([relevance.ids[row] for row in asked], dtype=object))
-    table.insert(1, "label", pd.Series([relevance.labels[row] for row in asked], dtype=object))
-    return Evaluation(table, (count if queries is None else len(rows)) - len(asked), depth)
+    table.insert(0, "id", pd.Series([relevance.ids[row] for row in evaluated], dtype=object))
+    table.insert(1, "label", pd.Series([relevance.labels[row] for row in evaluated], dtype=object))
+    return Evaluation(table, (count if queries is None else len(rows)) - len(evaluated), depth)
 
 
 def _rows(relevance: Relevance, queries: Sequence[str] | None) -> np.ndarray:
     """The rows (Q,) of the pictures to query with: by default, all that can have a relevant one."""
     if queries is None:
-        return np.arange(len(relevance.ids)) if relevance.queries is None else relevance.queries
-    place = {id: row for row, id in enumerate(relevance.ids)}
-    unknown = [id for id in queries if id not in place]
-    if unknown:
-        raise QueryError(f"there is no picture {unknown[0]!r} to query with: give ids of the relevance")
-    return np.array([place[id] for id in queries], dtype=np.int64)
+        return relevance.queries
+    rows = pd.Index(relevance.ids).get_indexer(list(queries))
+    if (rows < 0).any():
+        unknown = list(queries)[rows.argmin()]
+        raise QueryError(f"there is no picture {unknown!r} to query with: give ids of the relevance")
+    return rows
 
 
 def cosines(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -303,36 +256,30 @@ def cosines(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     lengths = np.maximum(np.concatenate(lengths), 1e-12)
 
     def similar(rows: np.ndarray) -> np.ndarray:
-        queries, found = l2_normalize(vectors[rows]), np.empty((len(rows), len(lengths)), dtype=np.float32)
+        queries, values = l2_normalize(vectors[rows]), np.empty((len(rows), len(lengths)), dtype=np.float32)
         for start, block in blocks(vectors):
-            np.matmul(queries, block.T, out=found[:, start : start + len(block)])
-        found /= lengths
-        return found
+            np.matmul(queries, block.T, out=values[:, start : start + len(block)])
+        values /= lengths
+        return values
 
     return similar
 
 
 def _similarities(system, relevance: Relevance, depth: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    if isinstance(system, Features):
-        if system.ids != relevance.ids:
-            raise QueryError(
-                "features and relevance do not hold the same pictures in the same order: use the ids of the features"
-            )
-        return cosines(system.vectors)
-    if isinstance(system, System):
-        if system.ids != relevance.ids:
-            raise QueryError(
-                "index and relevance do not hold the same pictures in the same order: use the ids of the index"
-            )
-        if system.effort is None:
-            return system.similarities
-        return lambda rows: system.similarities(rows, min(relevance.reach(depth), len(system) - 1))
     if isinstance(system, np.ndarray):
         if system.shape != (len(relevance.ids),) * 2:
             raise QueryError(
                 f"similarities of shape {system.shape} do not fit {len(relevance.ids)} pictures: give a square array"
             )
-        return lambda rows: system[rows]
+        return system.__getitem__
+    if isinstance(system, (Features, System)) and system.ids != relevance.ids:
+        raise QueryError("system and relevance do not hold the same pictures in the same order: use the ids of both")
+    if isinstance(system, Features):
+        return cosines(system.vectors)
+    if isinstance(system, System) and system.effort is None:
+        return system.similarities
+    if isinstance(system, System):
+        return lambda rows: system.similarities(rows, min(relevance.reach(depth), len(system) - 1))
     if callable(system):
         return system
     raise QueryError(
@@ -340,112 +287,32 @@ def _similarities(system, relevance: Relevance, depth: int | None) -> Callable[[
     )
 
 
-def _measure(similarity: np.ndarray, grades: np.ndarray, own: np.ndarray, depth: int | None) -> np.ndarray:
-    """MEASURES (B, 6) of a block of queries, from similarities and grades (B, N); `own` are their rows (B,)."""
-    queries, count = grades.shape
-    similarity = np.array(similarity, dtype=np.float32)
-    if np.isnan(similarity).any():
-        raise QueryError("the similarities contain NaN: give finite numbers")
-    removed = np.isnan(grades)
-    removed[np.arange(queries), own] = True
-    grades[removed] = 0
-    answered = similarity > -np.inf
-    np.maximum(similarity, np.finfo(np.float32).min, out=similarity)  # so that only what is removed is at -inf
-    similarity[removed] = -np.inf
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, : count - 1]  # what is removed comes last
-    scores = np.take_along_axis(similarity, order, axis=1)
-    gains = np.take_along_axis(grades, order, axis=1).astype(np.float64)
-    ideal = -np.sort(-gains)
-    total = (gains > 0).sum(axis=1)  # (B,)
-    gains[~np.take_along_axis(answered, order, axis=1)] = 0
-    relevant = (gains > 0).astype(np.float64)
-    ties = _Ties(scores)
-    position = np.arange(1, count)
-    reached = position <= (count if depth is None else depth)
-    expected = ties.mean(relevant) * reached  # the probability that a position holds a relevant picture
-    precision = _precision_where_relevant(ties, relevant, position)
-    within = position <= total[:, None]
-    discount = 1 / np.log2(position + 1)
-    top = min(10, count - 1)
-    return np.stack(
-        [
-            expected[:, 0],
-            expected[:, :5].sum(axis=1) / 5,
-            (expected * within).sum(axis=1) / total,
-            (expected * precision * within).sum(axis=1) / total,
-            (expected * precision).sum(axis=1) / total,
-            (ties.mean(gains) * reached * discount)[:, :top].sum(axis=1) / (ideal * discount)[:, :top].sum(axis=1),
-        ],
-        axis=1,
-    )
-
-
-class _Ties:
-    """Runs of equal scores in rankings (B, M): the start and the length of the run at each position."""
-
-    def __init__(self, scores: np.ndarray):
-        places = np.arange(scores.shape[1])
-        first = np.ones(scores.shape, dtype=bool)
-        first[:, 1:] = scores[:, 1:] != scores[:, :-1]
-        last = np.ones(scores.shape, dtype=bool)
-        last[:, :-1] = first[:, 1:]
-        self.start = np.maximum.accumulate(np.where(first, places, 0), axis=1)
-        end = np.where(last, places, scores.shape[1])[:, ::-1]
-        self.end = np.minimum.accumulate(end, axis=1)[:, ::-1]
-        self.size = self.end - self.start + 1
-
-    def sum(self, values: np.ndarray) -> np.ndarray:
-        """The sum over the run of each position."""
-        return self.before(values, self.end + 1) - self.before(values, self.start)
-
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        return self.sum(values) / self.size
-
-    @staticmethod
-    def before(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-        """The sum of all values before each position `place`."""
-        summed = np.concatenate([np.zeros((len(values), 1)), values.cumsum(axis=1)], axis=1)
-        return np.take_along_axis(summed, place, axis=1)
-
-
-def _precision_where_relevant(ties: _Ties, relevant: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """The mean precision at each position, over the orders of the ties with a relevant picture in that position."""
-    in_run = ties.sum(relevant)
-    above = ties.before(relevant, ties.start)
-    steps = position - 1 - ties.start  # positions of the run before this one
-    others = np.where(ties.size > 1, (in_run - 1) / np.maximum(ties.size - 1, 1), 0)
-    return (above + 1 + steps * np.maximum(others, 0)) / position
-
-
-def _interval(values: np.ndarray, groups: np.ndarray, level: float, samples: int, seed: int) -> tuple[float, float]:
-    """The bootstrap interval of the mean of the values (Q,), drawn by their groups (Q,); NaN without values."""
+def _interval(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """The 95% bootstrap interval of the mean of the values (Q,), drawn by their groups (Q,); NaN without values."""
     if not len(values):
         return np.nan, np.nan
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     sums, counts = np.bincount(groups, values), np.bincount(groups)
     means = []
-    for _ in range(samples):
+    for _ in range(1000):
         drawn = rng.integers(0, len(sums), len(sums))
         means.append(sums[drawn].sum() / counts[drawn].sum())
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
+def _randomisation_p(sums: np.ndarray) -> float:
+    """How often the total of the sums (G,) of groups is as extreme if their signs are random."""
+    rng, extreme, samples = np.random.default_rng(0), 0, 10_000
+    for _ in range(0, samples, 500):
+        signs = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), (500, len(sums)))
+        extreme += int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
+    return (extreme + 1) / (samples + 1)
+
+
 def holm(p: np.ndarray) -> np.ndarray:
-    """Correct the p-values of several tests, so that the chance of any false finding among all stays below the level.
+    """Correct the p-values (T,) of several tests, so that any false finding among all stays improbable; NaN stays.
 
-    Parameters
-    ----------
-    p : ndarray of shape (T,)
-        NaN for what is not a test.
-
-    Returns
-    -------
-    ndarray of shape (T,)
-        At least `p`, at most 1; NaN stays NaN.
-
-    References
-    ----------
     Holm 1979, A simple sequentially rejective multiple test procedure.
     """
     p = np.asarray(p, dtype=np.float64)

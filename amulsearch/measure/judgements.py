@@ -7,8 +7,6 @@ import io
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
 
@@ -44,62 +42,57 @@ class Judgements:
 
     def __init__(self, path: str | os.PathLike):
         self.path = check_path(path, "the path of the judgements")
-        self._of: dict[tuple[str, str], int] = {}
+        self._relevance: dict[tuple[str, str], int] = {}
         self._separator = ","
-        self._whole = self._rows = 0
-        """The number of bytes in complete lines, and of their rows; a rest is an incomplete line, left by a crash."""
+        self._whole = 0
+        """The number of bytes in complete lines; a rest is an incomplete line, left by a crash."""
+        self._version: tuple[int, int] | None = None
+        """The size and the time of the file when it was read."""
         self._read()
 
     def _read(self) -> None:
-        """Read the lines that were added since the last time, by this object or by any other process."""
+        """Read the file if it has changed, by this object or by any other process."""
         try:
-            size = self.path.stat().st_size if self.path.exists() else 0
-            if size < self._whole:  # another file has taken its place
-                self._of.clear()
-                self._whole = self._rows = 0
-            if size == self._whole:
+            status = self.path.stat() if self.path.exists() else None
+            version = status and (status.st_size, status.st_mtime_ns)
+            if version == self._version:
                 return
-            with self.path.open("rb") as file:
-                file.seek(self._whole)
-                content = file.read()
-            complete = content[: _complete(content)]
-            text = complete.decode("utf-8" if self._whole else "utf-8-sig")  # spreadsheets begin with a BOM
-            if not self._whole:
-                self._separator = separator_of(text.partition("\n")[0], COLUMNS)
-            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=self._separator, strict=True))
+            content = self.path.read_bytes() if version else b""
+            whole = _complete(content)
+            text = content[:whole].decode("utf-8-sig")  # spreadsheets begin with a BOM
+            separator = separator_of(text.partition("\n")[0], COLUMNS)
+            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
         except (OSError, ValueError, csv.Error) as error:
             raise StoreError(f"the judgements {self.path} cannot be read ({error}): give another file") from None
-        if not self._whole and (rows[0] != COLUMNS if rows else not HEADER.startswith(content)):
+        if rows[0] != COLUMNS if rows else not HEADER.startswith(content):
             first = content[:100].decode("utf-8", "replace").partition("\n")[0]
             raise StoreError(
                 f"{self.path} is not a file of judgements: its first line is {first!r}, not {','.join(COLUMNS)}"
             )
-        for number, row in enumerate(rows, self._rows + 1):
-            if number > 1 and (len(row) != 4 or row[2] not in ("", "0", "1")):
+        judged: dict[tuple[str, str], int] = {}
+        for number, row in enumerate(rows[1:], 2):
+            if len(row) != len(COLUMNS) or row[2] not in ("", "0", "1"):
                 raise StoreError(
                     f"{self.path}, row {number}: relevance must be 0, 1 or empty; correct or remove the row"
                 )
-            if number > 1:
-                self._note(*row[:3])
-        self._whole, self._rows = self._whole + len(complete), self._rows + len(rows)
-
-    def _note(self, query: str, id: str, relevance: str) -> None:
-        self._of.pop((query, id), None)
-        if relevance:
-            self._of[query, id] = int(relevance)
+            query, id, relevance, _ = row
+            judged.pop((query, id), None)
+            if relevance:
+                judged[query, id] = int(relevance)
+        self._relevance, self._separator, self._whole, self._version = judged, separator, whole, version
 
     def __len__(self) -> int:
         self._read()
-        return len(self._of)
+        return len(self._relevance)
 
     def __repr__(self) -> str:
-        self._read()
-        return f"Judgements({str(self.path)!r}: {len(self):,} of {len({query for query, _ in self._of}):,} queries)"
+        count, queries = len(self), len({query for query, _ in self._relevance})
+        return f"Judgements({str(self.path)!r}: {count:,} of {queries:,} queries)"
 
     def get(self, query: str, id: str) -> int | None:
         """Return the relevance of a picture to a query: 1, 0, or None if the pair was not judged."""
         self._read()
-        return self._of.get((query, id))
+        return self._relevance.get((query, id))
 
     def add(self, query: str, ids: str | Iterable[str], relevance: bool | int | None) -> None:
         """Judge one or several pictures, or withdraw their judgements; the file on disk is up to date on return.
@@ -135,7 +128,6 @@ class Judgements:
                     file.write(lines.getvalue().encode("utf-8"))
                     file.flush()
                     os.fsync(file.fileno())
-                self._read()
         except OSError as error:
             raise StoreError(f"the judgement cannot be written to {self.path}: {error.strerror or error}") from None
 
@@ -143,43 +135,13 @@ class Judgements:
     def table(self) -> pd.DataFrame:
         """A DataFrame with one row per judged pair: query, id, relevance (0 or 1)."""
         self._read()
-        rows = [(query, id, relevance) for (query, id), relevance in self._of.items()]
+        rows = [(query, id, relevance) for (query, id), relevance in self._relevance.items()]
         return pd.DataFrame(rows, columns=COLUMNS[:3])
-
-    def save_qrels(self, path: str | os.PathLike) -> Path:
-        """Write the judgements as TREC qrels: query, 0, document and relevance, separated by blanks.
-
-        Parameters
-        ----------
-        path : path
-            Ids are percent-encoded, except for letters, digits and the characters _.-~/ in them.
-
-        Returns
-        -------
-        Path
-
-        Raises
-        ------
-        StoreError
-            If the file cannot be written.
-        """
-        self._read()
-        path = check_path(path)
-        lines = (f"{_word(query)} 0 {_word(id)} {relevance}\n" for (query, id), relevance in self._of.items())
-        try:
-            path.write_text("".join(lines), encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror}") from None
-        return path
 
 
 def _complete(content: bytes) -> int:
-    """Return the length of the complete lines of a CSV file; line breaks within quotes do not end a line."""
+    """The length of the complete lines of a CSV file; line breaks within quotes do not end a line."""
     end = content.rfind(b"\n") + 1
     while content.count(b'"', 0, end) % 2:
         end = content.rfind(b"\n", 0, end - 1) + 1
     return end
-
-
-def _word(name: str) -> str:
-    return quote(name, safe="/")

@@ -11,7 +11,7 @@ from ..errors import MissingKeyError, QueryError, check_k
 from ..features import Features, Words, l2_normalize
 from ..index import ExactIndex, Index, NewPicture, System
 from ..models import reads_words
-from .calibration import calibrated
+from .platt_scaling import calibrated
 from .fusion import METHODS, Fusion
 from .keywords import Keywords
 from .novelty import SAMPLE, NoveltyTest, is_fitted

@@ -17,13 +17,13 @@ from .. import models as networks  # loads no network
 from ..errors import QueryError, check_integer, check_k, check_output
 from ..features import Features, FeatureSet, concatenate, extract
 from ..intake import Collection, counts_text
-from ..measure import LEAST, Recommendation, chance_level, neighbour_purity, overlap, recommend
+from ..measure import LEAST, Recommendation, chance_level, overlap, precision_at_k, recommend
 from ..store import Store
 from ..systems import BEST, THRESHOLD, Panel, near_duplicates
-from .plot import systems_chart
 from .mapping import Map, sampled
 from .page import Page
 from .palette import label_groups
+from .plot import systems_chart
 
 LAYERS, SHOWN_LAYER = ("logits", "penultimate", "last:gem"), "penultimate"
 """The layers of each network that are compared, and the one whose neighbours the page shows."""
@@ -228,10 +228,10 @@ def _answers(page: Page, report: _Report) -> None:
     )
     if pd.Series(groups, dtype=object).dropna().duplicated().any():
         nearest = min(10, len(drawn) - 1)
-        purity = neighbour_purity({"map": drawn.neighbours(nearest)}, groups).loc["map"]
+        purity = precision_at_k({"map": drawn.neighbours(nearest)}, groups, at=[nearest]).iat[0, 0]
         page.text(
-            f"On average, {purity['purity']:.0%} of a picture's {nearest} nearest neighbours on the map belong to its "
-            f"group; the chance level is {purity['chance']:.0%}."
+            f"On average, {purity:.0%} of a picture's {nearest} nearest neighbours on the map belong to its group; the "
+            f"chance level is {chance_level(groups):.0%}."
         )
     systems = {title: report.panel[name] for name, title in report.titles.items()}
     page.answers(pictures, systems, maps, k=NEAR, folder=report.output.with_name(f"{report.output.stem}_files"))

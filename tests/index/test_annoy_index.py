@@ -10,12 +10,10 @@ from amulsearch import AnnoyIndex, QueryError, StoreError
 
 annoy = pytest.importorskip("annoy")
 
-N, D = 600, 24
-
 
 def test_short_answers_are_asked_again(vectors, ids):
     """If it searches one node, Annoy itself returns fewer neighbours than requested."""
-    bare = annoy.AnnoyIndex(D, "angular")
+    bare = annoy.AnnoyIndex(24, "angular")
     for row, vector in enumerate(vectors):
         bare.add_item(row, vector)
     bare.set_seed(0)
@@ -33,19 +31,15 @@ def test_search_k_of_build_is_the_default(vectors, ids):
 @pytest.mark.parametrize("metric", ["angular", "euclidean", "manhattan"])
 def test_a_forest_grown_on_disk_is_the_same(metric, vectors, ids, tmp_path):
     options = {"metric": metric, "n_trees": 7, "seed": 3}
-    plain = AnnoyIndex.build(vectors, ids, **options)
-    grown = AnnoyIndex.build(vectors, ids, **options, on_disk=tmp_path / "new" / "grown")
-    plain.save(tmp_path / "plain")
-    files = [
-        folder / "indexes" / "index-1" / "index.ann" for folder in (tmp_path / "new" / "grown", tmp_path / "plain")
-    ]
+    plain, folder = AnnoyIndex.build(vectors, ids, **options), tmp_path / "new" / "grown"
+    grown = AnnoyIndex.build(vectors, ids, **options, on_disk=folder)
+    files = [next(path.rglob("*.ann")) for path in (folder, plain.save(tmp_path / "plain"))]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert files[0].stat().st_mode == files[1].stat().st_mode
-    for index in (grown, AnnoyIndex.open(tmp_path / "new" / "grown"), AnnoyIndex.open(tmp_path / "plain")):
-        assert index.query(ids[3]).equals(plain.query(ids[3]))
     copy = AnnoyIndex.open(grown.save(tmp_path / "copy"))
-    assert copy.query(vectors[3]).equals(plain.query(vectors[3]))
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["grown"]
+    for index in (grown, AnnoyIndex.open(folder), AnnoyIndex.open(tmp_path / "plain"), copy):
+        assert index.query(ids[3]).equals(plain.query(ids[3]))
+    assert [path.name for path in folder.parent.iterdir()] == ["grown"]
 
 
 def test_a_disk_too_small_for_a_forest_is_told(vectors, ids, tmp_path, monkeypatch):
@@ -62,10 +56,9 @@ def test_a_disk_too_small_for_a_forest_is_told(vectors, ids, tmp_path, monkeypat
         AnnoyIndex.build(vectors, ids, n_jobs=-2)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not say how much memory is whose")
 def test_on_disk_the_vectors_are_never_all_in_memory(tmp_path):
     """Build from a memory map of 49 MB; memory means the process's own memory, without mapped files."""
-    if sys.platform != "linux":
-        pytest.skip("the system does not say how much memory is whose")
     code = f"""
 import numpy as np, amulsearch as am
 from pathlib import Path

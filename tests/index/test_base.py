@@ -14,21 +14,13 @@ from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, StoreError,
 from amulsearch.store.files import file_digest
 
 N, D = 600, 24
-KINDS = [
-    AnnoyIndex,
-    ExactIndex,
-    am.indexes.FaissIVFIndex,
-    am.indexes.FaissHNSWIndex,
-    am.indexes.FaissLSHIndex,
-]
+KINDS = [AnnoyIndex, ExactIndex, am.indexes.FaissIndex]
 APPROXIMATE = [kind for kind in KINDS if kind.effort]
 METRICS = [(kind, metric) for kind in KINDS for metric in kind.metrics]
-MOST = {"search_k": 10**6, "nprobe": N, "ef": N, "n_candidates": N}
+MOST = {"search_k": 10**6}
 WEAK = {
     AnnoyIndex: ({"n_trees": 1}, 30),
-    am.indexes.FaissIVFIndex: ({"nlist": 30}, 1),
-    am.indexes.FaissHNSWIndex: ({"M": 2, "ef_construction": 5}, 6),
-    am.indexes.FaissLSHIndex: ({"n_bits": 16}, 20),
+    am.indexes.FaissIndex: ({"factory": "IVF30,Flat"}, 1),
 }
 """Parameters of `build` and an effort that give a low recall."""
 
@@ -299,7 +291,7 @@ def test_vectors_that_libraries_take_silently_are_refused(kind, vectors, ids):
             kind.build(array, names)
     with pytest.raises(QueryError, match=", ".join(kind.metrics)):
         kind.build(vectors, ids, metric="cosine")
-    for name in set(kind.settings) & {"n_trees", "nlist", "M", "ef_construction", "n_bits", "n_jobs"}:
+    for name in set(kind.settings) & {"n_trees", "n_jobs"}:
         with pytest.raises(QueryError, match=f"{name} must be an integer"):
             kind.build(vectors, ids, **{name: 0})
 
@@ -442,7 +434,7 @@ def test_an_index_is_not_saved_over_something_else(vectors, ids, tmp_path, carto
 
 
 def test_a_library_that_is_not_installed_is_told(vectors, ids, tmp_path, monkeypatch):
-    path = (kind := am.indexes.FaissIVFIndex).build(vectors, ids).save(tmp_path / "index")
+    path = (kind := am.indexes.FaissIndex).build(vectors, ids).save(tmp_path / "index")
     monkeypatch.setitem(sys.modules, "faiss", None)
     for call in (lambda: kind.build(vectors, ids), lambda: kind.open(path)):
         with pytest.raises(am.AmulsearchError, match="faiss is not installed: pip install faiss-cpu"):

@@ -1,15 +1,19 @@
-"""Features of FAISS only: cells, threads, and exact distances after a search by bits. (Methods: test_base.py.)"""
+"""FAISS's kinds of index: cells, hashing, threads. (The methods of a graph: test_base.py.)"""
 
 import faiss
 import numpy as np
 import pytest
 
-import amulsearch as am
+from amulsearch import ExactIndex, QueryError
+from amulsearch.index import FaissIndex
+
+KINDS = ["HNSW16,Flat", "IVF40,Flat", "LSH64rt,RFlat"]
 
 
 @pytest.fixture(scope="module")
 def vectors():
-    return np.random.default_rng(2).standard_normal((2000, 16)).astype(np.float32)
+    """On one side of the origin, as after a ReLU: the planes of hashing still have to part them."""
+    return np.abs(np.random.default_rng(2).standard_normal((2000, 16))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -17,45 +21,44 @@ def ids():
     return [str(row) for row in range(2000)]
 
 
-def test_a_centre_is_learned_from_enough_vectors(vectors, ids, capfd):
-    """facebookresearch/faiss#414: too few training points."""
-    nlist = {count: am.indexes.FaissIVFIndex.build(vectors[:count], ids[:count]).nlist for count in (1, 38, 80, 2000)}
-    assert nlist == {1: 1, 38: 1, 80: 2, 2000: 51}  # 2000 / 39; 4 sqrt(N) is less from 24,336 vectors on
-    every = am.indexes.FaissIVFIndex.build(vectors[:50], ids[:50], nlist=50, nprobe=1)
-    assert every.query("7", 1, include_self=True)["id"].tolist() == ["7"]
-    assert len(every.query("7", 20)) == 20  # a cell holds one vector: further cells are searched
-    with pytest.raises(am.QueryError, match="nlist=51 is more than the 50 vectors"):
-        am.indexes.FaissIVFIndex.build(vectors[:50], ids[:50], nlist=51)
-    assert capfd.readouterr().err == ""
+@pytest.mark.parametrize("factory", KINDS)
+@pytest.mark.parametrize("metric", FaissIndex.metrics)
+def test_more_effort_finds_more_and_in_the_end_all(factory, metric, vectors, ids, tmp_path):
+    index = FaissIndex.build(vectors, ids, factory=factory, metric=metric)
+    recalls = [index.recall(10, search_k=search_k) for search_k in (1, 20, 2000)]
+    assert recalls == sorted(recalls) and recalls[0] < 0.99 and recalls[2] == 1
+    assert index.query("3", search_k=2000).equals(index.query("3", search_k=10**6))
+    assert len(index.query("7", 300, search_k=1)) == 300  # a cell holds fewer: further ones are searched
+    table, exact = index.query("5", search_k=2000), ExactIndex.build(vectors, ids, metric=metric).query("5")
+    assert table["id"].tolist() == exact["id"].tolist()
+    np.testing.assert_allclose(table["distance"], exact["distance"], rtol=1e-3)
+    opened = FaissIndex.open(index.save(tmp_path / "index"))
+    assert opened.query("3").equals(index.query("3")) and opened.factory == factory
+    assert np.array_equal(opened.vector("8"), index.vector("8"))
 
 
-def test_all_cells_find_everything(vectors, ids):
-    index = am.indexes.FaissIVFIndex.build(vectors, ids, nlist=40, nprobe=1)
-    recalls = [index.recall(10, nprobe=nprobe) for nprobe in (1, 4, 40)]
-    assert recalls == sorted(recalls) and recalls[0] < 0.7 and recalls[2] == 1
-    assert index.query("3", nprobe=1000).equals(index.query("3", nprobe=40))
+@pytest.mark.parametrize("factory", ["HNSW2,Flat", "IVF1,Flat", "LSH1rt,RFlat"])
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_few_vectors(factory, count, vectors, ids):
+    index = FaissIndex.build(vectors[:count], ids[:count], factory=factory)
+    assert sorted(index.query(vectors[0], count)["id"], key=int) == ids[:count]
+
+
+@pytest.mark.parametrize(
+    "factory", ["HNSW1,Flat", "HNSW16", "HNSW16,SQ8", "IVF0,Flat", "IVF40,PQ8", "LSH64", "Flat", "annoy", "", None, 3]
+)
+def test_what_would_end_the_process_or_change_the_vectors_is_refused(factory, vectors, ids):
+    with pytest.raises(QueryError, match="factory must be like 'HNSW16,Flat'"):
+        FaissIndex.build(vectors, ids, factory=factory)
 
 
 def test_threads_are_put_back(vectors, ids):
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(2)
     try:
-        am.indexes.FaissHNSWIndex.build(vectors, ids)
-        with pytest.raises(am.QueryError):
-            am.indexes.FaissIVFIndex.build(vectors, ids, nlist=10**6)
+        FaissIndex.build(vectors, ids).query("5")
+        with pytest.raises(QueryError, match="more cells than the 2000 vectors"):
+            FaissIndex.build(vectors, ids, factory="IVF2001,Flat")
         assert faiss.omp_get_max_threads() == 2
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def test_bits_choose_and_distances_are_exact(vectors, ids):
-    """For vectors on one side of the origin, as after a ReLU, the planes still pass through their centre."""
-    vectors = np.abs(vectors)
-    index = am.indexes.FaissLSHIndex.build(vectors, ids, metric="euclidean", n_bits=64, n_candidates=200)
-    table = index.query("5", 10)
-    rows = table["id"].astype(int)
-    np.testing.assert_allclose(table["distance"], np.linalg.norm(vectors[rows] - vectors[5], axis=1), rtol=1e-5)
-    assert index.recall(10) > 0.8
-    assert index.recall(10, n_candidates=20) < index.recall(10) < index.recall(10, n_candidates=2000) == 1
-    with pytest.raises(am.QueryError, match="no metric 'manhattan': use one of angular, euclidean"):
-        am.indexes.FaissLSHIndex.build(vectors, ids, metric="manhattan")

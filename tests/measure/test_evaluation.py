@@ -35,30 +35,12 @@ def by_hand(relevant, gains):
     ]
 
 
-def test_a_ranking_worked_by_hand():
-    # The query a; the others in order: b (relevant), c, d (relevant), e, f.
-    similarity = np.zeros((6, 6))
-    similarity[0] = [9, 5, 4, 3, 2, 1]
-    relevance = Relevance.from_labels(list("abcdef"), ["x", "x", "y", "x", "z", None])
-    result = evaluate(similarity, relevance, queries=["a"])
-    expected = {"P@1": 1, "P@5": 2 / 5, "R-precision": 1 / 2, "MAP@R": 1 / 2, "AP": (1 + 2 / 3) / 2}
-    expected["nDCG@10"] = (1 + 1 / 2) / (1 + 1 / np.log2(3))
-    assert result.per_query.iloc[0][list(MEASURES)].to_dict() == pytest.approx(expected)
-
-
-def test_an_evaluation_is_displayed_in_a_line():
-    relevance = Relevance.from_labels(list("abcd"), ["x", "x", "x", "y"])
-    shown = repr(evaluate(np.eye(4)[[3, 2, 1, 0]], relevance))
-    assert shown.startswith("Evaluation(3 queries, 1 left out: P@1 0.") and "mAP" in shown and len(shown) < 200
-    shown = repr(evaluate(np.eye(4)[[3, 2, 1, 0]], relevance, depth=2))
-    assert shown.startswith("Evaluation(3 queries, 1 left out, the first 2 answers: P@1 0.")
-
-
 def test_queries_without_anything_relevant_are_left_out_and_counted():
     relevance = Relevance.from_labels(list("abcd"), ["x", "x", "y", None])
-    result = evaluate(np.eye(4), relevance)
-    assert result.per_query["id"].tolist() == ["a", "b"]
-    assert result.excluded == 2
+    result = evaluate(np.eye(4), relevance, depth=2)
+    assert result.per_query["id"].tolist() == ["a", "b"] and result.excluded == 2
+    assert repr(result).startswith("Evaluation(2 queries, 2 left out, the first 2 answers: P@1 0.")
+    assert "mAP" in repr(result) and len(repr(result)) < 200
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -84,18 +66,25 @@ def test_ties_count_as_the_mean_over_all_their_orders(seed):
         np.testing.assert_allclose(mine, np.mean(worked, axis=0), rtol=1e-9)
 
 
-def test_equals_scikit_learn_on_the_bundled_cartoons(bundled_features):
-    """Byte-identical cartoons are tied; scikit-learn averages over ties for nDCG as we do, but not for AP."""
-    features = bundled_features["squeezenet1_1", "logits"]
-    relevance = Relevance.from_labels(features.ids, features.labels)
-    tied = cosine(features.vectors)
+@pytest.fixture(scope="module")
+def clusters():
+    """600 pictures of 60 labels, as Features."""
+    chance, labels = np.random.default_rng(0), np.arange(600) % 60
+    vectors = chance.standard_normal((60, 16))[labels] + chance.standard_normal((600, 16))
+    return Features(vectors, [f"{row:03}" for row in range(600)], [f"kind {label}" for label in labels])
+
+
+def test_equals_scikit_learn(clusters):
+    """Equal pictures are tied; scikit-learn averages over ties for nDCG as we do, but not for AP."""
+    vectors, labels = clusters.vectors.copy(), np.array(clusters.labels)
+    vectors[100:110] = vectors[99]
+    relevance = Relevance.from_labels(clusters.ids, clusters.labels)
+    tied = cosine(vectors)
     untied = tied.argsort(axis=1).argsort(axis=1).astype(np.float32)  # the rank, counted from the last
     ndcg = evaluate(tied, relevance).per_query["nDCG@10"]
     precision = evaluate(untied, relevance).per_query["AP"]
-    labels = np.array(features.labels)
-    assert len(ndcg) == len(precision) == len(features)
-    for row in range(0, len(features), 40):
-        others = np.arange(len(features)) != row
+    for row in range(0, 600, 33):
+        others = np.arange(600) != row
         relevant = labels[others] == labels[row]
         assert ndcg.iat[row] == pytest.approx(ndcg_score([relevant], [tied[row, others]], k=10))
         assert precision.iat[row] == pytest.approx(average_precision_score(relevant, untied[row, others]), abs=1e-6)
@@ -123,46 +112,26 @@ def test_two_systems_are_compared_query_by_query():
     assert low < clear.mean()["mAP"] < high
 
 
-def test_the_randomisation_test_equals_the_exact_one():
-    """With few queries, all sign patterns can be enumerated: p is the fraction that is at least as extreme."""
-    rng = np.random.default_rng(3)
-    ids, labels = [str(row) for row in range(10)], list("aabbccddee")
-    relevance = Relevance.from_labels(ids, labels)
-    one, two = (evaluate(rng.random((10, 10)), relevance) for _ in range(2))
-    change = (one.per_query["AP"] - two.per_query["AP"]).to_numpy()
-    signs = np.array(np.meshgrid(*[[-1, 1]] * 10)).reshape(10, -1).T
-    exact = (np.abs(signs @ change) >= abs(change.sum()) - 1e-9).mean()
-    assert one.compare(two)["p"] == pytest.approx(exact, abs=0.02)
-
-
-@pytest.mark.parametrize("labels", [[None] * 3, list("xyz")])
-def test_without_two_pictures_of_a_label_there_is_no_query(labels):
-    found = evaluate(np.eye(3), Relevance.from_labels(list("abc"), labels))
-    assert found.per_query.empty and found.excluded == 3
-    assert found.mean().isna().all() and np.isnan(found.interval("P@1")).all() and found.by_label().empty
-    change = found.compare(found, "mAP")
-    assert np.isnan([change[name] for name in ("difference", "low", "high", "p")]).all()
-    assert change["wins"] == change["losses"] == change["ties"] == 0
-
-
 def test_wrong_use_is_told():
     ids = list("abc")
     relevance = Relevance.from_labels(ids, ["x", "x", None])
-    with pytest.raises(QueryError, match="3 ids and 2 labels"):
-        Relevance.from_labels(ids, ["x", "x"])
-    with pytest.raises(QueryError, match="has a keyword"):
-        Relevance.from_keywords(ids, {"d": "x;y"})
-    with pytest.raises(QueryError, match="do not fit 3"):
-        evaluate(np.eye(4), relevance)
-    with pytest.raises(QueryError, match="no picture 'z'"):
-        evaluate(np.eye(3), relevance, queries=["z"])
-    with pytest.raises(QueryError, match="NaN"):
-        evaluate(np.full((3, 3), np.nan), relevance)
-    other = Relevance.from_labels(list("xyz"), ["x", "x", None])
-    with pytest.raises(QueryError, match="evaluated on different queries"):
-        evaluate(np.eye(3), relevance).compare(evaluate(np.eye(3), other))
-    with pytest.raises(QueryError, match="P@1, P@5"):
-        evaluate(np.eye(3), relevance).interval("F1")
+    result = evaluate(np.eye(3), relevance)
+    other = evaluate(np.eye(3), Relevance.from_labels(list("xyz"), ["x", "x", None]))
+    for words, call in (
+        ("do not fit 3", lambda: evaluate(np.eye(4), relevance)),
+        ("no picture 'z'", lambda: evaluate(np.eye(3), relevance, queries=["z"])),
+        ("NaN", lambda: evaluate(np.full((3, 3), np.nan), relevance)),
+        ("do not hold the same pictures", lambda: evaluate(ExactIndex.build(np.eye(3), ids[::-1]), relevance)),
+        ("do not hold the same pictures", lambda: evaluate(Features(np.eye(3), ids[::-1]), relevance)),
+        ("evaluated on different queries", lambda: result.compare(other)),
+        ("P@1, P@5", lambda: result.interval("F1")),
+        ("needs a Relevance, not list", lambda: evaluate(np.eye(3), ids)),
+        ("a system must be Features", lambda: evaluate("annoy", relevance)),
+        ("fewer than two labels", lambda: result.interval(by="label")),
+        ("by must be query or label, not 'picture'", lambda: result.interval(by="picture")),
+    ):
+        with pytest.raises(QueryError, match=words):
+            call()
 
 
 def test_cosines_are_numpy_s_without_a_copy_of_the_vectors(tmp_path):
@@ -174,8 +143,8 @@ def test_cosines_are_numpy_s_without_a_copy_of_the_vectors(tmp_path):
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
     units = vectors / np.where(lengths, lengths, 1)[:, None]
     rows = np.array([0, 7, 20, 8999])
-    for given in (vectors, file, np.asfortranarray(vectors)):
-        np.testing.assert_allclose(cosines(given)(rows), units[rows] @ units.T, atol=2e-6)
+    for array in (vectors, file, np.asfortranarray(vectors)):
+        np.testing.assert_allclose(cosines(array)(rows), units[rows] @ units.T, atol=2e-6)
 
 
 def test_the_size_of_a_block_does_not_change_the_measures(monkeypatch):
@@ -189,14 +158,14 @@ def test_the_size_of_a_block_does_not_change_the_measures(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is in kilobytes on Linux only")
-def test_queries_of_a_million_pictures_take_little_memory(tmp_path):
+def test_queries_of_many_pictures_take_little_memory(tmp_path):
     program = """if True:
         import resource, sys
         import numpy as np
         from amulsearch import Features, Relevance, evaluate
         def peak():
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        count = 1_000_000
+        count = 300_000
         file = np.memmap(sys.argv[1], np.float32, "w+", shape=(count, 128))
         block = np.random.default_rng(0).standard_normal((1000, 128), dtype=np.float32)
         for start in range(0, count, 1000):
@@ -208,39 +177,28 @@ def test_queries_of_a_million_pictures_take_little_memory(tmp_path):
         relevance = Relevance.from_labels(ids, [str(row // 1000) for row in range(count)])
         features = Features(np.memmap(sys.argv[1], np.float32, "r", shape=(count, 128)), ids)
         before = peak()
-        result = evaluate(features, relevance, queries=ids[:: count // 16])
+        result = evaluate(features, relevance, queries=ids[:: count // 32])
         print(peak() - before, len(result.per_query), result.mean()["P@5"])
     """
     command = [sys.executable, "-c", program, str(tmp_path / "vectors")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     more, queries, precision = map(float, done.stdout.split())
-    assert more < 1024 and queries == 16 and 0 <= precision <= 1
+    assert more < 512 and queries == 32 and 0 <= precision <= 1
 
 
 @pytest.mark.parametrize("metric", ["angular", "euclidean"])
-def test_exact_search_is_measured_as_the_ranking_of_all(metric):
+@pytest.mark.parametrize("depth", [None, 7])
+def test_exact_search_is_measured_as_the_ranking_of_all(metric, depth):
     vectors = np.random.default_rng(3).standard_normal((60, 8)).astype(np.float32)
     ids = [str(row) for row in range(60)]
     relevance = Relevance.from_labels(ids, [str(row % 5) for row in range(60)])
-    distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
-    system = Features(vectors, ids) if metric == "angular" else -distance
-    for depth in (None, 7):
-        expected = evaluate(system, relevance, depth=depth).per_query
-        found = evaluate(ExactIndex.build(vectors, ids, metric=metric), relevance, depth=depth).per_query
-        pd.testing.assert_frame_equal(found, expected)
-    with pytest.raises(QueryError, match="do not hold the same pictures"):
-        evaluate(ExactIndex.build(vectors, ids[::-1]), relevance)
+    system = Features(vectors, ids) if metric == "angular" else -np.linalg.norm(vectors[:, None] - vectors, axis=2)
+    expected = evaluate(system, relevance, depth=depth).per_query
+    found = evaluate(ExactIndex.build(vectors, ids, metric=metric), relevance, depth=depth).per_query
+    pd.testing.assert_frame_equal(found, expected)
 
 
-POOR = {AnnoyIndex: {"n_trees": 1, "search_k": 1}, indexes.FaissIVFIndex: {"nlist": 40, "nprobe": 1}}
-
-
-@pytest.fixture(scope="module")
-def clusters():
-    """600 pictures of 60 labels, as Features."""
-    chance, labels = np.random.default_rng(0), np.arange(600) % 60
-    vectors = chance.standard_normal((60, 16))[labels] + chance.standard_normal((600, 16))
-    return Features(vectors, [f"{row:03}" for row in range(600)], [f"kind {label}" for label in labels])
+POOR = {AnnoyIndex: {"n_trees": 1, "search_k": 1}, indexes.FaissIndex: {"factory": "IVF40,Flat", "search_k": 1}}
 
 
 @pytest.mark.parametrize(("kind", "build"), POOR.items())
@@ -254,7 +212,7 @@ def test_an_approximate_index_is_measured_by_what_it_answers(kind, build, cluste
         precision = right.cumsum() / np.arange(1, 11)
         expected = [right[0], right[:5].mean(), (precision * right).sum() / 9]
         assert result.loc[row, ["P@1", "P@5", "AP"]].tolist() == pytest.approx(expected)
-    assert result["P@1"].mean() < exact["P@1"] - 0.05
+    assert result["P@1"].mean() < exact["P@1"] - 0.02
     assert evaluate(index, relevance, depth=3).mean()["P@5"] < result["P@5"].mean()
     answered = index.similarities(np.array([4]), k=3)[0]
     assert np.isfinite(answered).sum() == 4 and answered[4] == 0
@@ -307,12 +265,12 @@ def test_pictures_without_a_label_are_taken_out_of_the_ranking(clusters, share):
 def test_an_approximate_index_answers_more_where_few_are_labelled(clusters):
     """With enough effort, it is measured as exact search is to the same depth."""
     relevance = Relevance.from_labels(clusters.ids, partly(clusters.labels, 0.2))
-    found, exact = (evaluate(of, relevance, depth=10).mean() for of in (AnnoyIndex.build(clusters), clusters))
+    found, exact = (evaluate(system, relevance, depth=10).mean() for system in (AnnoyIndex.build(clusters), clusters))
     assert found[["P@1", "P@5", "mAP"]].tolist() == pytest.approx(exact[["P@1", "P@5", "mAP"]].tolist(), rel=0.1)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
-@pytest.mark.parametrize("labels", ["x", "xxxxxyyyy", "xyxyxyxyx", [None, "x", "y", "x", "y", None, "z", "z", "x"]])
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+@pytest.mark.parametrize("labels", ["x", "xxxxxyyyy", [None, "x", "y", "x", "y", None, "z", "z", "x"]])
 def test_tiny_collections_have_measures_or_none(count, labels):
     ids, labels = [str(row) for row in range(count)], [*labels, *[None] * 9][:count]
     parts = [Features(np.random.default_rng(seed).standard_normal((count, 4)), ids, labels) for seed in (0, 1)]
@@ -327,6 +285,11 @@ def test_tiny_collections_have_measures_or_none(count, labels):
         assert table.notna().all(axis=None) and (table["P@5"] < count / 5).all()
     else:
         assert "nothing to count" in repr(found)
+        result = evaluate(parts[0], relevance)
+        assert result.per_query.empty and result.mean().isna().all() and result.by_label().empty
+        assert np.isnan(result.interval("P@1")).all() and result.excluded == count
+        change = result.compare(result, "mAP")
+        assert np.isnan([change[name] for name in ("difference", "low", "high", "p")]).all() and change["ties"] == 0
     index = calibrated(ExactIndex.build(parts[0]))
     assert index.calibration is None, "one sentence of calibrate, which calibrated leaves out"
 
@@ -340,17 +303,17 @@ def table_of(values, labels) -> evaluation.Evaluation:
 def test_an_interval_by_label_counts_labels_and_not_queries():
     """Where all queries of a label have one value, a hundred of them say no more than one does."""
     chance = np.random.default_rng(0)
-    of = chance.uniform(size=12)
-    one, many = table_of(of, list("abcdefghijkl")), table_of(np.repeat(of, 100), np.repeat(list("abcdefghijkl"), 100))
+    values, names = chance.uniform(size=12), list("abcdefghijkl")
+    one, many = table_of(values, names), table_of(np.repeat(values, 100), np.repeat(names, 100))
     assert one.interval(by="label") == pytest.approx(many.interval(by="label"), abs=1e-9)
     assert one.interval() == pytest.approx(one.interval(by="label"))
     low, high = many.interval()
     wide_low, wide_high = many.interval(by="label")
     assert wide_high - wide_low > 5 * (high - low)
-    spread = of.std() / 12**0.5  # the standard error of the mean of twelve independent labels
+    spread = values.std() / 12**0.5  # the standard error of the mean of twelve independent labels
     assert wide_high - wide_low == pytest.approx(2 * 1.96 * spread, rel=0.1)
-    sizes = [table_of(np.concatenate([np.ones(90), np.zeros(10)]), ["a"] * 90 + ["b"] * 10)]
-    assert sizes[0].interval(by="label", level=0.99) == (0.0, 1.0)  # a label may be drawn twice, and the other not
+    sizes = table_of(np.concatenate([np.ones(90), np.zeros(10)]), ["a"] * 90 + ["b"] * 10)
+    assert sizes.interval(by="label") == (0.0, 1.0)  # a label may be drawn twice, and the other not
 
 
 def test_the_test_by_label_changes_the_signs_of_whole_labels():
@@ -361,14 +324,10 @@ def test_the_test_by_label_changes_the_signs_of_whole_labels():
     sums = values * [3, 1, 2, 5, 2, 4]
     signs = np.array(list(product([-1, 1], repeat=6)))
     exact = (np.abs(signs @ sums) >= abs(sums.sum()) - 1e-12).mean()
-    found = better.compare(base, by="label", samples=20_000)
-    assert found["p"] == pytest.approx(exact, abs=0.01)
+    found = better.compare(base, by="label")
+    assert found["p"] == pytest.approx(exact, abs=0.015)
     assert found["difference"] == pytest.approx(sums.sum() / 17)
     assert better.compare(base)["p"] < 0.01 < found["p"]
-    with pytest.raises(QueryError, match="fewer than two labels"):
-        table_of([1, 0], ["a", "a"]).interval(by="label")
-    with pytest.raises(QueryError, match="by must be query or label, not 'picture'"):
-        better.interval(by="picture")
 
 
 def test_holm_is_the_correction_by_hand():

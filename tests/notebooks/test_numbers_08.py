@@ -114,17 +114,17 @@ def test_solution_1(enlarged, stated):
         (256, r"with 64 bits, (\.\d+) with 256"),
         (1024, r"with 256 and (\.\d+) with 1024"),
     ):
-        found = recall(build(am.indexes.FaissLSHIndex, points, n_bits=n_bits), *asked, n_candidates=20)
+        found = recall(build(am.indexes.FaissIndex, points, factory=f"LSH{n_bits}rt,RFlat"), *asked, search_k=20)
         assert stated(SOLUTIONS, pattern) == pytest.approx(found, abs=0.01)
 
 
 def test_solution_2(enlarged, stated):
     base, held = enlarged[0][:-500], enlarged[0][-500:]
     truth = build(am.ExactIndex, base).search(held, 10)[0]
-    graph, forest = build(am.indexes.FaissHNSWIndex, base), build(am.AnnoyIndex, base)
+    graph, forest = build(am.indexes.FaissIndex, base), build(am.AnnoyIndex, base)
     for found, pattern in (
-        (graph.recall(10, sample=2000, ef=10), r"the graph finds (\.\d+) for vectors of the index"),
-        (recall(graph, held, truth, ef=10), r"of the index and (\.\d+) for those held back"),
+        (graph.recall(10, sample=2000, search_k=10), r"the graph finds (\.\d+) for vectors of the index"),
+        (recall(graph, held, truth, search_k=10), r"of the index and (\.\d+) for those held back"),
         (forest.recall(10, sample=2000, search_k=500), r"held back; Annoy (\.\d+) and"),
         (recall(forest, held, truth, search_k=500), r"Annoy \.\d+ and (\.\d+)\. When"),
     ):

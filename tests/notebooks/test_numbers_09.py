@@ -121,16 +121,14 @@ def test_the_map(joined, bundled_features, cartoons, stated):
         "map": am.views.Map.fit(joined).neighbours(10),
         "vectors": am.ExactIndex.build(joined).all_neighbours(10)[0],
     }
-    found = am.measure.neighbour_purity(near, folders)
-    assert stated(NAME, r"(\.\d+) of the ten nearest pictures on the map") == pytest.approx(
-        found.at["map", "purity"], **about
-    )
-    assert stated(NAME, r"the chance level is (\.\d+)\.") == pytest.approx(found.at["map", "chance"], abs=0.001)
+    purity = am.measure.precision_at_k(near, folders, at=[10])["P@10"]
+    assert stated(NAME, r"(\.\d+) of the ten nearest pictures on the map") == pytest.approx(purity["map"], **about)
+    assert stated(NAME, r"the chance level is (\.\d+)\.") == pytest.approx(am.measure.chance_level(folders), abs=0.001)
     assert stated(NAME, r"In the vectors themselves, the fraction is (\.\d+):") == pytest.approx(
-        found.at["vectors", "purity"], abs=0.003
+        purity["vectors"], abs=0.003
     )
     one = bundled_features[SQUEEZENET, "penultimate"]
     near = {"map": am.views.Map.fit(one).neighbours(10), "vectors": am.ExactIndex.build(one).all_neighbours(10)[0]}
-    on_map, in_vectors = am.measure.neighbour_purity(near, folders)["purity"]
+    on_map, in_vectors = am.measure.precision_at_k(near, folders, at=[10])["P@10"]
     assert stated(SOLUTIONS, r"has a purity of (\.\d+) on its map") == pytest.approx(on_map, **about)
     assert stated(SOLUTIONS, r"on its map and (\.\d+) in its vectors") == pytest.approx(in_vectors, abs=0.003)

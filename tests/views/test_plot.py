@@ -240,7 +240,7 @@ def test_wrong_use_is_told(colours):
 
 
 def test_a_figure_says_that_there_is_nothing_to_draw(colours):
-    why = am.measure.precision({"a": np.zeros((4, 2), dtype=int)}, [None] * 4)
+    why = am.measure.precision_at_k({"a": np.zeros((4, 2), dtype=int)}, [None] * 4)
     assert sentence(plot.chart(why["P@1"], "bar")) == sentence(plot.chart(100 * why)) == why.attrs["why"]
     assert (
         sentence(plot.chart(pd.DataFrame())) == "There is nothing to draw." == sentence(plot.chart(pd.Series([np.nan])))

@@ -28,9 +28,8 @@ class Relevance:
     labels : list of N str or None
     grades : function
         From rows (B,) int to grades (B, N) float32: 0 for not relevant, greater for more relevant, NaN for not judged.
-    queries : ndarray of shape (Q,), int, or None
-        The rows of the pictures that can have a relevant one, in rising order; None if every picture can. The others
-        need not be asked.
+    queries : ndarray of shape (Q,), int
+        The rows of the pictures that can have a relevant one, in rising order; by default all.
     unmatched : int
         How many judgements, or pictures with keywords, were given of other pictures.
 
@@ -58,6 +57,10 @@ class Relevance:
     queries: np.ndarray | None = None
     unmatched: int = 0
 
+    def __post_init__(self):
+        if self.queries is None:
+            object.__setattr__(self, "queries", np.arange(len(self.ids)))
+
     def __repr__(self) -> str:
         labelled = sum(label is not None for label in self.labels)
         others = f", {self.unmatched:,} entries of other pictures left out" if self.unmatched else ""
@@ -65,8 +68,7 @@ class Relevance:
 
     def reach(self, depth: int) -> int:
         """Return how many neighbours to list so that about `depth` of them are judged, at most ten times as many."""
-        first = np.arange(1) if self.queries is None else self.queries[:1]
-        judged = np.isfinite(self.grades(first)).sum() / len(self.ids)
+        judged = np.isfinite(self.grades(self.queries[:1])).sum() / len(self.ids)
         return math.ceil(depth / max(judged, 0.1))
 
     @classmethod
@@ -82,11 +84,6 @@ class Relevance:
         -------
         Relevance
             With grades 0 and 1.
-
-        Raises
-        ------
-        QueryError
-            If ids and labels differ in length, or a label is neither text nor a number.
         """
         if len(ids) != len(labels):
             raise QueryError(
@@ -122,44 +119,29 @@ class Relevance:
             Pictures that share fewer keywords are not relevant to each other.
         most : float, default 1.0
             Keywords of more than this fraction of the pictures do not count.
-
-        Returns
-        -------
-        Relevance
-
-        Raises
-        ------
-        QueryError
-            If no picture has a keyword, or a parameter is out of range.
         """
         if not at_least >= 1 or not 0 < most <= 1:
             raise QueryError(
                 f"at_least must be 1 or more, and most above 0 and at most 1, not {at_least!r} and {most!r}"
             )
+        from sklearn.preprocessing import MultiLabelBinarizer  # slow to import
+
         keywords = ByName(keywords)
-        lists = [keywords[id] or () for id in ids]
-        lists = [entry.split(";") if isinstance(entry, str) else entry for entry in lists]
-        carriers: dict[str, list[int]] = {}  # keyword -> the rows that have it, each once
-        for row, entry in enumerate(lists):
-            for word in dict.fromkeys(entry):
-                if word:
-                    carriers.setdefault(word, []).append(row)
-        if not carriers:
+        entries = [keywords[id] or () for id in ids]
+        words = [{*(entry.split(";") if isinstance(entry, str) else entry)} - {""} for entry in entries]
+        if not any(words):
             raise QueryError("none of the pictures has a keyword: the keys of keywords must be their ids")
-        counted = {word: np.array(rows) for word, rows in carriers.items() if 1 <= len(rows) <= most * len(ids)}
-        nothing = np.zeros(0, dtype=np.int64)
-        bare = ~np.isin(np.arange(len(ids)), np.concatenate(list(carriers.values())))
+        matrix = MultiLabelBinarizer(sparse_output=True).fit_transform(words).astype(np.float32)  # (N, words)
+        matrix = matrix[:, matrix.getnnz(axis=0) <= most * len(ids)]
+        bare = np.array([not entry for entry in words])
 
         def grades(rows: np.ndarray) -> np.ndarray:
-            values = np.zeros((len(rows), len(ids)), dtype=np.float32)
-            for place, row in enumerate(rows.tolist()):
-                sharing = [counted[word] for word in dict.fromkeys(lists[row]) if word in counted]
-                values[place] = np.bincount(np.concatenate([nothing, *sharing]), minlength=len(ids))
+            values = (matrix[rows] @ matrix.T).toarray()
             values[values < at_least] = 0
             return _unknown(values, rows, bare)
 
-        shared = np.concatenate([nothing, *(rows for rows in counted.values() if len(rows) > 1)])
-        return cls(list(ids), [None] * len(ids), grades, np.unique(shared), len(set(keywords).difference(ids)))
+        shared = matrix[:, matrix.getnnz(axis=0) > 1].getnnz(axis=1)
+        return cls(list(ids), [None] * len(ids), grades, np.flatnonzero(shared), len({*keywords}.difference(ids)))
 
     @classmethod
     def from_distance(cls, ids: Sequence[str], values: np.ndarray, within: float) -> Relevance:
@@ -174,15 +156,6 @@ class Relevance:
             Finite numbers, such as coordinates on a map or seconds.
         within : float
             The greatest Euclidean distance of relevant pictures, 0 or more.
-
-        Returns
-        -------
-        Relevance
-
-        Raises
-        ------
-        QueryError
-            For values of another shape or not finite, or a negative distance.
 
         References
         ----------
@@ -215,53 +188,23 @@ class Relevance:
         ids : sequence of N str
         table : DataFrame
             Columns query, id and relevance, as in `Judgements.table`; those of other pictures are left out and counted.
-
-        Returns
-        -------
-        Relevance
         """
-        names = ByName({id: id for id in ids})
-        table = table.assign(query=table["query"].map(names), id=table["id"].map(names))
-        row = {id: place for place, id in enumerate(ids)}
-        known = table[table["query"].isin(row) & table["id"].isin(row)]
-        judged: dict[int, dict[int, float]] = {}
-        for query, id, relevance in known[["query", "id", "relevance"]].itertuples(index=False):
-            if query != id:
-                judged.setdefault(row[query], {})[row[id]] = relevance
-        judged = {own: of for own, of in judged.items() if min(of.values()) <= 0 < max(of.values())}
+        rows = ByName({id: row for row, id in enumerate(ids)}, -1)
+        table = table.assign(query=table["query"].map(rows), id=table["id"].map(rows))
+        known = table[(table["query"] >= 0) & (table["id"] >= 0)]
+        others = known[known["query"] != known["id"]].groupby("query")
+        both = others.filter(lambda part: part["relevance"].min() <= 0 < part["relevance"].max())
+        judged = {query: (part["id"], part["relevance"]) for query, part in both.groupby("query")}
 
         def grades(rows: np.ndarray) -> np.ndarray:
             values = np.full((len(rows), len(ids)), np.nan, dtype=np.float32)
-            for place, own in enumerate(rows.tolist()):
-                if own in judged:
-                    values[place, list(judged[own])] = list(judged[own].values())
+            for place, query in enumerate(rows.tolist()):
+                if query in judged:
+                    values[place, judged[query][0]] = judged[query][1]
             return values
 
         queries = np.array(sorted(judged), dtype=np.int64)
         return cls(list(ids), [None] * len(ids), grades, queries, len(table) - len(known))
-
-
-def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
-    """Check whether each neighbour has the label of its query.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (N, k), int
-        The neighbours of N pictures, as `ExactIndex.all_neighbours` and `fuse_all` return them; -1, for no neighbour,
-        counts as another label.
-    labels : sequence of N str or None
-
-    Returns
-    -------
-    ndarray of shape (N, k), float64
-        1 for the same label, 0 for another, and NaN, which the means of pandas skip, for a neighbour without a label.
-        The rows of pictures without a label, or with a label that no other picture has, are NaN.
-    """
-    labels = pd.Series(list(labels), dtype=object)
-    codes, rows = labels.factorize()[0], np.asarray(rows)
-    asked = (labels.notna() & labels.duplicated(keep=False)).to_numpy()
-    judged = asked[:, None] & ((codes[rows] >= 0) | (rows < 0))
-    return np.where(judged, (codes[rows] == codes[:, None]) & (rows >= 0), np.nan)
 
 
 def _unknown(grades: np.ndarray, rows: np.ndarray, unknown: np.ndarray) -> np.ndarray:

@@ -1,0 +1,137 @@
+"""Measures of lists of neighbours, rows (N, k) of N pictures: the label of the query, and overlap of two systems."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..errors import QueryError
+from .tables import Table, table_of
+
+
+def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
+    """Check whether each neighbour has the label of its query.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (N, k), int
+        The neighbours of N pictures, as `ExactIndex.all_neighbours` and `fuse_all` return them; -1, for no neighbour,
+        counts as another label.
+    labels : sequence of N str or None
+
+    Returns
+    -------
+    ndarray of shape (N, k), float64
+        1 for the same label, 0 for another, and NaN, which the means of pandas skip, for a neighbour without a label.
+        The rows of pictures without a label, or with a label that no other picture has, are NaN.
+    """
+    labels = pd.Series(list(labels), dtype=object)
+    codes, rows = labels.factorize()[0], np.asarray(rows)
+    shared = (labels.notna() & labels.duplicated(keep=False)).to_numpy()
+    judged = shared[:, None] & ((codes[rows] >= 0) | (rows < 0))
+    return np.where(judged, (codes[rows] == codes[:, None]) & (rows >= 0), np.nan)
+
+
+def precision_at_k(
+    lists: Mapping[Hashable, np.ndarray | tuple[np.ndarray, np.ndarray]],
+    labels: Sequence[str | None],
+    *,
+    at: Sequence[int] = (1, 5),
+    baseline: Hashable | None = None,
+) -> Table:
+    """Compute how many of the first neighbours have the label of their query, for several systems.
+
+    Parameters
+    ----------
+    lists : mapping of name to ndarray of shape (N, k), int
+        The neighbours of N pictures by system, as `all_neighbours` and `fuse_all` return them; with or without the
+        distances.
+    labels : sequence of N str or None
+        Neighbours without a label are neither right nor wrong: those behind them move up.
+    at : sequence of int, default (1, 5)
+        How many neighbours count. What they are divided by is this number, also if k is smaller, less the neighbours
+        without a label for which no other can move up.
+    baseline : hashable, optional
+        The name of a system to compare the others with.
+
+    Returns
+    -------
+    Table
+        One row per system, with the columns P@1 and P@5 (those of `at`): means over the pictures whose label another
+        picture has. With a baseline also wins and losses: for how many queries the system has more, or fewer,
+        neighbours with the label of the query among the first `at[0]` than the baseline.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import amulsearch as am
+    >>> lists = {"near": np.array([[1, 2], [0, 2], [3, 0], [2, 1]]), "far": np.array([[3, 2], [2, 3], [1, 0], [1, 0]])}
+    >>> am.measure.precision_at_k(lists, ["x", "x", "y", "y"], at=(1, 2), baseline="far")
+          P@1  P@2  wins  losses
+    near  1.0  0.5     4       0
+    far   0.0  0.0     0       0
+    >>> am.measure.precision_at_k(lists, [None] * 4)
+    No two pictures are relevant to each other (have the same label): there is nothing to count.
+    """
+    same = {name: same_label(rows[0] if isinstance(rows, tuple) else rows, labels) for name, rows in lists.items()}
+    columns = {f"P@{k}": {name: pd.Series(_precision(hits, k)).mean() for name, hits in same.items()} for k in at}
+    if baseline is not None:
+        first = {name: _precision(hits, at[0]) for name, hits in same.items()}
+        columns["wins"] = {name: int((hits > first[baseline]).sum()) for name, hits in first.items()}
+        columns["losses"] = {name: int((hits < first[baseline]).sum()) for name, hits in first.items()}
+    return table_of(columns, any(not np.isnan(hits).all() for hits in same.values()))
+
+
+def _precision(hits: np.ndarray, k: int) -> np.ndarray:
+    """The precision at k (N,) of lists as `same_label` returns them; NaN where nothing is known."""
+    judged = ~np.isnan(hits)
+    order = np.argsort(~judged, axis=1, kind="stable")[:, :k]
+    missing = np.minimum((~judged).sum(axis=1), np.maximum(k - judged.sum(axis=1), 0))
+    right = np.nan_to_num(np.take_along_axis(hits, order, axis=1)).sum(axis=1)
+    return np.where(judged.any(axis=1), right / np.maximum(k - missing, 1), np.nan)
+
+
+def chance_level(labels: Sequence[str | None]) -> float:
+    """Compute how often a random other picture has the label of a picture: what measures of neighbours start from.
+
+    Parameters
+    ----------
+    labels : sequence of N str or None
+
+    Returns
+    -------
+    float
+        The mean over the pictures whose label another picture has, among the pictures with a label; NaN if there are
+        none.
+    """
+    labels = pd.Series(list(labels), dtype=object).dropna()
+    others = labels.map(labels.value_counts()) - 1
+    return float(others[others > 0].mean()) / max(len(labels) - 1, 1)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compute the fraction of the first k neighbours that two systems share, of the longer list if one is shorter.
+
+    Parameters
+    ----------
+    a, b : ndarray of shape (N, k), int
+        Rows of neighbours, as `ExactIndex.all_neighbours` and `fuse_all` return them; -1 at the end of a list is no
+        neighbour.
+
+    Returns
+    -------
+    ndarray of shape (N,), float64
+        From 0 to 1, for each query; 0 if both lists are empty.
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+        raise QueryError("lists are rows (N, k) of integers, as ExactIndex.all_neighbours returns them, not tables")
+    if a.ndim != 2 or a.shape != b.shape or not a.size:
+        raise QueryError(
+            f"the lists have the shapes {a.shape} and {b.shape}: give two of the same shape (N, k), not empty"
+        )
+    shared = ((a[:, :, None] == b[:, None, :]) & (a[:, :, None] >= 0)).sum(axis=(1, 2))
+    longer = np.maximum((a >= 0).sum(axis=1), (b >= 0).sum(axis=1))
+    return shared / np.maximum(longer, 1)
