@@ -18,7 +18,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch.features import converted, engine
-from amulsearch.models import towers
+from amulsearch.models import text_towers as towers
 from amulsearch.models.architectures import import_torchvision
 
 import_torchvision()

@@ -69,7 +69,7 @@ def test_the_fastest_precision_is_named_in_the_fingerprint(small_folder):
     collection = am.Collection.from_folder(small_folder, progress=False)
     made = am.extract(collection, MODEL, "logits", precision="auto", progress=False)[MODEL, "logits"]
     assert made.fingerprint["precision"] in engine.PRECISIONS
-    with pytest.raises(am.QueryError, match="'int4': use one of float32, tf32, bfloat16, float16, auto"):
+    with pytest.raises(am.QueryError, match="'int4': use one of float32, bfloat16, float16, auto"):
         am.extract(collection, MODEL, precision="int4")
 
 

@@ -14,7 +14,9 @@ from PIL import Image
 import amulsearch as am
 from amulsearch import models
 from amulsearch.intake.decoding import Decoded
-from amulsearch.models import networks, record
+from amulsearch.models import layers as pooling_of
+from amulsearch.models import model as record
+from amulsearch.models import network as networks
 from amulsearch.models.architectures import import_timm, import_torchvision
 from amulsearch.models.preprocess import OwnTransform, Preprocess
 
@@ -69,7 +71,7 @@ def test_the_table_holds_the_post_s_networks_and_the_bundled_ones():
 
 
 def test_the_table_says_what_torchvision_says_of_the_post_s_networks():
-    choose, table = networks.import_torchvision().models.get_model_weights, models.table().set_index("name")
+    choose, table = import_torchvision().models.get_model_weights, models.table().set_index("name")
     for name in models.BLOG:
         meta = choose(name).IMAGENET1K_V1.meta
         assert table.at[name, "MB"] == round(meta["_file_size"] * 2**20 / 1e6, 1)
@@ -77,7 +79,7 @@ def test_the_table_says_what_torchvision_says_of_the_post_s_networks():
 
 
 def test_the_post_s_weights_are_those_of_2019():
-    torchvision = networks.import_torchvision()
+    torchvision = import_torchvision()
     for name in models.BLOG:
         current_then = torchvision.models.get_model_weights(name).IMAGENET1K_V1
         assert models.get(name).weights.url == current_then.url
@@ -233,7 +235,7 @@ def test_unknown_weights_of_a_known_network_are_refused():
 
 
 def test_other_networks_get_a_record():
-    torchvision = networks.import_torchvision()
+    torchvision = import_torchvision()
     second = models.get("resnet50.IMAGENET1K_V2")
     assert second.weights.url == torchvision.models.ResNet50_Weights.IMAGENET1K_V2.url
     assert second.preprocess.crop_pct == pytest.approx(224 / 232)
@@ -296,7 +298,7 @@ def test_the_squeezenet_takes_bgr():
 
 
 def test_preprocessing_is_torchvision_s(photographs):
-    transform = networks.import_torchvision().models.ResNet152_Weights.IMAGENET1K_V1.transforms()
+    transform = import_torchvision().models.ResNet152_Weights.IMAGENET1K_V1.transforms()
     model = models.get("resnet152")
     image = am.open_image(photographs["coffee"])
     difference = np.abs(normalised(model, prepared(model, [photographs["coffee"]]))[0] - transform(image).numpy())
@@ -331,13 +333,13 @@ def test_pooling_is_numpy_s():
     values = np.random.default_rng(0).normal(size=(2, 5, 7, 7)).astype(np.float32)
     positive = np.maximum(values, 1e-6).astype(np.float64)
     maps = torch.from_numpy(values)
-    assert close(networks.pool(maps, "mean"), values.mean((2, 3)))
-    assert close(networks.pool(maps, "gem"), (positive**3).mean((2, 3)) ** (1 / 3))
+    assert close(models.pool(maps, "mean"), values.mean((2, 3)))
+    assert close(models.pool(maps, "gem"), (positive**3).mean((2, 3)) ** (1 / 3))
     channels_last = maps.permute(0, 2, 3, 1)
-    assert close(networks.pool(channels_last, "gem"), (positive**3).mean((2, 3)) ** (1 / 3))
+    assert close(models.pool(channels_last, "gem"), (positive**3).mean((2, 3)) ** (1 / 3))
     tokens = values.reshape(2, 5, 49)
-    assert close(networks.pool(torch.from_numpy(tokens), "mean"), tokens.mean(1))
-    assert close(networks.pool(torch.from_numpy(tokens[:, 0]), "gem"), tokens[:, 0])
+    assert close(models.pool(torch.from_numpy(tokens), "mean"), tokens.mean(1))
+    assert close(models.pool(torch.from_numpy(tokens[:, 0]), "gem"), tokens[:, 0])
 
 
 def test_a_layer_is_what_its_module_gives(squeezenet, photographs):

@@ -19,7 +19,8 @@ import torch
 
 import amulsearch as am
 from amulsearch import models
-from amulsearch.models import networks, weights
+from amulsearch.models import network as networks
+from amulsearch.models import weights
 from amulsearch.models.weights import Downloaded, HuggingFace, OwnFile, Packaged
 
 
@@ -347,7 +348,7 @@ HUB_PROGRAM = """
 import json
 from pathlib import Path
 import amulsearch as am
-from amulsearch.models import networks
+from amulsearch.models import network as networks
 
 def load(name):
     model = am.models.get("timm/" + name)

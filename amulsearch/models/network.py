@@ -1,14 +1,12 @@
-"""A network ready to run: built, with its weights loaded and checked, and with access to any of its layers."""
+"""`load` and `Network`: a network ready to run, with its weights loaded and checked, and any of its layers."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import isqrt
 from threading import RLock
 
 import numpy as np
@@ -17,17 +15,18 @@ import torch
 
 from ..errors import AmulsearchError, ModelError, QueryError, first_line
 from ..intake import Decoded
-from . import registry
 from .architectures import LOADING, import_torchvision
+from .catalogue import get, main_layers
 from .checkpoints import fill
-from .devices import DEVICES, device, products
+from .devices import DEVICES, device, full_products
+from .layers import POOLINGS, Node, Tap, blocks_of, grid, inner_map, last_map, like, pool, side_of, stages_of
+from .model import VECTORS, Model, canonical_layer, layer_names
+from .network_table import TABLE
 from .preprocess import OwnTransform
-from .record import VECTORS, Model, canonical_layer, layer_names
 
-PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
-POOLINGS = ("mean", "gem")
-GEM_P = 3.0
-"""The exponent p of generalised-mean (GeM) pooling, see `pool`."""
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+logging.getLogger("timm").setLevel(logging.ERROR)
 
 
 @lru_cache(maxsize=1)
@@ -53,9 +52,8 @@ def load(model: str | Model, precision: str = "float32") -> Network:
     ----------
     model : str or Model
         A name, see `get`, or a record, see `own`.
-    precision : {"float32", "tf32", "bfloat16", "float16"}
-        The type of weights and activations. "tf32" is float32 whose products an NVIDIA GPU computes with 10 bits of
-        mantissa; float32 never does, whatever torch's own default is.
+    precision : {"float32", "bfloat16", "float16"}
+        The type of weights and activations. float32 is never TF32, whatever torch's own default is.
 
     Returns
     -------
@@ -68,10 +66,10 @@ def load(model: str | Model, precision: str = "float32") -> Network:
     QueryError
         If the precision is unknown.
     """
-    model = registry.get(model)
+    model = get(model)
     if precision not in PRECISIONS:
         raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
-    with _told(model):
+    with _naming(model):
         identity = model.weights.identity
     with LOADING, torch.inference_mode(False):  # in that mode, no network for gradients can be made
         network = _load(model, precision, identity)
@@ -83,34 +81,23 @@ def load(model: str | Model, precision: str = "float32") -> Network:
 
 @lru_cache(maxsize=12)
 def _load(model: Model, precision: str, identity: str) -> Network:
-    with _told(model):
+    with _naming(model):
         state = model.weights.read()  # before building, so that a missing file is reported at once
     module = model.build()
     if state is not None:
         fill(module, state, model.name, model.source, model.rename)
-    return Network(
-        model, module, torch.float32 if precision == "tf32" else getattr(torch, precision), precision == "tf32"
-    )
+    return Network(model, module, getattr(torch, precision))
 
 
 @contextmanager
-def _told(model: Model) -> Iterator[None]:
+def _naming(model: Model) -> Iterator[None]:
     """Name the model in an error about its weights, and the networks that can be used instead."""
     try:
         yield
     except ModelError as error:
         # Without this model: the damaged file may be its own.
-        ready = [name for name in registry.ready() if registry.TABLE[name] != model]
+        ready = [other.name for other in TABLE.values() if other != model and other.ready]
         raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(ready)}") from None
-
-
-@dataclass(frozen=True)
-class Tap:
-    """Where a layer is read, the input or the output of a module, and how a feature map or tokens are pooled."""
-
-    module: str  # "" is the network itself
-    side: str  # "in" or "out"
-    pooling: str = "mean"  # or "gem", or "cls": the first token
 
 
 class Network:
@@ -124,8 +111,6 @@ class Network:
         The network with its weights. In float32 it is used itself, else a copy.
     dtype : torch.dtype, default torch.float32
         The type of weights and activations.
-    tf32 : bool, default False
-        Let an NVIDIA GPU compute products of float32 with 10 bits of mantissa.
 
     Attributes
     ----------
@@ -137,7 +122,6 @@ class Network:
     device : torch.device
         See `device`.
     dtype : torch.dtype
-    tf32 : bool
     config : DeviceConfig
     lock : threading.RLock
         Held while hooks read a pass: what one thread reads must not be what another thread's pictures gave.
@@ -145,8 +129,8 @@ class Network:
         How many tokens a transformer puts before those of the places in the picture: its class token and registers.
     """
 
-    def __init__(self, model: Model, module: torch.nn.Module, dtype: torch.dtype = torch.float32, tf32: bool = False):
-        self.model, self.dtype, self.tf32, self.device = model, dtype, tf32, device()
+    def __init__(self, model: Model, module: torch.nn.Module, dtype: torch.dtype = torch.float32):
+        self.model, self.dtype, self.device = model, dtype, device()
         self.config = DEVICES[self.device.type]
         self._format = torch.channels_last if self.config.channels_last else torch.contiguous_format
         if dtype != torch.float32:
@@ -207,118 +191,69 @@ class Network:
             return {layer: values.cpu().numpy() for layer, values in vectors.items()}
 
     def vectors(self, batch: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
-        """Compute the vectors of a batch of pictures as tensors, see `__call__`.
+        """The vectors (B, D) float32 of a batch on the network's device, see `__call__`."""
+        outputs = self.run(self._input(batch), layers)
+        return {layer: self.pooled(outputs[layer].float(), layer) for layer in layers}
 
-        Parameters
-        ----------
-        batch : torch.Tensor of shape (B, size, size, 3), uint8
-            On the network's device.
-        layers : list of str
-
-        Returns
-        -------
-        dict of str to torch.Tensor of shape (B, D), float32
-            On the network's device.
-        """
-        values = self.model.preprocess.normalise(batch)
-        seen = self.run(values.to(self.dtype, memory_format=self._format), layers)
-        return {layer: self.pooled(seen[layer].float(), layer) for layer in layers}
+    def _input(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.model.preprocess.normalise(batch).to(self.dtype, memory_format=self._format)
 
     def pooled(self, values: torch.Tensor, layer: str) -> torch.Tensor:
-        """Pool the output of a layer to one vector per picture, without the class token and the registers.
-
-        Parameters
-        ----------
-        values : torch.Tensor
-            What `run` returns for the layer.
-        layer : str
-
-        Returns
-        -------
-        torch.Tensor of shape (B, D)
-        """
+        """What `run` returns for a layer, pooled to a vector per picture without the class token and the registers."""
         pooling = self.tap(layer).pooling
         if pooling == "cls":
             return values[:, 0]
-        grid = self.grid(values.shape[1:]) if values.ndim == 3 else None
-        return pool(values[:, grid[0] :] if grid else values, pooling)
+        tokens = self.grid(values.shape[1:]) if values.ndim == 3 else None
+        return pool(values[:, tokens[0] :] if tokens else values, pooling)
 
     def grid(self, shape: tuple[int, int]) -> tuple[int, int] | None:
-        """Find the places of the picture among tokens.
-
-        Parameters
-        ----------
-        shape : tuple of 2 int
-            The shape (T, D) of the tokens of one picture.
-
-        Returns
-        -------
-        tuple of 2 int, or None
-            How many tokens come before the grid, and its side; None if the tokens form no square grid.
-        """
-        for before in (self.prefix, 0):  # some networks add the class token in their last blocks
-            side = isqrt(max(int(shape[0]) - before, 0))
-            if side > 1 and side * side == shape[0] - before:
-                return before, side
-        return None
+        """How many of the tokens (T, D) of a picture come before its places, and the side of their grid, if any."""
+        return grid(shape, self.prefix)
 
     def run(self, values: torch.Tensor, layers: list[str]) -> dict[str, torch.Tensor]:
-        """Compute the output of layers before pooling.
+        """The outputs of layers before pooling: vectors (B, D), tokens (B, T, D) or feature maps (B, D, H, W).
 
-        Parameters
-        ----------
-        values : torch.Tensor of shape (B, 3, H, W)
-            Normalised pictures of the network's `dtype`, on its device.
-        layers : list of str
-
-        Returns
-        -------
-        dict of str to torch.Tensor
-            At least the given layers: vectors (B, D), tokens (B, T, D) or feature maps (B, D, H, W).
-
-        Raises
-        ------
-        ModelError
-            If the network fails on pictures of this size or does not return one (B, classes) tensor, or a layer outputs
-            no tensor that can be pooled.
+        values: normalised pictures (B, 3, H, W) of the network's `dtype`, on its device. ModelError if the network
+        fails on them or does not return one (B, classes) tensor, or a layer outputs no tensor that can be pooled.
         """
-        seen: dict[str, torch.Tensor] = {}
+        outputs: dict[str, torch.Tensor] = {}
+
+        def keep(layer: str, side: str) -> Callable:
+            def hook(module, inputs, named, output):  # some are called with the name of their argument
+                value = output if side == "out" else next(iter((*inputs, *named.values())), None)
+                # A copy, because many networks next apply ReLU to the map in place.
+                outputs[layer] = value.clone() if isinstance(value, torch.Tensor) else value
+
+            return hook
+
         taps = {layer: self.tap(layer) for layer in layers}
+        hooks = [(tap.module, keep(layer, tap.side)) for layer, tap in taps.items() if tap.module]
+        output = self._pass(values, hooks)
+        outputs |= {layer: output for layer, tap in taps.items() if not tap.module}
+        for layer in layers:
+            if not _usable(outputs.get(layer), len(values)):
+                raise ModelError(f"{self.model.name}: {layer} outputs no tensor to pool: choose another layer")
+        return outputs
+
+    def _pass(self, values: torch.Tensor, hooks: list[tuple[str, Callable]]) -> torch.Tensor:
+        """The output of the network, while hooks read what its modules take and give."""
         with self.lock:
             self.module.eval()  # who trains it may have left it in the other mode
-            handles = [self._watch(layer, tap, seen) for layer, tap in taps.items() if tap.module]
+            handles = [self.modules[name].register_forward_hook(hook, with_kwargs=True) for name, hook in hooks]
             try:
-                with products(self.device, self.tf32), torch.autocast(self.device.type, enabled=False):
+                with full_products(self.device), torch.autocast(self.device.type, enabled=False):
                     output = self.module(values)
             except Exception as error:  # transformers refuse other sizes than their own; one's own module, anything
                 if isinstance(error, AmulsearchError) or "memory" in str(error):
                     raise
-                told = f"{self.model.name} takes no pictures of {values.shape[-1]} pixels: {first_line(error)}"
-                raise ModelError(told) from error
+                what = f"{self.model.name} takes no pictures of {values.shape[-1]} pixels"
+                raise ModelError(f"{what}: {first_line(error)}") from error
             finally:
                 for handle in handles:
                     handle.remove()
         if not _usable(output, len(values)) or output.ndim != 2:
             raise ModelError(f"{self.model.name}: the network must return one (B, classes) tensor")
-        seen |= {layer: output for layer, tap in taps.items() if not tap.module}
-        for layer in layers:
-            if not _usable(seen.get(layer), len(values)):
-                raise ModelError(f"{self.model.name}: {layer} outputs no tensor to pool: choose another layer")
-        return seen
-
-    def _watch(self, layer: str, tap: Tap, seen: dict):
-        module = self.modules[tap.module]
-        if tap.side == "in":
-
-            def take(_, inputs, named):  # some are called with the name of their argument
-                seen[layer] = next(iter((*inputs, *named.values())), None)
-
-            return module.register_forward_pre_hook(take, with_kwargs=True)
-
-        def keep(_, inputs, output):  # a copy, because many networks next apply ReLU to the map in place
-            seen[layer] = output.clone() if isinstance(output, torch.Tensor) else output
-
-        return module.register_forward_hook(keep)
+        return output
 
     def tap(self, layer: str) -> Tap:
         """Find where a layer is read.
@@ -357,12 +292,12 @@ class Network:
         if node == "penultimate":
             return Tap("", "out") if self.model.classes == 0 else Tap(self.model.head or self._find_head(), "in")
         if node == "last":
-            return Tap(self.model.feature_map or self._find_feature_map(), "out", pooling or "mean")
+            return Tap(self.model.feature_map or self._find_last(), "out", pooling or "mean")
         if node == "cls" and self._has_class_token:
             return Tap(self.tap("last").module, "out", "cls")
         if node in self.modules and node:
             return Tap(node, "out", pooling or "mean")
-        usual = [*registry.main_layers(self.model), *(["cls"] if self._has_class_token else []), "last:gem"]
+        usual = [*main_layers(self.model), *(["cls"] if self._has_class_token else []), "last:gem"]
         near = [name for name in self.modules if "." not in name and name]
         missing = "no classes, and therefore no layer" if node == "logits" else "no layer"
         raise ModelError(
@@ -376,62 +311,53 @@ class Network:
         return any(isinstance(token, torch.Tensor) for token in tokens)
 
     def _find_head(self) -> str:
-        """Find the classifier: the last linear or convolutional module to run that is as wide as the output."""
-        classes = self(self.blank(), ["logits"])["logits"].shape[1]
-        modules = ((name, self.modules[name]) for name in self._nodes["node"])
-        widths = {name: getattr(one, "out_features", getattr(one, "out_channels", None)) for name, one in modules}
+        """The classifier: the last linear or convolutional module to run that is as wide as the output."""
+        nodes, classes = self._probe
+        modules = {node.name: self.modules[node.name] for node in nodes}
+        widths = {
+            name: getattr(one, "out_features", getattr(one, "out_channels", None)) for name, one in modules.items()
+        }
         heads = [name for name, width in widths.items() if width == classes]
         if not heads:
             raise ModelError(f"{self.model.name}: no classifier was found: name it with head=")
         return heads[-1]
 
-    def _find_feature_map(self) -> str:
-        """Find the last module that outputs a feature map, or the tokens of a transformer's places."""
-        nodes = self._nodes[(self._nodes["node"] != self.tap("penultimate").module) & (self._nodes["side"] > 1)]
-        outer = nodes[~nodes["node"].str.contains(".", regex=False)]
-        tokens = len(outer) and len(outer["shape"].iloc[-1]) == 2
-        maps = outer if tokens else nodes[nodes["shape"].map(len) == 3]
-        if maps.empty or maps.index[-1] < self._nodes.index[-1] / 2:  # an embedding at the very start is not the last
-            usual = ", ".join(registry.main_layers(self.model))
+    def _find_last(self) -> str:
+        last = last_map(self._probe[0], self.tap("penultimate").module)
+        if last is None:
+            usual = ", ".join(main_layers(self.model))
             raise ModelError(f"{self.model.name} has no feature map: use {usual} or the name of a module")
-        return maps["node"].iloc[-1]
+        return last
 
     @cached_property
-    def _nodes(self) -> pd.DataFrame:
-        """`nodes`, each once, with the column side: that of its grid of places, 0 for a vector and within attention."""
-        nodes = self.nodes().drop_duplicates("node", keep="last")
-        inside = nodes["node"].str.contains(".attn.", regex=False)
-        return nodes.assign(side=nodes["shape"].map(self._side).where(~inside, 0).astype(int))
+    def _probe(self) -> tuple[list[Node], int]:
+        """What the inner modules give for a blank picture, in the order in which they finish, and its classes."""
+        nodes: dict[str, Node] = {}
 
-    def _side(self, shape: tuple[int, ...]) -> int:
-        if len(shape) == 2:
-            return (self.grid(shape) or (0, 0))[1]
-        return min(_spatial(shape)) if len(shape) == 3 else 0
+        def note(name: str) -> Callable:
+            def hook(module, inputs, named, output):
+                if _usable(output, 1):
+                    nodes.pop(name, None)  # of a module that runs several times, the last
+                    shape, width = tuple(output.shape[1:]), pool(output, "mean").shape[1]
+                    nodes[name] = Node(name, type(module).__name__, shape, width, side_of(name, shape, self.prefix))
+
+            return hook
+
+        with torch.inference_mode():
+            values = self._input(torch.from_numpy(self.blank()).to(self.device))
+            output = self._pass(values, [(name, note(name)) for name in self.modules if name])
+        return list(nodes.values()), output.shape[1]
 
     @property
     def blocks(self) -> list[str]:
         """The names of a transformer's blocks, in order; none for a network whose last layer is a feature map."""
-        alike = set(self._alike)
-        for name, module in self.modules.items() if alike else ():
-            if name and isinstance(module, (torch.nn.Sequential, torch.nn.ModuleList)):
-                inner = [f"{name}.{child}" for child, _ in module.named_children()]
-                if len(inner) > 1 and alike.issuperset(inner):
-                    return inner
-        return []
+        return blocks_of(self.module, like(self._probe[0], self.tap("last").module))
 
     @property
     def attended(self) -> list[str]:
         """The module that gives what a transformer's last attention reads, in a list; none without blocks."""
         last = f"{(self.blocks or [''])[-1]}."
-        return [node for node in self._alike if node.startswith(last)][:1]
-
-    @property
-    def _alike(self) -> list[str]:
-        """The modules that give tokens as the layer "last" does, in the order in which they finish."""
-        found = zip(self._nodes["node"], self._nodes["shape"], self._nodes["side"], strict=True)
-        kinds = {node: (side, shape[1]) for node, shape, side in found if len(shape) == 2}
-        last = kinds.get(self.tap("last").module)
-        return [node for node, kind in kinds.items() if kind == last and last is not None]
+        return [name for name in like(self._probe[0], self.tap("last").module) if name.startswith(last)][:1]
 
     def inner_layer(self) -> str:
         """Name the layer that a preset takes below the last one, where there is meaning but not yet the classes.
@@ -445,11 +371,7 @@ class Network:
         """
         if blocks := self.blocks:
             return f"{blocks[-(-3 * len(blocks) // 4) - 1]}:mean"
-        maps = self._nodes[self._nodes["shape"].map(len) == 3]
-        larger = maps[maps["side"] > maps["side"][maps["node"] == self.tap("last").module].max()]
-        larger = larger[larger["side"] == larger["side"].min()]["node"]
-        depth = larger.str.count(r"\.")
-        return f"{larger[depth == depth.min()].iloc[-1]}:gem" if len(larger) else "last:gem"
+        return f"{inner_map(self._probe[0], self.tap('last').module) or 'last'}:gem"
 
     def nodes(self) -> pd.DataFrame:
         """List the inner modules in the order in which they finish; each is a layer.
@@ -460,23 +382,7 @@ class Network:
             Columns: node (the layer's name), kind (the class), shape (of the output for one picture, tuple of int),
             width (D of the pooled vector).
         """
-        rows = []
-
-        def note(name):
-            def hook(module, inputs, output):
-                if _usable(output, 1):
-                    shape = tuple(output.shape[1:])
-                    rows.append((name, type(module).__name__, shape, pool(output, "mean").shape[1]))
-
-            return hook
-
-        with self.lock:
-            handles = [module.register_forward_hook(note(name)) for name, module in self.modules.items() if name]
-            try:
-                self(self.blank(), [])
-            finally:
-                for handle in handles:
-                    handle.remove()
+        rows = [(node.name, node.kind, node.shape, node.width) for node in self._probe[0]]
         return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
 
     def stages(self) -> pd.DataFrame:
@@ -489,17 +395,13 @@ class Network:
         DataFrame
             Columns node and shape, as in `nodes`. The last row is the layer "last", under this name.
         """
-        last, blocks = self.tap("last").module, self.blocks
-        nodes = self._nodes[: int(np.argmax(self._nodes["node"] == last)) + 1]  # what comes after it is no feature map
-        if blocks:
-            stages = nodes[nodes["node"].isin([*blocks[:-1][::3], last])]
-        else:
-            maps = nodes[nodes["shape"].map(len).eq(3) & (nodes["side"] > 1) | (nodes["node"] == last)]
-            stages = maps[~maps["side"].duplicated(keep="last")]
-        return stages[["node", "shape"]].replace({"node": {last: "last"}}).reset_index(drop=True)
+        last = self.tap("last").module
+        stages = stages_of(self._probe[0], last, self.blocks)
+        rows = [("last" if node.name == last else node.name, node.shape) for node in stages]
+        return pd.DataFrame(rows, columns=["node", "shape"])
 
     def blank(self) -> np.ndarray:
-        """Return a batch of one black picture, as `model.preprocess.pixels` prepares it: (1, size, size, 3) uint8."""
+        """A batch of one black picture, as `model.preprocess.pixels` prepares it."""
         black = Decoded(np.zeros((64, 64, 3), dtype=np.uint8), (64, 64))
         return self.model.preprocess.pixels(black, "squash", "white")[None]
 
@@ -508,69 +410,3 @@ def _usable(output, count: int) -> bool:
     """Whether this is a tensor of numbers for each of so many pictures."""
     tensor = isinstance(output, torch.Tensor) and output.ndim >= 2 and output.is_floating_point()
     return tensor and output.shape[0] == count
-
-
-def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Pool the output of a layer to one vector per picture.
-
-    Parameters
-    ----------
-    values : torch.Tensor
-        Feature maps (B, D, H, W) or (B, H, W, D), tokens (B, T, D), or vectors (B, D), which stay as they are.
-    pooling : {"mean", "gem"}
-        The mean over all positions, or the generalised mean: the p-th root of the mean of the p-th powers, p = 3.
-
-    Returns
-    -------
-    torch.Tensor of shape (B, D)
-
-    Raises
-    ------
-    ModelError
-        For an unknown pooling.
-
-    References
-    ----------
-    Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
-    """
-    if pooling not in POOLINGS:
-        raise ModelError(f"unknown pooling {pooling!r}: use {' or '.join(POOLINGS)}")
-    if values.ndim == 2:
-        return values
-    if values.ndim == 4:
-        places = spatial_dims(tuple(values.shape[1:]))
-    elif values.ndim == 3:
-        places = (1,)
-    else:
-        return values.flatten(1)
-    if pooling == "mean":
-        return values.mean(places)
-    values = values.clamp(min=1e-6)
-    peak = values.amax(places, keepdim=True)  # powers of large values would overflow in float16
-    return (values / peak).pow(GEM_P).mean(places).pow(1 / GEM_P) * peak.flatten(1)
-
-
-def spatial_dims(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return the spatial dimensions of a batch of feature maps.
-
-    Inputs are square, so the spatial dimensions are the two of equal size; in doubt, channels come first.
-
-    Parameters
-    ----------
-    shape : tuple of 3 int
-        The shape of one feature map, without the batch.
-
-    Returns
-    -------
-    tuple of 2 int
-        (2, 3) for (B, D, H, W), or (1, 2) for (B, H, W, D).
-    """
-    channels_last = shape[0] == shape[1] and shape[1] != shape[2]
-    return (1, 2) if channels_last else (2, 3)
-
-
-def _spatial(shape: tuple[int, int, int]) -> tuple[int, int]:
-    return tuple(shape[dim - 1] for dim in spatial_dims(shape))
-
-
-logging.getLogger("timm").setLevel(logging.ERROR)
