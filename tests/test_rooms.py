@@ -113,11 +113,11 @@ def test_no_module_of_a_room_imports_itself_by_way_of_others(room):
         ("from ..commands import list_models", "views"),
         ("from ..store.files import replacing", "features"),
         ("from ..store import files", "features"),
-        ("from ..models import registry", "features"),
+        ("from ..models import catalogue", "features"),
         ("from ..intake import *", "features"),
         ("from ..features import Features", "features"),
         ("from .views.plot import pictures", None),
-        ("from .models import registry", None),
+        ("from .models import catalogue", None),
     ],
 )
 def test_a_wrong_import_is_found(statement, room):
@@ -129,7 +129,7 @@ def test_a_wrong_import_is_found(statement, room):
     [
         ("from ..store import blocks, replacing\nfrom .features import Features", "features"),
         ("from .. import models\nfrom ..errors import QueryError\nimport numpy as np", "measure"),
-        ("from . import registry", "models"),
+        ("from . import catalogue", "models"),
         ("from . import models\nfrom .views import plot\nfrom . import commands", None),
     ],
 )

@@ -77,7 +77,7 @@ def _state_of(content: object) -> dict:
     """The state dict of a checkpoint, which may lie under a key, or be named after what wrapped the network."""
     from torch import Tensor
 
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     items = content.items() if isinstance(content, Mapping) else ()

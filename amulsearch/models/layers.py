@@ -65,7 +65,7 @@ def last_map(nodes: list[Node], head: str) -> str | None:
     outer = [node for node in maps if "." not in node.name]
     tokens = outer and len(outer[-1].shape) == 2
     maps = outer if tokens else [node for node in maps if len(node.shape) == 3]
-    if not maps or nodes.index(maps[-1]) < len(nodes) / 2:  # an embedding at the very start is not the last
+    if not maps or nodes.index(maps[-1]) < (len(nodes) - 1) / 2:  # an embedding at the very start is not the last
         return None
     return maps[-1].name
 

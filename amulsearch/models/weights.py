@@ -156,9 +156,9 @@ class HuggingFace:
             from huggingface_hub import constants
 
             raise ModelError(
-                f"the weights {self.repository} are not on this machine and could not be downloaded from "
-                f"{constants.ENDPOINT} ({first_line(error)}): load them on a machine with a connection, and copy the "
-                f"folder {self.file} of its cache to {weights_folder() or constants.HF_HUB_CACHE}"
+                f"the weights {self.repository} are not on this machine and could not be downloaded "
+                f"({first_line(error)}): load them on a machine with a connection to {constants.ENDPOINT}, and copy "
+                f"the folder {self.file} of its cache to {weights_folder() or constants.HF_HUB_CACHE}"
             ) from None
 
     def read(self) -> dict:
