@@ -5,7 +5,6 @@ Importing this module needs neither torch nor torchvision.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,14 @@ import pandas as pd
 
 from ..errors import ModelError, QueryError
 from ..intake import did_you_mean
-from .architectures import keras_squeezenet, other_names, timm_record, torchvision_record
+from .architectures import other_names, timm_record, torchvision_record
 from .model import Model
 from .network_table import GROUPS, INNER, MEASURED, MEASURES, TABLE, for_size
-from .preprocess import OwnTransform, Preprocess
+from .preprocess import OwnTransform
 from .text_towers import PREFIX, tower_record
-from .weights import OwnFile
 
 
-def get(name: str | Model, weights: str | Path | None = None) -> Model:
+def get(name: str | Model) -> Model:
     """Return the record of a model by its name.
 
     Parameters
@@ -33,10 +31,6 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
         "timm/mobilenetv3_small_100.lamb_in1k" or "timm/vit_base_patch32_clip_224.openai". A name may end in a view, for
         which the network gets mirrored pictures ("@mirror") or pictures of another size ("@320", 320 x 320 pixels), see
         `transforms.average`. A Model is returned unchanged.
-    weights : path, optional
-        Your own checkpoint for this architecture (a state dict, .pth or .safetensors), instead of the usual weights.
-        Its names may begin with "module." or "model.", it may lie in a dict with other things, and its classifier may
-        have another number of classes.
 
     Returns
     -------
@@ -45,7 +39,7 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
     Raises
     ------
     ModelError
-        For an unknown name, weights or view.
+        For an unknown name or view.
 
     See Also
     --------
@@ -66,27 +60,8 @@ def get(name: str | Model, weights: str | Path | None = None) -> Model:
         raise ModelError(f"a model must be a name (a string) or a Model, not {type(name).__name__}")
     if isinstance(name, str) and "@" in name:
         base, _, view = name.rpartition("@")
-        return _view(get(base, weights), view)
-    model = name if isinstance(name, Model) else TABLE.get(name) or _other(name)
-    return model if weights is None else _with_weights(model, weights)
-
-
-def _with_weights(model: Model, weights: str | Path) -> Model:
-    """The record with a checkpoint of the user, whose classes are perhaps not those of ImageNet."""
-    if not isinstance(weights, (str, os.PathLike)):
-        what = type(weights).__name__
-        raise ModelError(f"{model.name}: weights= must be the path of a checkpoint of a network, not {what}")
-    # The bundled SqueezeNet comes from Keras; the user's checkpoint is assumed to be trained as in torchvision.
-    preprocess = Preprocess() if model.rename is keras_squeezenet else model.preprocess
-    return replace(
-        model,
-        weights=OwnFile(os.fspath(weights)),
-        preprocess=preprocess,
-        rename=model.rename if model.fixed_size else None,  # which interpolates position embeddings
-        classes=0 if model.classes == 0 else None,
-        licence="not known",
-        source=str(weights),
-    )
+        return _view(get(base), view)
+    return name if isinstance(name, Model) else TABLE.get(name) or _other(name)
 
 
 def _view(model: Model, view: str) -> Model:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,83 +49,37 @@ def check_digest(path: Path, expected: str, remedy: str = "delete it, and it wil
 
 
 def read_checkpoint(path: Path) -> dict:
-    """The tensors of a torch or safetensors file by their names, without running code from the file."""
+    """The state dict in a torch or safetensors file, without running code from the file."""
     import torch
 
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise ModelError(
-            f"{path} is not a checkpoint, or it holds more than tensors, and was not opened: "
-            "save the network's state_dict()"
-        ) from None
+        raise ModelError(f"{path} is not a checkpoint, or it holds more than tensors, and was not opened") from None
     except Exception as error:
         raise ModelError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
-    state = _state_of(content)
-    if not state:
-        raise ModelError(f"{path} is not a state dict (a mapping of names to tensors): save the network's state_dict()")
-    return state
 
 
-def _state_of(content: object) -> dict:
-    """The state dict of a checkpoint, which may lie under a key, or be named after what wrapped the network."""
-    from torch import Tensor
+def fill(module: torch.nn.Module, state: dict, name: str, rename: Callable[[dict, dict], dict] | None) -> None:
+    """Load the state dict of a file into a network; ModelError if it does not fit, or holds values that are no numbers.
 
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    items = content.items() if isinstance(content, Mapping) else ()
-    state = {name: value for name, value in items if isinstance(name, str) and isinstance(value, Tensor)}
-    for prefix in ("module.", "_orig_mod.", "model."):
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def fill(module: torch.nn.Module, state: dict, name: str, source: str, rename: Callable | None = None) -> None:
-    """Load a checkpoint into a network, which gets as many classes as the file has; a warning says so.
-
-    name, source: of the network and of the file, for messages; rename: see `Model`. ModelError if it does not fit, or
-    holds NaN or infinite values.
+    name: of the network, for messages; rename: see `Model`.
     """
     import torch
 
-    classes = _take_classes(module, state)
     try:
         module.load_state_dict(rename(state, module.state_dict()) if rename else state)
     except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ModelError(
-            f"{name}: the checkpoint does not fit this architecture: {' '.join(lines[:3])[:300]}"
-        ) from None
+        what = "the checkpoint does not fit this architecture"
+        raise ModelError(f"{name}: {what}: {' '.join(lines[:3])[:300]}") from None
     for place, value in module.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(f"{name}: the checkpoint holds NaN or infinite values in {place}")
-    if classes:
-        warnings.warn(f"{name} was loaded from {source} with {classes}", stacklevel=5)
-
-
-def _take_classes(module: torch.nn.Module, state: dict) -> str:
-    """Give the classifiers as many classes as the checkpoint has; in words, if these are others."""
-    from torch import empty, nn
-
-    usual = module.state_dict()
-    names = [name for name, value in state.items() if name in usual and usual[name].shape != value.shape]
-    layers = [module.get_submodule(name.rpartition(".")[0]) for name in names]
-    widths = {(len(usual[name]), len(state[name])) for name in names if usual[name].ndim and state[name].ndim}
-    alike = all(usual[name].shape[1:] == state[name].shape[1:] for name in names)
-    if len(widths) != 1 or not alike or not all(isinstance(layer, (nn.Linear, nn.Conv2d)) for layer in layers):
-        return ""
-    ((before, classes),) = widths
-    for name, layer in zip(names, layers, strict=True):
-        setattr(layer, name.rpartition(".")[2], nn.Parameter(empty(state[name].shape)))
-        setattr(layer, "out_features" if isinstance(layer, nn.Linear) else "out_channels", classes)
-    return f"{classes} classes instead of {before}"
 
 
 class _ArraysOnly(pickle.Unpickler):

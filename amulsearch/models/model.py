@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ModelError
 from .preprocess import OwnTransform, Preprocess
-from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
+from .weights import Downloaded, HuggingFace, InMemory, Packaged
 
 NOT_DECIDING = ("build", "rename", "penultimate", "fixed_size", "licence", "source")
 """Fields of a record that do not decide a vector, or only what the identity of the weights says as well."""
@@ -30,7 +30,7 @@ class Model:
     name : str
     build : callable
         Makes the `torch.nn.Module`, with random weights.
-    weights : Packaged, Downloaded, HuggingFace, OwnFile or InMemory
+    weights : Packaged, Downloaded, HuggingFace or InMemory
         Which weights exactly, where they are, and how they are read.
     preprocess : Preprocess or OwnTransform
         How a picture becomes the network's input.
@@ -53,7 +53,7 @@ class Model:
 
     name: str
     build: Callable[[], Any]
-    weights: Packaged | Downloaded | HuggingFace | OwnFile | InMemory
+    weights: Packaged | Downloaded | HuggingFace | InMemory
     preprocess: Preprocess | OwnTransform
     penultimate: int | None = None
     classes: int | None = None

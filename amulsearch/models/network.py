@@ -85,7 +85,7 @@ def _load(model: Model, precision: str, identity: str) -> Network:
         state = model.weights.read()  # before building, so that a missing file is reported at once
     module = model.build()
     if state is not None:
-        fill(module, state, model.name, model.source, model.rename)
+        fill(module, state, model.name, model.rename)
     return Network(model, module, getattr(torch, precision))
 
 

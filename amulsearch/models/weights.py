@@ -1,4 +1,4 @@
-"""Where a network's weights come from: a package, a download, the Hugging Face hub, a file of the user, or memory.
+"""Where a network's weights come from: a package, a download, the Hugging Face hub, or memory.
 
 `find` returns the path of the file, or None; `fetch` downloads it if it is missing; `read` returns the verified state
 dict. `identity` says in a fingerprint which weights these are, by what the file holds. Downloads lie in the folder that
@@ -179,30 +179,6 @@ def download_from_hub(repository: str, name: str) -> Path:
 
     get_hf_file_metadata(hf_hub_url(repository, name), timeout=TIMEOUT)  # asks once; the next line would for minutes
     return Path(hf_hub_download(repository, name, cache_dir=weights_folder(), etag_timeout=TIMEOUT))
-
-
-@dataclass(frozen=True)
-class OwnFile:
-    """A checkpoint of the user: a state dict saved by torch, or a .safetensors file."""
-
-    path: str
-
-    @property
-    def identity(self) -> str:
-        return identity_of(self._checked())
-
-    def find(self) -> Path | None:
-        path = check_path(self.path)
-        return path if path.is_file() else None
-
-    def _checked(self) -> Path:
-        path = self.find()
-        if path is None:
-            raise ModelError(f"there is no checkpoint {self.path}")
-        return path
-
-    def read(self) -> dict:
-        return read_checkpoint(self._checked())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 import amulsearch as am
 from amulsearch import models
 from amulsearch.models import weights
-from amulsearch.models.weights import Downloaded, HuggingFace, OwnFile, Packaged
+from amulsearch.models.weights import Downloaded, HuggingFace, Packaged
 
 NOWHERE = "http://127.0.0.1:9"
 TIMM = "test_resnet.r160_in1k"
@@ -207,16 +207,35 @@ def test_weights_in_a_package():
         absent.read()
 
 
-def test_a_checkpoint_without_permission(open_folder, without_root, checkpoint):
-    path = open_folder / "secret.pth"
-    path.write_bytes(checkpoint)
+def test_a_file_without_permission(open_folder, without_root, checkpoint, monkeypatch):
+    monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(open_folder))
+    (path := open_folder / named(checkpoint)).write_bytes(checkpoint)
     path.chmod(0)
-    source = OwnFile(str(path))
-    with without_root():
-        with pytest.raises(am.ModelError, match=r"secret\.pth cannot be read: Permission denied"):
-            source.identity
-        with pytest.raises(am.ModelError, match=r"secret\.pth .*Permission denied"):
-            source.read()
+    with without_root(), pytest.raises(am.ModelError, match=rf"{path.name} cannot be read: Permission denied"):
+        Downloaded(f"{NOWHERE}/{path.name}").read()
+
+
+UNFIT = {
+    "wrong shape": ({"features.0.weight": torch.zeros(64, 2, 3, 3)}, "does not fit this architecture.*features.0"),
+    "too much": ({"features.99.bias": torch.zeros(3)}, "does not fit .*Unexpected key"),
+    "NaN": ({"features.0.bias": torch.full((64,), torch.nan)}, "holds NaN or infinite values in features.0.bias"),
+    "infinite": ({"classifier.1.bias": torch.full((1000,), torch.inf)}, "NaN or infinite values in classifier.1.bias"),
+    "missing": (None, "does not fit .*Missing key"),
+    "a list": ([torch.zeros(3)], "does not fit"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_weights_that_do_not_fit_are_refused(kind, cache):
+    changed, message = UNFIT[kind]
+    model = models.get("squeezenet1_1")
+    content = {**model.build().state_dict(), **changed} if isinstance(changed, dict) else changed or {}
+    torch.save(content, file := io.BytesIO())
+    cache.mkdir(parents=True)
+    (cache / named(file.getvalue())).write_bytes(file.getvalue())
+    source = Downloaded(f"{NOWHERE}/{named(file.getvalue())}")
+    with pytest.raises(am.ModelError, match=f"squeezenet1_1: .*{message}"):
+        models.load(dataclasses.replace(model, weights=source, rename=None))
 
 
 # Files that try to run code
@@ -246,24 +265,23 @@ def malicious(tmp_path):
 @pytest.mark.parametrize("wrapping", ["alone", "among tensors", "in a state dict"])
 @pytest.mark.parametrize("container", ["zip", "legacy", "plain pickle"])
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
-def test_no_checkpoint_can_run_code(tmp_path, malicious, cache, wrapping, container, ending):
+def test_no_checkpoint_can_run_code(malicious, cache, wrapping, container, ending):
     payload, ran = malicious
     content = {
         "alone": payload,
         "among tensors": {"features.0.bias": torch.zeros(64), "more": payload},
         "in a state dict": {"state_dict": payload},
     }[wrapping]
-    path = tmp_path / f"malicious.{ending}"
+    path = cache / f"malicious.{ending}"
+    cache.mkdir(parents=True)
     if container == "plain pickle":
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=container == "zip")
-    cache.mkdir(parents=True)
-    (cache / named(path.read_bytes())).write_bytes(path.read_bytes())
-    for source in (OwnFile(str(path)), Downloaded(f"{NOWHERE}/{named(path.read_bytes())}")):
-        with pytest.raises(am.ModelError, match=r"holds more than tensors, and was not|cannot be read as a checkpoint"):
-            source.read()
-        assert not ran()
+    path = path.rename(cache / named(path.read_bytes()).replace("pth", ending))
+    with pytest.raises(am.ModelError, match=r"holds more than tensors, and was not|cannot be read as a checkpoint"):
+        Downloaded(f"{NOWHERE}/{path.name}").read()
+    assert not ran()
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
