@@ -219,8 +219,7 @@ def main_layers(model: str | Model) -> list[str]:
 
 
 def standard_layers(model: str | Model) -> list[str]:
-    """The layers that most questions need, "standard" of `extract`: those of `main_layers`, the last feature map by
-    GeM, and for a network in the table its inner layer."""
+    """The layers that most questions need: `main_layers`, the last map by GeM, and the inner layer of the table."""
     record = get(model)
     inner = [INNER[record.name]] if TABLE.get(record.name) == record else []
     return [*main_layers(record), "last:gem", *inner]

@@ -27,14 +27,14 @@ def digest(path: Path) -> str:
 def identity_of(path: Path) -> str:
     """The SHA-256 of a file as "sha256:..."; a file that nobody has touched since is not read again."""
     try:
-        about = path.stat()
+        status = path.stat()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
-    return _identity_of(path, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    return _identity_of(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @lru_cache(maxsize=256)
-def _identity_of(path: Path, *about: int) -> str:
+def _identity_of(path: Path, *status: int) -> str:
     return f"sha256:{digest(path)}"
 
 

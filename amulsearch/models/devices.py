@@ -40,7 +40,7 @@ DEVICES = {
 """The configuration of each type of `torch.device` that `device` returns."""
 
 
-_TF32 = Lock()  # the switch is one for the whole process
+_SWITCH = Lock()  # the switch is one for the whole process
 
 
 def device() -> torch.device:
@@ -57,7 +57,7 @@ def full_products(where: torch.device) -> Iterator[None]:
         yield
         return
     convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
-    with _TF32:
+    with _SWITCH:
         before = convolutions.allow_tf32, matrices.allow_tf32
         convolutions.allow_tf32 = matrices.allow_tf32 = False
         try:

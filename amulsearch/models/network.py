@@ -179,9 +179,9 @@ class Network:
         QueryError
             If `batch` is no such array.
         """
-        own = isinstance(self.model.preprocess, OwnTransform)
-        form = "(B, 3, H, W) float32" if own else "(B, size, size, 3) uint8"
-        fits = isinstance(batch, np.ndarray) and batch.ndim == 4 and batch.shape[1 if own else 3] == 3
+        transformed = isinstance(self.model.preprocess, OwnTransform)
+        form = "(B, 3, H, W) float32" if transformed else "(B, size, size, 3) uint8"
+        fits = isinstance(batch, np.ndarray) and batch.ndim == 4 and batch.shape[1 if transformed else 3] == 3
         if not fits or batch.dtype != form.split()[-1]:
             what = f"{batch.shape} {batch.dtype}" if isinstance(batch, np.ndarray) else type(batch).__name__
             raise QueryError(f"{self.model.name} takes an array {form}, not {what}: see model.preprocess.pixels")
@@ -313,14 +313,11 @@ class Network:
     def _find_head(self) -> str:
         """The classifier: the last linear or convolutional module to run that is as wide as the output."""
         nodes, classes = self._probe
-        modules = {node.name: self.modules[node.name] for node in nodes}
-        widths = {
-            name: getattr(one, "out_features", getattr(one, "out_channels", None)) for name, one in modules.items()
-        }
-        heads = [name for name, width in widths.items() if width == classes]
-        if not heads:
-            raise ModelError(f"{self.model.name}: no classifier was found: name it with head=")
-        return heads[-1]
+        for node in reversed(nodes):
+            module = self.modules[node.name]
+            if getattr(module, "out_features", getattr(module, "out_channels", None)) == classes:
+                return node.name
+        raise ModelError(f"{self.model.name}: no classifier was found: name it with head=")
 
     def _find_last(self) -> str:
         last = last_map(self._probe[0], self.tap("penultimate").module)
