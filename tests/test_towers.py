@@ -9,7 +9,6 @@ import shutil
 import sys
 import types
 
-import lazy_loader
 import numpy as np
 import pytest
 import torch
@@ -21,7 +20,6 @@ from amulsearch.features import converted, engine
 from amulsearch.models import text_towers as towers
 from amulsearch.models.architectures import import_torchvision
 
-open_clip = lazy_loader.load("open_clip")
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="open_clip is not installed")
 
 REPOSITORY = "somewhere/CLIP-small"
@@ -38,15 +36,22 @@ SENTENCES = ["a man with an umbrella", "a drawing of a red bird", "Ein Vogel, ro
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """The reference: open_clip's own model, and the folder of its files in the layout of a repository."""
+    import_torchvision()
+    import open_clip
     from safetensors.torch import save_file
 
-    import_torchvision()
     folder = tmp_path_factory.mktemp("clip")
     torch.manual_seed(0)
     (folder / towers.CONFIG).write_text(json.dumps({"model_cfg": TOWERS, "preprocess_cfg": PREPROCESS}))
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False).eval()
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "w.safetensors")
     return model, folder
+
+
+def tokens(folder, texts: list[str]) -> torch.Tensor:
+    import open_clip
+
+    return open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
 
 
 @pytest.fixture
@@ -63,6 +68,8 @@ def published(clip, local_hub, server, monkeypatch):
 
 
 def test_pictures_are_as_open_clip_s_own(published, clip, cartoons):
+    import open_clip
+
     model, _ = clip
     made = am.extract(cartoons[:20], NAME, ["penultimate", "last:mean"], framing="crop", progress=False)
     assert made[NAME, "penultimate"].vectors.shape == (20, 32)
@@ -85,7 +92,7 @@ def test_pictures_are_as_open_clip_s_own(published, clip, cartoons):
 def test_texts_are_as_open_clip_s_own(published, clip):
     model, folder = clip
     with torch.no_grad():
-        expected = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(SENTENCES)).numpy()
+        expected = model.encode_text(tokens(folder, SENTENCES)).numpy()
     several, single = am.text(NAME, SENTENCES), am.text(NAME, SENTENCES[0])
     assert single.shape == (32,) and single.dtype == np.float32
     for ours, theirs in ((several, expected), (single, expected[0])):
@@ -224,8 +231,7 @@ def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path
     assert answer["how"] == "by the text tower" and answer["results"][0]["model"] == NAME
     features = am.features.FeatureSet.open(tmp_path / "store")[NAME, "penultimate"]
     with torch.no_grad():
-        tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(["a red bird", avoided])
-        red, cage = am.features.l2_normalize(model.encode_text(tokens).numpy())
+        red, cage = am.features.l2_normalize(model.encode_text(tokens(folder, ["a red bird", avoided])).numpy())
     nearest = np.argsort(-(am.features.l2_normalize(features.vectors) @ (red - 0.5 * cage)))[:5]
     ids = [row["id"] for row in answer["results"]]
     assert ids == [features.ids[row] for row in nearest]

@@ -38,10 +38,8 @@ def import_torchvision():
 def _torchvision():
     import torch
 
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None:
-        raise ModelError("the networks need the package torchvision: pip install torchvision")
-    compiled = [path for path in Path(spec.origin).parent.glob("_C*") if path.suffix in (".so", ".pyd")]
+    folder = Path(importlib.util.find_spec("torchvision").origin).parent
+    compiled = [path for path in folder.glob("_C*") if path.suffix in (".so", ".pyd")]
     try:
         torch.ops.load_library(str(compiled[0]))
     except (IndexError, OSError):
@@ -56,8 +54,6 @@ def _torchvision():
 def import_timm():
     """Import timm, which needs torchvision."""
     import_torchvision()
-    if importlib.util.find_spec("timm") is None:
-        raise ModelError("timm's networks need the package timm: pip install timm")
     return importlib.import_module("timm")
 
 
@@ -117,7 +113,7 @@ def keras_squeezenet(state: dict, target: dict) -> dict:
 
 @cache
 def other_names() -> list[str]:
-    """List the classifiers of torchvision, and those of timm if it is loaded, as `get` takes them."""
+    """The classifiers of torchvision, and those of timm if it is loaded, as `get` takes them."""
     models = import_torchvision().models
     timm = sys.modules.get("timm")
     return [*models.list_models(module=models), *(f"timm/{name}" for name in (timm.list_models() if timm else ()))]
