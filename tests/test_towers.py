@@ -62,9 +62,7 @@ def published(clip, local_hub, server, monkeypatch):
     server.files[f"{address}/{towers.CONFIG}"] = (folder / towers.CONFIG).read_bytes()
     server.files[f"{address}/open_clip_model.safetensors"] = (folder / "w.safetensors").read_bytes()
     monkeypatch.setattr(engine, "WORTH_CONVERTING", 0)
-    towers.tower_record.cache_clear()
-    yield local_hub
-    towers.tower_record.cache_clear()
+    return local_hub
 
 
 def test_pictures_are_as_open_clip_s_own(published, clip, cartoons):
@@ -188,7 +186,6 @@ def test_towers_travel(published, server, tmp_path, monkeypatch):
     shutil.copytree(here, there, symlinks=True)
     shutil.rmtree(here)
     monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(there))
-    towers.tower_record.cache_clear()
     asked = len(server.asked)
     assert np.array_equal(am.text(NAME, "a bird"), before)
     assert len(server.asked) == asked

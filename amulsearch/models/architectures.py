@@ -119,7 +119,6 @@ def other_names() -> list[str]:
     return [*models.list_models(module=models), *(f"timm/{name}" for name in (timm.list_models() if timm else ()))]
 
 
-@cache
 def torchvision_record(name: str) -> Model | None:
     """Make the record of a torchvision classifier, `NAME` or `NAME.WEIGHTS`; None for an unknown name."""
     models = import_torchvision().models
@@ -150,7 +149,6 @@ def torchvision_record(name: str) -> Model | None:
     )
 
 
-@cache
 def timm_record(name: str) -> Model | None:
     """Make the record of a timm network, `NAME` or `NAME.WEIGHTS` without "timm/"; None for an unknown name."""
     timm = import_timm()

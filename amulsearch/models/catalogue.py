@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -58,10 +59,15 @@ def get(name: str | Model) -> Model:
     """
     if not isinstance(name, (str, Model)):
         raise ModelError(f"a model must be a name (a string) or a Model, not {type(name).__name__}")
-    if isinstance(name, str) and "@" in name:
+    return name if isinstance(name, Model) else _named(name)
+
+
+@cache  # so that one name gives equal records, and a network is loaded once
+def _named(name: str) -> Model:
+    if "@" in name:
         base, _, view = name.rpartition("@")
-        return _view(get(base), view)
-    return name if isinstance(name, Model) else TABLE.get(name) or _other(name)
+        return _view(_named(base), view)
+    return TABLE.get(name) or _other(name)
 
 
 def _view(model: Model, view: str) -> Model:

@@ -5,9 +5,8 @@ Importing this module needs neither torch nor torchvision.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 
 from .architectures import (
     build_timm,
@@ -103,17 +102,12 @@ def _modern(
 
 
 def for_size(model: Model, size: int) -> Model:
-    """The record of a network that takes pictures of another size; equal records for equal sizes."""
+    """The record of a network that takes pictures of another size."""
     preprocess = replace(model.preprocess, size=size)
     if not model.fixed_size:
         return replace(model, preprocess=preprocess)
-    build, rename = _sized(model.build, size), _sized(model.rename, size)
+    build, rename = partial(model.build, size=size), partial(model.rename, size=size)
     return replace(model, preprocess=preprocess, build=build, rename=rename)
-
-
-@cache
-def _sized(function: Callable, size: int) -> Callable:
-    return partial(function, size=size)
 
 
 _SQUEEZENET = Model(

@@ -10,7 +10,7 @@ import json
 import logging
 import warnings
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 
 from ..errors import ModelError, first_line, import_optional
 from .architectures import import_torchvision
@@ -23,7 +23,6 @@ CONFIG = "open_clip_config.json"
 PREFIX = "open_clip/"
 
 
-@cache
 def tower_record(repository: str) -> Model:
     """Make the record of the image tower of a repository; its small configuration file is downloaded if missing."""
     weights = HuggingFace(repository, "open_clip_model.safetensors", CONFIG)
