@@ -11,6 +11,7 @@ import logging
 import warnings
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from ..errors import ModelError, first_line, import_optional
 from .architectures import import_torchvision
@@ -73,7 +74,6 @@ def _build(weights: HuggingFace):
     import_torchvision()
     open_clip = import_optional("open_clip", "'amulsearch[text]'")
     path = weights.fetch(CONFIG)
-    text_config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
     nowhere = logging.NullHandler()
     logging.getLogger().addHandler(nowhere)  # otherwise open_clip's messages would set up logging for the process
     logging.disable()
@@ -100,7 +100,7 @@ def _build(weights: HuggingFace):
 
         def words(self, texts: list[str]) -> torch.Tensor:
             """The vectors (B, D) of texts."""
-            tokenize = _tokenizer(open_clip, text_config)
+            tokenize = _tokenizer(open_clip, path)
             tokens = tokenize(texts)
             most = tokens.shape[1]
             whole = tokenize(texts, 2 * most)  # the end of a text that is read whole is padding
@@ -113,8 +113,9 @@ def _build(weights: HuggingFace):
     return Towers()
 
 
-def _tokenizer(open_clip, config: dict):
-    """What open_clip takes for this configuration; SimpleTokenizer is part of it, others are files of the hub."""
+def _tokenizer(open_clip, path: Path):
+    """What open_clip takes for a configuration file; SimpleTokenizer is part of it, others are files of the hub."""
+    config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
     more = {"context_length": config.get("context_length", 77), **config.get("tokenizer_kwargs", {})}
     if not config.get("hf_tokenizer_name"):
         return open_clip.SimpleTokenizer(**more)

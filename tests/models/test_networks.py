@@ -354,17 +354,6 @@ def test_what_is_no_batch_is_refused(squeezenet, wrong):
         squeezenet(wrong(squeezenet.blank()), ["logits"])
 
 
-def test_a_network_of_one_size_is_built_for_another():
-    model = models.get("timm/test_vit.r160_in1k@96")
-    usual, module = models.get("timm/test_vit.r160_in1k").build(), model.build()
-    module.load_state_dict(model.rename(usual.state_dict(), module.state_dict()))
-    assert model.preprocess.size == 96
-    assert usual.pos_embed.shape[1] == 1 + 10 * 10 and module.pos_embed.shape[1] == 1 + 6 * 6
-    assert torch.equal(module.blocks[0].attn.qkv.weight, usual.blocks[0].attn.qkv.weight)
-    network = models.Network(model, module)
-    assert network(network.blank(), ["logits"])["logits"].shape == (1, 1000)
-
-
 # What others do to a network
 
 

@@ -268,15 +268,3 @@ def test_other_weights_layers_or_settings_are_another_network_of_the_same_versio
     with_gelu = identity(lambda module: module.__setitem__(1, torch.nn.GELU()))
     resized = [identity(preprocess=import_torchvision().transforms.Resize(side)) for side in (8, 9)]
     assert len({identity(), with_bias, with_gelu, *resized}) == 5 and identity() == identity()
-
-
-def test_another_head_gives_other_features(small_folder, tmp_path):
-    torch.manual_seed(0)
-    collection = am.Collection.from_folder(small_folder, progress=False)[:4]
-    layers = [torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 32), torch.nn.Linear(32, 24), torch.nn.Linear(24, 10)]
-    widths = []
-    for head in ("2", "3", "2"):
-        model = models.own("mine", torch.nn.Sequential(*layers), Preprocess(64), head=head, version=1)
-        features = am.extract(collection, model, "penultimate", store=tmp_path / "store", progress=False)
-        widths.append(features["mine", "penultimate"].vectors.shape[1])
-    assert widths == [32, 24, 32]
