@@ -2,7 +2,7 @@
 
     amulsearch models  [--json]
     amulsearch index   FOLDER --store DIR [--models A,B] [--layers logits,penultimate] [--framing pad|crop|squash]
-                       [--precision float32|tf32|bfloat16|float16|auto] [--keywords FILE.csv]
+                       [--precision float32|bfloat16|float16|auto] [--keywords FILE.csv]
     amulsearch query   IMAGE_OR_ID --store DIR [--models A,B] [--layer L] [--fuse METHOD] [-k 4] [--json | --grid FILE]
                        [--copy-to DIR]
     amulsearch query   [IMAGE_OR_ID] --text WORDS [--avoid WORDS] --store DIR ...
@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--precision",
         default="float32",
-        choices=("float32", "tf32", "bfloat16", "float16", "auto"),
+        choices=("float32", "bfloat16", "float16", "auto"),
         help="number format of the networks; auto is the fastest on this machine (default: float32)",
     )
     _preset(command)

@@ -72,7 +72,7 @@ def record_of(name: str):
     import torch
 
     torch.manual_seed(0)
-    return am.models.own(f"{name}-untrained", model.build(), model.preprocess)
+    return am.models.own(f"{name}-untrained", model.build(), model.preprocess, version=1)
 
 
 def batches(model, collection: am.Collection) -> Iterator[np.ndarray]:

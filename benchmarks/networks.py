@@ -5,7 +5,7 @@
 For each network, the processor time of its forward pass for a picture (float32, batches in memory, the median of rounds
 in which all run in turn; several cores share it, and other programs do not count), and P@1, P@5 and mAP of its
 penultimate layer if its weights are on this machine. The others get random weights; they cost the same.
-`models.table()` repeats these numbers (`amulsearch/models/facts.py`).
+`models.table()` repeats these numbers (`amulsearch/models/network_table.py`).
 """
 
 import argparse
@@ -38,7 +38,8 @@ def main() -> None:
     options = parser.parse_args()
     cartoons = am.Collection.from_folder(DATA)
     relevance = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
-    features = am.extract(cartoons, am.models.ready(), "penultimate", store=options.store)
+    ready = am.models.table().query("ready")["name"].tolist()
+    features = am.extract(cartoons, ready, "penultimate", store=options.store)
     quality = {name: am.evaluate(made, relevance).mean() for (name, _), made in features.items()}
     sample = cartoons.subset(cartoons.sample(options.n))
     records = {name: record_of(name) for name in am.models.TABLE}

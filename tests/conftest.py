@@ -220,6 +220,20 @@ def server():
     server.close()
 
 
+@pytest.fixture(scope="session")
+def in_hub_cache():
+    """`in_hub_cache(folder, weights)`: where the hub's client keeps the file of these weights; its folder is made."""
+
+    def path(folder: Path, weights) -> Path:
+        place = folder / weights.file
+        (place / "refs").mkdir(parents=True, exist_ok=True)
+        (place / "refs" / "main").write_text("1")
+        (place / "snapshots" / "1").mkdir(parents=True, exist_ok=True)
+        return place / "snapshots" / "1" / weights.name
+
+    return path
+
+
 @pytest.fixture
 def local_hub(server, monkeypatch, tmp_path) -> dict[str, str]:
     """The client of the Hugging Face hub asks the local server, and all caches are empty. Returns what another process

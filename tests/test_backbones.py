@@ -1,4 +1,4 @@
-"""Networks of today, each at a small depth: from a hub on this machine to features, heat maps, an index and a fusion.
+"""Networks of today, each at a small depth: from a hub on this machine to features, heat maps and an index.
 
 The weights are random, the architectures, the checkpoints and the way to them are real; timm's own forward pass says
 what the layers are.
@@ -71,7 +71,7 @@ def assert_close(ours, theirs):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family(name, hub, cartoons, bundled_features):
+def test_a_family(name, hub, cartoons):
     plain = name.partition("@")[0]
     model = models.get(f"timm/{name}")
     theirs = reference(plain, model.preprocess.size, hub(plain, **FAMILIES[name]))
@@ -134,17 +134,7 @@ def test_a_family(name, hub, cartoons, bundled_features):
     np.testing.assert_allclose(heat.values, by_hand.reshape(side, side), atol=1e-4 * np.abs(by_hand).max())
     assert am.plot.heat_maps({"query": heat}).axes
 
-    indexes = {model.name: am.ExactIndex.build(features[model.name, "penultimate"])}
-    for bundled in models.BUNDLED:
-        made = bundled_features[bundled, "penultimate"]
-        rows = [made.ids.index(id) for id in some.ids]
-        indexes[bundled] = am.ExactIndex.build(am.Features(made.vectors[rows], some.ids))
-    k = len(some) - 1
-    lists = am.query_all(indexes, some.ids[0], k)
+    index = am.ExactIndex.build(features[model.name, "penultimate"])
     unit = am.features.l2_normalize(penultimate.numpy())
     order = [some.ids[row] for row in np.argsort(-(unit @ unit[0])) if row]
-    assert lists[model.name]["id"].tolist() == order
-    ranks = [found.set_index("id")["rank"] for found in lists.values()]
-    fused = am.fuse(lists, "rrf", k=k).set_index("id")["score"]
-    assert len(ranks) == 5 and sorted(fused, reverse=True) == fused.tolist()
-    np.testing.assert_allclose(fused.sort_index(), sum(1 / (60 + rank) for rank in ranks).sort_index())
+    assert index.query(some.ids[0], len(some) - 1)["id"].tolist() == order

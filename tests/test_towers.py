@@ -5,9 +5,7 @@ open_clip's own functions say what the vectors are.
 
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
 import types
 
@@ -17,12 +15,12 @@ import torch
 from PIL import Image
 
 import amulsearch as am
+from amulsearch.cli import main
 from amulsearch.features import converted, engine
-from amulsearch.models import towers
+from amulsearch.models import text_towers as towers
 from amulsearch.models.architectures import import_torchvision
 
-import_torchvision()
-open_clip = pytest.importorskip("open_clip")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="open_clip is not installed")
 
 REPOSITORY = "somewhere/CLIP-small"
 NAME = f"open_clip/{REPOSITORY}"
@@ -38,6 +36,8 @@ SENTENCES = ["a man with an umbrella", "a drawing of a red bird", "Ein Vogel, ro
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """The reference: open_clip's own model, and the folder of its files in the layout of a repository."""
+    import_torchvision()
+    import open_clip
     from safetensors.torch import save_file
 
     folder = tmp_path_factory.mktemp("clip")
@@ -48,6 +48,12 @@ def clip(tmp_path_factory):
     return model, folder
 
 
+def tokens(folder, texts: list[str]) -> torch.Tensor:
+    import open_clip
+
+    return open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
+
+
 @pytest.fixture
 def published(clip, local_hub, server, monkeypatch):
     """The same on a hub on this machine; its environment variables."""
@@ -56,12 +62,12 @@ def published(clip, local_hub, server, monkeypatch):
     server.files[f"{address}/{towers.CONFIG}"] = (folder / towers.CONFIG).read_bytes()
     server.files[f"{address}/open_clip_model.safetensors"] = (folder / "w.safetensors").read_bytes()
     monkeypatch.setattr(engine, "WORTH_CONVERTING", 0)
-    towers.tower_record.cache_clear()
-    yield local_hub
-    towers.tower_record.cache_clear()
+    return local_hub
 
 
 def test_pictures_are_as_open_clip_s_own(published, clip, cartoons):
+    import open_clip
+
     model, _ = clip
     made = am.extract(cartoons[:20], NAME, ["penultimate", "last:mean"], framing="crop", progress=False)
     assert made[NAME, "penultimate"].vectors.shape == (20, 32)
@@ -83,13 +89,12 @@ def test_pictures_are_as_open_clip_s_own(published, clip, cartoons):
 
 def test_texts_are_as_open_clip_s_own(published, clip):
     model, folder = clip
-    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(SENTENCES)
     with torch.no_grad():
-        expected = model.encode_text(tokens).numpy()
-    np.testing.assert_allclose(am.text(NAME, SENTENCES), expected, atol=1e-5 * np.abs(expected).max(), rtol=0)
-    one = am.text(NAME, SENTENCES[0])
-    assert one.shape == (32,) and one.dtype == np.float32
-    np.testing.assert_allclose(one, expected[0], atol=1e-5 * np.abs(expected).max(), rtol=0)
+        expected = model.encode_text(tokens(folder, SENTENCES)).numpy()
+    several, single = am.text(NAME, SENTENCES), am.text(NAME, SENTENCES[0])
+    assert single.shape == (32,) and single.dtype == np.float32
+    for ours, theirs in ((several, expected), (single, expected[0])):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(expected).max(), rtol=0)
 
 
 def test_words_that_are_cut_are_told(published, recwarn):
@@ -145,15 +150,16 @@ def test_a_tower_takes_pictures_of_one_size(published):
         am.models.get(f"{NAME}@320")
 
 
-def test_what_has_no_text_tower_is_told(published, bundled_features, cartoons):
+def test_what_has_no_text_tower_is_told(published, cartoons):
     with pytest.raises(am.QueryError, match=r"squeezenet1_1 has no text tower: use a network of open_clip"):
         am.text("squeezenet1_1", "a bird")
-    index = am.ExactIndex.build(bundled_features["squeezenet1_1", "penultimate"])
-    with pytest.raises(am.QueryError, match="no text tower"):
-        index.query(am.Words("a bird"))
-    last = am.ExactIndex.build(am.extract(cartoons[:8], NAME, "last:mean", progress=False)[NAME, "last:mean"])
-    with pytest.raises(am.QueryError, match=r"with the layer penultimate only, not with last:mean"):
-        last.query(am.Words("a bird"))
+    for name, layer, message in (
+        ("squeezenet1_1", "penultimate", "no text tower"),
+        (NAME, "last:mean", "with the layer penultimate only, not with last:mean"),
+    ):
+        index = am.ExactIndex.build(am.extract(cartoons[:8], name, layer, progress=False)[name, layer])
+        with pytest.raises(am.QueryError, match=message):
+            index.query(am.Words("a bird"))
     for wrong in ("", "  ", 3):
         with pytest.raises(am.QueryError, match="word"):
             am.text(NAME, [wrong])
@@ -162,22 +168,15 @@ def test_what_has_no_text_tower_is_told(published, bundled_features, cartoons):
 
 
 def test_a_repository_that_is_none(published, server):
-    with pytest.raises(am.ModelError, match=r"could not be downloaded .*: download .*/nobody/nothing/resolve/main/"):
+    with pytest.raises(am.ModelError, match=r"could not be downloaded .*: load them .* models--nobody--nothing of its"):
         am.models.get("open_clip/nobody/nothing")
-    for config, told in (
-        (b"{}", "is not one of open_clip"),
-        (b"no json", "is not one of open_clip"),
-        (
-            json.dumps({"model_cfg": {**TOWERS, "text_cfg": {}, "vision_cfg": {"image_size": [96, 64]}}}).encode(),
-            "square",
-        ),
-    ):
-        server.files[f"/nobody/broken/resolve/main/{towers.CONFIG}"] = config
-        towers.tower_record.cache_clear()
-        with pytest.raises(am.ModelError, match=told):
-            am.models.get("open_clip/nobody/broken")
-        blobs = am.models.weights.HuggingFace("nobody/broken").fetch(towers.CONFIG)
-        blobs.unlink()
+    oblong = {"model_cfg": {**TOWERS, "vision_cfg": {"image_size": [96, 64]}}}
+    none = "is not one of open_clip"
+    configs = (b"{}", none), (b"no json", none), (json.dumps(oblong).encode(), "square")
+    for number, (config, message) in enumerate(configs):
+        server.files[f"/nobody/broken{number}/resolve/main/{towers.CONFIG}"] = config
+        with pytest.raises(am.ModelError, match=message):
+            am.models.get(f"open_clip/nobody/broken{number}")
 
 
 def test_towers_travel(published, server, tmp_path, monkeypatch):
@@ -187,7 +186,6 @@ def test_towers_travel(published, server, tmp_path, monkeypatch):
     shutil.copytree(here, there, symlinks=True)
     shutil.rmtree(here)
     monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(there))
-    towers.tower_record.cache_clear()
     asked = len(server.asked)
     assert np.array_equal(am.text(NAME, "a bird"), before)
     assert len(server.asked) == asked
@@ -219,35 +217,24 @@ def test_a_tokenizer_of_the_hub(published, clip, server, tmp_path, monkeypatch):
     assert calls[1:] == [("somewhere/words", here, True), ("somewhere/words", here, False)]
 
 
-def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path):
-    """From a hub on this machine to the answer, in processes of their own."""
+def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path, capsys):
     model, folder = clip
-    environment = {**os.environ, **published}
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
-        environment.pop(name, None)
-
-    def run(*command: str) -> str:
-        command = [sys.executable, "-m", "amulsearch", *command, "--store", str(tmp_path / "store")]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr
-        told.append(done.stderr)
-        return done.stdout
-
-    told, avoided = [], "a cage " * 50
-    run("index", str(small_folder), "--models", f"squeezenet1_1,{NAME}")
-    answer = json.loads(run("query", "--text", "a red bird", "--avoid", avoided, "-k", "5", "--json"))
-    assert told[-1].startswith("amulsearch: the words 'a cage a cage") and len(told[-1].splitlines()) == 1
+    store, avoided = ["--store", str(tmp_path / "store")], "a cage " * 50
+    assert main(["index", str(small_folder), "--models", f"squeezenet1_1,{NAME}", *store]) == 0
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="^the words 'a cage a cage"):
+        assert main(["query", "--text", "a red bird", "--avoid", avoided, "-k", "5", "--json", *store]) == 0
+    answer = json.loads(capsys.readouterr().out)
     assert answer["how"] == "by the text tower" and answer["results"][0]["model"] == NAME
     features = am.features.FeatureSet.open(tmp_path / "store")[NAME, "penultimate"]
     with torch.no_grad():
-        tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(["a red bird", avoided])
-        red, cage = am.features.l2_normalize(model.encode_text(tokens).numpy())
+        red, cage = am.features.l2_normalize(model.encode_text(tokens(folder, ["a red bird", avoided])).numpy())
     nearest = np.argsort(-(am.features.l2_normalize(features.vectors) @ (red - 0.5 * cage)))[:5]
-    assert [one["id"] for one in answer["results"]] == [features.ids[row] for row in nearest]
-    first = answer["results"][0]["id"]
-    both = json.loads(run("query", first, "--text", "a red bird", "--models", NAME, "-k", "4", "--json"))
-    assert [one["rank"] for one in both["results"]] == [1, 2, 3, 4]
-    assert first not in [one["id"] for one in both["results"]]
+    ids = [row["id"] for row in answer["results"]]
+    assert ids == [features.ids[row] for row in nearest]
+    assert main(["query", ids[0], "--text", "a red bird", "--models", NAME, "-k", "4", "--json", *store]) == 0
+    both = json.loads(capsys.readouterr().out)["results"]
+    assert [row["rank"] for row in both] == [1, 2, 3, 4] and ids[0] not in [row["id"] for row in both]
 
 
 def test_the_explorer_answers_words(published, cartoons):

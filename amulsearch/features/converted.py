@@ -237,7 +237,7 @@ def convert(network: Network, layers: list[str], path: Path):
             raise ConversionError(f"torch runs {network.model.name}, which OpenVINO cannot run: {why}") from None
     for output, layer in zip(graph.outputs, layers, strict=True):
         output.get_tensor().set_names({layer})
-    if network.model.unknown:  # another process could not tell whether the graph is of the same code
+    if not network.model.versioned:  # another process could not tell whether the graph is of the same code
         return graph
     temporary = path.with_name(f"{os.getpid()}-{path.name}")
     try:

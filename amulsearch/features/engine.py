@@ -35,8 +35,6 @@ def resolve_precision(precision: str) -> str:
         return "bfloat16" if "bfloat16" in openvino_precisions() else "float32"
     if precision not in PRECISIONS:
         raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}, auto")
-    if precision == "tf32" and not (device().type == "cuda" and torch.cuda.get_device_capability() >= (8, 0)):
-        raise QueryError("tf32 needs an NVIDIA GPU of the generation Ampere or later, and there is none: use float32")
     return precision
 
 

@@ -61,10 +61,9 @@ def extract(
         computes all its layers, so it saves time to ask for them at once.
     framing : {"pad", "crop", "squash"}
         How pictures become squares, see `models.resize_image`.
-    precision : {"float32", "tf32", "bfloat16", "float16", "auto"}
+    precision : {"float32", "bfloat16", "float16", "auto"}
         The type in which networks compute. "bfloat16" and "float16" are up to several times faster if the processor
-        or the GPU supports them, and so is "tf32" on NVIDIA GPUs (float32 with products of 10 bits of mantissa); the
-        neighbours differ slightly. "auto" is the fastest on this machine.
+        or the GPU supports them; the neighbours differ slightly. "auto" is the fastest on this machine.
     store : path or Store, optional
         A folder that keeps the vectors, so that the next run computes only new and changed pictures, by whatever names.
     runner : callable, optional
@@ -81,7 +80,7 @@ def extract(
     ------
     ModelError
         For an unknown model or layer, for weights that cannot be loaded, if all networks overflow in float16, and with
-        a store for your own code without a version, see `models.own`.
+        a store for your own network without a version, see `models.own`.
     QueryError
         For an unknown framing or precision, and without a model or a layer.
     StoreError
@@ -120,10 +119,10 @@ def extract(
         precision = resolve_precision(precision)
     records = model_table.get_all(models)
     for model in records if store is not None else ():
-        if model.unknown:
+        if not model.versioned:
             raise ModelError(
-                f"{model.name} has code of your own ({model.unknown}), which a store cannot tell from other code: give "
-                "am.models.own a version=, another one whenever the code changes, or extract without a store"
+                f"{model.name} has no version, by which a store tells its code from other code: give am.models.own a "
+                "version=, another one whenever the code changes, or extract without a store"
             )
     layers_of = {model.name: _layers_of(model, layers) for model in records}
     if isinstance(layers, Mapping) and (others := [name for name in layers if name not in layers_of]):

@@ -9,14 +9,22 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "records": ["BLOG", "BUNDLED", "GROUPS", "INNER", "MODERN", "TABLE"],
-        "registry": [
-            *("classifiers", "get", "get_all", "main_layers", "names_of", "own", "reads_words", "ready"),
-            *("standard_layers", "table"),
+        "model": ["Model", "canonical_layer", "layer_names"],
+        "network_table": ["BLOG", "BUNDLED", "GROUPS", "INNER", "MODERN", "TABLE"],
+        "catalogue": [
+            "classifiers",
+            "get",
+            "get_all",
+            "main_layers",
+            "names_of",
+            "reads_words",
+            "standard_layers",
+            "table",
         ],
-        "record": ["Model", "canonical_layer", "layer_names"],
+        "own_network": ["own"],
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],
         "devices": ["DEVICES", "DeviceConfig", "device"],
-        "networks": ["PRECISIONS", "Network", "categories", "load", "pool", "spatial_dims"],
+        "network": ["PRECISIONS", "Network", "categories", "load"],
+        "layers": ["pool", "spatial_dims"],
     },
 )

@@ -16,8 +16,8 @@ from threading import RLock
 import numpy as np
 
 from ..errors import ModelError
+from .model import Model
 from .preprocess import Preprocess
-from .record import Model
 from .weights import Downloaded, HuggingFace
 
 LOADING = RLock()
@@ -38,10 +38,8 @@ def import_torchvision():
 def _torchvision():
     import torch
 
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None:
-        raise ModelError("the networks need the package torchvision: pip install torchvision")
-    compiled = [path for path in Path(spec.origin).parent.glob("_C*") if path.suffix in (".so", ".pyd")]
+    folder = Path(importlib.util.find_spec("torchvision").origin).parent
+    compiled = [path for path in folder.glob("_C*") if path.suffix in (".so", ".pyd")]
     try:
         torch.ops.load_library(str(compiled[0]))
     except (IndexError, OSError):
@@ -56,8 +54,6 @@ def _torchvision():
 def import_timm():
     """Import timm, which needs torchvision."""
     import_torchvision()
-    if importlib.util.find_spec("timm") is None:
-        raise ModelError("timm's networks need the package timm: pip install timm")
     return importlib.import_module("timm")
 
 
@@ -79,56 +75,50 @@ def _options(name: str, size: int | None) -> dict:
     return {**({} if size is None else {"img_size": size}), **({"global_pool": "token"} if token else {})}
 
 
-def denselayer_names(state: dict, own: dict) -> dict:
+def denselayer_names(state: dict, target: dict) -> dict:
     """Rename the layers of a DenseNet saved when module names could contain dots: `norm.1` is now `norm1`."""
     return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)", r"\1\2", name): value for name, value in state.items()}
 
 
-def timm_names(name: str, state: dict, own: dict, size: int | None = None) -> dict:
+def timm_names(name: str, state: dict, target: dict, size: int | None = None) -> dict:
     """Convert a checkpoint as timm's own loader does, unless its names and shapes are those of the module already.
 
     Some files have the names of an earlier version; for another size of input, position embeddings are interpolated.
     """
-    if {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in own.items()}:
+    if {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in target.items()}:
         return state
     how = {"pretrained_cfg_overlay": {"state_dict": state, "custom_load": False}, **_options(name, size)}
     return import_timm().create_model(name, pretrained=True, **how).state_dict()
 
 
-def by_position(state: dict, own: dict) -> dict:
+def by_position(state: dict, target: dict) -> dict:
     """Give the tensors, which come in the same order, the names of the module."""
-    return dict(zip(own, state.values(), strict=True))
+    return dict(zip(target, state.values(), strict=True))
 
 
-def keras_squeezenet(state: dict, own: dict) -> dict:
+def keras_squeezenet(state: dict, target: dict) -> dict:
     """Convert Keras layers `[kernel (H, W, I, O), bias]` to torchvision's names, with kernels as (O, I, H, W)."""
     import torch
 
-    fires = dict(zip(range(2, 10), (3, 4, 6, 7, 9, 10, 11, 12), strict=True))
     names = {"conv1": "features.0", "conv10": "classifier.1"}
-    for fire, position in fires.items():
-        for ours, theirs in (
-            ("squeeze1x1", "squeeze"),
-            ("expand1x1", "expand1x1"),
-            ("expand3x3", "expand3x3"),
-        ):
-            names[f"fire{fire}/{ours}"] = f"features.{position}.{theirs}"
+    for fire, position in enumerate((3, 4, 6, 7, 9, 10, 11, 12), start=2):
+        for keras, torchvision in (("squeeze1x1", "squeeze"), ("expand1x1", "expand1x1"), ("expand3x3", "expand3x3")):
+            names[f"fire{fire}/{keras}"] = f"features.{position}.{torchvision}"
     renamed = {}
-    for ours, (kernel, bias) in state.items():
-        renamed[f"{names[ours]}.weight"] = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
-        renamed[f"{names[ours]}.bias"] = torch.from_numpy(np.array(bias))
+    for name, (kernel, bias) in state.items():
+        renamed[f"{names[name]}.weight"] = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+        renamed[f"{names[name]}.bias"] = torch.from_numpy(np.array(bias))
     return renamed
 
 
 @cache
 def other_names() -> list[str]:
-    """List the classifiers of torchvision, and those of timm if it is loaded, as `get` takes them."""
+    """The classifiers of torchvision, and those of timm if it is loaded, as `get` takes them."""
     models = import_torchvision().models
     timm = sys.modules.get("timm")
     return [*models.list_models(module=models), *(f"timm/{name}" for name in (timm.list_models() if timm else ()))]
 
 
-@cache
 def torchvision_record(name: str) -> Model | None:
     """Make the record of a torchvision classifier, `NAME` or `NAME.WEIGHTS`; None for an unknown name."""
     models = import_torchvision().models
@@ -149,12 +139,8 @@ def torchvision_record(name: str) -> Model | None:
         name,
         partial(build_torchvision, architecture),
         Downloaded(weights.url),
-        Preprocess(
-            size,
-            tuple(255 * value for value in transform.mean),
-            tuple(255 * value for value in transform.std),
-            interpolation=transform.interpolation.value,
-            crop_pct=size / resize,
+        Preprocess.scaled(
+            size, transform.mean, transform.std, interpolation=transform.interpolation.value, crop_pct=size / resize
         ),
         classes=len(weights.meta["categories"]),
         rename=denselayer_names,
@@ -163,7 +149,6 @@ def torchvision_record(name: str) -> Model | None:
     )
 
 
-@cache
 def timm_record(name: str) -> Model | None:
     """Make the record of a timm network, `NAME` or `NAME.WEIGHTS` without "timm/"; None for an unknown name."""
     timm = import_timm()
@@ -173,21 +158,17 @@ def timm_record(name: str) -> Model | None:
         config = timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError:  # the part after the dot is unknown
         config = None
-    if config is None or not (config.hf_hub_id or config.url):
-        raise ModelError(f"timm has no pretrained weights for {name}: choose from timm.list_pretrained()")
-    if config.custom_load and not config.hf_hub_id:
-        raise ModelError(f"the weights of timm's {name} are not stored as a state dict: choose another network")
+    if config is None or not config.hf_hub_id:
+        raise ModelError(f"timm has no weights for {name} on the hub: choose another one of timm.list_pretrained()")
     if config.input_size[-1] != config.input_size[-2]:
         raise ModelError(f"timm's {name} takes pictures that are not square: choose another network")
     data = timm.data.resolve_data_config(pretrained_cfg=config.to_dict(), model=None)
     return Model(
         f"timm/{name}",
         partial(build_timm, name),
-        HuggingFace(config.hf_hub_id) if config.hf_hub_id else Downloaded(config.url),
-        Preprocess(
-            data["input_size"][-1],
-            tuple(255 * value for value in data["mean"]),
-            tuple(255 * value for value in data["std"]),
+        HuggingFace(config.hf_hub_id),
+        Preprocess.scaled(
+            *(data["input_size"][-1], data["mean"], data["std"]),
             interpolation=data["interpolation"],
             crop_pct=data["crop_pct"],
         ),

@@ -40,33 +40,26 @@ DEVICES = {
 """The configuration of each type of `torch.device` that `device` returns."""
 
 
-_TF32 = Lock()  # the switch is one for the whole process
+_SWITCH = Lock()  # the switch is one for the whole process
 
 
 def device() -> torch.device:
-    """Return the device that networks run on.
-
-    Returns
-    -------
-    torch.device
-        A CUDA GPU, else an Apple GPU (mps), else the CPU.
-    """
+    """The device that networks run on: a CUDA GPU, else an Apple GPU (mps), else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 @contextmanager
-def products(where: torch.device, tf32: bool) -> Iterator[None]:
-    """Multiply float32 on an NVIDIA GPU in full, or in TF32: by default, torch does the one for linear layers and the
-    other for convolutions."""
+def full_products(where: torch.device) -> Iterator[None]:
+    """Multiply float32 on an NVIDIA GPU in full: torch's default for convolutions is TF32, with 10 bits of mantissa."""
     if where.type != "cuda":
         yield
         return
     convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
-    with _TF32:
+    with _SWITCH:
         before = convolutions.allow_tf32, matrices.allow_tf32
-        convolutions.allow_tf32 = matrices.allow_tf32 = tf32
+        convolutions.allow_tf32 = matrices.allow_tf32 = False
         try:
             yield
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -60,50 +60,30 @@ class Preprocess:
             raise QueryError(f"unknown channels {self.channels!r}: use one of {', '.join(CHANNELS)}")
         _check_resizing(self.crop_pct, self.interpolation)
 
+    @classmethod
+    def scaled(cls, size: int, mean: Iterable[float], std: Iterable[float], **more) -> Preprocess:
+        """A preprocessing whose mean and standard deviation are given for pixel values from 0 to 1."""
+        return cls(size, tuple(255 * value for value in mean), tuple(255 * value for value in std), **more)
+
     @property
     def side(self) -> int:
         """Pixels that the shorter side must keep if a picture is decoded at a reduced size."""
         return max(640, 2 * self.size)  # the same for all usual sizes: one decoding serves all networks
 
     def pixels(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
-        """Resize and frame a picture.
-
-        Parameters
-        ----------
-        picture : Decoded
-            A decoded RGB picture.
-        framing : {"pad", "crop", "squash"}
-            See `resize_image`.
-        background : str
-            The colour of the padding.
-
-        Returns
-        -------
-        ndarray of shape (size, size, 3), uint8
-            The channels are in the order of `channels`.
-        """
+        """A picture, resized and framed as `resize_image` does: (size, size, 3) uint8, in the order of `channels`."""
         square = _square(picture, self.size, framing, background, self.crop_pct, self.interpolation)
         square = square[:, ::-1] if self.mirror else square
         return np.ascontiguousarray(square[..., ::-1] if self.channels == "BGR" else square)
 
     def normalise(self, batch: torch.Tensor) -> torch.Tensor:
-        """Normalise a batch of pictures.
-
-        Parameters
-        ----------
-        batch : torch.Tensor of shape (B, size, size, 3), uint8
-            Pictures as `pixels` returns them.
-
-        Returns
-        -------
-        torch.Tensor of shape (B, 3, size, size), float32
-        """
+        """A batch of `pixels` (B, size, size, 3) as the network takes it: (B, 3, size, size) float32."""
         values = batch.float()
         values = (values - values.new_tensor(self.mean)) / values.new_tensor(self.std)
         return values.permute(0, 3, 1, 2)
 
     def describe(self) -> dict:
-        """Return all fields as plain values, for the fingerprint of features."""
+        """All fields as plain values, for the fingerprint of features."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
@@ -112,8 +92,7 @@ class OwnTransform:
     """The user's own callable from an RGB PIL image to a (3, H, W) tensor; framing does not apply to it."""
 
     transform: Callable[[Image.Image], Any] = field(compare=False)
-    identity: str  # see `identify`
-    unknown: str = ""
+    identity: str  # see `own`
     side = None  # pictures are decoded at full size
 
     def pixels(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
@@ -129,7 +108,7 @@ class OwnTransform:
         return batch
 
     def describe(self) -> dict:
-        return {name: value for name, value in vars(self).items() if name not in ("transform", "unknown")}
+        return {name: value for name, value in vars(self).items() if name != "transform"}
 
 
 def resize_image(

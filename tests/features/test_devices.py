@@ -6,7 +6,7 @@ import torch
 
 import amulsearch as am
 from amulsearch.features import engine
-from amulsearch.models import devices, networks
+from amulsearch.models import devices, network
 
 MODEL = "squeezenet1_1"
 LAYERS = ["logits", "penultimate", "last:gem"]
@@ -76,46 +76,24 @@ def test_batches_that_lie_ahead_are_taken_when_there_are_enough():
         network.config = before
 
 
-@pytest.mark.parametrize("tf32", [False, True])
-def test_float32_is_full_on_a_gpu_whatever_torch_was_told(tf32):
+def test_float32_is_full_on_a_gpu_whatever_torch_was_told():
     convolutions, matrices = torch.backends.cudnn, torch.backends.cuda.matmul
     before = convolutions.allow_tf32, matrices.allow_tf32
-    with devices.products(torch.device("cuda"), tf32):
-        assert convolutions.allow_tf32 == matrices.allow_tf32 == tf32
+    with devices.full_products(torch.device("cuda")):
+        assert not convolutions.allow_tf32 and not matrices.allow_tf32
     assert (convolutions.allow_tf32, matrices.allow_tf32) == before
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="an NVIDIA GPU has tf32")
-def test_tf32_is_refused_without_a_gpu(small_folder):
-    collection = am.Collection.from_folder(small_folder, progress=False)
-    with pytest.raises(am.QueryError, match=r"tf32 needs an NVIDIA GPU .*: use float32"):
-        am.extract(collection, MODEL, precision="tf32", progress=False)
 
 
 @needs_cuda
 def test_a_gpu_gives_the_vectors_of_the_processor(small_folder, monkeypatch):
     collection = am.Collection.from_folder(small_folder, progress=False)
     found = am.extract(collection, MODEL, LAYERS, progress=False)
-    monkeypatch.setattr(networks, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(network, "device", lambda: torch.device("cpu"))
     monkeypatch.setattr(engine, "device", lambda: torch.device("cpu"))
-    networks._load.cache_clear()
+    network._load.cache_clear()
     expected = am.extract(collection, MODEL, LAYERS, progress=False)
-    networks._load.cache_clear()
+    network._load.cache_clear()
     for layer in LAYERS:
         expect = expected[MODEL, layer].vectors
         assert found[MODEL, layer].fingerprint["backend"].endswith("cuda")
         assert np.allclose(found[MODEL, layer].vectors, expect, rtol=1e-3, atol=1e-4 * np.abs(expect).max())
-
-
-@needs_cuda
-def test_tf32_is_another_set_of_features(small_folder):
-    if torch.cuda.get_device_capability() < (8, 0):
-        pytest.skip("needs a GPU with tf32")
-    collection = am.Collection.from_folder(small_folder, progress=False)
-    full, less = (
-        am.extract(collection, MODEL, "logits", precision=precision, progress=False)[MODEL, "logits"]
-        for precision in ("float32", "tf32")
-    )
-    assert less.fingerprint == {**full.fingerprint, "precision": "tf32"}
-    assert not np.array_equal(full.vectors, less.vectors)
-    assert np.allclose(full.vectors, less.vectors, atol=0.02 * np.abs(full.vectors).max())

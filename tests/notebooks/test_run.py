@@ -33,13 +33,13 @@ def assert_results(build):
         assert (build / "figures" / name).exists()
 
 
-def test_on_a_flat_folder_of_twelve_pictures_with_a_transformer_without_classes(openclipart, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+def test_on_a_flat_folder_of_twelve_pictures_with_a_transformer_without_classes(
+    openclipart, in_hub_cache, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(tmp_path / "weights"))
     transformer = am.models.get("timm/eva02_tiny_patch14_224.mim_in22k")
-    weights = tmp_path / "torch" / "hub" / "checkpoints" / transformer.weights.file
-    weights.parent.mkdir(parents=True)
     torch.manual_seed(0)
-    save_file(transformer.build().state_dict(), weights)
+    save_file(transformer.build().state_dict(), in_hub_cache(tmp_path / "weights", transformer.weights))
     (tmp_path / "pictures").mkdir()
     for path in sorted((openclipart / "food" / "fruit").glob("*.webp"))[:12]:
         shutil.copy(path, tmp_path / "pictures")

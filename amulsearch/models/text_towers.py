@@ -1,5 +1,4 @@
-"""Image and text towers: networks that learned from pictures with their captions, from the Hugging Face hub through
-open_clip. Pictures and words become vectors of one space.
+"""Networks with a text tower beside the image tower, of open_clip: pictures and words become vectors of one space.
 
 The configuration file of the weights decides architecture and preprocessing. torch and open_clip are imported inside
 the functions.
@@ -9,24 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import warnings
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from ..errors import ModelError, first_line, import_optional
 from .architectures import import_torchvision
+from .model import Model
+from .network_table import CLIP
 from .preprocess import Preprocess
-from .record import Model
-from .records import CLIP
-from .weights import HuggingFace, chosen_folder, download_from_hub
+from .weights import HuggingFace, download_from_hub, weights_folder
 
 CONFIG = "open_clip_config.json"
 PREFIX = "open_clip/"
 
 
-@cache
 def tower_record(repository: str) -> Model:
     """Make the record of the image tower of a repository; its small configuration file is downloaded if missing."""
     weights = HuggingFace(repository, "open_clip_model.safetensors", CONFIG)
@@ -62,12 +59,11 @@ def _preprocess(size, config: dict) -> Preprocess:
     if sides[0] != sides[1]:
         raise ValueError("its pictures are not square")
     mean, std = config.get("mean", CLIP[0]), config.get("std", CLIP[1])
-    scaled = [tuple(255 * float(value) for value in values) for values in (mean, std)]
     interpolation = config.get("interpolation", "bicubic")
-    return Preprocess(sides[0], *scaled, interpolation=interpolation, crop_pct=1.0)
+    return Preprocess.scaled(sides[0], mean, std, interpolation=interpolation, crop_pct=1.0)
 
 
-def _under_clip(state: dict, own: dict) -> dict:
+def _under_clip(state: dict, target: dict) -> dict:
     return {f"clip.{name}": value for name, value in state.items()}
 
 
@@ -77,14 +73,12 @@ def _build(weights: HuggingFace):
 
     import_torchvision()
     open_clip = import_optional("open_clip", "'amulsearch[text]'")
-    config = json.loads(weights.fetch(CONFIG).read_text(encoding="utf-8"))
+    path = weights.fetch(CONFIG)
     nowhere = logging.NullHandler()
     logging.getLogger().addHandler(nowhere)  # otherwise open_clip's messages would set up logging for the process
     logging.disable()
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / CONFIG).write_text(json.dumps(config), encoding="utf-8")
-            clip = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
+        clip = open_clip.create_model(f"local-dir:{path.parent}", load_weights=False, pretrained_text=False)
     except Exception as error:  # whatever the constructor of an architecture raises
         raise ModelError(f"open_clip cannot build {weights.repository}: {first_line(error)}") from None
     finally:
@@ -98,34 +92,35 @@ def _build(weights: HuggingFace):
             super().__init__()
             self.clip = clip
             trunk = getattr(clip.visual, "trunk", clip.visual)
-            own_token = int(hasattr(trunk, "class_embedding"))
-            self.num_prefix_tokens = getattr(trunk, "num_prefix_tokens", own_token)
+            class_token = int(hasattr(trunk, "class_embedding"))
+            self.num_prefix_tokens = getattr(trunk, "num_prefix_tokens", class_token)
 
         def forward(self, pictures: torch.Tensor) -> torch.Tensor:
             return self.clip.encode_image(pictures)
 
         def words(self, texts: list[str]) -> torch.Tensor:
             """The vectors (B, D) of texts."""
-            tokenize = _tokenizer(open_clip, config["model_cfg"]["text_cfg"])
+            tokenize = _tokenizer(open_clip, path)
             tokens = tokenize(texts)
             most = tokens.shape[1]
             whole = tokenize(texts, 2 * most)  # the end of a text that is read whole is padding
             for text, rest in zip(texts, whole[:, most:], strict=True):
                 if (rest != rest[-1]).any():
-                    told = f"the words {text[:40]!r} ... are longer than the {most} tokens of {weights.repository}"
-                    warnings.warn(f"{told}: the rest of them has no effect, use fewer words", stacklevel=2)
+                    what = f"the words {text[:40]!r} ... are longer than the {most} tokens of {weights.repository}"
+                    warnings.warn(f"{what}: the rest of them has no effect, use fewer words", stacklevel=2)
             return self.clip.encode_text(tokens.to(next(self.parameters()).device))
 
     return Towers()
 
 
-def _tokenizer(open_clip, config: dict):
-    """What open_clip takes for this configuration; SimpleTokenizer is part of it, others are files of the hub."""
+def _tokenizer(open_clip, path: Path):
+    """What open_clip takes for a configuration file; SimpleTokenizer is part of it, others are files of the hub."""
+    config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
     more = {"context_length": config.get("context_length", 77), **config.get("tokenizer_kwargs", {})}
     if not config.get("hf_tokenizer_name"):
         return open_clip.SimpleTokenizer(**more)
     import_optional("transformers", "transformers sentencepiece")
-    name, folder = config["hf_tokenizer_name"], chosen_folder()
+    name, folder = config["hf_tokenizer_name"], weights_folder()
     more |= {"tokenizer_mode": config.get("tokenizer_mode"), "cache_dir": folder}
     with suppress(Exception):  # transformers' own; then it is downloaded
         return open_clip.tokenizer.HFTokenizer(name, local_files_only=True, **more)

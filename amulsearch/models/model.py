@@ -1,4 +1,4 @@
-"""The record of a model: everything that is known of it before it is built."""
+"""`Model`, the record of a network: everything that is known of it before it is built. And the names of layers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from ..errors import ModelError
 from .preprocess import OwnTransform, Preprocess
-from .weights import Downloaded, HuggingFace, InMemory, OwnFile, Packaged
+from .weights import Downloaded, HuggingFace, InMemory, Packaged
 
 NOT_DECIDING = ("build", "rename", "penultimate", "fixed_size", "licence", "source")
 """Fields of a record that do not decide a vector, or only what the identity of the weights says as well."""
 
 POOLING_VERSION = 3
-"""Part of every network's fingerprint: raise it when `networks.pool`, the place where a layer is read (`Tap`), or the
-way in which a network is built changes what it returns."""
+"""Part of every network's fingerprint: raise it when `layers.pool`, the place where a layer is read (`Tap`), or the way
+in which a network is built changes what it returns."""
 
 VECTORS = ("logits", "penultimate", "cls")
 """Layers that are vectors and take no pooling."""
@@ -23,14 +23,14 @@ VECTORS = ("logits", "penultimate", "cls")
 
 @dataclass(frozen=True)
 class Model:
-    """The record of a model; `get` and `own` make them.
+    """The record of a network; `get` and `own` make them.
 
     Attributes
     ----------
     name : str
     build : callable
         Makes the `torch.nn.Module`, with random weights.
-    weights : Packaged, Downloaded, HuggingFace, OwnFile or InMemory
+    weights : Packaged, Downloaded, HuggingFace or InMemory
         Which weights exactly, where they are, and how they are read.
     preprocess : Preprocess or OwnTransform
         How a picture becomes the network's input.
@@ -53,7 +53,7 @@ class Model:
 
     name: str
     build: Callable[[], Any]
-    weights: Packaged | Downloaded | HuggingFace | OwnFile | InMemory
+    weights: Packaged | Downloaded | HuggingFace | InMemory
     preprocess: Preprocess | OwnTransform
     penultimate: int | None = None
     classes: int | None = None
@@ -70,13 +70,12 @@ class Model:
         return self.weights.find() is not None
 
     @property
-    def unknown(self) -> str:
-        """Names of your own code that a fingerprint cannot tell from other code, see `own`; else ""."""
-        parts = (getattr(part, "unknown", "") for part in (self.weights, self.preprocess))
-        return ", ".join(filter(None, parts))
+    def versioned(self) -> bool:
+        """Whether a fingerprint knows the code; that of `own` it knows by its version only."""
+        return getattr(self.weights, "versioned", True)
 
     def describe(self) -> dict:
-        """Return everything but the picture and the layer that determines a vector, for the fingerprint of features.
+        """Everything but the picture and the layer that determines a vector, for the fingerprint of features.
 
         Every field counts unless `NOT_DECIDING` names it, so that a new one cannot be forgotten. Weights count by what
         the file holds, wherever it lies; a missing file is downloaded.
@@ -87,46 +86,17 @@ class Model:
 
 
 def canonical_layer(layer: str) -> str:
-    """Return the full name of a layer: feature maps without a pooling get ":mean".
-
-    Parameters
-    ----------
-    layer : str
-
-    Returns
-    -------
-    str
-        For example "last:mean" for "last"; "logits", "penultimate" and "cls" stay as they are.
-
-    Raises
-    ------
-    ModelError
-        If it is no string.
-    """
+    """The full name of a layer: feature maps without a pooling get ":mean", as in "last:mean"."""
     if not isinstance(layer, str):
         raise ModelError(f"a layer must be a name (a string) such as penultimate, not {type(layer).__name__}")
     return layer if layer in VECTORS or ":" in layer else f"{layer}:mean"
 
 
 def layer_names(layers: str | Iterable[str]) -> list[str]:
-    """Return one layer or several as a list.
-
-    Parameters
-    ----------
-    layers : str or iterable of str
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ModelError
-        If one is no string.
-    """
+    """One layer or several as a list; ModelError for what is no name."""
     if not isinstance(layers, Iterable) or isinstance(layers, bytes):
         raise ModelError(f"layers must be names (strings) such as penultimate, not {type(layers).__name__}")
     names = [layers] if isinstance(layers, str) else list(layers)
     for name in names:
-        canonical_layer(name)  # refuses what is no name
+        canonical_layer(name)
     return names
