@@ -115,7 +115,7 @@ def all_preset(all_cartoons, all_features, course_store) -> am.indexes.Diffusion
 
 
 def of_the_preset(collection, store) -> am.features.FeatureSet:
-    """Logits, penultimate and the layers of the preset, of the bundled networks: one pass for all layers of a network."""
+    """Logits, penultimate and the layers of the preset: all layers of a network in one pass."""
     features = {}
     for inner in dict.fromkeys(am.BEST.layers.values()):
         names = [name for name, layers in am.BEST.layers.items() if layers == inner]

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 from index import enlarge
-from scipy.stats import beta
-from sklearn.datasets import load_digits
 
 import amulsearch as am
 from amulsearch.index.tuning import least_recall
@@ -22,6 +20,8 @@ def held_back(vectors, index, k=10):
 @pytest.fixture(scope="module")
 def digits():
     """The pixels of 1,797 small pictures of digits as vectors."""
+    from sklearn.datasets import load_digits
+
     return load_digits().data.astype(np.float32)
 
 
@@ -111,6 +111,8 @@ _POOR = {"M": 2, "ef_construction": 1}
 @pytest.mark.parametrize("missed", [0, 1, 20, 90])
 def test_the_bound_is_about_the_exact_one(missed):
     """That of Clopper and Pearson; where nothing is missed too."""
+    from scipy.stats import beta
+
     found = np.ones(100)
     found[:missed] -= 0.1  # one of 10 neighbours each
     bound = least_recall(found, 10)

@@ -76,14 +76,14 @@ def test_two_scans_are_equal(small_folder):
     assert len(first) == 32
 
 
-def test_the_bundled_cartoons(openclipart, cartoons):
+def test_the_bundled_cartoons(openclipart, all_cartoons):
     with (openclipart.parent / "openclipart.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(cartoons) == 1631 and len(cartoons.rejected) == 0
-    assert len(set(cartoons.labels)) == 49
-    assert cartoons.ids == [row["id"] for row in rows]
-    assert cartoons.labels == [row["category"] for row in rows]
-    assert cartoons.table[["width", "height"]].max(axis=1).max() == 320
+    assert len(all_cartoons) == 1631 and len(all_cartoons.rejected) == 0
+    assert len(set(all_cartoons.labels)) == 49
+    assert all_cartoons.ids == [row["id"] for row in rows]
+    assert all_cartoons.labels == [row["category"] for row in rows]
+    assert all_cartoons.table[["width", "height"]].max(axis=1).max() == 320
 
 
 def test_pictures_are_opened_as_the_collection_says(tmp_path):
@@ -442,11 +442,11 @@ def test_duplicates_are_found_by_their_bytes(small_folder):
     assert collection.subset(ids[:6]).duplicates().empty
 
 
-def test_duplicates_of_the_bundled_cartoons(cartoons):
-    found = cartoons.duplicates()
+def test_duplicates_of_the_bundled_cartoons(all_cartoons):
+    found = all_cartoons.duplicates()
     assert found.groupby("group").size().tolist() == [2] * 17  # as stated in data/README.md
     for _, pair in found.groupby("group"):
-        first, second = (cartoons.path(id).read_bytes() for id in pair["id"])
+        first, second = (all_cartoons.path(id).read_bytes() for id in pair["id"])
         assert first == second
 
 

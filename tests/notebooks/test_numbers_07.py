@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 import amulsearch as am
 
-NAME, SOLUTIONS = "07_which_is_better", "solutions/07_which_is_better"
+NOTEBOOK, SOLUTIONS = "07_which_is_better", "solutions/07_which_is_better"
 SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
 BASELINE, PRESET = f"{LITE2} penultimate", "preset best"
 LAYERS = ("logits", "penultimate", "last:gem")
@@ -42,16 +42,6 @@ def calibrations(features, preset, relevance):
 def lists(features):
     indexes = {name: am.ExactIndex.build(features[name, "penultimate"]) for name in am.models.BUNDLED}
     return {name: index.all_neighbours(10)[0] for name, index in indexes.items()}
-
-
-@pytest.fixture
-def near(stated):
-    """Check that a value is what the notebook states, by default within .003."""
-
-    def check(value, pattern, notebook=NAME, within=0.003):
-        assert value == pytest.approx(stated(notebook, pattern), abs=within), pattern
-
-    return check
 
 
 def test_one_query(features, cartoons, compared, near):
@@ -316,19 +306,19 @@ def test_whitening_and_expansion(features, relevance, near):
     made |= {f"n {n}": am.transforms.Expansion.fit(made[0.5], n)(made[0.5]) for n in (1, 5, 20)} | {"joined": joined}
     table = pd.DataFrame({name: am.evaluate(vectors, relevance).mean() for name, vectors in made.items()}).T
     first, mean = table["P@1"], table["mAP"]
-    near(first[0], r"P@1 rises from ([\d.]+) without whitening", SOLUTIONS)
-    near(first[0.5], r"without whitening to ([\d.]+) at half", SOLUTIONS)
-    near(first[1], r"full whitening has ([\d.]+)\.", SOLUTIONS)
-    near(mean[0], r"falls throughout, from ([\d.]+) to", SOLUTIONS)
-    near(mean[0.5], r"throughout, from [\d.]+ to ([\d.]+) and", SOLUTIONS)
-    near(mean[1], r"throughout, from [\d.]+ to [\d.]+ and ([\d.]+)\.", SOLUTIONS)
+    near(first[0], r"P@1 rises from ([\d.]+) without whitening", of=SOLUTIONS)
+    near(first[0.5], r"without whitening to ([\d.]+) at half", of=SOLUTIONS)
+    near(first[1], r"full whitening has ([\d.]+)\.", of=SOLUTIONS)
+    near(mean[0], r"falls throughout, from ([\d.]+) to", of=SOLUTIONS)
+    near(mean[0.5], r"throughout, from [\d.]+ to ([\d.]+) and", of=SOLUTIONS)
+    near(mean[1], r"throughout, from [\d.]+ to [\d.]+ and ([\d.]+)\.", of=SOLUTIONS)
     measures = ["P@1", "P@5", "mAP"]
     assert (table.loc[0, measures] > table.loc["joined", measures]).all()
-    near(mean[0.5], r"mAP rises from ([\d.]+) without expansion", SOLUTIONS)
-    near(mean["n 20"], r"without expansion to ([\d.]+) with 20", SOLUTIONS)
-    near(first["n 1"], r"the same with one neighbour, ([\d.]+),", SOLUTIONS)
-    near(first["n 20"], r"and falls to ([\d.]+) with 20", SOLUTIONS)
-    near(table["P@5"]["n 5"], r"it is highest at five, ([\d.]+)\.", SOLUTIONS)
+    near(mean[0.5], r"mAP rises from ([\d.]+) without expansion", of=SOLUTIONS)
+    near(mean["n 20"], r"without expansion to ([\d.]+) with 20", of=SOLUTIONS)
+    near(first["n 1"], r"the same with one neighbour, ([\d.]+),", of=SOLUTIONS)
+    near(first["n 20"], r"and falls to ([\d.]+) with 20", of=SOLUTIONS)
+    near(table["P@5"]["n 5"], r"it is highest at five, ([\d.]+)\.", of=SOLUTIONS)
     assert first["n 1"] == pytest.approx(first[0.5], abs=0.003)
     assert table["P@5"]["n 5"] > table["P@5"].max() - 0.003
 
@@ -337,13 +327,13 @@ def test_keywords(openclipart, cartoons, features, preset, compared, near):
     keywords = pd.read_csv(openclipart.with_suffix(".csv")).set_index("id")["keywords"].dropna()
     relevance = am.Relevance.from_keywords(cartoons.ids, keywords.to_dict())
     ours, base = (am.evaluate(made, relevance) for made in (preset, features[LITE2, "penultimate"]))
-    near(ours.mean()["nDCG@10"], r"its nDCG@10 is ([\d.]+), that", SOLUTIONS)
-    near(base.mean()["nDCG@10"], r"that of `tf_efficientnet_lite2` ([\d.]+), and", SOLUTIONS)
+    near(ours.mean()["nDCG@10"], r"its nDCG@10 is ([\d.]+), that", of=SOLUTIONS)
+    near(base.mean()["nDCG@10"], r"that of `tf_efficientnet_lite2` ([\d.]+), and", of=SOLUTIONS)
     assert ours.compare(base, "nDCG@10")["low"] > 0.05
     assert ours.mean()["P@1"] > compared[PRESET].mean()["P@1"]
     apart = ~np.eye(len(cartoons), dtype=bool)
     shared = (relevance.grades(np.arange(len(cartoons))) > 0) & apart
     codes = pd.factorize(np.array(cartoons.labels, dtype=object))[0]
     same = (codes[:, None] == codes) & apart
-    near(shared[same].mean(), r"in one folder, (\d+) % share", SOLUTIONS, within=0.006)
-    near(same[shared].mean(), r"while only (\d+) % of the pairs", SOLUTIONS, within=0.006)
+    near(shared[same].mean(), r"in one folder, (\d+) % share", of=SOLUTIONS, within=0.006)
+    near(same[shared].mean(), r"while only (\d+) % of the pairs", of=SOLUTIONS, within=0.006)

@@ -32,7 +32,7 @@ def test_columns_are_networks_fusions_and_presets(exploration, chosen, cartoons)
     assert exploration.layers == ["logits", "penultimate"]
     columns = exploration.columns("logits")
     assert columns == ["joined", SQUEEZENET, LITE0, *am.measure.METHODS]
-    id = cartoons.ids[700]
+    id = cartoons.ids[70]
     found = exploration.answer(Question((id,)), Look("logits", tuple(columns), k=7))
     assert list(found) == columns
     lists = {model: am.ExactIndex.build(chosen[model, "logits"]).query(id, 50) for model in (SQUEEZENET, LITE0)}
