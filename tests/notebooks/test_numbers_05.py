@@ -162,11 +162,10 @@ def test_what_is_said_of_the_graph(bundled_features, indexes, found, hits, near,
     rows = index.all_neighbours(10)[0]
     graph, single = hits(rows), hits(found[LITE2][0])
     combsum = hits(am.measure.fuse_all({name: (r[:, :10], d[:, :10]) for name, (r, d) in found.items()}, "combsum")[0])
-    near = lambda value, pattern: stated(NOTEBOOK, pattern) == pytest.approx(value, abs=0.002)  # noqa: E731
-    assert near(np.nanmean(graph[0]), r"the graph has a P@1 of (\d\.\d+)")
-    assert near(np.nanmean(graph[1]), r"the graph has a P@1 of [\d.]+ and a P@5 of (\d\.\d+)")
-    assert near(np.nanmean(combsum[0]), r"P@5 of [\d.]+; `combsum` has (\d\.\d+)")
-    assert near(np.nanmean(combsum[1]), r"P@5 of [\d.]+; `combsum` has [\d.]+ and (\d\.\d+)")
+    near(np.nanmean(graph[0]), r"the graph has a P@1 of (\d\.\d+)", within=0.002)
+    near(np.nanmean(graph[1]), r"the graph has a P@1 of [\d.]+ and a P@5 of (\d\.\d+)", within=0.002)
+    near(np.nanmean(combsum[0]), r"P@5 of [\d.]+; `combsum` has (\d\.\d+)", within=0.002)
+    near(np.nanmean(combsum[1]), r"P@5 of [\d.]+; `combsum` has [\d.]+ and (\d\.\d+)", within=0.002)
     wins, losses = ((graph[0] > single[0]).sum(), (graph[0] < single[0]).sum())
     near(wins, r"The graph is right where `lite2` is wrong for (\d+) pictures", within=3)
     near(losses, r"the reverse holds for (\d+)\.", within=3)
