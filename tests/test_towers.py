@@ -11,6 +11,7 @@ import subprocess
 import sys
 import types
 
+import lazy_loader
 import numpy as np
 import pytest
 import torch
@@ -21,8 +22,8 @@ from amulsearch.features import converted, engine
 from amulsearch.models import towers
 from amulsearch.models.architectures import import_torchvision
 
-import_torchvision()
-open_clip = pytest.importorskip("open_clip")
+open_clip = lazy_loader.load("open_clip")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="open_clip is not installed")
 
 REPOSITORY = "somewhere/CLIP-small"
 NAME = f"open_clip/{REPOSITORY}"
@@ -40,6 +41,7 @@ def clip(tmp_path_factory):
     """The reference: open_clip's own model, and the folder of its files in the layout of a repository."""
     from safetensors.torch import save_file
 
+    import_torchvision()
     folder = tmp_path_factory.mktemp("clip")
     torch.manual_seed(0)
     (folder / towers.CONFIG).write_text(json.dumps({"model_cfg": TOWERS, "preprocess_cfg": PREPROCESS}))
