@@ -24,12 +24,13 @@ SELECTED = "for id in explorer.selected['id']:\n    print(id)"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, openclipart, store, bundled_features):
+def folder(tmp_path_factory, cartoons, store, bundled_features):
     """A folder with the part of notebook 10 that is about the explorer, set to the bundled cartoons and two networks;
     and with a notebook that shows an explorer and no more."""
     folder = tmp_path_factory.mktemp("lab")
     notebook = json.loads((ROOT / "notebooks" / "10_explore.ipynb").read_text())
-    values = {"IMAGES": openclipart, "MODELS": ",".join(MODELS), "STORE": store, "JUDGEMENTS": folder / "judged.csv"}
+    values = {"IMAGES": cartoons.folder, "MODELS": ",".join(MODELS), "STORE": store}
+    values |= {"JUDGEMENTS": folder / "judged.csv"}
     values = {name: str(value) for name, value in values.items()}
     for cell in notebook["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):

@@ -15,14 +15,16 @@ def relevance(cartoons):
     return am.Relevance.from_labels(cartoons.ids, cartoons.labels)
 
 
-@pytest.fixture(scope="module")
-def compared(bundled_features, relevance):
+def compare(features) -> am.measure.Comparison:
     layers = ("logits", "penultimate", "last:gem")
-    chosen = {key: made for key, made in bundled_features.items() if key[1] in layers}
-    baseline = f"{LITE2} penultimate"
-    return am.compare(
-        chosen, relevance, fusions=("vote", "rrf", "combsum"), baseline=baseline, measure="P@1", progress=False
-    )
+    chosen = {key: made for key, made in features.items() if key[1] in layers}
+    options = {"fusions": ("vote", "rrf", "combsum"), "baseline": f"{LITE2} penultimate", "measure": "P@1"}
+    return am.compare(chosen, **options, progress=False)
+
+
+@pytest.fixture(scope="module")
+def compared(bundled_features):
+    return compare(bundled_features)
 
 
 def test_rows_are_what_the_single_calls_say(compared, bundled_features, relevance):
@@ -49,9 +51,9 @@ def test_rows_are_what_the_single_calls_say(compared, bundled_features, relevanc
     assert table.loc["rrf of 4 penultimate", "mAP"] == fused.mean()["mAP"]
 
 
-def test_the_trends(compared):
+def test_the_trends(all_features):
     """Penultimate beats logits, GeM beats mean; fusion by scores or ranks beats the best network and the vote."""
-    table = compared.table.set_index("system")
+    table = compare(all_features).table.set_index("system")
     for name in am.models.BUNDLED:
         for measure in ("P@1", "P@5"):
             assert table.loc[f"{name} penultimate", measure] > table.loc[f"{name} logits", measure]

@@ -16,7 +16,7 @@ from amulsearch.measure import recommend, recommendation
 from amulsearch.models.architectures import import_timm
 
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
-KINDS = ("animals/birds", "buildings/homes", "food/fruit", "transportation/roadsigns", "plants/flowers", "people")
+KINDS = ("animals/bugs", "food/fruit", "people", "recreation/music", "tools", "transportation")
 
 
 @pytest.fixture(scope="module")
