@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 import amulsearch as am
+from amulsearch.cli import main
 from amulsearch.errors import MissingPackageError
 
 os.environ.pop("AMULSEARCH_WEIGHTS", None)  # the tests have folders of their own
@@ -163,6 +164,18 @@ def small_folder(copied, tmp_path) -> Path:
     """A copy of 32 cartoons: the first eight of four categories."""
     categories = ("animals/mammals", "buildings/homes", "food/fruit", "transportation/roadsigns")
     return copied(tmp_path / "cartoons", categories, 8)
+
+
+@pytest.fixture
+def run(capsys):
+    """`run("index", folder, ..., status=0)`: what a command prints (`out`), and its messages (`err`)."""
+
+    def run(*arguments, status: int = 0):
+        capsys.readouterr()
+        assert main([*map(str, arguments)]) == status
+        return capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -43,35 +43,28 @@ def strange(tmp_path_factory, openclipart):
     return base / "pictures", base / "-store"
 
 
-def asked(capsys, *arguments):
-    """The output of a command that succeeds."""
-    capsys.readouterr()
-    assert main([*map(str, arguments)]) == 0
-    return capsys.readouterr().out
-
-
 @pytest.mark.parametrize("inside", [True, False])
-def test_every_printed_path_and_command_works_when_pasted(strange, inside, capsys, monkeypatch):
+def test_every_printed_path_and_command_works_when_pasted(strange, inside, run, monkeypatch):
     folder, store = strange
     monkeypatch.chdir(folder if inside else folder.parent)
-    text = asked(capsys, "query", "plain.png", "--store", store, "-k", len(NAMES) - 1)
+    text = run("query", "plain.png", "--store", store, "-k", len(NAMES) - 1).out
     paths = re.findall(r"^ +\d+ +\d+\.\d+  (.*)$", text, re.M)
     found = pasted(" ".join(paths))
     assert sorted(Path(path).resolve().name for path in found) == sorted({*NAMES} - {"plain.png"})
     assert not any(path.startswith(("-", "~")) for path in found)
     for path in found:
-        assert asked(capsys, "query", path, "--store", store, "--json", "-k", "1")
-        assert "Not unlike" not in asked(capsys, "query", path, "--store", store, "-k", "1")  # not a new picture
+        assert run("query", path, "--store", store, "--json", "-k", "1").out
+        assert "Not unlike" not in run("query", path, "--store", store, "-k", "1").out  # not a new picture
     monkeypatch.chdir(folder.parent)
-    suggested = asked(capsys, "index", folder, "--store", "./-store", *ONE).splitlines()[-1]
-    assert asked(capsys, *pasted(suggested.removeprefix("Next: "))[1:])
+    suggested = run("index", folder, "--store", "./-store", *ONE).out.splitlines()[-1]
+    assert run(*pasted(suggested.removeprefix("Next: "))[1:]).out
 
 
 @pytest.mark.parametrize("typed", [["./-n.png"], ["--", "-n.png"], ["~x.png"], ["./~x.png"], ["new\nline.png"]])
-def test_names_that_look_like_options_and_homes_are_pictures(typed, strange, capsys, monkeypatch):
+def test_names_that_look_like_options_and_homes_are_pictures(typed, strange, run, monkeypatch):
     folder, store = strange
     monkeypatch.chdir(folder)
-    text = asked(capsys, "query", "--store", store, "-k", "1", "--models", "squeezenet1_1", *typed)
+    text = run("query", "--store", store, "-k", "1", "--models", "squeezenet1_1", *typed).out
     assert len(text.strip().splitlines()) == 3  # no test of novelty: it is a picture of the collection
 
 
