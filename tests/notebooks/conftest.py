@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,30 +57,38 @@ def defined(cells_of) -> Callable:
 
 
 @pytest.fixture(scope="session")
-def stated(cells_of) -> Callable[[str, str], float]:
-    """`stated(notebook_stem, pattern)`: the number in a notebook's prose.
+def stated(cells_of) -> Callable[[str, str], float | list[float]]:
+    """`stated(notebook_stem, text)`: the number in the place of # in a sentence of a notebook, or a list of them.
 
-    The first group of the pattern is the number; the pattern matches once, in the prose with single spaces. A number
-    followed by % is divided by 100.
+    ~ stands for any number; white space in the prose is a single space. The text occurs once. A number followed by % is
+    divided by 100.
     """
+    number = r"(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)"
+    patterns = {"#": f"({number})", "~": number}
 
-    def find(notebook_stem: str, pattern: str) -> float:
+    def find(notebook_stem: str, text: str) -> float | list[float]:
         prose = " ".join(cell["source"] for cell in cells_of(notebook_stem) if cell["cell_type"] == "markdown")
         prose = " ".join(prose.split())
+        pattern = "".join(patterns.get(part) or re.escape(part) for part in re.split("([#~])", text))
         places = list(re.finditer(pattern, prose))
-        assert len(places) == 1, f"{len(places)} places in {notebook_stem} match {pattern!r}"
-        number = float(places[0][1].replace(",", ""))
-        return number / 100 if prose[places[0].end(1) :].lstrip().startswith("%") else number
+        assert len(places) == 1, f"{len(places)} places in {notebook_stem} have {text!r}"
+        numbers = []
+        for group, digits in enumerate(places[0].groups(), 1):
+            percent = prose[places[0].end(group) :].lstrip().startswith("%")
+            numbers.append(float(digits.replace(",", "")) / (100 if percent else 1))
+        return numbers[0] if len(numbers) == 1 else numbers
 
     return find
 
 
 @pytest.fixture
 def near(request, stated) -> Callable[..., None]:
-    """`near(value, pattern)`: check that a value is what the module's NOTEBOOK states, or its solutions (`of`)."""
+    """`near(values, text)`: check that they are what the module's NOTEBOOK states, or its solutions (`of`)."""
+    usual = getattr(request.module, "WITHIN", 0.003)
 
-    def check(value: float, pattern: str, within: float = 0.003, of: str | None = None) -> None:
-        assert value == pytest.approx(stated(of or request.module.NOTEBOOK, pattern), abs=within), pattern
+    def check(values, text: str, within: float = usual, of: str | None = None) -> None:
+        numbers = np.array(stated(of or request.module.NOTEBOOK, text))
+        assert np.abs(np.array(values) - numbers).max() <= within + 1e-9, (values, numbers, text)
 
     return check
 

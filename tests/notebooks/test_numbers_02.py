@@ -27,10 +27,10 @@ def shares(bundled_features, classes) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("pattern", "id", "answer"),
     [
-        (r"the guitar \((\.\d+)\)", "recreation/music/guitar_jarno_vasamaa1.webp", "acoustic guitar"),
-        (r"the carved pumpkin \((\.\d+)\)", "food/pumpkin_erik_postma_01.webp", "jack-o'-lantern"),
-        (r"as a Band Aid with (\.\d+),", "food/meats_and_eggs/breakfast_sausage.webp", "Band Aid"),
-        (r"as an electric fan with (\.\d+)\.", "plants/flowers/flower_01.webp", "electric fan"),
+        ("the guitar (#)", "recreation/music/guitar_jarno_vasamaa1.webp", "acoustic guitar"),
+        ("the carved pumpkin (#)", "food/pumpkin_erik_postma_01.webp", "jack-o'-lantern"),
+        ("as a Band Aid with #,", "food/meats_and_eggs/breakfast_sausage.webp", "Band Aid"),
+        ("as an electric fan with #.", "plants/flowers/flower_01.webp", "electric fan"),
     ],
 )
 def test_what_it_takes_a_cartoon_for(shares, near, pattern, id, answer):
@@ -41,11 +41,10 @@ def test_what_it_takes_a_cartoon_for(shares, near, pattern, id, answer):
 def test_what_it_takes_most_cartoons_for(shares, near):
     counts = shares.idxmax(axis=1).value_counts()
     assert counts.index[:3].tolist() == ["envelope", "hook", "pick"]
-    near(counts["envelope"], r"(\d+) are classified as an envelope", within=4)
-    near(counts["hook"], r"(\d+) as a hook", within=4)
-    near(counts["pick"], r"(\d+) as a pick", within=4)
+    near([counts["envelope"], counts["hook"]], "# are classified as an envelope, # as a hook", within=4)
+    near(counts["pick"], "# as a pick", within=4)
     median = shares.max(axis=1).median()
-    near(median, r"no class has a probability above (\.\d+)\.", within=0.01)
+    near(median, "no class has a probability above #.", within=0.01)
 
 
 def test_what_framing_and_transparency_do(bundled_features, near):
@@ -68,21 +67,19 @@ def test_what_framing_and_transparency_do(bundled_features, near):
         after = [index.query(value, 2)["id"].tolist() for value in values]
         others = [next(other for other in two if other != id) for two, id in zip(after, ids, strict=True)]
         kept[name] = np.mean([row["id"] == other for row, other in zip(first, others, strict=True)])
-    near(moved["neighbour"], r"distance to the nearest neighbour is (\.\d+)\.", within=0.01)
-    near(moved["squash"], r"Squashing moves a vector by (\.\d+)", within=0.01)
-    near(moved["crop"], r"Cropping moves it by (\.\d+)", within=0.01)
-    near(moved["black"], r"and a black background by (\.\d+),", within=0.01)
+    near(moved["neighbour"], "distance to the nearest neighbour is #.", within=0.01)
+    near(moved["squash"], "Squashing moves a vector by #", within=0.01)
+    near([moved["crop"], moved["black"]], "Cropping moves it by # and a black background by #,", within=0.01)
     # one picture of the 40
-    near(kept["squash"], r"squashed picture as the query, (\d+)% of the 40", within=0.026)
-    near(kept["crop"], r"with the cropped one, (\d+)%", within=0.026)
-    near(kept["black"], r"with the one on black, (\d+)%", within=0.026)
+    near(kept["squash"], "squashed picture as the query, #% of the 40", within=0.026)
+    near([kept["crop"], kept["black"]], "with the cropped one, #%; with the one on black, #%", within=0.026)
 
 
 def test_solution_1(bundled_features, classes, near):
     picture = bundled_features.collection.open("people/safety_pin_timothy_whit_r.webp")
     for framing, answer, pattern in (
-        ("pad", "safety pin", r"its correct name, with (\.\d+), only under"),
-        ("crop", "hook", r"classifies as a hook with (\.\d+)\."),
+        ("pad", "safety pin", "its correct name, with #, only under"),
+        ("crop", "hook", "classifies as a hook with #."),
     ):
         logits = am.embed(picture, NAME, "logits", framing=framing)["logits"][0]
         assert classes[logits.argmax()] == answer
@@ -102,4 +99,4 @@ def test_solution_3(bundled_features, stated):
     head = network.modules[network.tap("penultimate").module]
     computed = bundled_features[NAME, "penultimate"].vectors @ head.weight.cpu().numpy().T + head.bias.cpu().numpy()
     difference = abs(computed - bundled_features[NAME, "logits"].vectors).max()
-    assert difference < stated(SOLUTIONS, r"the largest difference is below (\.\d+),")
+    assert difference < stated(SOLUTIONS, "the largest difference is below #,")

@@ -10,7 +10,7 @@ import amulsearch as am
 NOTEBOOK, SOLUTIONS = "12_fine_tuning", "solutions/12_fine_tuning"
 FULL = "AMULSEARCH_FULL" in os.environ
 slow = pytest.mark.skipif(not FULL, reason="a minute: AMULSEARCH_FULL=1")
-ABOUT = {"abs": 0.004}
+WITHIN = 0.004
 
 
 @pytest.fixture(scope="module")
@@ -37,49 +37,43 @@ def test_the_functions_on_what_can_be_computed_by_hand(ran):
 
 def test_the_steps_bring_little(ran, near):
     history = ran["history"]
-    near(max(history), r"best validation mAP, (\.\d+) against", within=0.004)
-    near(history[0], r"against (\.\d+) at the start", within=0.004)
+    near([max(history), history[0]], "best validation mAP, # against # at the start")
 
 
 def test_it_helps_the_test_queries(ran, measured, near):
     base, pca, head = (measured(ran[name]) for name in ("frozen", "pca", "head"))
-    near(base["mAP"], r"the test queries rises from (\.\d+) to", within=0.004)
-    near(head["mAP"], r"the test queries rises from \.\d+ to (\.\d+), and", within=0.004)
-    near(base["P@5"], r"and P@5 from (\.\d+) to \.\d+\. The test", within=0.004)
-    near(head["P@5"], r"and P@5 from \.\d+ to (\.\d+)\. The test", within=0.004)
-    near(pca["P@5"], r"without any label, has a P@5 of (\.\d+),", within=0.004)
+    near([base["mAP"], head["mAP"]], "the test queries rises from # to #, and")
+    near([base["P@5"], head["P@5"]], "and P@5 from # to #. The test")
+    near(pca["P@5"], "without any label, has a P@5 of #,")
     assert pca["mAP"] < base["mAP"]
 
 
 def test_other_halves_and_what_changed(ran, near):
     gains = [ours.compare(base, "mAP")["difference"] for ours, base in ran["pairs"].values()]
-    near(min(gains), r"each of the three, from (\.\d+) to", within=0.004)
-    near(max(gains), r"each of the three, from \.\d+ to (\.\d+),", within=0.004)
-    near((ran["change"] > 0).sum(), r"cartoons, (\d+) of the test queries improved", within=10)
-    near((ran["change"] < 0).sum(), r"improved at P@5, (\d+) got worse", within=10)
+    near([min(gains), max(gains)], "each of the three, from # to #,")
+    near((ran["change"] > 0).sum(), "cartoons, # of the test queries improved", within=10)
+    near((ran["change"] < 0).sum(), "improved at P@5, # got worse", within=10)
 
 
 def test_solutions(ran, measured, near):
     start = measured(ran["learn_head"](ran["taught"], ran["same_label"], epochs=0)[0])
-    near(start["mAP"], r"an mAP of (\.\d+) against", of=SOLUTIONS, within=0.004)
-    near(start["P@5"], r"and a P@5 of (\.\d+) against", of=SOLUTIONS, within=0.004)
+    near(start["mAP"], "an mAP of # against", of=SOLUTIONS)
+    near(start["P@5"], "and a P@5 of # against", of=SOLUTIONS)
     narrow = measured(ran["learn_head"](ran["taught"], ran["same_label"], width=32)[0])
-    near(narrow["P@5"], r"with 32 dimensions (\.\d+) against", of=SOLUTIONS, within=0.01)
+    near(narrow["P@5"], "with 32 dimensions # against", of=SOLUTIONS, within=0.01)
     plain = measured(am.transforms.PCA.fit(ran["frozen"], 32, whiten=0.5)(ran["frozen"]))
-    near(plain["P@5"], r"with 32 dimensions \.\d+ against (\.\d+)\.", of=SOLUTIONS, within=0.004)
+    near(plain["P@5"], "with 32 dimensions ~ against #.", of=SOLUTIONS)
     both = np.hstack([ran["vectors"], am.features.l2_normalize(ran["head"].vectors)])
-    near(measured(am.Features(both, ran["frozen"].ids))["mAP"], r"in mAP, at (\.\d+),", of=SOLUTIONS, within=0.004)
+    near(measured(am.Features(both, ran["frozen"].ids))["mAP"], "in mAP, at #,", of=SOLUTIONS)
 
 
 @slow
 def test_views_overfitting_blocks_and_keywords(ran, measured, near):
     words, blocks = (measured(ran[name]) for name in ("by_words", "taught_blocks"))
     views, any_pairs = (measured(ran["learned"][name]) for name in ("head, views", "start, any pairs"))
-    near(views["P@5"], r"trained on views has a P@5 of (\.\d+),", within=0.01)
-    near(any_pairs["P@5"], r"of any two pictures has (\.\d+) and \.263", within=0.01)
+    near(views["P@5"], "trained on views has a P@5 of #,", within=0.01)
+    near(any_pairs["P@5"], "of any two pictures has # and .263", within=0.01)
     own, other = (ran["rows"][24, "no early stopping"][f"{side} categories"] for side in ("training", "test"))
-    near(own, r"on the training categories, up to (\.\d+),", within=0.02)
-    near(other, r"on the test categories: (\.\d+),", within=0.02)
-    near(blocks["mAP"], r"SqueezeNet goes from \.\d+ to (\.\d+)", within=0.01)
-    near(words["mAP"], r"as the folders: an mAP of (\.\d+),", within=0.01)
-    near(words["P@5"], r"as the folders: an mAP of \.\d+, and a P@5 of (\.\d+)\.", within=0.01)
+    near([own, other], "on the training categories, up to #, and worst on the test categories: #,", within=0.02)
+    near(blocks["mAP"], "SqueezeNet goes from ~ to #", within=0.01)
+    near([words["mAP"], words["P@5"]], "as the folders: an mAP of #, and a P@5 of #.", within=0.01)

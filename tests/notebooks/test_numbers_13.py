@@ -18,7 +18,5 @@ def test_widths(bundled_features, near, defined, tmp_path):
         index = am.AnnoyIndex.build(points, range(16_000), n_trees=10)
         size[width] = next(index.save(tmp_path / f"{width}").rglob("*.ann")).stat().st_size / 1e6
         recall[width] = am.measure.overlap(truth, index.search(new, 10, search_k=1000)[0]).mean()
-    near(size[32], r"from (\d\.\d) MB to", of=SOLUTIONS, within=0.1)
-    near(size[128], r"from \d\.\d MB to (\d+\.\d)\.", of=SOLUTIONS, within=0.1)
-    near(recall[32], r"recall falls from (\.\d+) to", of=SOLUTIONS, within=0.01)
-    near(recall[128], r"recall falls from \.\d+ to (\.\d+):", of=SOLUTIONS, within=0.01)
+    near([size[32], size[128]], "from # MB to #.", of=SOLUTIONS, within=0.1)
+    near([recall[32], recall[128]], "recall falls from # to #:", of=SOLUTIONS, within=0.01)
