@@ -1,6 +1,7 @@
 # make notebooks   set up, run every notebook, write figures and pages to build/
 # make site        run the solutions of the exercises, make a site of the executed notebooks in build/site
-# make test        set up, run the tests
+# make test        set up, run the tests but those of the course
+# make test-course set up, check what the notebooks state about all cartoons, and the solutions of the exercises
 # make lab         set up, open JupyterLab
 # make lint        check the style of the code and the notebooks
 #
@@ -12,12 +13,13 @@ IMAGES ?= data/openclipart
 MODELS ?= bundled
 K ?= 4
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # The packages are installed without bytecode, and Python keeps that of what it imports. Where the environment forbids
 # this, as some containers do, every process would compile torch and the rest again: 7 seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: notebooks site test lab lint clean
+.PHONY: notebooks site test test-course lab lint clean
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
@@ -42,7 +44,10 @@ site: .venv/site
 	$(BIN)/python docs/site/make_site.py
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(PYTEST) -m "not course"
+
+test-course: .venv/ready
+	$(PYTEST) -m course
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks

@@ -6,13 +6,16 @@ import shutil
 import tempfile
 import threading
 import tomllib
+from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import amulsearch as am
+from amulsearch.cli import main
 from amulsearch.errors import MissingPackageError
 
 os.environ.pop("AMULSEARCH_WEIGHTS", None)  # the tests have folders of their own
@@ -24,7 +27,10 @@ OPTIONAL = {re.match(r"[\w-]+", item)[0] for extra in EXTRAS.values() for item i
 
 
 def pytest_collection_modifyitems(items):
-    """Run the longest test first, so that no worker is left with it at the end."""
+    """Mark the tests of the course, and run the longest test first, so that no worker is left with it at the end."""
+    for item in items:
+        if "course_store" in item.fixturenames:
+            item.add_marker("course")
     items.sort(key=lambda item: item.path.name != "test_run.py")
 
 
@@ -46,31 +52,76 @@ def openclipart() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cartoons(openclipart) -> am.Collection:
-    """The bundled cartoons, scanned."""
-    return am.Collection.from_folder(openclipart, progress=False)
+def shared(tmp_path_factory) -> Path:
+    """A folder that the processes of one run of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
-def store() -> Path:
-    """The store that `make notebooks` fills, so that nothing is extracted twice."""
-    return Path(os.environ.get("AMULSEARCH_TEST_STORE", ROOT / "build" / "store"))
+def cartoons(openclipart, shared) -> am.Collection:
+    """160 of the bundled cartoons, in a folder of their own: 16 of each of the ten largest labels, evenly spaced."""
+    folder, labels = shared / "cartoons", defaultdict(list)
+    for path in sorted(openclipart.rglob("*.webp")):
+        labels[path.parent].append(path)
+    with FileLock(f"{folder}.lock"):
+        for paths in () if folder.exists() else sorted(labels.values(), key=len)[-10:]:
+            target = folder / paths[0].parent.relative_to(openclipart)
+            target.mkdir(parents=True, exist_ok=True)
+            for place in range(16):
+                shutil.copy(paths[place * len(paths) // 16], target)
+    return am.Collection.from_folder(folder, progress=False)
+
+
+@pytest.fixture(scope="session")
+def store(shared) -> Path:
+    """The store of `cartoons`: what one process has extracted, the others take."""
+    return shared / "store"
 
 
 @pytest.fixture(scope="session")
 def bundled_features(cartoons, store) -> am.features.FeatureSet:
-    """The bundled cartoons through the four bundled networks: logits, penultimate and the layers of the preset."""
-    features = {}
-    for inner in dict.fromkeys(am.systems.BEST.layers.values()):  # all layers in one pass
-        names = [name for name, layers in am.systems.BEST.layers.items() if layers == inner]
-        features |= am.extract(cartoons, names, ["logits", "penultimate", *inner], store=store, progress=False)
-    return am.features.FeatureSet(cartoons, features, extracted=0)
+    """`cartoons` through the four bundled networks."""
+    return of_the_preset(cartoons, store)
 
 
 @pytest.fixture(scope="session")
 def preset(cartoons, bundled_features, store) -> am.Diffusion:
-    """The index of the preset over the bundled cartoons."""
+    """The index of the preset over `cartoons`."""
     return am.systems.BEST.build(cartoons, store=store, progress=False)
+
+
+@pytest.fixture(scope="session")
+def all_cartoons(openclipart) -> am.Collection:
+    """All bundled cartoons."""
+    return am.Collection.from_folder(openclipart, progress=False)
+
+
+@pytest.fixture(scope="session")
+def course_store() -> Path:
+    """The store that `make notebooks` fills. Tests that use it are those of the course."""
+    return Path(os.environ.get("AMULSEARCH_TEST_STORE", ROOT / "build" / "store"))
+
+
+@pytest.fixture(scope="session")
+def all_features(all_cartoons, course_store) -> am.features.FeatureSet:
+    """All bundled cartoons through the four bundled networks."""
+    return of_the_preset(all_cartoons, course_store)
+
+
+@pytest.fixture(scope="session")
+def all_preset(all_cartoons, all_features, course_store) -> am.Diffusion:
+    """The index of the preset over all bundled cartoons."""
+    return am.systems.BEST.build(all_cartoons, store=course_store, progress=False)
+
+
+def of_the_preset(collection, store) -> am.features.FeatureSet:
+    """Logits, penultimate and the layers of the preset: all layers of a network in one pass."""
+    features = {}
+    for inner in dict.fromkeys(am.systems.BEST.layers.values()):
+        names = [name for name, layers in am.systems.BEST.layers.items() if layers == inner]
+        features |= am.extract(collection, names, ["logits", "penultimate", *inner], store=store, progress=False)
+    return am.features.FeatureSet(collection, features, extracted=0)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +164,18 @@ def small_folder(copied, tmp_path) -> Path:
     """A copy of 32 cartoons: the first eight of four categories."""
     categories = ("animals/mammals", "buildings/homes", "food/fruit", "transportation/roadsigns")
     return copied(tmp_path / "cartoons", categories, 8)
+
+
+@pytest.fixture
+def run(capsys):
+    """`run("index", folder, ..., status=0)`: what a command prints (`out`), and its messages (`err`)."""
+
+    def run(*arguments, status: int = 0):
+        capsys.readouterr()
+        assert main([*map(str, arguments)]) == status
+        return capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -218,20 +281,6 @@ def server():
     server = Server()
     yield server
     server.close()
-
-
-@pytest.fixture(scope="session")
-def in_hub_cache():
-    """`in_hub_cache(folder, weights)`: where the hub's client keeps the file of these weights; its folder is made."""
-
-    def path(folder: Path, weights) -> Path:
-        place = folder / weights.file
-        (place / "refs").mkdir(parents=True, exist_ok=True)
-        (place / "refs" / "main").write_text("1")
-        (place / "snapshots" / "1").mkdir(parents=True, exist_ok=True)
-        return place / "snapshots" / "1" / weights.name
-
-    return path
 
 
 @pytest.fixture

@@ -28,55 +28,43 @@ def indexed(tmp_path_factory, copied):
 
 
 @pytest.fixture
-def ask(indexed, capsys):
+def ask(indexed, run):
     """`query --json` as a function of the query and further arguments."""
-
-    def ask(query, *arguments):
-        capsys.readouterr()
-        assert main(["query", str(query), "--store", str(indexed[1]), "--json", *arguments]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return ask
+    return lambda *arguments: json.loads(run("query", *arguments, "--store", indexed[1], "--json").out)
 
 
 def first_id(folder):
     return am.Collection.from_folder(folder).ids[0]
 
 
-def test_probabilities_and_novelty(copied, openclipart, tmp_path, capsys):
+def test_probabilities_and_novelty(copied, openclipart, tmp_path, run):
     """With five labels or more, each neighbour has a probability; a new picture has a p-value."""
     categories = ("animals/birds", "food/fruit", "people", "tools", "plants/flowers", "buildings/homes")
     folder, store = copied(tmp_path / "six", categories, 9), str(tmp_path / "store")
     asked = ["--store", store, "--models", "squeezenet1_1", "--layer", "penultimate", "-k", "5"]
-    assert main(["index", str(folder), *asked[:4], "--layers", "penultimate"]) == 0
+    run("index", folder, *asked[:4], "--layers", "penultimate")
     id = first_id(folder)
-    capsys.readouterr()
-    assert main(["query", id, *asked, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = json.loads(run("query", id, *asked, "--json").out)
     features = am.features.FeatureSet.open(store)["squeezenet1_1", "penultimate"]
-    index = am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate")
+    index = am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate")
     labels = am.Relevance.from_labels(features.ids, features.labels)
     expected = am.systems.calibrate(index, labels).probability([one["distance"] for one in told["results"]])
     assert [one["probability"] for one in told["results"]] == pytest.approx(expected.tolist())
     assert "p_value" not in told
-    assert main(["query", id, *asked]) == 0
-    out = capsys.readouterr().out
+    out = run("query", id, *asked).out
     assert "probability" in out and "Not unlike" not in out
     assert ("nothing is likely to fit" in out) == (expected < 0.1).any()
-    new = str(
-        openclipart / "animals/birds" / sorted(path.name for path in (openclipart / "animals/birds").iterdir())[20]
-    )
-    assert main(["query", new, *asked, "--json"]) == 0
-    test = am.systems.NoveltyTest.build([features], sample=400)
-    assert json.loads(capsys.readouterr().out)["p_value"] == pytest.approx(test.p_value(new), abs=0.03)
+    new = str(sorted((openclipart / "animals/birds").iterdir())[20])
+    p_value = json.loads(run("query", new, *asked, "--json").out)["p_value"]
+    test = am.indexes.NoveltyTest.build([features], sample=400)
+    assert p_value == pytest.approx(test.p_value(new), abs=0.03)
     # A repaired index has no calibration; indexing again builds it with one.
     am.indexes.default_kind().build(features).save_in(am.Store.open(store), "squeezenet1_1 penultimate")
-    assert main(["index", str(folder), *asked[:4], "--layers", "penultimate"]) == 0
-    assert "1 of 1 indexes built" in capsys.readouterr().out
-    assert am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate").calibration
+    assert "1 of 1 indexes built" in run("index", folder, *asked[:4], "--layers", "penultimate").out
+    assert am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate").calibration
 
 
-def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, capsys):
+def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, run):
     """White icons on nothing, animations with an empty first frame, a name with a narrow space."""
     folder, store = tmp_path / "icons", str(tmp_path / "store")
     folder.mkdir()
@@ -90,38 +78,33 @@ def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, capsys):
     whole = sorted((openclipart / "animals/birds").iterdir())[0].read_bytes()
     (folder / "cut.webp").write_bytes(whole[: len(whole) // 2])
     asked = ["--store", store, "--models", "squeezenet1_1"]
-    index = ["index", str(folder), *asked, "--layers", "penultimate"]
-    assert main(index) == 0
-    assert main([*index, "--frame", "1", "--background", "black"]) == 0
+    index = ["index", folder, *asked, "--layers", "penultimate"]
+    run(*index)
+    run(*index, "--frame", "1", "--background", "black")
     collection = am.Store.open(store).collection()
     assert collection.opening == {"frame": 1, "background": "black", "max_pixels": 64_000_000}
     shutil.copy(folder / "0.gif", new := tmp_path / "new.gif")
     shutil.copy(folder / "white\u202f1.png", icon := tmp_path / "icon.png")
-    by_name = am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate")
+    by_name = am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate")
     for path, id in ((new, "0.gif"), (icon, "white\u202f1.png")):
-        capsys.readouterr()
-        assert main(["query", str(path), *asked, "-k", "2", "--json"]) == 0
-        first, second = json.loads(capsys.readouterr().out)["results"]
+        first, second = json.loads(run("query", path, *asked, "-k", "2", "--json").out)["results"]
         assert first["id"] == id and first["distance"] < 0.01 and second["distance"] > 0.1
         assert by_name.query(path, 1)["id"].tolist() == [id]
-    capsys.readouterr()
-    assert main(["query", str(folder / "white 1.png"), *asked, "-k", "3", "--json"]) == 0
-    assert len({one["id"] for one in json.loads(capsys.readouterr().out)["results"]} - {"white\u202f1.png"}) == 3
+    narrow = json.loads(run("query", folder / "white 1.png", *asked, "-k", "3", "--json").out)["results"]
+    assert len({one["id"] for one in narrow} - {"white\u202f1.png"}) == 3
     assert by_name.query("white 1.png", 3)["id"].tolist() == by_name.query("white\u202f1.png", 3)["id"].tolist()
     # What is not said again stays, and a picture that is gone leaves the table although another one is rejected.
     (folder / "1.gif").unlink()
     (folder / "notes.txt").touch()
-    assert main(index) == 0
-    told = capsys.readouterr()
+    told = run(*index)
     assert "4 pictures, 1 rejected, 0 extracted" in told.out and "passed over: not a picture: .txt: 1" in told.err
     again = am.Store.open(store).collection()
     assert again.opening == collection.opening and "1.gif" not in again
-    assert main([*index, "--frame", "-1"]) == 2
-    assert "frame must be an integer of at least 0" in capsys.readouterr().err
+    assert "frame must be an integer of at least 0" in run(*index, "--frame", "-1", status=2).err
 
 
-def test_results_are_copied_and_nothing_is_overwritten(indexed, ask, tmp_path, capsys):
-    folder, _ = indexed
+def test_results_are_copied_and_nothing_is_overwritten(indexed, ask, run, tmp_path):
+    folder, store = indexed
     out = tmp_path / "results"
     told = ask(first_id(folder), "-k", "3", "--copy-to", str(out))
     expected = {entry["id"] for entry in told["results"]}
@@ -131,29 +114,25 @@ def test_results_are_copied_and_nothing_is_overwritten(indexed, ask, tmp_path, c
     ask(first_id(folder), "-k", "3", "--copy-to", str(out))
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
     (tmp_path / "file").touch()
-    assert main(["query", first_id(folder), "--store", str(indexed[1]), "--copy-to", str(tmp_path / "file")]) == 2
-    assert "is a file: give a folder" in capsys.readouterr().err
+    query = ["query", first_id(folder), "--store", store, "--copy-to", tmp_path / "file"]
+    assert "is a file: give a folder" in run(*query, status=2).err
 
 
-def test_without_a_command_the_help_is_shown(capsys):
-    assert main([]) == 0
-    assert "find the pictures that are most similar" in capsys.readouterr().out
+def test_without_a_command_the_help_is_shown(run, capsys):
+    assert "find the pictures that are most similar" in run().out
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0 and re.fullmatch(r"amulsearch \d+\.\d+\S*\n", capsys.readouterr().out)
 
 
-def test_a_typing_error_gets_near_names(indexed, capsys):
+def test_a_typing_error_gets_near_names(indexed, run):
     folder, store = indexed
     id = first_id(folder)
     wrong = id[:-6] + id[-5:]  # one letter is missing
-    assert main(["query", wrong, "--store", str(store)]) == 2
-    assert f"did you mean {id[:20]}" in capsys.readouterr().err
-    assert main(["query", "qqqq", "--store", str(store)]) == 2
-    assert "did you mean" not in capsys.readouterr().err
+    assert f"did you mean {id[:20]}" in run("query", wrong, "--store", store, status=2).err
+    assert "did you mean" not in run("query", "qqqq", "--store", store, status=2).err
     for option, near in (("--models=squeezenet1_2", "squeezenet1_1"), ("--layer=penultimat", "penultimate")):
-        assert main(["query", id, "--store", str(store), option]) == 2
-        error = capsys.readouterr().err
+        error = run("query", id, "--store", store, option, status=2).err
         assert f"did you mean {near}" in error
         assert ("there is no network 'squeezenet1_2'" in error) == option.startswith("--models")
 
@@ -170,13 +149,12 @@ def lists_of(text):
     return found
 
 
-def test_the_text_begins_with_one_answer_of_all_networks(indexed, ask, capsys, monkeypatch):
+def test_the_text_begins_with_one_answer_of_all_networks(indexed, ask, run, monkeypatch):
     folder, store = indexed
     id = first_id(folder)
     fused, alone = ask(id, "--fuse", "combsum")["results"], ask(id)["results"]
     monkeypatch.chdir(folder.parent)
-    assert main(["query", id, "--store", str(store)]) == 0
-    text = capsys.readouterr().out
+    text = run("query", id, "--store", store).out
     assert "the greater the score, the better" in text and "the smaller the distance, the nearer" in text
     assert not re.search(r"\.\d{4}", text)
     lists = lists_of(text)
@@ -190,54 +168,42 @@ def test_the_text_begins_with_one_answer_of_all_networks(indexed, ask, capsys, m
         (one["model"], str(one["rank"]), f"{one['distance']:.3f}", f"my pictures/{one['id']}") for one in alone
     ]
     monkeypatch.chdir(folder)
-    assert main(["query", id, "--store", str(store), "--models", MODELS[0]]) == 0
-    ((name, (_, rows)),) = lists_of(capsys.readouterr().out).items()  # nothing to combine
+    ((name, (_, rows)),) = lists_of(run("query", id, "--store", store, "--models", MODELS[0]).out).items()
+    # There is nothing to combine.
     assert name == MODELS[0] and [row[-1] for row in rows] == [one["id"] for one in alone[:4]]
     monkeypatch.chdir(store)
-    assert main(["query", id, "--store", str(store), "--fuse", "rrf", "-k", "1"]) == 0
-    (_, (row,)) = lists_of(capsys.readouterr().out)["rrf of 2"]
+    (_, (row,)) = lists_of(run("query", id, "--store", store, "--fuse", "rrf", "-k", "1").out)["rrf of 2"]
     assert row[-1] == str(folder.resolve() / ask(id, "--fuse", "rrf")["results"][0]["id"])
 
 
-def test_a_preset_that_is_indexed_answers_first(indexed, tmp_path, capsys):
+def test_a_preset_that_is_indexed_answers_first(indexed, tmp_path, run):
     folder, store, id = tmp_path / "copy", str(tmp_path / "store"), first_id(indexed[0])
     shutil.copytree(indexed[0], folder)
     query, index = ["query", id, "--store", store], ["index", str(folder), "--store", store]
-    assert main([*index, "--preset", "best"]) == 0
-    assert f"Next: amulsearch query {id} --store {store}\n" in capsys.readouterr().out
-    assert main([*query, "--preset", "best", "--json"]) == 0
-    best = json.loads(capsys.readouterr().out)
-    assert main([*query, "--json"]) == 0  # there is nothing else
-    assert json.loads(capsys.readouterr().out) == best
-    assert main([*index, "--models", MODELS[0], "--layers", "penultimate"]) == 0
-    capsys.readouterr()
-    assert main(query) == 0
-    lists = lists_of(capsys.readouterr().out)
+    one_network = ["--models", MODELS[0], "--layers", "penultimate"]
+    assert f"Next: amulsearch query {id} --store {store}\n" in run(*index, "--preset", "best").out
+    best = json.loads(run(*query, "--preset", "best", "--json").out)
+    assert json.loads(run(*query, "--json").out) == best  # there is nothing else
+    run(*index, *one_network)
+    lists = lists_of(run(*query).out)
     assert list(lists) == ["preset best, all networks together", MODELS[0]]
     rows = lists["preset best, all networks together"][1]
     assert [(row[1], row[-1]) for row in rows] == [
         (f"{one['distance']:.3f}", shlex.quote(one["path"])) for one in best["results"]
     ]
-    assert main(["evaluate", "--store", store, "--json"]) == 0
-    systems = json.loads(capsys.readouterr().out)["systems"]
-    assert main(["evaluate", "--store", store, "--preset", "best", "--json"]) == 0
-    (alone,) = json.loads(capsys.readouterr().out)["systems"]
+    systems = json.loads(run("evaluate", "--store", store, "--json").out)["systems"]
+    (alone,) = json.loads(run("evaluate", "--store", store, "--preset", "best", "--json").out)["systems"]
     assert alone in systems and alone["model"] == "best"
     (folder / id).unlink()
     other = first_id(folder)
-    assert main([*index, "--models", MODELS[0], "--layers", "penultimate"]) == 0
-    capsys.readouterr()
+    run(*index, *one_network)
     with pytest.warns(UserWarning, match="the preset best is left out"):
-        assert main(["query", other, "--store", store]) == 0  # the preset still has the picture
-    told = capsys.readouterr()
+        told = run("query", other, "--store", store)  # the preset still has the picture
     assert list(lists_of(told.out)) == [MODELS[0]]
 
 
-def test_models_are_listed_with_their_readiness(capsys):
-    assert main(["models"]) == 0
-    printed = capsys.readouterr().out
-    assert main(["models", "--json"]) == 0
-    table = json.loads(capsys.readouterr().out)
+def test_models_are_listed_with_their_readiness(run):
+    printed, table = run("models").out, json.loads(run("models", "--json").out)
     assert {entry["name"] for entry in table} == set(am.models.TABLE)
     assert all(entry["ready"] for entry in table if entry["name"] in am.models.BUNDLED)
     assert all(entry["name"] in printed and entry["licence"] in printed for entry in table)
@@ -287,10 +253,9 @@ def test_a_path_into_the_collection_is_its_id_and_a_new_picture_is_not(indexed, 
     assert new[0]["distance"] == pytest.approx(0, abs=0.02)
 
 
-def test_evaluate_measures_what_is_stored(indexed, capsys):
+def test_evaluate_measures_what_is_stored(indexed, run):
     folder, store = indexed
-    assert main(["evaluate", "--store", str(store), "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
+    answer = json.loads(run("evaluate", "--store", store, "--json").out)
     assert (answer["queries"], answer["excluded"]) == (20, 0)
     features = am.extract(am.Collection.from_folder(folder), MODELS, ["logits", "penultimate"])
     fused = {(f"{method} of 2", layer) for method in ("vote", "combsum") for layer in ("logits", "penultimate")}
@@ -304,7 +269,7 @@ def test_evaluate_measures_what_is_stored(indexed, capsys):
         if (name, layer) in fused:
             method = name.partition(" ")[0]
             parts = [features[model, layer] for model in MODELS]
-            expected = am.evaluate(am.measure.fused_similarities(parts, method), relevance).mean()
+            expected = am.evaluate(am.Fusion(parts, method), relevance).mean()
             assert {key: system[key] for key in expected.index} == pytest.approx(expected.to_dict())
             continue
         own = features[name, layer]
@@ -314,86 +279,74 @@ def test_evaluate_measures_what_is_stored(indexed, capsys):
         ]
         assert system["P@1"] == pytest.approx(np.mean(first), abs=0.051)
         assert system["mAP_low"] < system["mAP"] < system["mAP_high"]
-    assert main(["evaluate", "--store", str(store)]) == 0
-    text = capsys.readouterr().out
+    text = run("evaluate", "--store", store).out
     assert "20 queries" in text and "chance level: 0.474" in text and "vote ranks no more than" in text
 
 
-def test_evaluate_says_what_it_leaves_out(indexed, copied, tmp_path, capsys):
+def test_evaluate_says_what_it_leaves_out(indexed, copied, tmp_path, run):
     folder, store = indexed
     ids = am.Collection.from_folder(folder, progress=False).ids
     judgements = am.measure.Judgements(tmp_path / "judgements.csv")
     for id, relevance in ((ids[1], 1), (ids[-1], 0), ("gone.png", 1)):
         judgements.add(ids[0], id, relevance)
-    evaluate = ["evaluate", "--store", str(store), "--judgements", str(judgements.path)]
-    assert main(evaluate) == 0
-    out, err = capsys.readouterr()
-    assert "1 of 3 judgements are left out: their query or their picture is not in the store" in err
+    judgements.add("birds", ids[1], 1)
+    evaluate = ["evaluate", "--store", store, "--judgements", judgements.path]
+    out, err = run(*evaluate)
+    assert "2 of 4 judgements are left out: their query or their picture is not in the store" in err
     assert out.startswith("1 queries, 19 excluded")
     judgements.add(ids[0], ids[-1], None)
-    assert main(evaluate) == 2
-    assert "judge some of both" in capsys.readouterr().err
+    assert "judge some of both" in run(*evaluate, status=2).err
 
     few = copied(tmp_path / "few", ["animals/birds", "food/fruit"], 2)
-    shutil.copy(
-        few / "animals" / "birds" / sorted(path.name for path in few.glob("animals/birds/*"))[0], few / "b.webp"
-    )
-    assert main(["index", str(few), "--store", str(tmp_path / "store"), "--models", MODELS[0]]) == 0
-    assert main(["evaluate", "--store", str(tmp_path / "store")]) == 0
-    out = capsys.readouterr().out
+    shutil.copy(sorted(few.glob("animals/birds/*"))[0], few / "b.webp")
+    run("index", few, "--store", tmp_path / "store", "--models", MODELS[0])
+    out = run("evaluate", "--store", tmp_path / "store").out
     assert "4 queries, 1 excluded" in out and "chance level: 0.333" in out and "1 pictures have no label" in out
 
 
-def test_grid_is_a_picture_with_a_column_a_model(indexed, tmp_path, capsys):
+def test_grid_is_a_picture_with_a_column_a_model(indexed, tmp_path, run):
     folder, store = indexed
     sizes = {}
     for name, models in (("one", MODELS[:1]), ("two", MODELS)):
         file = tmp_path / f"{name}.png"
-        arguments = ["query", first_id(folder), "--store", str(store), "--models", ",".join(models)]
-        assert main([*arguments, "--grid", str(file)]) == 0
+        query = ["query", first_id(folder), "--store", store, "--models", ",".join(models)]
+        assert run(*query, "--grid", file).out.strip() == str(file)
         sizes[name] = Image.open(file).size
-        assert capsys.readouterr().out.strip() == str(file)
     assert sizes["one"][0] > 2 * sizes["one"][1]  # a row
     assert sizes["two"][0] < sizes["two"][1]
 
 
-def test_the_grid_of_a_new_picture_says_its_name(indexed, tmp_path, monkeypatch):
+def test_the_grid_of_a_new_picture_says_its_name(indexed, tmp_path, run, monkeypatch):
     from matplotlib.figure import Figure
 
     folder, store = indexed
     shutil.copy(folder / first_id(folder), tmp_path / "my photo.webp")
     captions = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: captions.append([axis.texts for axis in self.axes]))
-    query = ["query", str(tmp_path / "my photo.webp"), "--store", str(store), "--models", MODELS[0]]
-    assert main([*query, "--grid", str(tmp_path / "grid.png")]) == 0
+    query = ["query", tmp_path / "my photo.webp", "--store", store, "--models", MODELS[0]]
+    run(*query, "--grid", tmp_path / "grid.png")
     assert captions[0][0][0].get_text() == "query\nmy photo"
 
 
-def test_indexing_again_extracts_only_what_changed(indexed, capsys):
+def test_indexing_again_extracts_only_what_changed(indexed, run):
     folder, store = indexed
-    arguments = ["index", str(folder), "--store", str(store), "--models", ",".join(MODELS)]
-    assert main(arguments) == 0
-    assert "20 pictures, 0 rejected, 0 extracted, 0 of 4 indexes built" in capsys.readouterr().out
+    index = ["index", folder, "--store", store, "--models", ",".join(MODELS)]
+    assert "20 pictures, 0 rejected, 0 extracted, 0 of 4 indexes built" in run(*index).out
     path = folder / first_id(folder)
     before = path.read_bytes()
     Image.open(path).rotate(90).save(path)
-    assert main(arguments) == 0
-    assert "20 pictures, 0 rejected, 1 extracted, 4 of 4 indexes built" in capsys.readouterr().out
+    assert "20 pictures, 0 rejected, 1 extracted, 4 of 4 indexes built" in run(*index).out
     path.write_bytes(before)
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert main(arguments) == 0
-    captured = capsys.readouterr()
+    captured = run(*index)
     assert "20 pictures, 1 rejected, 0 extracted" in captured.out  # the picture of before is still known
     assert captured.err.startswith(f"scanning {shlex.quote(str(folder))}\n20 pictures: ")
     last = captured.out.splitlines()[-1]
-    assert last.startswith("Next: amulsearch query ") and shlex.split(last)[3:] == [
-        first_id(folder),
-        "--store",
-        str(store),
-    ]
+    assert last.startswith("Next: amulsearch query ")
+    assert shlex.split(last)[3:] == [first_id(folder), "--store", str(store)]
     assert captured.err.splitlines()[-1].startswith("rejected broken.png: ")
     (folder / "broken.png").unlink()
-    assert main(arguments) == 0
+    run(*index)
 
 
 @pytest.mark.parametrize(
@@ -412,9 +365,7 @@ def test_indexing_again_extracts_only_what_changed(indexed, capsys):
         (["query", "TEXT", "--store", "STORE"], "not a picture"),
         (["query", "FOLDER", "--store", "STORE"], "it is a folder"),
         (["index", "NOWHERE", "--store", "STORE"], "is not a folder"),
-        (["index", "FOLDER", "--store", "STORE", "--models", "nonet"], "there is no network 'nonet'"),
         (["index", "FOLDER", "--store", "STORE", "--models", "squeezenet1_1", "--layers", "fc"], "no layer 'fc"),
-        (["index", "FOLDER", "--store", "TEXT"], "is a file"),
         (["index", "EMPTY", "--store", "STORE"], "no picture in"),
         (["index"], "required"),
         (["nonsense"], "invalid choice"),
@@ -486,4 +437,4 @@ def test_the_command_line_offers_what_the_library_has():
     from amulsearch import cli
     from amulsearch.models import FRAMINGS
 
-    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (am.systems.BEST.name,) == cli.PRESETS
+    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (am.BEST.name,) == cli.PRESETS

@@ -35,20 +35,15 @@ def store(folder, tmp_path_factory):
 
 
 @pytest.fixture
-def ask(capsys):
-    def ask(*arguments) -> dict:
-        capsys.readouterr()
-        assert main(["query", *map(str, arguments), "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return ask
+def ask(run):
+    return lambda *arguments: json.loads(run("query", *arguments, "--json").out)
 
 
 def ids_of(answer: dict) -> list[str]:
     return [one["id"] for one in answer["results"]]
 
 
-def test_words_find_keywords(store, ask, folder, capsys):
+def test_words_find_keywords(store, ask, folder, run):
     answer = ask("--text", "Birds", "--store", store, "-k", 8)
     assert answer["how"] == "by the keywords of the pictures" and answer["text"] == "Birds" and answer["query"] is None
     assert {id.rpartition("/")[0] for id in ids_of(answer)} == {"animals/birds"}
@@ -56,8 +51,7 @@ def test_words_find_keywords(store, ask, folder, capsys):
     assert {(one["model"], one["layer"]) for one in answer["results"]} == {("keywords", "keywords")}
     odd = ids_of(ask("--text", "bird", "--avoid", "even", "--store", store, "-k", 8))
     assert odd == [id for place, id in enumerate(folder[1]) if id.startswith("animals/birds") and place % 2]
-    assert main(["query", "--text", "bird", "--store", store, "-k", "2"]) == 0
-    said = capsys.readouterr()
+    said = run("query", "--text", "bird", "--store", store, "-k", 2)
     assert said.err == "found by the keywords of the pictures\n" and said.out.startswith("keywords: the greater")
 
 
@@ -78,51 +72,49 @@ def test_words_and_a_picture_find_what_looks_like_it_among_the_carriers(store, a
     assert ids_of(answer) == [features.ids[row] for row in flowers]
 
 
-def test_two_networks_answer_words_and_a_picture_together(store, ask, folder, capsys):
+def test_two_networks_answer_words_and_a_picture_together(store, ask, folder, run):
     bird = folder[1][0]
     answer = ask(bird, "--text", "fruit bird", "--store", store, "-k", 6, "--fuse", "combsum")
     assert bird not in ids_of(answer) and not any(id.startswith("plants") for id in ids_of(answer))
     assert answer["results"][0]["model"] == MODELS and len(answer["results"]) == 6
     each = ask(bird, "--text", "fruit bird", "--store", store, "-k", 6)["results"]
     assert [one["model"] for one in each] == [MODELS[0]] * 6 + [MODELS[1]] * 6
-    assert main(["query", bird, "--text", "fruit", "--store", store]) == 0
-    text = capsys.readouterr().out
+    text = run("query", bird, "--text", "fruit", "--store", store).out
     assert text.index("combsum of 2, all networks together") < text.index(f"\n{MODELS[0]}\n")
 
 
-def test_without_keywords_and_a_text_tower_it_says_what_to_do(folder, tmp_path, capsys):
-    store = str(tmp_path / "store")
-    assert main(["index", str(folder[0]), "--store", store, "--models", MODELS[1], "--layers", "logits"]) == 0
-    capsys.readouterr()
-    assert main(["query", "--text", "banana", "--store", store]) == 2
+def test_without_keywords_and_a_text_tower_it_says_what_to_do(folder, tmp_path, run):
+    store = tmp_path / "store"
+    run("index", folder[0], "--store", store, "--models", MODELS[1], "--layers", "logits")
     said = "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with"
-    assert capsys.readouterr().err == f"amulsearch: {said} --models open_clip/REPOSITORY\n"
+    error = run("query", "--text", "banana", "--store", store, status=2).err
+    assert error == f"amulsearch: {said} --models open_clip/REPOSITORY\n"
 
 
-def test_keywords_stay_when_the_folder_is_indexed_again_without_them(folder, tmp_path, ask, capsys):
+def test_keywords_stay_when_the_folder_is_indexed_again_without_them(folder, tmp_path, ask, run):
     """Also those of a picture that has changed; a new picture has none."""
     pictures = shutil.copytree(folder[0], tmp_path / "pictures")
     ids, store = folder[1], str(tmp_path / "store")
     pd.DataFrame({"path": ids[:4], "keywords": ["one", "one;two", "two", "one"]}).to_csv(tmp_path / "words.csv")
     index = ["index", str(pictures), "--store", store, "--models", MODELS[0], "--layers", "penultimate"]
-    assert main([*index, "--keywords", str(tmp_path / "words.csv")]) == 0
+    run(*index, "--keywords", tmp_path / "words.csv")
     shutil.copy(pictures / ids[10], pictures / "food/fruit/new.webp")
     shutil.copy(pictures / ids[11], pictures / ids[0])
-    assert main(index) == 0
+    run(*index)
     assert sorted(ids_of(ask("--text", "one", "--store", store))) == [ids[0], ids[1], ids[3]]
-    assert main(["query", ids[2], "--text", "two", "--avoid", "one", "--store", store]) == 2
-    assert f"no picture but {ids[2]!r} itself fits the words 'two': look for others" in capsys.readouterr().err
+    error = run("query", ids[2], "--text", "two", "--avoid", "one", "--store", store, status=2).err
+    assert f"no picture but {ids[2]!r} itself fits the words 'two': look for others" in error
     collection = am.Store.open(store).collection()
     assert collection.keywords["food/fruit/new.webp"] == [] and len(collection) == len(ids) + 1
     (tmp_path / "words.csv").write_text(f"id,keywords\n{ids[7]},three\n")
-    assert main([*index, "--keywords", str(tmp_path / "words.csv")]) == 0
+    run(*index, "--keywords", tmp_path / "words.csv")
     assert {id: words for id, words in am.Store.open(store).collection().keywords.items() if words} == {
         ids[7]: ["three"]
     }
 
 
-def test_the_grid_has_the_words_in_place_of_a_picture(store, tmp_path):
-    assert main(["query", "--text", "red bird", "--store", store, "--grid", str(tmp_path / "grid.png")]) == 0
+def test_the_grid_has_the_words_in_place_of_a_picture(store, tmp_path, run):
+    run("query", "--text", "red bird", "--store", store, "--grid", tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as image:
         image.load()
         assert image.width > 2 * image.height
@@ -141,8 +133,7 @@ def test_the_grid_has_the_words_in_place_of_a_picture(store, tmp_path):
         (["--text", "bird", "PICTURE", "--models", "alexnet"], "has no index of alexnet penultimate"),
     ],
 )
-def test_errors_are_one_line(arguments, told, store, folder, capsys):
+def test_errors_are_one_line(arguments, told, store, folder, run):
     arguments = [folder[1][0] if one == "PICTURE" else one for one in arguments]
-    assert main(["query", *arguments, "--store", store]) == 2
-    said = capsys.readouterr().err.splitlines()
+    said = run("query", *arguments, "--store", store, status=2).err.splitlines()
     assert len(said) == 1 and said[0].startswith("amulsearch: ") and told in said[0]

@@ -28,39 +28,46 @@ from amulsearch.store.files import file_digest
 MODEL = "squeezenet1_1"
 FUZZED = int(os.environ.get("AMULSEARCH_FUZZED", "99"))
 """How many damaged pictures are extracted; the reasons are printed (pytest -s)."""
-KINDS = [am.AnnoyIndex, am.ExactIndex, am.indexes.FaissIndex]
 
 
 def command(folder: Path, store: Path) -> list[str]:
     return [sys.executable, "-m", "amulsearch", "index", str(folder), "--store", str(store), "--models", MODEL]
 
 
+def scan(folder) -> am.Collection:
+    return am.Collection.from_folder(folder, progress=False)
+
+
+def unfinished(store: Path) -> bool:
+    """Whether `check_store` finds only what a run leaves that did not finish and damaged nothing."""
+    words = "no features yet|have no vector|have no index|other pictures or features|interrupted run left"
+    return all(re.search(words, finding) for finding in am.indexes.check_store(store)["finding"])
+
+
+@pytest.fixture
+def store(tmp_path) -> Path:
+    return tmp_path / "store"
+
+
 # Pictures
+
+ENDINGS = "png jpg jpeg webp gif bmp tif tiff ico jp2 sgi avif dds ppm pcx apng"
+OPTIONS = {"jpeg": {"progressive": True}, "tiff": {"compression": "jpeg"}, "avif": {"speed": 10}}
 
 
 def encoded(image: Image.Image) -> dict[str, bytes]:
     """The picture in every format that can be written here, by file name."""
-    rgb, found = image.convert("RGB"), {}
-    for format, ending, options in [
-        *(("PNG", "png", {}), ("JPEG", "jpg", {}), ("JPEG", "jpeg", {"progressive": True}), ("WEBP", "webp", {})),
-        *(("GIF", "gif", {}), ("BMP", "bmp", {}), ("TIFF", "tif", {}), ("TIFF", "tiff", {"compression": "jpeg"})),
-        *(("TIFF", "tiff", {"compression": "tiff_lzw"}), ("ICO", "ico", {}), ("JPEG2000", "jp2", {})),
-        *(
-            ("SGI", "sgi", {}),
-            ("AVIF", "avif", {"speed": 10}),
-            ("DDS", "dds", {}),
-            ("PPM", "ppm", {}),
-            ("PCX", "pcx", {}),
-        ),
-        ("PNG", "apng", {"save_all": True, "append_images": [rgb.rotate(90)]}),
-    ]:
+    rgb, files = image.convert("RGB"), {}
+    options = OPTIONS | {"apng": {"save_all": True, "append_images": [rgb.rotate(90)]}}
+    formats = [(ending, options.get(ending, {})) for ending in ENDINGS.split()]
+    for ending, option in [*formats, ("tiff", {"compression": "tiff_lzw"})]:
         file = io.BytesIO()
         try:
-            rgb.save(file, format, **options)
+            rgb.save(file, Image.registered_extensions()[f".{ending}"], **option)
         except (KeyError, OSError):  # this Pillow cannot write the format
             continue
-        found[f"{len(found)}.{ending}"] = file.getvalue()
-    return found
+        files[f"{len(files)}.{ending}"] = file.getvalue()
+    return files
 
 
 def huge(ending: str, data: bytes) -> bytes:
@@ -103,7 +110,7 @@ def damaged(chance: np.random.Generator, ending: str, data: bytes, other: bytes)
     return bytes(changed)
 
 
-def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, tmp_path):
+def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, store, tmp_path):
     chance = np.random.default_rng(7)
     fuzzed, whole, intact = tmp_path / "fuzzed", tmp_path / "whole", set()
     fuzzed.mkdir()
@@ -119,59 +126,46 @@ def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, tmp_pa
         else:
             data = damaged(chance, name.rpartition(".")[2], data, other)
         (fuzzed / name).write_bytes(data)
+    extracted = am.extract(scan(fuzzed), MODEL, "penultimate", store=store, progress=False)
+    features, rejected = extracted[MODEL, "penultimate"], extracted.rejected
     names = sorted(path.name for path in fuzzed.iterdir())
-    collection = am.Collection.from_folder(fuzzed, progress=False)
-    features = am.extract(collection, MODEL, "penultimate", store=tmp_path / "store", progress=False)
-    made = features[MODEL, "penultimate"]
-    told = features.rejected
-    assert sorted([*made.ids, *told["id"]]) == names  # each exactly once, extracted or rejected
-    assert intact <= set(made.ids)
-    assert all(reason and "\n" not in reason for reason in told["reason"])
-    clean = am.extract(am.Collection.from_folder(whole, progress=False), MODEL, "penultimate", progress=False)
-    expected = clean[MODEL, "penultimate"]
-    rows = [made.ids.index(id) for id in expected.ids]
-    np.testing.assert_allclose(made.vectors[rows], expected.vectors, rtol=1e-3, atol=1e-3)
-    for id in chance.permutation(sorted(set(made.ids) - intact))[:9]:  # damaged, but still readable
+    assert sorted([*features.ids, *rejected["id"]]) == names  # each exactly once, extracted or rejected
+    assert intact <= set(features.ids)
+    assert all(reason and "\n" not in reason for reason in rejected["reason"])
+    expected = am.extract(scan(whole), MODEL, "penultimate", progress=False)[MODEL, "penultimate"]
+    rows = [features.ids.index(id) for id in expected.ids]
+    np.testing.assert_allclose(features.vectors[rows], expected.vectors, rtol=1e-3, atol=1e-3)
+    for id in chance.permutation(sorted(set(features.ids) - intact))[:9]:  # damaged, but still readable
         alone = am.embed(am.open_image(fuzzed / id), MODEL, "penultimate")["penultimate"][0]
-        np.testing.assert_allclose(made.vector(id), alone, rtol=1e-3, atol=1e-3)
-    assert am.indexes.check_store(tmp_path / "store", progress=False).empty
-    reasons = collections.Counter(re.sub(r"\d[\d.]*", "N", reason)[:70] for reason in told["reason"])
-    print(f"{FUZZED} pictures: {len(intact)} whole, {len(made)} extracted, {len(told)} rejected")
+        np.testing.assert_allclose(features.vector(id), alone, rtol=1e-3, atol=1e-3)
+    assert am.indexes.check_store(store, progress=False).empty
+    reasons = collections.Counter(re.sub(r"\d[\d.]*", "N", reason)[:70] for reason in rejected["reason"])
+    print(f"{FUZZED} pictures: {len(intact)} whole, {len(features)} extracted, {len(rejected)} rejected")
     print("\n".join(f"{count:6} {reason}" for reason, count in reasons.most_common()))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
-def test_pictures_that_change_vanish_or_turn_into_something_else(small_folder, tmp_path):
-    collection = am.Collection.from_folder(small_folder, progress=False)
+def test_pictures_that_change_vanish_or_turn_into_something_else(small_folder):
+    collection = scan(small_folder)
     ids = collection.ids
-    (small_folder / ids[0]).write_bytes((small_folder / ids[1]).read_bytes())
+    changed, gone, folder, pipe, circle, failing = ids[0], *ids[2:7]
+    (small_folder / changed).write_bytes((small_folder / ids[1]).read_bytes())
     for id in ids[2:7]:
         (small_folder / id).unlink()
-    (small_folder / ids[3]).mkdir()
-    os.mkfifo(small_folder / ids[4])
-    (small_folder / ids[5]).symlink_to(ids[5].rpartition("/")[2])
-    (small_folder / ids[6]).symlink_to("/proc/self/mem")  # reading it fails with an I/O error, like a failing disk
+    (small_folder / folder).mkdir()
+    os.mkfifo(small_folder / pipe)
+    (small_folder / circle).symlink_to(circle.rpartition("/")[2])
+    (small_folder / failing).symlink_to("/proc/self/mem")  # reading it fails with an I/O error, like a failing disk
     shutil.rmtree(small_folder / "transportation")
     (small_folder / "transportation").symlink_to(small_folder / "food")
     features = am.extract(collection, MODEL, "logits", progress=False)
-    told = dict(features.rejected.itertuples(index=False))
-    gone = [id for id in ids if id.startswith("transportation")]
-    assert sorted(told) == sorted([ids[0], *ids[2:7], *gone])
-    for id, reason in zip(
-        [ids[0], *ids[2:7]],
-        [
-            "has changed since it was scanned",
-            "no such file",
-            "it is a folder",
-            "not a regular file",
-            "symbolic",
-            "Input/output",
-        ],
-        strict=True,
-    ):
-        assert reason in told[id]
-    assert {told[id] for id in gone} == {"no such file"}
-    assert features[MODEL, "logits"].ids == [id for id in ids if id not in told]
+    reasons = {id: "no such file" for id in ids if id.startswith("transportation")}
+    reasons |= {changed: "has changed since it was scanned", gone: "no such file", folder: "it is a folder"}
+    reasons |= {pipe: "not a regular file", circle: "symbolic", failing: "Input/output"}
+    rejected = dict(features.rejected.itertuples(index=False))
+    assert rejected.keys() == reasons.keys()
+    assert all(reason in rejected[id] for id, reason in reasons.items())
+    assert features[MODEL, "logits"].ids == [id for id in ids if id not in rejected]
 
 
 def test_a_header_that_takes_for_ever_is_rejected(small_folder, monkeypatch):
@@ -181,14 +175,14 @@ def test_a_header_that_takes_for_ever_is_rejected(small_folder, monkeypatch):
     data = file.getvalue()
     start = data.index(b",", 13)
     (small_folder / "slow.gif").write_bytes(data[:start] + data[start:-1] * 1_000_000 + data[-1:])
-    am.Collection.from_folder(small_folder, progress=False)  # starts the processes
+    scan(small_folder)  # starts the processes
     monkeypatch.setattr(decoding, "PATIENCE", 0.5)
-    collection = am.Collection.from_folder(small_folder, progress=False)
+    collection = scan(small_folder)
     assert dict(collection.rejected.itertuples(index=False)) == {"slow.gif": "decoding took more than 0.5 seconds"}
     assert len(collection) == 32
 
 
-def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, tmp_path):
+def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, store):
     import torch
 
     class Net(torch.nn.Module):
@@ -203,15 +197,14 @@ def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, t
 
     for colour in ("black", "white"):
         Image.new("RGB", (30, 30), colour).save(small_folder / f"{colour}.png")
-    collection = am.Collection.from_folder(small_folder, progress=False)
     model = am.models.own("net", Net(), version=1)
-    features = am.extract(collection, model, "logits", store=tmp_path / "store", progress=False)
+    features = am.extract(scan(small_folder), model, "logits", store=store, progress=False)
     assert dict(features.rejected.itertuples(index=False)) == {
         "black.png": "net gives only zeros at logits",
         "white.png": "net gives NaN or infinite values at logits",
     }
     assert len(am.AnnoyIndex.build(features["net", "logits"])) == 32
-    assert am.indexes.check_store(tmp_path / "store").empty
+    assert am.indexes.check_store(store).empty
 
 
 # Disks
@@ -227,7 +220,7 @@ def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, ca
     before = contents(tmp_path / "before")
     shutil.copytree(small_folder, first, dirs_exist_ok=True)
     assert main(command(first, tmp_path / "after")[3:]) == 0
-    limits, told = resource.getrlimit(resource.RLIMIT_FSIZE), set()
+    limits, places = resource.getrlimit(resource.RLIMIT_FSIZE), set()
     for limit in (0, 3_000, 60_000, 100_000, 150_000, 200_000):
         store = Path(shutil.copytree(tmp_path / "before", tmp_path / f"store {limit}"))
         capsys.readouterr()
@@ -236,46 +229,42 @@ def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, ca
             status = main(command(first, store)[3:])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        *before_it, said = capsys.readouterr().err.strip().splitlines()
-        assert status == 2 and not any(line.startswith("amulsearch: ") for line in before_it)
-        told_of = re.fullmatch(
-            rf"amulsearch: {store}/?(.*) cannot be written: (File too large|.*free some disk .*)", said
-        )
-        told.add(told_of[1].partition("/")[0])
+        *progress, error = capsys.readouterr().err.strip().splitlines()
+        assert status == 2 and not any(line.startswith("amulsearch: ") for line in progress)
+        full = rf"amulsearch: {store}/?(.*) cannot be written: (File too large|.*free some disk .*)"
+        places.add(re.fullmatch(full, error)[1].partition("/")[0])
         if contents(store)["table"] == before["table"]:
             assert contents(store) == before
-        findings = am.indexes.check_store(store)["finding"]
-        assert all(any(words in finding for words in UNFINISHED) for finding in findings)
+        assert unfinished(store)
         assert main(command(first, store)[3:]) == 0
         am.indexes.check_store(store, repair=True)  # deletes what the failed run left
         assert am.indexes.check_store(store).empty and contents(store) == contents(tmp_path / "after")
-    assert told == {"", "vectors", "indexes"}
+    assert places == {"", "vectors", "indexes"}
 
 
 def test_output_that_cannot_be_written_is_told(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "amulsearch", "models"], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+        models = [sys.executable, "-m", "amulsearch", "models"]
+        done = subprocess.run(models, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("amulsearch: No space left on device") and done.stderr.count("\n") == 1
 
 
-def test_names_that_the_terminal_does_not_know_are_shown_all_the_same(small_folder, tmp_path):
+def test_names_that_the_terminal_does_not_know_are_shown_all_the_same(small_folder, store, tmp_path):
     folder = small_folder.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     cat = next((folder / "animals/mammals").iterdir()).rename(folder / "猫.webp")
-    assert main(["index", str(folder), "--store", str(tmp_path / "store"), "--models", MODEL]) == 0
+    assert main(command(folder, store)[3:]) == 0
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    arguments = [sys.executable, "-m", "amulsearch", "query", cat.name, "--store", str(tmp_path / "store")]
+    query = [sys.executable, "-m", "amulsearch", "query", cat.name, "--store", str(store)]
     for more in ([], ["--json"]):
-        done = subprocess.run([*arguments, *more], capture_output=True, env=ascii_only, check=True)
+        done = subprocess.run([*query, *more], capture_output=True, env=ascii_only, check=True)
         assert not done.stderr
     answer = json.loads(done.stdout)
     assert answer["query"] == "猫.webp" and len(answer["results"]) == 4
     assert all(Path(entry["path"]).exists() for entry in answer["results"])
-    assert am.indexes.check_store(tmp_path / "store").empty
+    assert am.indexes.check_store(store).empty
 
 
 # Interrupts and other processes
@@ -283,31 +272,40 @@ def test_names_that_the_terminal_does_not_know_are_shown_all_the_same(small_fold
 
 def decoders_of(session: int) -> list[int]:
     """The running decoders of a process session."""
-    found = []
+    numbers = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if b"amulsearch.intake.decoding" in (path / "cmdline").read_bytes():
                 fields = (path / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) == session and fields[0] != "Z":
-                    found.append(int(path.name))
+                    numbers.append(int(path.name))
         except OSError:
             continue
-    return found
+    return numbers
+
+
+def wait(seconds: float, ended) -> bool:
+    """Wait until a function says that something has ended, at most some seconds."""
+    until = time.monotonic() + seconds
+    while not ended() and time.monotonic() < until:
+        time.sleep(0.02)
+    return ended()
+
+
+def started(arguments: list[str]) -> subprocess.Popen:
+    """A command in a session of its own."""
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(arguments, **streams, text=True, start_new_session=True)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
-def test_an_interrupt_while_a_picture_is_slow_ends_everything_at_once(small_folder, tmp_path):
+def test_an_interrupt_while_a_picture_is_slow_ends_everything_at_once(small_folder, store):
     noise = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), np.uint8)
-    Image.fromarray(noise).save(small_folder / "a.png", compress_level=0)
-    (small_folder / "a.png").rename(slow := small_folder / "slow.png")
-    for number_of_copy in range(15):
-        os.link(slow, small_folder / f"{number_of_copy}.png")
-    with subprocess.Popen(
-        command(small_folder, tmp_path / "store"), stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as run:
-        until = time.monotonic() + 30
-        while not decoders_of(run.pid) and time.monotonic() < until:
-            time.sleep(0.05)
+    Image.fromarray(noise).save(slow := small_folder / "slow.png", compress_level=0)
+    for copy in range(15):
+        os.link(slow, small_folder / f"{copy}.png")
+    with started(command(small_folder, store)) as run:
+        assert wait(30, lambda: decoders_of(run.pid))
         time.sleep(0.3)
         start = time.monotonic()
         run.send_signal(signal.SIGTERM)
@@ -319,68 +317,46 @@ def test_an_interrupt_while_a_picture_is_slow_ends_everything_at_once(small_fold
     assert not decoders_of(run.pid)
 
 
-UNFINISHED = (
-    "no features yet",
-    "have no vector",
-    "have no index",
-    "other pictures or features",
-    "interrupted run left",
-)
-"""Findings of `check_store` after a run that did not finish and damaged nothing."""
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, tmp_path, contents):
-    """AMULSEARCH_KILLS: how often the run is interrupted, by default 3; from 10 on, it has more pictures."""
+def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, store, tmp_path, contents):
+    """AMULSEARCH_KILLS: how often the run is interrupted, by default 3."""
     pytest.importorskip("openvino")  # so that all runs use the same engine
-    folder, store, undisturbed = tmp_path / "cartoons", tmp_path / "store", tmp_path / "undisturbed"
-    signals = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
-    numbers = [signals[place % 3] for place in range(int(os.environ.get("AMULSEARCH_KILLS", "3")))]
-    for id in cartoons.ids[: 150 if len(numbers) < 10 else 1500]:
-        (folder / id).parent.mkdir(parents=True, exist_ok=True)
-        os.link(cartoons.path(id), folder / id)
+    folder, undisturbed = cartoons.folder, tmp_path / "undisturbed"
+    kills = int(os.environ.get("AMULSEARCH_KILLS", "3"))
     start = time.monotonic()
     subprocess.run(command(folder, undisturbed), check=True, capture_output=True)
     duration = time.monotonic() - start
-    found = collections.Counter()
-    for number, moment in zip(numbers, np.random.default_rng(0).uniform(0, 0.6, len(numbers)) * duration, strict=True):
+    outcomes = collections.Counter()
+    for kill, moment in enumerate(np.random.default_rng(0).uniform(0, 0.6, kills) * duration):
+        number = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[kill % 3]
         (store / "lock").unlink(missing_ok=True)
-        with subprocess.Popen(
-            command(folder, store), stdout=-1, stderr=subprocess.PIPE, text=True, start_new_session=True
-        ) as run:
-            while not (store / "lock").exists() and run.poll() is None:  # while the pictures are scanned
-                time.sleep(0.02)
+        with started(command(folder, store)) as run:
+            wait(60, lambda: (store / "lock").exists() or run.poll() is not None)  # while the pictures are scanned
             time.sleep(moment)
             run.send_signal(number)
-            said = run.communicate()[1].strip()
-        assert run.returncode in (0, -number, 128 + number), said
+            error = run.communicate()[1].strip()
+        assert run.returncode in (0, -number, 128 + number), error
         if run.returncode > 0:
-            assert said.splitlines()[-1].startswith("amulsearch: interrupted") and "Traceback" not in said
-        until = time.monotonic() + 5
-        while decoders_of(run.pid) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert not decoders_of(run.pid)
+            assert error.splitlines()[-1].startswith("amulsearch: interrupted") and "Traceback" not in error
+        assert wait(5, lambda: not decoders_of(run.pid))
         state = "nothing stored yet"
         if (store / "store.sqlite").exists():
             findings = am.indexes.check_store(store, repair=True)["finding"]
             state = " + ".join(re.sub(r"\d[\d.]*|, the first.*", "", finding) for finding in findings) or "done"
-            assert all(
-                any(words in finding for words in UNFINISHED) for finding in am.indexes.check_store(store)["finding"]
-            )
+            assert unfinished(store)
             if state == "done":
                 shutil.rmtree(store)  # start again
         # Only SIGKILL ends it at once; other signals do if all is done and Python itself is shutting down.
         assert run.returncode >= 0 or number == signal.SIGKILL or state == "done"
-        found[f"{run.returncode:4} {state}"] += 1
-    print("\n".join(f"{count:4} times: {state}" for state, count in sorted(found.items())))
+        outcomes[f"{run.returncode:4} {state}"] += 1
+    print("\n".join(f"{count:4} times: {state}" for state, count in sorted(outcomes.items())))
     assert main(command(folder, store)[3:]) == 0
     assert am.indexes.check_store(store).empty
     assert contents(store) == contents(undisturbed)
 
 
-def test_killed_while_it_writes_nothing_is_lost(small_folder, tmp_path, contents):
+def test_killed_while_it_writes_nothing_is_lost(small_folder, store, contents):
     """A process that only appends vectors, changes the table and saves indexes is killed."""
-    store = tmp_path / "store"
     assert main(command(small_folder, store)[3:]) == 0
     before = contents(store)
     program = f"""if True:
@@ -404,34 +380,32 @@ def test_killed_while_it_writes_nothing_is_lost(small_folder, tmp_path, contents
                 for (model, layer), features in am.features.FeatureSet.open(store).items():
                     am.AnnoyIndex.build(features).save_in(store, f"{{model}} {{layer}}")
     """
-    kills, found = int(os.environ.get("AMULSEARCH_KILLS", "4")), collections.Counter()
+    kills, outcomes = int(os.environ.get("AMULSEARCH_KILLS", "4")), collections.Counter()
     for moment in np.random.default_rng(1).uniform(0, 0.6, kills):
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as run:
             assert run.stdout.readline() == "ready\n"
             time.sleep(moment)
             run.kill()
         findings = am.indexes.check_store(store, repair=True)["finding"]
-        found.update(re.sub(r"\d[\d.]*", "N", finding) for finding in findings)
+        outcomes.update(re.sub(r"\d[\d.]*", "N", finding) for finding in findings)
         assert am.indexes.check_store(store).empty
-    print("\n".join(f"{count:4} times: {finding}" for finding, count in found.most_common()))
+    print("\n".join(f"{count:4} times: {finding}" for finding, count in outcomes.most_common()))
     assert main(command(small_folder, store)[3:]) == 0
     assert am.indexes.check_store(store).empty and contents(store) == before
 
 
-def test_two_processes_make_one_store(small_folder, tmp_path):
-    runs = [
-        subprocess.Popen(command(small_folder, tmp_path / "store"), stdout=-1, stderr=-1, text=True) for _ in range(2)
-    ]
-    done = [run.communicate(timeout=120) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], done
-    said = sorted(re.search(r"(\d+) extracted, (\d) of 2 indexes built", out).groups() for out, _ in done)
-    assert said == [("0", "0"), ("31", "2")]
-    assert any("waiting for another process that is writing to" in err for _, err in done)
-    assert am.indexes.check_store(tmp_path / "store").empty
-    alone = am.extract(am.Collection.from_folder(small_folder, progress=False), MODEL, progress=False)
-    for key, made in am.features.FeatureSet.open(tmp_path / "store").items():
-        assert made.ids == alone[key].ids
-        assert np.array_equal(made.vectors, alone[key].vectors)
+def test_two_processes_make_one_store(small_folder, store):
+    runs = [subprocess.Popen(command(small_folder, store), stdout=-1, stderr=-1, text=True) for _ in range(2)]
+    outputs = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    counts = sorted(re.search(r"(\d+) extracted, (\d) of 2 indexes built", out).groups() for out, _ in outputs)
+    assert counts == [("0", "0"), ("31", "2")]
+    assert any("waiting for another process that is writing to" in err for _, err in outputs)
+    assert am.indexes.check_store(store).empty
+    alone = am.extract(scan(small_folder), MODEL, progress=False)
+    for key, together in am.features.FeatureSet.open(store).items():
+        assert together.ids == alone[key].ids
+        assert np.array_equal(together.vectors, alone[key].vectors)
 
 
 # Files that try to run code
@@ -451,12 +425,12 @@ def trap(tmp_path):
     return Payload(), mark
 
 
-def as_array(payload, ending: str) -> bytes:
-    """A numpy array that contains the payload, which numpy loads only if pickles are allowed."""
-    file = io.BytesIO()
-    array = np.array([payload], dtype=object)
-    np.save(file, array, allow_pickle=True) if ending == ".npy" else np.savez(file, about=array)
-    return file.getvalue()
+def harmful(payload) -> list[bytes]:
+    """A pickle with the payload, and numpy arrays with it, which numpy loads only if pickles are allowed."""
+    array, npy, npz = np.array([payload], dtype=object), io.BytesIO(), io.BytesIO()
+    np.save(npy, array, allow_pickle=True)
+    np.savez(npz, about=array)
+    return [pickle.dumps(payload), npy.getvalue(), npz.getvalue()]
 
 
 @pytest.fixture
@@ -468,36 +442,39 @@ def shadowing(small_folder) -> Path:
     return small_folder
 
 
-def test_the_command_imports_no_module_of_the_working_directory(shadowing, tmp_path):
+def test_the_command_imports_no_module_of_the_working_directory(shadowing, store):
     path = {**os.environ, "PYTHONPATH": str(Path(am.__file__).parents[1])}
-    arguments = [*command(Path(), tmp_path / "store"), "--layers", "logits"]
-    done = subprocess.run(arguments, cwd=shadowing, env=path, capture_output=True, text=True)
+    arguments = [*command(Path(), store), "--layers", "logits"]
+    done = subprocess.run(arguments, cwd=shadowing, env=path, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("32 pictures, 0 rejected, 31 extracted"), done.stderr  # two are the same bytes
 
 
-def test_decoders_import_no_module_of_the_working_directory_or_beside_the_package(shadowing, monkeypatch):
-    monkeypatch.chdir(shadowing)
+def test_decoders_import_no_module_of_the_working_directory_or_beside_the_package(shadowing):
     (shadowing / "amulsearch").symlink_to(Path(am.__file__).parent)
-    monkeypatch.setattr(decoding, "__file__", str(shadowing / "amulsearch" / "intake" / "decoding.py"))
-    decoding._workers.cache_clear()  # so that new ones are started
-    assert len(am.Collection.from_folder(".", progress=False)) == 32
+    code = f"""if True:
+        import sys
+        sys.path.append({str(shadowing)!r})
+        import amulsearch as am
+        print(am.__file__, len(am.Collection.from_folder(".", progress=False)), sep="\\n")
+    """
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    python = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(python, cwd=shadowing, env=alone, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [str(shadowing / "amulsearch" / "__init__.py"), "32"], done.stderr
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [am.AnnoyIndex, am.ExactIndex, am.indexes.FaissIndex])
 def test_no_index_can_run_code(kind, trap, tmp_path):
     payload, mark = trap
     vectors = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
-    made_by = {"model": "m", "layer": "l"}
-    whitened = am.transforms.PCA.fit(am.Features(vectors, list(map(str, range(60))), fingerprint=made_by), 4)
-    path = kind.build(whitened(am.Features(vectors, list(map(str, range(60))), fingerprint=made_by))).save(
-        tmp_path / "index"
-    )
+    features = am.Features(vectors, list(map(str, range(60))), fingerprint={"model": "m", "layer": "l"})
+    path = kind.build(am.transforms.PCA.fit(features, 4)(features)).save(tmp_path / "index")
     assert kind.open(path).makers
     files = [file for file in path.rglob("*") if file.is_file() and file.name != "lock"]
     assert {file.suffix for file in files} == {".sqlite", ".npy", kind.ending}
     for file in files:
         good = file.read_bytes()
-        for content in (pickle.dumps(payload), as_array(payload, ".npy"), as_array(payload, ".npz")):
+        for content in harmful(payload):
             file.write_bytes(content)
             if file.suffix != ".sqlite":  # as an attacker would who knows the format of the database
                 seal(path, file)
@@ -519,18 +496,18 @@ def seal(path: Path, file: Path) -> None:
         store.database.insert("indexes", [(name, about, rows, folder, json.dumps(files))])
 
 
-def test_no_store_can_run_code(trap, small_folder, tmp_path):
+def test_no_store_can_run_code(trap, small_folder, store, tmp_path):
     payload, mark = trap
-    assert main(["index", str(small_folder), "--store", str(tmp_path / "store"), "--models", MODEL]) == 0
-    for path in [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.name != "lock"]:
-        content = path.read_bytes()
-        for harm in (pickle.dumps(payload), as_array(payload, ".npy")):
-            path.write_bytes(harm)
-            assert main(["check", "--store", str(tmp_path / "store")]) == 1
+    assert main(command(small_folder, store)[3:]) == 0
+    evaluate, judgements = ["evaluate", "--store", str(store)], tmp_path / "judgements.csv"
+    for path in [path for path in store.rglob("*") if path.is_file() and path.name != "lock"]:
+        good = path.read_bytes()
+        for content in harmful(payload)[:2]:
+            path.write_bytes(content)
+            assert main(["check", "--store", str(store)]) == 1
             if "indexes" not in path.parts:
-                assert main(["evaluate", "--store", str(tmp_path / "store")]) == 2
+                assert main(evaluate) == 2
             assert not mark.exists()
-        path.write_bytes(content)
-    (tmp_path / "judgements.csv").write_bytes(pickle.dumps(payload))
-    arguments = ["evaluate", "--store", str(tmp_path / "store"), "--judgements", str(tmp_path / "judgements.csv")]
-    assert main(arguments) == 2 and not mark.exists()
+        path.write_bytes(good)
+    judgements.write_bytes(pickle.dumps(payload))
+    assert main([*evaluate, "--judgements", str(judgements)]) == 2 and not mark.exists()

@@ -104,10 +104,10 @@ def test_what_the_texts_name_is_in_the_library(path):
         assert (path.parent / link).exists(), link
 
 
-def test_the_ten_lines_of_the_readme_run(bundled_features, store, capsys, monkeypatch):
+def test_the_ten_lines_of_the_readme_run(all_features, course_store, capsys, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     monkeypatch.chdir(ROOT)
-    names = {"STORE": store}
+    names = {"STORE": course_store}
     exec(code.replace('"build/store"', "STORE"), names)
     assert len(names["best"]) == 4 and names["query"] not in names["best"]["id"].tolist()
     assert "1,631 pictures" in capsys.readouterr().out

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import make_site
-import nbformat
+import lazy_loader
 import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+
+make_site, nbformat = map(lazy_loader.load, ("make_site", "nbformat"))  # nbformat takes seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,7 @@ def noise(side=400):
 
 
 def shown(**data):
-    return [new_output("display_data", {kind.replace("_", "/"): value for kind, value in data.items()})]
+    return [nbformat.v4.new_output("display_data", {kind.replace("_", "/"): value for kind, value in data.items()})]
 
 
 @pytest.fixture
@@ -34,35 +34,37 @@ def executed(tmp_path):
     parameters = {"tags": ["parameters"]}
     injected = {"tags": ["injected-parameters"]}
     cells = [
-        new_markdown_cell("# 1. A small notebook\n\nA number: $\\Big(x^2\\Big)$."),
-        new_code_cell("K = 4", metadata=parameters),
-        new_code_cell("K = 5", metadata=injected),
-        new_code_cell("figure", outputs=shown(image_png=noise(), text_plain="<Figure>")),
-        new_code_cell("page", outputs=shown(text_html="<p>large</p>" * 50_000)),
-        new_code_cell("widget", outputs=[new_output("display_data", {make_site.WIDGET: {"model_id": "1"}})]),
-        new_code_cell("where", outputs=shown(text_plain=f"Collection('{ROOT}/data')")),
-        new_markdown_cell("## Exercises\n\nTwo. The solutions are in `solutions/01_small.ipynb`."),
-        new_markdown_cell("### Exercise 1\n\nHow many?"),
-        new_code_cell("many = ..."),
-        new_markdown_cell("### Exercise 2\n\nWhy?"),
-        new_code_cell("cause = ..."),
-        new_markdown_cell("## Recap\n\nLittle."),
+        nbformat.v4.new_markdown_cell("# 1. A small notebook\n\nA number: $\\Big(x^2\\Big)$."),
+        nbformat.v4.new_code_cell("K = 4", metadata=parameters),
+        nbformat.v4.new_code_cell("K = 5", metadata=injected),
+        nbformat.v4.new_code_cell("figure", outputs=shown(image_png=noise(), text_plain="<Figure>")),
+        nbformat.v4.new_code_cell("page", outputs=shown(text_html="<p>large</p>" * 50_000)),
+        nbformat.v4.new_code_cell(
+            "widget", outputs=[nbformat.v4.new_output("display_data", {make_site.WIDGET: {"model_id": "1"}})]
+        ),
+        nbformat.v4.new_code_cell("where", outputs=shown(text_plain=f"Collection('{ROOT}/data')")),
+        nbformat.v4.new_markdown_cell("## Exercises\n\nTwo. The solutions are in `solutions/01_small.ipynb`."),
+        nbformat.v4.new_markdown_cell("### Exercise 1\n\nHow many?"),
+        nbformat.v4.new_code_cell("many = ..."),
+        nbformat.v4.new_markdown_cell("### Exercise 2\n\nWhy?"),
+        nbformat.v4.new_code_cell("cause = ..."),
+        nbformat.v4.new_markdown_cell("## Recap\n\nLittle."),
     ]
     solutions = [
-        new_markdown_cell("# 1. A small notebook: solutions"),
-        new_code_cell("K = 4", metadata=parameters),
-        new_code_cell("import amulsearch"),
-        new_markdown_cell("## Exercise 1\n\n*How many?*\n\nWe count."),
-        new_code_cell("1 + 1"),
-        new_markdown_cell("Two."),
-        new_markdown_cell("## Exercise 2\n\n*Why?*"),
-        new_code_cell("because"),
+        nbformat.v4.new_markdown_cell("# 1. A small notebook: solutions"),
+        nbformat.v4.new_code_cell("K = 4", metadata=parameters),
+        nbformat.v4.new_code_cell("import amulsearch"),
+        nbformat.v4.new_markdown_cell("## Exercise 1\n\n*How many?*\n\nWe count."),
+        nbformat.v4.new_code_cell("1 + 1"),
+        nbformat.v4.new_markdown_cell("Two."),
+        nbformat.v4.new_markdown_cell("## Exercise 2\n\n*Why?*"),
+        nbformat.v4.new_code_cell("because"),
     ]
     (tmp_path / "executed" / "solutions").mkdir(parents=True)
     path = tmp_path / "executed" / "01_small.ipynb"
     metadata = {"language_info": {"name": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=metadata), path)
-    nbformat.write(new_notebook(cells=solutions), path.parent / "solutions" / path.name)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    nbformat.write(nbformat.v4.new_notebook(cells=solutions), path.parent / "solutions" / path.name)
     return path
 
 

@@ -24,12 +24,13 @@ SELECTED = "for id in explorer.selected['id']:\n    print(id)"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, openclipart, store, bundled_features):
+def folder(tmp_path_factory, cartoons, store, bundled_features):
     """A folder with the part of notebook 10 that is about the explorer, set to the bundled cartoons and two networks;
     and with a notebook that shows an explorer and no more."""
     folder = tmp_path_factory.mktemp("lab")
     notebook = json.loads((ROOT / "notebooks" / "10_explore.ipynb").read_text())
-    values = {"IMAGES": openclipart, "MODELS": ",".join(MODELS), "STORE": store, "JUDGEMENTS": folder / "judged.csv"}
+    values = {"IMAGES": cartoons.folder, "MODELS": ",".join(MODELS), "STORE": store}
+    values |= {"JUDGEMENTS": folder / "judged.csv"}
     values = {name: str(value) for name, value in values.items()}
     for cell in notebook["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
@@ -132,7 +133,7 @@ def the_sheet_is_searched_by_name(lab, indexes, cartoons):
 
 
 def a_drawn_part_is_asked(lab, indexes, cartoons):
-    id = "food/bread_and_wine_mark_near_.webp"
+    id = next(id for id in cartoons.ids if id.startswith("food/"))
     search(lab, id)
     lab.locator(".am-explorer .am-strip").scroll_into_view_if_needed()
     box = lab.locator(QUERY).bounding_box()

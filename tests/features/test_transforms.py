@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA as Reference
 
 import amulsearch as am
 
@@ -21,8 +20,10 @@ def vectors():
 
 @pytest.mark.parametrize("rows", [60, 9])  # more vectors than dimensions, and fewer vectors
 def test_pca_and_whitening_are_those_of_scikit_learn(vectors, rows):
+    from sklearn.decomposition import PCA
+
     vectors = vectors[:rows]
-    reference = Reference(5).fit(unit(vectors))
+    reference = PCA(5).fit(unit(vectors))
     plain = reference.transform(unit(vectors))
     for power in (0, 0.5, 1):
         width = 2 if power == 1 and rows == 9 else 5

@@ -5,8 +5,6 @@ from functools import partial
 import numpy as np
 import pytest
 from index import enlarge
-from scipy.stats import beta
-from sklearn.datasets import load_digits
 
 import amulsearch as am
 from amulsearch.index.tuning import least_recall
@@ -31,6 +29,8 @@ def held_back(vectors, index, k=10):
 @pytest.fixture(scope="module")
 def digits():
     """The pixels of 1,797 small pictures of digits as vectors, in random order."""
+    from sklearn.datasets import load_digits
+
     vectors = load_digits().data.astype(np.float32)
     return vectors[np.random.default_rng(5).permutation(len(vectors))]
 
@@ -94,6 +94,8 @@ def test_wrong_use_is_told(digits, words, options):
 @pytest.mark.parametrize("missed", [0, 1, 20, 90])
 def test_the_bound_is_about_the_exact_one(missed):
     """That of Clopper and Pearson; where nothing is missed too."""
+    from scipy.stats import beta
+
     hits = np.ones(100)
     hits[:missed] -= 0.1  # one of 10 neighbours each
     bound = least_recall(hits, 10)

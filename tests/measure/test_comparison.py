@@ -15,13 +15,16 @@ def relevance(cartoons):
     return am.Relevance.from_labels(cartoons.ids, cartoons.labels)
 
 
-@pytest.fixture(scope="module")
-def compared(bundled_features, relevance):
+def compare(features) -> am.measure.Comparison:
     layers = ("logits", "penultimate", "last:gem")
-    chosen = {key: made for key, made in bundled_features.items() if key[1] in layers}
-    baseline = f"{LITE2} penultimate"
+    chosen = {key: layer for key, layer in features.items() if key[1] in layers}
     panel = am.Panel(chosen, fusions=("vote", "rrf", "combsum"))
-    return am.compare(panel, relevance, baseline=baseline, measure="P@1", progress=False)
+    return am.compare(panel, baseline=f"{LITE2} penultimate", measure="P@1", progress=False)
+
+
+@pytest.fixture(scope="module")
+def compared(bundled_features):
+    return compare(bundled_features)
 
 
 def test_rows_are_what_the_single_calls_say(compared, bundled_features, relevance):
@@ -48,9 +51,9 @@ def test_rows_are_what_the_single_calls_say(compared, bundled_features, relevanc
     assert table.loc["rrf of 4 penultimate", "mAP"] == fused.mean()["mAP"]
 
 
-def test_the_trends(compared):
+def test_the_trends(all_features):
     """Penultimate beats logits, GeM beats mean; fusion by scores or ranks beats the best network and the vote."""
-    table = compared.table.set_index("system")
+    table = compare(all_features).table.set_index("system")
     for name in am.models.BUNDLED:
         for measure in ("P@1", "P@5"):
             assert table.loc[f"{name} penultimate", measure] > table.loc[f"{name} logits", measure]

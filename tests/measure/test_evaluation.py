@@ -7,11 +7,12 @@ from itertools import pairwise, permutations, product
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, ndcg_score
 
-from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, Relevance, compare, evaluate, indexes
-from amulsearch.measure import METHODS, calibrated, evaluation
+from amulsearch import AnnoyIndex, ExactIndex, Features, Fusion, Panel, Relevance, compare, evaluate, indexes
+from amulsearch.errors import QueryError
+from amulsearch.measure import evaluation
 from amulsearch.measure.evaluation import MEASURES, cosines, holm
+from amulsearch.systems import METHODS, calibrated
 
 
 def cosine(vectors: np.ndarray) -> np.ndarray:
@@ -76,6 +77,8 @@ def clusters():
 
 def test_equals_scikit_learn(clusters):
     """Equal pictures are tied; scikit-learn averages over ties for nDCG as we do, but not for AP."""
+    from sklearn.metrics import average_precision_score, ndcg_score
+
     vectors, labels = clusters.vectors.copy(), np.array(clusters.labels)
     vectors[100:110] = vectors[99]
     relevance = Relevance.from_labels(clusters.ids, clusters.labels)
@@ -226,7 +229,7 @@ def test_systems_measured_to_different_depths_are_not_compared_by_mAP(clusters):
     assert approximate.compare(exact, "P@1")["difference"] == pytest.approx(0, abs=0.01)
     with pytest.raises(QueryError, match="evaluate both systems with depth=10"):
         approximate.compare(exact)
-    compared = compare({("net", "logits"): clusters}, others={"annoy": index}, progress=False)
+    compared = compare({("net", "logits"): clusters, "annoy": index}, progress=False)
     assert compared.note == "The first 10 answers of each system were measured, as one of them is approximate."
     assert compared.table["mAP"].tolist() == pytest.approx([approximate.mean()["mAP"]] * 2, abs=0.01)
 
@@ -277,7 +280,8 @@ def test_tiny_collections_have_measures_or_none(count, labels):
     relevance = Relevance.from_labels(ids, labels)
     features = dict(zip([("a", "logits"), ("b", "logits")], parts, strict=True))
     others = {"annoy": AnnoyIndex.build(parts[0]), "exact": ExactIndex.build(parts[0], metric="euclidean")}
-    found = compare(features, relevance, fusions=METHODS, others=others, progress=False)
+    panel = Panel({**features, **others}, fusions=METHODS) if count > 1 else {**features, **others}
+    found = compare(panel, relevance, progress=False)
     queries = sum(labels.count(label) > 1 for label in labels if label)
     assert found.asked == queries
     table = found.table[["P@1", "P@5", "mAP"]]

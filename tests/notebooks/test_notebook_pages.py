@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SPEC = importlib.util.spec_from_file_location("run", NOTEBOOKS / "run.py")
@@ -17,13 +16,14 @@ PNG = base64.b64encode(b"a picture").decode()
 PARAMETERS = {"IMAGES": str(NOTEBOOKS.parent / "data" / "openclipart"), "MODELS": "bundled", "K": 5}
 
 
-def shown(kind, value):
-    return [new_output("display_data", {kind: value})]
-
-
 @pytest.fixture
 def executed():
     """The cells of a small executed notebook."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+    def shown(kind, value):
+        return [new_output("display_data", {kind: value})]
+
     return new_notebook(
         cells=[
             new_markdown_cell("# 3. Small & simple\n\nNext: [4. More](04_more.ipynb), [a folder](../data)"),

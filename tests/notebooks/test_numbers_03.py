@@ -24,37 +24,35 @@ def exact(vectors) -> am.ExactIndex:
     return am.ExactIndex.build(vectors)
 
 
-def test_queries(exact, bundled_features, stated):
+def test_queries(exact, bundled_features, near):
     assert all("guitar" in id for id in exact.query(GUITAR, 4)["id"])
     found = exact.query(ImageOps.mirror(bundled_features.collection.open(GUITAR)), 2)
     assert found["id"][0] == GUITAR
-    assert stated(NOTEBOOK, r"first at a distance of (\.\d+)") == pytest.approx(found["distance"][0], abs=0.01)
-    assert stated(NOTEBOOK, r"than the second at (\.\d+)") == pytest.approx(found["distance"][1], abs=0.01)
+    near(found["distance"][0], "first at a distance of #", within=0.01)
+    near(found["distance"][1], "than the second at #", within=0.01)
 
 
-def test_what_a_distance_says(exact, bundled_features, stated):
+def test_what_a_distance_says(exact, bundled_features, near):
     cartoons = bundled_features.collection
     asked = cartoons.sample(500)
     first = pd.concat([exact.query(id, 1) for id in asked]).set_axis(asked).sort_values("distance")
     right = first["label"] == pd.Series(cartoons.labels, index=cartoons.ids)[first.index]
-    about = {"abs": 0.017}  # two pictures of the 125
-    assert stated(NOTEBOOK, r"(\d+)% of the queries in the nearest quarter") == pytest.approx(
-        right.iloc[:125].mean(), **about
-    )
-    assert stated(NOTEBOOK, r"in the farthest quarter, (\d+)%") == pytest.approx(right.iloc[-125:].mean(), **about)
-    assert stated(NOTEBOOK, r"neighbours are about (\d) away") == pytest.approx(first["distance"].iloc[-5:], abs=0.05)
+    # two pictures of the 125
+    near(right.iloc[:125].mean(), "#% of the queries in the nearest quarter", within=0.017)
+    near(right.iloc[-125:].mean(), "in the farthest quarter, #%", within=0.017)
+    near(first["distance"].iloc[-5:], "neighbours are about # away", within=0.05)
 
 
-def test_recall(vectors, tmp_path, stated):
+def test_recall(vectors, tmp_path, near, stated):
     index = am.AnnoyIndex.build(vectors, n_trees=50)
-    recall = stated(NOTEBOOK, r"recall on the bundled cartoons is ([\d.]+),")
+    recall = stated(NOTEBOOK, "recall on the bundled cartoons is #,")
     assert recall == pytest.approx(index.recall(10), abs=0.003)
     one, five = (am.AnnoyIndex.build(vectors, n_trees=n_trees) for n_trees in (1, 5))
     recall = one.recall(10, sample=50, search_k=1000)
-    assert stated(NOTEBOOK, r"one tree with `search_k=1000` finds (\.\d+):") == pytest.approx(recall, abs=0.015)
+    near(recall, "one tree with `search_k=1000` finds #:", within=0.015)
     assert recall < one.recall(10, sample=50, search_k=2000) == 1
     recall = five.recall(10, sample=50, search_k=1000)
-    assert stated(NOTEBOOK, r"with `search_k=1000` are hardly better, (\.\d+),") == pytest.approx(recall, abs=0.015)
+    near(recall, "with `search_k=1000` are hardly better, #,", within=0.015)
 
     # A tree with one split has a root, two leaves, and a copy of the root at the end; a second split, in a tenth of the
     # trees, adds a node and a leaf. A node has three integers and a vector.
@@ -62,24 +60,19 @@ def test_recall(vectors, tmp_path, stated):
     file = next(index.save(tmp_path / "index").rglob("*.ann"))
     nodes = file.stat().st_size / (4 * (3 + width)) - len(vectors)
     assert nodes / 50 == pytest.approx(0.9 * 4 + 0.1 * 6, abs=0.1)
-    assert stated(NOTEBOOK, r"vectors have numbers, here (\d+)\.") == width
+    near(width, "vectors have numbers, here #.", within=0)
     deep = len(vectors) / (32 + 2) * (width + 2)  # pictures for as many leaves, with full vectors
-    assert stated(NOTEBOOK, r"as one over ([\d,]+) pictures") == pytest.approx(deep, rel=0.1)
+    assert stated(NOTEBOOK, "as one over # pictures") == pytest.approx(deep, rel=0.1)
 
 
-def test_curves(vectors, stated):
+def test_curves(vectors, near):
     unit = vectors.vectors / np.linalg.norm(vectors.vectors, axis=1, keepdims=True)
     centred = unit - unit.mean(axis=0)
     short = centred @ np.linalg.eigh(centred.T @ centred)[1][:, -32:]
     fifty, one = (am.AnnoyIndex.build(short, vectors.ids, n_trees=n_trees) for n_trees in (50, 1))
-    for pattern, index, search_k in (
-        (r"recall rises from (\.\d+) at", fifty, 10),
-        (r"to (\.\d+) at 100 and", fifty, 100),
-        (r"and (\.\d+) at 1000", fifty, 1000),
-        (r"At `search_k=100`, one tree finds (\.\d+)", one, 100),
-    ):
-        recall = index.recall(10, sample=100, search_k=search_k)
-        assert stated(NOTEBOOK, pattern) == pytest.approx(recall, abs=0.02)
+    recall = [fifty.recall(10, sample=100, search_k=search_k) for search_k in (10, 100, 1000)]
+    near(recall, "recall rises from # at `search_k=10` to # at 100 and # at 1000", within=0.02)
+    near(one.recall(10, sample=100, search_k=100), "At `search_k=100`, one tree finds #", within=0.02)
 
 
 def test_annoy_alone_opens_the_index_of_another_network(bundled_features, tmp_path):
@@ -88,13 +81,13 @@ def test_annoy_alone_opens_the_index_of_another_network(bundled_features, tmp_pa
     assert annoy.AnnoyIndex(bundled_features[NAME, "penultimate"].vectors.shape[1], "angular").load(str(path))
 
 
-def test_solution_1(exact, bundled_features, stated):
+def test_solution_1(exact, bundled_features, near):
     digest = dict(zip(exact.ids, bundled_features.collection.table["digest"], strict=True))
     first = [(id, exact.query(id, 1).iloc[0]) for id in exact.ids]
     pairs = {
         frozenset((id, row["id"])) for id, row in first if row["distance"] < 0.15 and digest[id] != digest[row["id"]]
     }
-    assert stated(SOLUTIONS, r"there are (\d+) such pairs") == len(pairs)
+    near(len(pairs), "there are # such pairs", of=SOLUTIONS, within=0)
 
 
 def test_solution_2(exact):
@@ -103,7 +96,7 @@ def test_solution_2(exact):
     assert set(found[:2]) == set(pair) and "orange" in found[2]
 
 
-def test_solution_3(vectors, bundled_features, stated):
+def test_solution_3(vectors, bundled_features, near):
     labels = np.array(bundled_features.collection.labels)
     metrics = ("angular", "euclidean", "manhattan")
     found = {metric: am.ExactIndex.build(vectors, metric=metric).all_neighbours(10)[0] for metric in metrics}
@@ -113,10 +106,6 @@ def test_solution_3(vectors, bundled_features, stated):
         metric: np.mean([len(one & other) for one, other in zip(sets[metric], sets["angular"], strict=True)]) / 10
         for metric in metrics
     }
-    about = {"abs": 0.01}
-    assert stated(SOLUTIONS, r"Euclidean distance keeps (\d+)%") == pytest.approx(shared["euclidean"], **about)
-    assert stated(SOLUTIONS, r"Manhattan distance (\d+)%") == pytest.approx(shared["manhattan"], **about)
-    about = {"abs": 0.003}
-    assert stated(SOLUTIONS, r"only slightly, from (\.\d+) to") == pytest.approx(right["angular"], **about)
-    assert stated(SOLUTIONS, r"from \.\d+ to (\.\d+) and") == pytest.approx(right["euclidean"], **about)
-    assert stated(SOLUTIONS, r"to \.\d+ and (\.\d+)\.") == pytest.approx(right["manhattan"], **about)
+    near(shared["euclidean"], "Euclidean distance keeps #%", of=SOLUTIONS, within=0.01)
+    near(shared["manhattan"], "Manhattan distance #%", of=SOLUTIONS, within=0.01)
+    near([right[metric] for metric in metrics], "only slightly, from # to # and #.", of=SOLUTIONS)

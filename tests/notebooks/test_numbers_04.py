@@ -6,7 +6,7 @@ import pytest
 
 import amulsearch as am
 
-NAME, SOLUTIONS = "04_comparing_models", "solutions/04_comparing_models"
+NOTEBOOK, SOLUTIONS = "04_comparing_models", "solutions/04_comparing_models"
 SQUEEZENET, LITE2 = "squeezenet1_1", "tf_efficientnet_lite2"
 TIGER = "animals/mammals/big_cats/tigre03_architetto_franc_01.webp"
 PIE = "food/desserts/pie_pumpkin.webp"
@@ -42,7 +42,7 @@ def lists(found, cartoons):
     return of
 
 
-def test_what_is_said_of_the_six_figures(lists, stated):
+def test_what_is_said_of_the_six_figures(lists, near):
     tigers = lists(TIGER)
     assert {frozenset(ids) for ids in tigers.values()} == {frozenset(tigers[SQUEEZENET])}
     assert len({tuple(ids) for ids in tigers.values()}) == 3
@@ -70,7 +70,7 @@ def test_what_is_said_of_the_six_figures(lists, stated):
 
     signs = [id for ids in lists(SIGN).values() for id in ids]
     framed = sum(id.startswith("transportation/roadsigns/") for id in signs)
-    assert framed == stated(NAME, r"have a blue frame, (\d+) of the 16")
+    near(framed, "have a blue frame, # of the 16", within=0)
 
 
 def test_squeezenet_is_never_negative(bundled_features):
@@ -78,10 +78,10 @@ def test_squeezenet_is_never_negative(bundled_features):
     assert bundled_features[LITE2, "logits"].vectors.min() < 0
 
 
-def test_agreement(found, stated):
+def test_agreement(found, near):
     first = pd.DataFrame({model: found[model, "logits"][:, 0] for model in am.models.BUNDLED})
     agreed = (first.nunique(axis=1) == 1).mean()
-    assert agreed == pytest.approx(stated(NAME, r"agree on the first neighbour for ([\d.]+)%"), abs=0.006)
+    near(agreed, "agree on the first neighbour for #%", within=0.006)
     rows = {model: found[model, "logits"] for model in am.models.BUNDLED}
     shared = pd.DataFrame({a: {b: (rows[a][:, :, None] == rows[b][:, None]).sum() / rows[a].size
                                for b in rows} for a in rows})  # fmt: skip
@@ -90,59 +90,51 @@ def test_agreement(found, stated):
     assert ((shared[SQUEEZENET][1:] > 0.3) & (shared[SQUEEZENET][1:] < 0.36)).all()
 
 
-def test_precision(same, stated):
+def test_precision(same, near):
     first = pd.DataFrame({key: hits[:, 0] for key, hits in same.items()}).mean().unstack()
     four = pd.DataFrame({key: hits.mean(axis=1) for key, hits in same.items()}).mean().unstack()
     logits, penultimate = first["logits"], first["penultimate"]
-    assert logits[SQUEEZENET] == pytest.approx(stated(NAME, r"`squeezenet1_1` is relevant for ([\d.]+)%"), abs=0.003)
-    assert logits[LITE2] == pytest.approx(stated(NAME, r"and that of `lite2` for ([\d.]+)%"), abs=0.003)
-    points = stated(NAME, r"The difference is small, ([\d.]+) points")
-    assert 100 * (logits[LITE2] - logits[SQUEEZENET]) == pytest.approx(points, abs=0.3)
-    assert penultimate[LITE2] == pytest.approx(stated(NAME, r"P@1 and reaches ([\d.]+)%"), abs=0.003)
-    points = stated(NAME, r"`lite2` gains ([\d.]+) points at P@1")
-    assert 100 * (penultimate - logits)[LITE2] == pytest.approx(points, abs=0.3)
+    near(logits[SQUEEZENET], "`squeezenet1_1` is relevant for #%")
+    near(logits[LITE2], "and that of `lite2` for #%")
+    near(100 * (logits[LITE2] - logits[SQUEEZENET]), "The difference is small, # points", within=0.3)
+    near(penultimate[LITE2], "P@1 and reaches #%")
+    near(100 * (penultimate - logits)[LITE2], "`lite2` gains # points at P@1", within=0.3)
     assert logits.idxmin() == penultimate.idxmin() == SQUEEZENET
     assert (penultimate > logits - 0.003).all()  # squeezenet1_1 differs by two pictures: "next to nothing"
     assert (four["penultimate"] > four["logits"]).all()
 
 
-def test_precision_with_the_top_folder(found, cartoons, stated):
+def test_precision_with_the_top_folder(found, cartoons, near):
     top = [label.split("/")[0] for label in cartoons.labels]
     broad = pd.Series({key: am.measure.same_label(rows, top)[:, 0].mean() for key, rows in found.items()}).unstack()
-    number = stated(NAME, r"with the penultimate layer is now ([\d.]+)%")
-    assert broad["penultimate"][LITE2] == pytest.approx(number, abs=0.003)
+    near(broad["penultimate"][LITE2], "with the penultimate layer is now #%")
     assert (broad["penultimate"] > broad["logits"] + 0.005).tolist() == [False, True, True, True]
 
 
-def test_who_wins_alone(same, cartoons, stated):
+def test_who_wins_alone(same, cartoons, near):
     hits = pd.DataFrame({model: same[model, "logits"].sum(axis=1) for model in am.models.BUNDLED})
     alone = {model: (hits[model] > hits.drop(columns=model).max(axis=1)).sum() for model in hits}
-    assert alone[SQUEEZENET] == pytest.approx(stated(NAME, r"alone is best for (\d+) pictures"), abs=3)
-    assert alone[LITE2] == pytest.approx(stated(NAME, r"more than `lite2` with (\d+)"), abs=3)
+    near([alone[SQUEEZENET], alone[LITE2]], "alone is best for # pictures, more than `lite2` with #", within=3)
     none = (hits.max(axis=1) == 0).sum()
-    assert none == pytest.approx(stated(NAME, r"For (\d+) pictures, 16% of all"), abs=3)
+    near(none, "For # pictures, 16% of all", within=3)
     assert none / len(cartoons) == pytest.approx(0.16, abs=0.006)
 
 
-def test_solutions(found, same, cartoons, stated):
+def test_solutions(found, same, cartoons, near):
     row = {id: place for place, id in enumerate(cartoons.ids)}
     twins = [(id, id.replace("_bw", "")) for id in cartoons.ids if "_bw" in id and id.replace("_bw", "") in row]
-    assert len(twins) == stated(SOLUTIONS, r"there are (\d+) twins")
+    near(len(twins), "there are # twins", of=SOLUTIONS, within=0)
     black, coloured = np.array([[row[twin], row[drawing]] for twin, drawing in twins]).T
     share = pd.Series({key: (rows[black, 0] == coloured).mean() for key, rows in found.items()}).unstack()
-    number = stated(SOLUTIONS, r"finds the most, (\d+)% with the penultimate")
-    assert share["penultimate"][SQUEEZENET] == pytest.approx(number, abs=0.01)
-    number = stated(SOLUTIONS, r"`lite2` the fewest, (\d+)%")
-    assert share["penultimate"][LITE2] == pytest.approx(number, abs=0.01)
+    near(share["penultimate"][SQUEEZENET], "finds the most, #% with the penultimate", of=SOLUTIONS, within=0.01)
+    near(share["penultimate"][LITE2], "`lite2` the fewest, #%", of=SOLUTIONS, within=0.01)
     assert share.idxmax().tolist() == [SQUEEZENET] * 2
     assert share.idxmin().tolist() == [LITE2] * 2
 
     together = np.concatenate([found[model, "logits"] for model in am.models.BUNDLED], axis=1)
     different = np.array([len(set(rows)) for rows in together])
-    assert (different == 4).sum() == pytest.approx(stated(SOLUTIONS, r"the same four for (\d+) queries"), abs=2)
-    assert (different == 16).sum() == pytest.approx(stated(SOLUTIONS, r"For (\d+) queries, no picture"), abs=2)
+    near((different == 4).sum(), "the same four for # queries", of=SOLUTIONS, within=2)
+    near((different == 16).sum(), "For # queries, no picture", of=SOLUTIONS, within=2)
     right = same[LITE2, "logits"].mean(axis=1)
-    number = stated(SOLUTIONS, r"fewer neighbours are relevant: (\d+)% of those")
-    assert right[different == 4].mean() == pytest.approx(number, abs=0.02)
-    number = stated(SOLUTIONS, r"if the networks agree, (\d+)% if")
-    assert right[different == 16].mean() == pytest.approx(number, abs=0.03)
+    near(right[different == 4].mean(), "fewer neighbours are relevant: #% of those", of=SOLUTIONS, within=0.02)
+    near(right[different == 16].mean(), "if the networks agree, #% if", of=SOLUTIONS, within=0.03)

@@ -6,11 +6,10 @@ from math import comb
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import skew
 
 import amulsearch as am
 
-NAME, SOLUTIONS = "05_ensembles", "solutions/05_ensembles"
+NOTEBOOK, SOLUTIONS = "05_ensembles", "solutions/05_ensembles"
 SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
 BULB = "electronics/bulb/bulb.webp"
 DAMSELFLY = "animals/bugs/damselfly_leigh_purdie_r.webp"
@@ -74,16 +73,14 @@ def test_what_is_said_of_the_damselfly(indexes):
     assert order["borda"][:2] == order["combmnz"][:2] == [SWORD, DRAGONFLY]
 
 
-def test_ties(found, stated):
+def test_ties(found, near):
     _, votes = am.measure.fuse_all(found, "vote", depth=10, k=40)
     tied = (votes == votes[:, :1]).sum(axis=1)
-    assert (tied > 1).mean() == pytest.approx(
-        stated(NAME, r"leaves the first place open for (\d+) % of the queries"), abs=0.006
-    )
-    assert tied.mean() == pytest.approx(stated(NAME, r"On average, ([\d.]+) pictures have the most votes"), abs=0.06)
+    near((tied > 1).mean(), "leaves the first place open for # % of the queries", within=0.006)
+    near(tied.mean(), "On average, # pictures have the most votes", within=0.06)
 
 
-def test_precision(found, hits, stated):
+def test_precision(found, hits, near):
     rows, votes = am.measure.fuse_all(found, "vote", depth=10, k=40)
     order = np.argsort(-(votes + np.random.default_rng(0).random(votes.shape)), axis=1)
     systems = {model: rows for model, (rows, _) in found.items()}
@@ -93,14 +90,14 @@ def test_precision(found, hits, stated):
     systems |= {method: am.measure.fuse_all(found, method, depth=10)[0] for method in methods}
     table = pd.DataFrame({name: [part.mean() for part in hits(rows)] for name, rows in systems.items()}).T
     for name, sentence in {
-        "random ties": r"the vote of 10 has a P@1 of ([\d.]+)\.",
-        LITE2: r"best single network, `lite2`, has ([\d.]+)",
-        SQUEEZENET: r"the weakest, `squeezenet1_1`, ([\d.]+)\.",
-        "vote 10": r"It reaches ([\d.]+) at P@1",
-        "vote 4": r"do not count at all, reaches ([\d.]+)\.",
-        "combsum": r"`combsum` has the highest P@1, ([\d.]+)\.",
+        "random ties": "the vote of 10 has a P@1 of #.",
+        LITE2: "best single network, `lite2`, has #",
+        SQUEEZENET: "the weakest, `squeezenet1_1`, #.",
+        "vote 10": "It reaches # at P@1",
+        "vote 4": "do not count at all, reaches #.",
+        "combsum": "`combsum` has the highest P@1, #.",
     }.items():
-        assert table[0][name] == pytest.approx(stated(NAME, sentence), abs=0.003), name
+        near(table[0][name], sentence)
     models = list(am.models.BUNDLED)
     assert table[0][models].idxmax() == LITE2
     assert table[0]["combsum"] > table[0].max() - 0.003
@@ -111,23 +108,21 @@ def test_precision(found, hits, stated):
     assert ((gain > 1.5) & (gain < 2.5)).all()
 
 
-def test_wins_and_losses(found, hits, stated):
+def test_wins_and_losses(found, hits, near, stated):
     fused, _ = hits(am.measure.fuse_all(found, "combsum", depth=10)[0])
     single, _ = hits(found[LITE2][0])
     wins, losses = int((fused > single).sum()), int((fused < single).sum())
-    assert wins == pytest.approx(stated(NAME, r"`lite2` wrong for (\d+) pictures"), abs=3)
-    assert losses == pytest.approx(stated(NAME, r"the other way round for (\d+)\."), abs=3)
-    assert stated(NAME, r"For those (\d+) pictures") == stated(NAME, r"the other way round for (\d+)\.")
+    near([wins, losses], "`lite2` wrong for # pictures, and the other way round for #.", within=3)
+    assert stated(NOTEBOOK, "For those # pictures") == stated(NOTEBOOK, "the other way round for #.")
     thrown = wins + losses
-    assert thrown == pytest.approx(stated(NAME, r"A fair coin tossed (\d+) times"), abs=5)
+    near(thrown, "A fair coin tossed # times", within=5)
     chance = 2 * sum(comb(thrown, heads) for heads in range(max(wins, losses), thrown + 1)) / 2**thrown
-    assert 1 / chance == pytest.approx(stated(NAME, r"about one time in (\d+)"), rel=0.4)
+    assert 1 / chance == pytest.approx(stated(NOTEBOOK, "about one time in #"), rel=0.4)
 
 
-def test_solutions(found, hits, bundled_features, stated):
+def test_solutions(found, hits, bundled_features, near):
     vote = {n: hits(am.measure.fuse_all(found, "vote", depth=n)[0])[0].mean() for n in (2, 50)}
-    assert vote[2] == pytest.approx(stated(SOLUTIONS, r"falls from ([\d.]+) with lists of two"), abs=0.003)
-    assert vote[50] == pytest.approx(stated(SOLUTIONS, r"with lists of two to ([\d.]+) with"), abs=0.003)
+    near([vote[2], vote[50]], "falls from # with lists of two to # with", of=SOLUTIONS)
     steady = [hits(am.measure.fuse_all(found, "combsum", depth=n)[0])[0].mean() for n in (4, 10, 20, 50)]
     assert np.ptp(steady) < 0.005
 
@@ -139,7 +134,7 @@ def test_solutions(found, hits, bundled_features, stated):
     }
     table = pd.DataFrame(pairs).T
     assert table[0].idxmax() == (LITE1, LITE2)
-    assert table[0].max() == pytest.approx(stated(SOLUTIONS, r"`lite1` with `lite2`, ([\d.]+) at"), abs=0.003)
+    near(table[0].max(), "`lite1` with `lite2`, # at", of=SOLUTIONS)
     assert all(SQUEEZENET not in pair for pair in table[1].nlargest(3).index)
 
     both = {
@@ -148,11 +143,12 @@ def test_solutions(found, hits, bundled_features, stated):
         for layer in ("logits", "penultimate")
     }
     first, five = (part.mean() for part in hits(am.measure.fuse_all(both, "combsum")[0]))
-    assert first == pytest.approx(stated(SOLUTIONS, r"it is not: ([\d.]+) against"), abs=0.003)
-    assert five == pytest.approx(stated(SOLUTIONS, r"at P@1 and ([\d.]+) against"), abs=0.003)
+    near([first, five], "it is not: # against ~ at P@1 and # against", of=SOLUTIONS)
 
 
-def test_what_is_said_of_the_graph(bundled_features, indexes, found, hits, stated):
+def test_what_is_said_of_the_graph(bundled_features, indexes, found, hits, near, stated):
+    from scipy.stats import skew
+
     index = am.indexes.DiffusionIndex.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     edges = index.graph.edges(DAMSELFLY).set_index("id")
     assert edges.index[0] == DRAGONFLY and (edges.loc[DRAGONFLY].iloc[3:] == 1).sum() == 3
@@ -163,19 +159,15 @@ def test_what_is_said_of_the_graph(bundled_features, indexes, found, hits, state
     rows = index.all_neighbours(10)[0]
     graph, single = hits(rows), hits(found[LITE2][0])
     combsum = hits(am.measure.fuse_all({name: (r[:, :10], d[:, :10]) for name, (r, d) in found.items()}, "combsum")[0])
-    near = lambda value, pattern: stated(NAME, pattern) == pytest.approx(value, abs=0.002)  # noqa: E731
-    assert near(np.nanmean(graph[0]), r"the graph has a P@1 of (\d\.\d+)")
-    assert near(np.nanmean(graph[1]), r"the graph has a P@1 of [\d.]+ and a P@5 of (\d\.\d+)")
-    assert near(np.nanmean(combsum[0]), r"P@5 of [\d.]+; `combsum` has (\d\.\d+)")
-    assert near(np.nanmean(combsum[1]), r"P@5 of [\d.]+; `combsum` has [\d.]+ and (\d\.\d+)")
+    near([np.nanmean(graph[0]), np.nanmean(graph[1])], "the graph has a P@1 of # and a P@5 of #", within=0.002)
+    near([np.nanmean(combsum[0]), np.nanmean(combsum[1])], "P@5 of ~; `combsum` has # and #", within=0.002)
     wins, losses = ((graph[0] > single[0]).sum(), (graph[0] < single[0]).sum())
-    assert stated(NAME, r"The graph is right where `lite2` is wrong for (\d+) pictures") == pytest.approx(wins, abs=3)
-    assert stated(NAME, r"the reverse holds for (\d+)\.") == pytest.approx(losses, abs=3)
+    near(wins, "The graph is right where `lite2` is wrong for # pictures", within=3)
+    near(losses, "the reverse holds for #.", within=3)
     tossed = wins + losses
     assert 2 * sum(comb(int(tossed), at) for at in range(int(losses) + 1)) / 2 ** int(tossed) < 1 / 2000
 
     hubness = {name: skew(np.bincount(r[:, :10].ravel(), minlength=len(r))) for name, (r, _) in found.items()}
-    assert stated(NAME, r"it is between (\d\.\d+) and") == pytest.approx(min(hubness.values()), abs=0.02)
-    assert stated(NAME, r"it is between [\d.]+ and (\d\.\d+)") == pytest.approx(max(hubness.values()), abs=0.02)
+    near([min(hubness.values()), max(hubness.values())], "it is between # and #", within=0.02)
     of_graph = skew(np.bincount(rows.ravel(), minlength=len(rows)))
-    assert stated(NAME, r"for the networks, and (\d\.\d+) for the graph") == pytest.approx(of_graph, abs=0.02)
+    near(of_graph, "for the networks, and # for the graph", within=0.02)

@@ -5,7 +5,8 @@ import pytest
 
 import amulsearch as am
 
-NAME, SOLUTIONS = "06_layers_and_pooling", "solutions/06_layers_and_pooling"
+NOTEBOOK, SOLUTIONS = "06_layers_and_pooling", "solutions/06_layers_and_pooling"
+WITHIN = 0.0005  # the notebook rounds to three digits
 SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
 STAGES = {
     SQUEEZENET: ["features.1", "features.4", "features.7", "last"],
@@ -35,28 +36,23 @@ def first(done):
     return {key: result.mean()["P@1"] for key, result in done.items()}
 
 
-def test_depths(first, stated):
-    rises = r"with GeM rises from ([\d.]+\d) at the shallowest depth to [\d.]+ at the last map"
-    assert stated(NAME, rises) == round(first[LITE0, "blocks.1.0.bn1:gem"], 3)
-    ends = r"with GeM rises from [\d.]+ at the shallowest depth to ([\d.]+\d) at the last map"
-    assert stated(NAME, ends) == round(first[LITE0, "last:gem"], 3)
+def test_depths(first, near):
+    lite0 = {layer: value for (name, layer), value in first.items() if name == LITE0}
+    ends = [lite0["blocks.1.0.bn1:gem"], lite0["last:gem"]]
+    near(ends, "with GeM rises from # at the shallowest depth to # at the last map")
     for name, stages in STAGES.items():
         curve = [first[name, f"{stage}:gem"] for stage in stages]
         assert curve == sorted(curve)
         for stage in stages:
             assert first[name, f"{stage}:gem"] > first[name, f"{stage}:mean"]
         assert first[name, "penultimate"] == pytest.approx(first[name, "last:mean"], abs=0.0007)
-    assert stated(NAME, r"logits of `tf_efficientnet_lite0` have ([\d.]+\d)") == round(first[LITE0, "logits"], 3)
-    assert stated(NAME, r"than its penultimate layer with ([\d.]+\d)") == round(first[LITE0, "penultimate"], 3)
-    assert stated(NAME, r"differs there: ([\d.]+\d) against") == round(first[SQUEEZENET, "logits"], 3)
-    assert stated(NAME, r"differs there: [\d.]+ against ([\d.]+\d)") == round(first[SQUEEZENET, "penultimate"], 3)
-    assert stated(NAME, r"the mean has ([\d.]+\d) and GeM") == round(first[LITE0, "blocks.5.0.bn1:mean"], 3)
-    assert stated(NAME, r"and GeM ([\d.]+\d)") == round(first[LITE0, "blocks.5.0.bn1:gem"], 3)
-    assert stated(NAME, r"it is small, ([\d.]+\d) against") == round(first[LITE0, "last:mean"], 3)
-    assert stated(NAME, r"it is small, [\d.]+ against ([\d.]+\d)") == round(first[LITE0, "last:gem"], 3)
-    assert stated(NAME, r"`blocks.5.0.bn1` have ([\d.]+\d) pooled") == round(first[LITE0, "blocks.5.0.bn1:mean"], 3)
-    assert stated(NAME, r"by the mean and ([\d.]+\d) pooled") == round(first[LITE0, "blocks.5.0.bn1:gem"], 3)
-    assert stated(NAME, r"last map of `squeezenet1_1` have ([\d.]+\d),") == round(first[SQUEEZENET, "last:gem"], 3)
+    near(lite0["logits"], "logits of `tf_efficientnet_lite0` have #")
+    near(lite0["penultimate"], "than its penultimate layer with #")
+    near([first[SQUEEZENET, "logits"], first[SQUEEZENET, "penultimate"]], "differs there: # against #")
+    near([lite0["blocks.5.0.bn1:mean"], lite0["blocks.5.0.bn1:gem"]], "the mean has # and GeM #")
+    near([lite0["last:mean"], lite0["last:gem"]], "it is small, # against #")
+    near([lite0["blocks.5.0.bn1:mean"], lite0["blocks.5.0.bn1:gem"]], "have # pooled by the mean and # pooled")
+    near(first[SQUEEZENET, "last:gem"], "last map of `squeezenet1_1` have #,")
     assert first[SQUEEZENET, "last:gem"] > first[LITE0, "blocks.5.0.bn1:gem"]
 
 
@@ -70,10 +66,10 @@ def test_widths_and_the_stages_that_the_notebook_finds(features):
     assert (width[SQUEEZENET, "last:gem"], width[SQUEEZENET, "logits"]) == (512, 1000)
 
 
-def test_shallow_against_deep(done, stated):
+def test_shallow_against_deep(done, near):
     change = done[LITE0, "blocks.1.0.bn1:gem"].compare(done[LITE0, "penultimate"], "P@1")
-    assert stated(NAME, r"penultimate layer wrong for (\d+) queries") == change["wins"]
-    assert stated(NAME, r"the other way round for (\d+): the lion") == change["losses"]
+    near(change["wins"], "penultimate layer wrong for # queries", within=0)
+    near(change["losses"], "the other way round for #: the lion", within=0)
     for name, stages in STAGES.items():
         for metric in ("P@5", "mAP"):
             for stage in stages:
@@ -87,38 +83,33 @@ def points(changes):
     return [round(min(found), 1), round(max(found), 1)]
 
 
-def test_gem_over_the_penultimate_layer(done, stated, features):
+def test_gem_over_the_penultimate_layer(done, near, features):
     gem = {
         metric: {name: done[name, "last:gem"].compare(done[name, "penultimate"], metric) for name in am.models.BUNDLED}
         for metric in ("P@1", "AP")
     }
-    low, high = r"In mAP the gain is ([\d.]+) to", r"In mAP the gain is [\d.]+ to ([\d.]+) points"
-    assert points(gem["AP"].values()) == [stated(NAME, low), stated(NAME, high)]
-    low, high = r"At P@1 the gain is ([\d.]+) to", r"At P@1 the gain is [\d.]+ to ([\d.]+) points"
-    assert points(gem["P@1"].values()) == [stated(NAME, low), stated(NAME, high)]
+    near(points(gem["AP"].values()), "In mAP the gain is # to # points")
+    near(points(gem["P@1"].values()), "At P@1 the gain is # to # points")
     assert all(change["low"] > 0 for change in gem["AP"].values())
     assert all(change["low"] < 0 < change["high"] for change in gem["P@1"].values())
     assert min(gem["P@1"], key=lambda name: gem["P@1"][name]["p"]) == LITE1
-    assert stated(NAME, r"the lowest p is ([\d.]+\d), that of") == round(gem["P@1"][LITE1]["p"], 2)
+    near(round(gem["P@1"][LITE1]["p"], 2), "the lowest p is #, that of", within=0)
     for name in (SQUEEZENET, LITE0):
         assert np.array_equal(features[name, "last:mean"].vectors, features[name, "penultimate"].vectors)
 
 
-def test_penultimate_over_logits(done, stated, features):
+def test_penultimate_over_logits(done, near, features):
     below = {
         metric: {name: done[name, "penultimate"].compare(done[name, "logits"], metric) for name in am.models.BUNDLED}
         for metric in ("P@1", "AP")
     }
     lites = {metric: [of[name] for name in (LITE0, LITE1, LITE2)] for metric, of in below.items()}
     assert all(change["low"] > 0 for changes in lites.values() for change in changes)
-    low, high = r"networks gain ([\d.]+) to", r"networks gain [\d.]+ to ([\d.]+) points at P@1"
-    assert points(lites["P@1"]) == [stated(NAME, low), stated(NAME, high)]
-    low, high = r"points at P@1 and ([\d.]+) to", r"points at P@1 and [\d.]+ to ([\d.]+) in mAP"
-    assert points(lites["AP"]) == [stated(NAME, low), stated(NAME, high)]
+    near([*points(lites["P@1"]), *points(lites["AP"])], "networks gain # to # points at P@1 and # to # in mAP")
     assert (features[SQUEEZENET, "logits"].vectors >= 0).all()
     assert abs(below["P@1"][SQUEEZENET]["difference"]) < 0.002
-    assert stated(NAME, r"the logits are ahead by ([\d.]+) points") == -points([below["AP"][SQUEEZENET]])[0]
-    assert stated(NAME, r"with a p of ([\d.]+\d)\.") == round(below["AP"][SQUEEZENET]["p"], 3)
+    near(-points([below["AP"][SQUEEZENET]])[0], "the logits are ahead by # points", within=0)
+    near(below["AP"][SQUEEZENET]["p"], "with a p of #.")
 
 
 def test_the_intervals_of_one_network_overlap(done):
@@ -141,7 +132,7 @@ def test_what_is_said_of_the_two_grids(features):
     assert [right(lion, f"{stage}:gem") for stage in STAGES[LITE0]] == [3, 0, 0, 0, 0]
 
 
-def test_solutions(cartoons, features, done, first, stated):
+def test_solutions(cartoons, features, done, first, near):
     relevance = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
     last, below = features[SQUEEZENET, "last:gem"], features[SQUEEZENET, "features.7:gem"]
 
@@ -149,18 +140,19 @@ def test_solutions(cartoons, features, done, first, stated):
         return am.evaluate(made, relevance).mean()
 
     narrow = measured(am.transforms.PCA.fit(last, 128)(last))
-    assert stated(SOLUTIONS, r"512 numbers: ([\d.]+\d) against") == round(narrow["P@1"], 3)
-    assert stated(SOLUTIONS, r"slightly better in mAP, ([\d.]+\d) against") == round(narrow["mAP"], 3)
+    near(narrow["P@1"], "512 numbers: # against", of=SOLUTIONS)
+    near(narrow["mAP"], "slightly better in mAP, # against", of=SOLUTIONS)
     loss = first[SQUEEZENET, "last:gem"] - measured(am.transforms.PCA.fit(last, 32)(last))["P@1"]
-    assert stated(SOLUTIONS, r"With 32, the loss at P@1 is ([\d.]+\d),") == pytest.approx(loss, abs=0.0011)
-    assert stated(SOLUTIONS, r"the two together have ([\d.]+\d) at P@1") == round(
-        measured(am.transforms.concatenate([last, below]))["P@1"], 3
+    near(loss, "With 32, the loss at P@1 is #,", of=SOLUTIONS, within=0.0011)
+    near(
+        round(measured(am.transforms.concatenate([last, below]))["P@1"], 3),
+        "the two together have # at P@1",
+        of=SOLUTIONS,
+        within=0,
     )
-    assert stated(SOLUTIONS, r"larger picture has ([\d.]+\d) at P@1") == round(
-        first[f"{SQUEEZENET}@320", "last:gem"], 3
-    )
+    near(first[f"{SQUEEZENET}@320", "last:gem"], "larger picture has # at P@1", of=SOLUTIONS)
     both = am.evaluate(am.transforms.average([last, features[f"{SQUEEZENET}@mirror", "last:gem"]]), relevance)
-    assert stated(SOLUTIONS, r"mirror image has ([\d.]+\d)\.") == round(both.mean()["P@1"], 3)
+    near(both.mean()["P@1"], "mirror image has #.", of=SOLUTIONS)
     change = both.compare(done[SQUEEZENET, "last:gem"], "AP")
     assert round(100 * change["difference"], 1) == 0.3
     assert change["p"] < 0.001

@@ -3,14 +3,22 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from scipy.special import softmax
 
 import amulsearch as am
 
-NAME, SOLUTIONS = "09_why", "solutions/09_why"
-CLASSES = am.models.categories()
+NOTEBOOK, SOLUTIONS = "09_why", "solutions/09_why"
 SQUEEZENET, LITE2 = am.models.BUNDLED[0], am.models.BUNDLED[-1]
 GUITAR, CHERRY = "recreation/music/guitar_jarno_vasamaa1.webp", "food/fruit/cherry_jean_victor_balin_.webp"
+
+
+@pytest.fixture(scope="module")
+def classes() -> list[str]:
+    return am.models.categories()
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 @pytest.fixture(scope="module")
@@ -24,20 +32,19 @@ def lists(bundled_features):
     return am.query_all(indexes, GUITAR, 10)
 
 
-def test_the_bad_match(bundled_features, cartoons, lists, stated):
+def test_the_bad_match(bundled_features, cartoons, lists, near):
     assert lists[SQUEEZENET]["id"].iat[4] == CHERRY
     assert not any(CHERRY in lists[name]["id"].tolist() for name in am.models.BUNDLED[1:])
     images, usual = [cartoons.open(GUITAR), cartoons.open(CHERRY)], bundled_features[SQUEEZENET, "penultimate"]
     above, _ = am.views.similarity_maps(*images, SQUEEZENET, against=usual)
     plain, _ = am.views.similarity_maps(*images, SQUEEZENET)
-    about = {"abs": 0.004}
-    assert stated(NAME, r"the cosine is (\.\d+) above the mean") == pytest.approx(above.total, **about)
-    assert stated(SOLUTIONS, r"add up to the cosine, (\.\d+)\.") == pytest.approx(plain.total, **about)
-    assert stated(SOLUTIONS, r"Of this, (\.\d+) is the mean") == pytest.approx(plain.total - above.total, **about)
+    near(above.total, "the cosine is # above the mean", within=0.004)
+    near(plain.total, "add up to the cosine, #.", of=SOLUTIONS, within=0.004)
+    near(plain.total - above.total, "Of this, # is the mean", of=SOLUTIONS, within=0.004)
 
 
-def test_gem_relies_on_fewer_places(bundled_features, cartoons, stated):
-    for layer, pattern in (("penultimate", r"tenth contributes (\.\d+) of"), ("last:gem", r"and (\.\d+) with GeM")):
+def test_gem_relies_on_fewer_places(bundled_features, cartoons, near):
+    for layer, pattern in (("penultimate", "tenth contributes # of"), ("last:gem", "and # with GeM")):
         usual, share = bundled_features[SQUEEZENET, layer], []
         index = am.ExactIndex.build(usual)
         for id in cartoons.sample(12):
@@ -45,15 +52,15 @@ def test_gem_relies_on_fewer_places(bundled_features, cartoons, stated):
             heat, _ = am.views.similarity_maps(cartoons.open(id), match, SQUEEZENET, layer, against=usual)
             light = np.sort(np.maximum(heat.values, 0), axis=None)[::-1]
             share.append(light[: len(light) // 10].sum() / light.sum())
-        assert stated(NAME, pattern) == pytest.approx(np.mean(share), abs=0.01)
+        near(np.mean(share), pattern, within=0.01)
 
 
-def test_classes_and_votes(bundled_features, lists, stated):
+def test_classes_and_votes(bundled_features, classes, lists, near):
     logits = bundled_features[SQUEEZENET, "logits"]
     guitar, cherry = (softmax(logits.vector(id)) for id in (GUITAR, CHERRY))
-    shovel, plunger = (CLASSES.index(name) for name in ("shovel", "plunger"))
+    shovel, plunger = (classes.index(name) for name in ("shovel", "plunger"))
     assert np.minimum(guitar, cherry).argmax() == shovel and cherry[shovel] < 0.005 and guitar[plunger] < 0.1
-    assert stated(NAME, r"with a probability of (\.\d+), and the guitar") == pytest.approx(cherry[plunger], abs=0.01)
+    near(cherry[plunger], "with a probability of #, and the guitar", within=0.01)
     votes = am.fuse(lists, "vote", depth=10, k=8)
     assert (votes["votes"] == 4).sum() == 4 and CHERRY not in votes["id"].tolist()
     pear = "food/fruit/pear_02.webp"
@@ -61,7 +68,7 @@ def test_classes_and_votes(bundled_features, lists, stated):
     assert [pear in lists[name]["id"].tolist() for name in am.models.BUNDLED] == [False, True, True, True]
 
 
-def test_the_handle_speaks_for_the_shovel_and_the_fruit_against_it(cartoons):
+def test_the_handle_speaks_for_the_shovel_and_the_fruit_against_it(cartoons, classes):
     falls = []
     for id in (GUITAR, CHERRY):
         picture = np.asarray(ImageOps.pad(cartoons.open(id), (256, 256), color="white"))
@@ -70,7 +77,7 @@ def test_the_handle_speaks_for_the_shovel_and_the_fruit_against_it(cartoons):
             top, left = 32 * (place // 8), 32 * (place % 8)
             copy[top : top + 32, left : left + 32] = 255
         logits = am.embed([Image.fromarray(copy) for copy in copies], SQUEEZENET, "logits")["logits"]
-        logits = logits[:, CLASSES.index("shovel")]
+        logits = logits[:, classes.index("shovel")]
         falls.append((logits[0] - logits[1:]).reshape(8, 8))
     guitar, cherry = falls
     assert guitar.argmax() // 8 < 2  # the head
@@ -78,7 +85,7 @@ def test_the_handle_speaks_for_the_shovel_and_the_fruit_against_it(cartoons):
     assert cherry[4:].sum() < -2
 
 
-def test_the_links_of_the_guitar(bundled_features, stated):
+def test_the_links_of_the_guitar(bundled_features, near, stated):
     diffusion = am.indexes.DiffusionIndex.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     links, pear, violin = (
         diffusion.graph.edges(GUITAR),
@@ -87,16 +94,16 @@ def test_the_links_of_the_guitar(bundled_features, stated):
     )
     weight = links.set_index("id")["score"]
     assert links["id"][7] == pear and 29 <= weight.iat[0] / weight[pear] <= 31
-    assert weight[violin] == pytest.approx(stated("09_why", r"its link to the guitar \((\.\d+)\)"), abs=6e-4)
-    assert weight[pear] == pytest.approx(stated("09_why", r"lighter than that of the pear \((\.\d+)\)"), abs=6e-4)
+    near(weight[violin], "its link to the guitar (#)", within=6e-4)
+    near(weight[pear], "lighter than that of the pear (#)", within=6e-4)
     found = diffusion.query(GUITAR, 14)["id"].tolist()
     assert all(id.startswith("recreation/music/") for id in found[:8])
-    assert found.index(violin) == 5 and found.index(pear) + 1 == stated("09_why", r"The pear drops to rank (\d+)")
+    assert found.index(violin) == 5 and found.index(pear) + 1 == stated("09_why", "The pear drops to rank #")
 
 
-def test_the_missile(bundled_features):
+def test_the_missile(bundled_features, classes):
     logits = {name: bundled_features[name, "logits"] for name in am.models.BUNDLED}
-    chances = {name: softmax(made.vectors, axis=1)[:, CLASSES.index("missile")] for name, made in logits.items()}
+    chances = {name: softmax(made.vectors)[:, classes.index("missile")] for name, made in logits.items()}
     points = np.zeros(len(chances[LITE2]))
     for chance in chances.values():
         points[np.argsort(-chance, kind="stable")[:10]] += 1 / np.arange(61, 71)
@@ -106,29 +113,26 @@ def test_the_missile(bundled_features):
     assert {name: (chance > 0.3).sum() for name, chance in chances.items() if chance.max() > 0.3} == {LITE2: 1}
 
 
-def test_near_duplicates(joined, cartoons, stated):
+def test_near_duplicates(joined, cartoons, near):
     tables = {threshold: am.indexes.near_duplicates(joined, threshold) for threshold in (0.90, 0.95, 0.99)}
-    assert stated(NAME, r"there are (\d+) groups with") == tables[0.95]["group"].nunique()
-    assert stated(NAME, r"groups with (\d+) pictures") == len(tables[0.95])
-    assert stated(NAME, r"only (\d+) of these pictures are files with identical bytes") == len(cartoons.duplicates())
-    assert stated(SOLUTIONS, r"(\d+) groups at \.90") == tables[0.90]["group"].nunique()
-    assert stated(SOLUTIONS, r"and (\d+) at \.99") == tables[0.99]["group"].nunique()
+    near([tables[0.95]["group"].nunique(), len(tables[0.95])], "there are # groups with # pictures", within=0)
+    near(len(cartoons.duplicates()), "only # of these pictures are files with identical bytes", within=0)
+    near(tables[0.90]["group"].nunique(), "# groups at .90", of=SOLUTIONS, within=0)
+    near(tables[0.99]["group"].nunique(), "and # at .99", of=SOLUTIONS, within=0)
 
 
-def test_the_map(joined, bundled_features, cartoons, stated):
-    folders, about = [label.split("/")[0] for label in cartoons.labels], {"abs": 0.012}
-    near = {
+def test_the_map(joined, bundled_features, cartoons, near):
+    folders = [label.split("/")[0] for label in cartoons.labels]
+    rows = {
         "map": am.views.Map.fit(joined).neighbours(10),
         "vectors": am.ExactIndex.build(joined).all_neighbours(10)[0],
     }
-    purity = am.measure.precision_at_k(near, folders, at=[10])["P@10"]
-    assert stated(NAME, r"(\.\d+) of the ten nearest pictures on the map") == pytest.approx(purity["map"], **about)
-    assert stated(NAME, r"the chance level is (\.\d+)\.") == pytest.approx(am.measure.chance_level(folders), abs=0.001)
-    assert stated(NAME, r"In the vectors themselves, the fraction is (\.\d+):") == pytest.approx(
-        purity["vectors"], abs=0.003
-    )
+    purity = am.measure.precision_at_k(rows, folders, at=[10])["P@10"]
+    near(purity["map"], "# of the ten nearest pictures on the map", within=0.012)
+    near(am.measure.chance_level(folders), "the chance level is #.", within=0.001)
+    near(purity["vectors"], "In the vectors themselves, the fraction is #:")
     one = bundled_features[SQUEEZENET, "penultimate"]
-    near = {"map": am.views.Map.fit(one).neighbours(10), "vectors": am.ExactIndex.build(one).all_neighbours(10)[0]}
-    on_map, in_vectors = am.measure.precision_at_k(near, folders, at=[10])["P@10"]
-    assert stated(SOLUTIONS, r"has a purity of (\.\d+) on its map") == pytest.approx(on_map, **about)
-    assert stated(SOLUTIONS, r"on its map and (\.\d+) in its vectors") == pytest.approx(in_vectors, abs=0.003)
+    rows = {"map": am.views.Map.fit(one).neighbours(10), "vectors": am.ExactIndex.build(one).all_neighbours(10)[0]}
+    on_map, in_vectors = am.measure.precision_at_k(rows, folders, at=[10])["P@10"]
+    near(on_map, "has a purity of # on its map", of=SOLUTIONS, within=0.012)
+    near(in_vectors, "on its map and # in its vectors", of=SOLUTIONS)

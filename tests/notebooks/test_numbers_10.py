@@ -37,7 +37,7 @@ def test_bread_and_wine(indexes, cartoons):
     assert stems(index.query(picture.crop(right), 4)) == ["bread", "arbre", "smiley115", "croissant"]
 
 
-def test_ahead_and_behind(indexes, bundled_features, cartoons, stated):
+def test_ahead_and_behind(indexes, bundled_features, cartoons, near):
     relevance = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
     results = {name: am.evaluate(bundled_features[name, "penultimate"], relevance).per_query for name in indexes}
     precision = pd.DataFrame({name: table.set_index("id")["AP"] for name, table in results.items()})
@@ -45,12 +45,10 @@ def test_ahead_and_behind(indexes, bundled_features, cartoons, stated):
     lead = (precision[SQUEEZENET] - others).sort_values()
     ahead, behind = lead.index[-1], lead.index[0]
     assert "stickmen" in ahead and behind == "electronics/bulb/bulb.webp"
-    assert precision.loc[ahead, SQUEEZENET] == pytest.approx(
-        stated(SOLUTIONS, r"precision is ([\d.]+), that"), abs=0.006
-    )
-    assert others[ahead] == pytest.approx(stated(SOLUTIONS, r"others at most ([\d.]+)\."), abs=0.006)
-    assert precision.loc[behind, SQUEEZENET] == pytest.approx(stated(SOLUTIONS, r"rays: ([\d.]+)"), abs=0.006)
-    assert precision.loc[behind, LITE2] == pytest.approx(stated(SOLUTIONS, r"against ([\d.]+) for `tf"), abs=0.006)
-    assert (lead > 0).mean() == pytest.approx(stated(SOLUTIONS, r"For (\d+)% of the queries"), abs=0.006)
+    near(precision.loc[ahead, SQUEEZENET], "precision is #, that", of=SOLUTIONS, within=0.006)
+    near(others[ahead], "others at most #.", of=SOLUTIONS, within=0.006)
+    near(precision.loc[behind, SQUEEZENET], "rays: #", of=SOLUTIONS, within=0.006)
+    near(precision.loc[behind, LITE2], "against # for `tf", of=SOLUTIONS, within=0.006)
+    near((lead > 0).mean(), "For #% of the queries", of=SOLUTIONS, within=0.006)
     assert all(label == "people/stickmen" for index in indexes.values() for label in index.query(ahead, 4)["label"])
     assert [sum(index.query(behind, 4)["label"] == "electronics/bulb") for index in indexes.values()] == [0, 3, 2, 3]

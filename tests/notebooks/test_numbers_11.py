@@ -32,71 +32,65 @@ def test_the_functions_on_what_can_be_counted_by_hand(executed):
 
 
 @slow
-def test_the_table(ran, stated):
+def test_the_table(ran, near):
     hog, colour, sift, small, large = (
         ran["compared"][name].mean() for name in ("hog", "colour", "sift", "squeezenet1_1", "tf_efficientnet_lite2")
     )
-    about = {"abs": 0.002}
-    assert stated(NOTEBOOK, r"best of the three, with a P@1 of (\d\.\d+)") == pytest.approx(hog["P@1"], **about)
-    assert stated(NOTEBOOK, r"and a P@5 of (\d\.\d+); `sift`") == pytest.approx(hog["P@5"], **about)
-    assert stated(NOTEBOOK, r"`sift` has a P@5 of (\d\.\d+)") == pytest.approx(sift["P@5"], abs=0.005)
-    assert stated(NOTEBOOK, r"and `colour` (\d\.\d+)\. The smallest") == pytest.approx(colour["P@5"], **about)
-    assert stated(NOTEBOOK, r"`squeezenet1_1`, has (\d\.\d+),") == pytest.approx(small["P@5"], **about)
-    assert stated(NOTEBOOK, r"`tf_efficientnet_lite2` (\d\.\d+)\. The chance") == pytest.approx(large["P@5"], **about)
+    near([hog["P@1"], hog["P@5"]], "best of the three, with a P@1 of # and a P@5 of #; `sift`", within=0.002)
+    near(sift["P@5"], "`sift` has a P@5 of #", within=0.005)
+    near(colour["P@5"], "and `colour` #. The smallest", within=0.002)
+    near(small["P@5"], "`squeezenet1_1`, has #,", within=0.002)
+    near(large["P@5"], "`tf_efficientnet_lite2` #. The chance", within=0.002)
 
 
 @slow
-def test_by_category(ran, stated):
+def test_by_category(ran, near):
     gains = ran["gains"]
-    assert stated(NOTEBOOK, r"`hog` is ahead of the network in (\d+) of the 49") == (gains["hog"] > 0).sum()
+    near((gains["hog"] > 0).sum(), "`hog` is ahead of the network in # of the 49", within=0)
     assert (gains["colour"] > 0).sum() == 2 and len(gains) == 49
     assert gains["hog"].idxmax() == "food/meats_and_eggs" and gains["colour"].idxmax() == "transportation/boating"
     assert gains["colour"].idxmin() == "electronics/bulb"
-    assert stated(NOTEBOOK, r"many looks: (\d\.\d+) of P@5") == pytest.approx(-gains["colour"].min(), abs=0.01)
+    near(-gains["colour"].min(), "many looks: # of P@5", within=0.01)
 
 
 @slow
-def test_edits(ran, stated):
+def test_edits(ran, near):
     hog, colour, sift = (ran["table"][name] for name in ("hog", "colour", "sift"))
     assert (hog[["colour", "greyscale", "caption"]] == 1).all() and hog["recompress"] > 0.9
     moved = hog[["flip", "rotate", "crop", "border"]].max()
-    assert stated(NOTEBOOK, r"finds at most (\d\.\d+)\.") == pytest.approx(moved, abs=0.01)
+    near(moved, "finds at most #.", within=0.01)
     assert colour["flip"] == 1
-    assert stated(NOTEBOOK, r"every mirrored picture, but only (\d\.\d+) in grey") == pytest.approx(
-        colour["greyscale"], abs=0.01
-    )
-    assert stated(NOTEBOOK, r"`sift` finds (\d\.\d+) after a rotation") == pytest.approx(sift["rotate"], abs=0.05)
+    near(colour["greyscale"], "every mirrored picture, but only # in grey", within=0.01)
+    near(sift["rotate"], "`sift` finds # after a rotation", within=0.05)
 
 
 @slow
-def test_solution_1(ran, stated):
+def test_solution_1(ran, near):
     cartoons = ran["cartoons"]
     chosen = cartoons.sample(400)
     relevance = am.Relevance.from_labels(chosen, cartoons.subset(chosen).labels)
     some = [ran["patches"](cartoons[id]) for id in chosen]
-    for number, pattern in ((50, r"from (\d\.\d+) with 50 words"), (500, r"words to (\d\.\d+) with 500")):
+    for number, pattern in ((50, "from # with 50 words"), (500, "words to # with 500")):
         words = ran["learn_words"](some[:200], number)
         counts = np.array([ran["count_words"](words, bag) for bag in some])
         index = am.ExactIndex.build(ran["unit"](np.sqrt(counts * ran["rarity"](counts))), chosen)
-        assert stated(SOLUTIONS, pattern) == pytest.approx(am.evaluate(index, relevance).mean()["mAP"], abs=0.005)
+        near(am.evaluate(index, relevance).mean()["mAP"], pattern, of=SOLUTIONS, within=0.005)
 
 
 @slow
-def test_solutions_2_and_3(ran, stated):
+def test_solutions_2_and_3(ran, near):
     cartoons, unit, hog, relevance = (ran[name] for name in ("cartoons", "unit", "hog", "relevance"))
     ways = {"one": lambda image: unit(hog(image))}
     ways["both"] = lambda image: (ways["one"](image) + ways["one"](ImageOps.mirror(image))) / 2
-    for way, pattern in {"one": r"P@5 goes from (\d\.\d+) to", "both": r"P@5 goes from \d\.\d+ to (\d\.\d+)\."}.items():
+    for way, pattern in {"one": "P@5 goes from # to", "both": "P@5 goes from ~ to #."}.items():
         index = am.ExactIndex.build(np.array([ways[way](cartoons[id]) for id in cartoons]), cartoons.ids)
-        assert stated(SOLUTIONS, pattern) == pytest.approx(am.evaluate(index, relevance).mean()["P@5"], abs=0.002)
-    assert stated(SOLUTIONS, r"`hog` finds (\d\.\d+) of the mirrored") == pytest.approx(
-        ran["table"].at["flip", "hog"], abs=0.01
-    )
+        near(am.evaluate(index, relevance).mean()["P@5"], pattern, of=SOLUTIONS, within=0.002)
+    near(ran["table"].at["flip", "hog"], "`hog` finds # of the mirrored", of=SOLUTIONS, within=0.01)
     for framing, white, right in (
-        ("squash", r"white, (\d\.\d+) of a squashed", r"P@5 is \d\.\d+, (\d\.\d+) and"),
-        ("crop", r"and (\d\.\d+) of the cropped middle", r"P@5 is \d\.\d+, \d\.\d+ and (\d\.\d+)\."),
+        ("squash", "white, # of a squashed", "P@5 is ~, # and"),
+        ("crop", "and # of the cropped middle", "P@5 is ~, ~ and #."),
     ):
         vectors = unit([ran["colour"](cartoons[id], framing) for id in cartoons])
-        assert stated(SOLUTIONS, white) == pytest.approx((vectors[:, 511] ** 2).mean(), abs=0.01)
+        near((vectors[:, 511] ** 2).mean(), white, of=SOLUTIONS, within=0.01)
         measured = am.evaluate(am.ExactIndex.build(vectors, cartoons.ids), relevance).mean()["P@5"]
-        assert stated(SOLUTIONS, right) == pytest.approx(measured, abs=0.002)
+        near(measured, right, of=SOLUTIONS, within=0.002)

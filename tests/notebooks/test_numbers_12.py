@@ -10,7 +10,7 @@ import amulsearch as am
 NOTEBOOK, SOLUTIONS = "12_fine_tuning", "solutions/12_fine_tuning"
 FULL = "AMULSEARCH_FULL" in os.environ
 slow = pytest.mark.skipif(not FULL, reason="a minute: AMULSEARCH_FULL=1")
-ABOUT = {"abs": 0.004}
+WITHIN = 0.004
 
 
 @pytest.fixture(scope="module")
@@ -35,57 +35,45 @@ def test_the_functions_on_what_can_be_computed_by_hand(ran):
     assert not train & test and len(test) == 25
 
 
-def test_the_steps_bring_little(ran, stated):
+def test_the_steps_bring_little(ran, near):
     history = ran["history"]
-    assert stated(NOTEBOOK, r"best validation mAP, (\.\d+) against") == pytest.approx(max(history), **ABOUT)
-    assert stated(NOTEBOOK, r"against (\.\d+) at the start") == pytest.approx(history[0], **ABOUT)
+    near([max(history), history[0]], "best validation mAP, # against # at the start")
 
 
-def test_it_helps_the_test_queries(ran, measured, stated):
+def test_it_helps_the_test_queries(ran, measured, near):
     base, pca, head = (measured(ran[name]) for name in ("frozen", "pca", "head"))
-    assert stated(NOTEBOOK, r"the test queries rises from (\.\d+) to") == pytest.approx(base["mAP"], **ABOUT)
-    assert stated(NOTEBOOK, r"the test queries rises from \.\d+ to (\.\d+), and") == pytest.approx(head["mAP"], **ABOUT)
-    assert stated(NOTEBOOK, r"and P@5 from (\.\d+) to \.\d+\. The test") == pytest.approx(base["P@5"], **ABOUT)
-    assert stated(NOTEBOOK, r"and P@5 from \.\d+ to (\.\d+)\. The test") == pytest.approx(head["P@5"], **ABOUT)
-    assert stated(NOTEBOOK, r"without any label, has a P@5 of (\.\d+),") == pytest.approx(pca["P@5"], **ABOUT)
+    near([base["mAP"], head["mAP"]], "the test queries rises from # to #, and")
+    near([base["P@5"], head["P@5"]], "and P@5 from # to #. The test")
+    near(pca["P@5"], "without any label, has a P@5 of #,")
     assert pca["mAP"] < base["mAP"]
 
 
-def test_other_halves_and_what_changed(ran, stated):
+def test_other_halves_and_what_changed(ran, near):
     gains = [ours.compare(base, "mAP")["difference"] for ours, base in ran["pairs"].values()]
-    assert stated(NOTEBOOK, r"each of the three, from (\.\d+) to") == pytest.approx(min(gains), **ABOUT)
-    assert stated(NOTEBOOK, r"each of the three, from \.\d+ to (\.\d+),") == pytest.approx(max(gains), **ABOUT)
-    assert stated(NOTEBOOK, r"cartoons, (\d+) of the test queries improved") == pytest.approx(
-        (ran["change"] > 0).sum(), abs=10
-    )
-    assert stated(NOTEBOOK, r"improved at P@5, (\d+) got worse") == pytest.approx((ran["change"] < 0).sum(), abs=10)
+    near([min(gains), max(gains)], "each of the three, from # to #,")
+    near((ran["change"] > 0).sum(), "cartoons, # of the test queries improved", within=10)
+    near((ran["change"] < 0).sum(), "improved at P@5, # got worse", within=10)
 
 
-def test_solutions(ran, measured, stated):
+def test_solutions(ran, measured, near):
     start = measured(ran["learn_head"](ran["taught"], ran["same_label"], epochs=0)[0])
-    assert stated(SOLUTIONS, r"an mAP of (\.\d+) against") == pytest.approx(start["mAP"], **ABOUT)
-    assert stated(SOLUTIONS, r"and a P@5 of (\.\d+) against") == pytest.approx(start["P@5"], **ABOUT)
+    near(start["mAP"], "an mAP of # against", of=SOLUTIONS)
+    near(start["P@5"], "and a P@5 of # against", of=SOLUTIONS)
     narrow = measured(ran["learn_head"](ran["taught"], ran["same_label"], width=32)[0])
-    assert stated(SOLUTIONS, r"with 32 dimensions (\.\d+) against") == pytest.approx(narrow["P@5"], abs=0.01)
+    near(narrow["P@5"], "with 32 dimensions # against", of=SOLUTIONS, within=0.01)
     plain = measured(am.transforms.PCA.fit(ran["frozen"], 32, whiten=0.5)(ran["frozen"]))
-    assert stated(SOLUTIONS, r"with 32 dimensions \.\d+ against (\.\d+)\.") == pytest.approx(plain["P@5"], **ABOUT)
+    near(plain["P@5"], "with 32 dimensions ~ against #.", of=SOLUTIONS)
     both = np.hstack([ran["vectors"], am.features.l2_normalize(ran["head"].vectors)])
-    assert stated(SOLUTIONS, r"in mAP, at (\.\d+),") == pytest.approx(
-        measured(am.Features(both, ran["frozen"].ids))["mAP"], **ABOUT
-    )
+    near(measured(am.Features(both, ran["frozen"].ids))["mAP"], "in mAP, at #,", of=SOLUTIONS)
 
 
 @slow
-def test_views_overfitting_blocks_and_keywords(ran, measured, stated):
+def test_views_overfitting_blocks_and_keywords(ran, measured, near):
     words, blocks = (measured(ran[name]) for name in ("by_words", "taught_blocks"))
     views, any_pairs = (measured(ran["learned"][name]) for name in ("head, views", "start, any pairs"))
-    assert stated(NOTEBOOK, r"trained on views has a P@5 of (\.\d+),") == pytest.approx(views["P@5"], abs=0.01)
-    assert stated(NOTEBOOK, r"of any two pictures has (\.\d+) and \.263") == pytest.approx(any_pairs["P@5"], abs=0.01)
+    near(views["P@5"], "trained on views has a P@5 of #,", within=0.01)
+    near(any_pairs["P@5"], "of any two pictures has # and .263", within=0.01)
     own, other = (ran["rows"][24, "no early stopping"][f"{side} categories"] for side in ("training", "test"))
-    assert stated(NOTEBOOK, r"on the training categories, up to (\.\d+),") == pytest.approx(own, abs=0.02)
-    assert stated(NOTEBOOK, r"on the test categories: (\.\d+),") == pytest.approx(other, abs=0.02)
-    assert stated(NOTEBOOK, r"SqueezeNet goes from \.\d+ to (\.\d+)") == pytest.approx(blocks["mAP"], abs=0.01)
-    assert stated(NOTEBOOK, r"as the folders: an mAP of (\.\d+),") == pytest.approx(words["mAP"], abs=0.01)
-    assert stated(NOTEBOOK, r"as the folders: an mAP of \.\d+, and a P@5 of (\.\d+)\.") == pytest.approx(
-        words["P@5"], abs=0.01
-    )
+    near([own, other], "on the training categories, up to #, and worst on the test categories: #,", within=0.02)
+    near(blocks["mAP"], "SqueezeNet goes from ~ to #", within=0.01)
+    near([words["mAP"], words["P@5"]], "as the folders: an mAP of #, and a P@5 of #.", within=0.01)

@@ -110,7 +110,8 @@ def test_groups_and_their_colours():
     assert colours(["b", "a", "b"]) == {"b": COLOURS[0], "a": COLOURS[1]}
 
 
-def test_the_bundled_cartoons_part_into_animals_food_and_vehicles(cartoons, bundled_features):
+def test_the_bundled_cartoons_part_into_animals_food_and_vehicles(all_features):
+    bundled_features, cartoons = all_features, all_features.collection
     joined = am.transforms.concatenate([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     groups = [label.split("/")[0] for label in cartoons.labels]
     made = am.views.Map.fit(joined)

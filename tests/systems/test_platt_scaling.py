@@ -6,7 +6,7 @@ import pytest
 
 import amulsearch as am
 from amulsearch.index import evidence, unlikely_from
-from amulsearch.measure import calibrate, calibrated
+from amulsearch.systems import calibrate, calibrated
 
 
 @pytest.fixture(scope="module")
