@@ -139,12 +139,13 @@ class Collection:
         columns = {"label": labeller(labels)}
         if keywords is not None:
             columns["keywords"] = keywords_of(keywords)
-        made = cls._scanned(list_folder(folder, columns), progress, how)
-        if isinstance(columns["label"], ByName) and not any(made.labels):
-            raise QueryError(f"labels= names none of the {len(made)} pictures: use their ids, such as {made.ids[0]!r}")
-        if keywords is not None and not any(made.keywords.values()):
-            raise QueryError(f"none of the {len(made)} pictures has keywords: name them by id, such as {made.ids[0]!r}")
-        return made
+        collection = cls._scanned(list_folder(folder, columns), progress, how)
+        first, count = collection.ids[0], len(collection)
+        if isinstance(columns["label"], ByName) and not any(collection.labels):
+            raise QueryError(f"labels= names none of the {count} pictures: use their ids, such as {first!r}")
+        if keywords is not None and not any(collection.keywords.values()):
+            raise QueryError(f"none of the {count} pictures has keywords: name them by id, such as {first!r}")
+        return collection
 
     @classmethod
     def from_table(
