@@ -14,9 +14,9 @@ from PIL import Image
 
 from ..errors import AmulsearchError, MissingKeyError, QueryError, StoreError, check_integer, check_k, check_path
 from ..features import (
+    PCA,
     UNMEASURABLE,
     Features,
-    Transform,
     Words,
     check_vectors,
     distances_to,
@@ -504,7 +504,7 @@ class Index:
 
         def write_all(folder: Path) -> None:
             write(folder / f"index{self.ending}")
-            about["fitted"] = write_fitted(folder, [maker for maker in self.makers if isinstance(maker, Transform)])
+            about["fitted"] = write_fitted(folder, [maker for maker in self.makers if isinstance(maker, PCA)])
 
         store.indexes.save(name, about, rows, write_all)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import QueryError, as_number
-from ..features import Features, compared, concatenated
+from ..features import Features, combination, metric_vectors
 from .base import Index
 from .exact_index import ExactIndex
 from .graph import K, NeighbourGraph
@@ -94,7 +94,7 @@ class DiffusionIndex(Index):
         index = cls.__new__(cls)
         index.graph = NeighbourGraph.build(parts, k, power=power)
         index.metric, index._pictures = "angular", index.graph.parts[0]._pictures
-        index.fingerprint, index.makers = cls.fingerprint_of(parts), concatenated(parts)[1]
+        index.fingerprint, index.makers = cls.fingerprint_of(parts), combination("concatenate", parts)[1]
         index.digests = parts[0].digests
         index.alpha, index.power = float(alpha), float(power)
         index.widths = [part.width for part in index.graph.parts]
@@ -106,7 +106,7 @@ class DiffusionIndex(Index):
     @staticmethod
     def fingerprint_of(parts: Sequence[Features]) -> dict:
         """Return the fingerprint of an index that `build` makes of these Features; empty if one has none."""
-        made_by = concatenated(parts)[0]
+        made_by = combination("concatenate", parts)[0]
         return {**made_by, "layer": f"diffusion over {len(parts)} parts"} if made_by else {}
 
     def similarities(self, rows: np.ndarray) -> np.ndarray:
@@ -161,7 +161,7 @@ class DiffusionIndex(Index):
         """The similarities (B, N) of sparse ones; below those that are reached, the cosine of the vectors decides."""
         filled = similar.toarray().astype(np.float32, copy=False)
         cosines = sum(
-            compared(of, "angular") @ part._vectors.T
+            metric_vectors(of, "angular") @ part._vectors.T
             for part, of in zip(self.graph.parts, self._split(vectors), strict=True)
         )
         return np.where(filled > 0, filled, np.float32(1e-6) * (cosines / len(self.widths) - 1))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..features import Features, compared, nearest
+from ..features import Features, metric_vectors, nearest
 from .base import Index, as_features
 
 
@@ -64,7 +64,7 @@ class ExactIndex(Index):
 
     def __init__(self, features: Features, metric: str):
         super().__init__(features, metric)
-        self._vectors = compared(features.vectors, metric)
+        self._vectors = metric_vectors(features.vectors, metric)
 
     @cached_property
     def _squares(self) -> np.ndarray:
@@ -75,7 +75,7 @@ class ExactIndex(Index):
         return np.array(self._vectors[rows])
 
     def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
-        queries = compared(queries, self.metric)
+        queries = metric_vectors(queries, self.metric)
         straight = "euclidean" if self.metric == "angular" else self.metric  # the vectors are scaled already
         return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import QueryError, check_integer, import_optional
-from ..features import Features, compared
+from ..features import Features, metric_vectors
 from ..store import blocks
 from .base import Index
 
@@ -39,15 +39,15 @@ class _FaissIndex(Index):
 
     def _add(self, vectors: np.ndarray) -> None:
         for _, block in blocks(vectors):
-            self._faiss.add(compared(block, self.metric))
+            self._faiss.add(metric_vectors(block, self.metric))
 
     def _drawn(self, vectors: np.ndarray, count: int) -> np.ndarray:
         """A random sample (S, D) of at most `count` vectors, for training."""
         rows = np.random.default_rng(self.seed).permutation(len(vectors))[:count]
-        return compared(vectors[np.sort(rows)], self.metric)
+        return metric_vectors(vectors[np.sort(rows)], self.metric)
 
     def _search(self, queries: np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
-        queries, fetched = compared(queries, self.metric), self._fetched(n, effort)
+        queries, fetched = metric_vectors(queries, self.metric), self._fetched(n, effort)
         rows, distances = np.empty((len(queries), n), dtype=np.int64), np.empty((len(queries), n))
         parameters, step = self._parameters(effort), max(1, FETCHED // fetched)
         with _threads(1) if len(queries) == 1 else nullcontext():  # for one query, several threads are slower
