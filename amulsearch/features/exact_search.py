@@ -35,27 +35,10 @@ def nearest(
     could have hidden a neighbour, all vectors within the distance of the last one are compared, equal ones only once if
     many queries need it.
 
-    Parameters
-    ----------
-    base : ndarray of shape (N, D)
-        The vectors to search: an array, a memory map, or what has a `shape` and gives rows as an array does. It is
-        read in blocks.
-    queries : ndarray of shape (Q, D)
-        Read in blocks as well.
-    k : int
-        At most N, or N - 1 with `own`.
-    metric : {"angular", "euclidean", "manhattan"}
-    own : ndarray of shape (Q,), int, optional
-        The row of each query itself, which is not its neighbour.
-    squares : ndarray of shape (N,), float32, optional
-        The squared lengths of the vectors, if they are known and the metric is not angular; it saves reading the
-        vectors twice.
-
-    Returns
-    -------
-    rows : ndarray of shape (Q, k), int64
-        Nearest first, equal distances by row.
-    distances : ndarray of shape (Q, k), float64
+    base: the vectors (N, D) to search, an array, a memory map, or what has a `shape` and gives rows as an array does;
+    it is read in blocks, and so are the queries (Q, D). own: the row (Q,) of each query itself, which is not its
+    neighbour. squares: the squared lengths (N,), if they are known and the metric is not angular; it saves reading the
+    vectors twice. Returns rows (Q, k), nearest first, equal distances by row, and distances (Q, k), float64.
     """
     rows, distances = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
     step = max(1, min(BLOCK_BYTES // (4 * base.shape[1]), 8 * TILE // (k + SPARE)))
