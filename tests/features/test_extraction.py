@@ -12,7 +12,6 @@ from PIL import Image
 import amulsearch as am
 from amulsearch import models
 from amulsearch.features import converted, engine
-from amulsearch.store.database import sealed
 
 MODEL, LITE0 = "squeezenet1_1", "tf_efficientnet_lite0"
 LAYERS = ["logits", "penultimate", "last:gem"]
@@ -152,10 +151,9 @@ def test_a_backend_that_is_not_here_is_told():
 def test_a_saved_fingerprint_of_very_deep_json_is_damage(few, tmp_path):
     am.extract(few, MODEL, "logits", store=tmp_path / "store", progress=False)
     database = am.Store(tmp_path / "store").database
-    with database.transaction() as connection:
-        connection.create_function("sealed", -1, sealed)
-        connection.execute("UPDATE features SET fingerprint = ?", ("[" * 100_000 + "]" * 100_000,))
-        connection.execute("UPDATE features SET seal = sealed(feature, model, layer, fingerprint, width, file, used)")
+    entry = next(database.select("features"))
+    with database.transaction():
+        database.insert("features", [(*entry[:3], "[" * 100_000 + "]" * 100_000, *entry[4:])])
     for call in (am.features.FeatureSet.open, lambda store: am.extract(few, MODEL, "logits", store=store)):
         with pytest.raises(am.StoreError, match="is damaged"):
             call(tmp_path / "store")
