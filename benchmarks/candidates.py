@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from preset import DATA, halves
+from preset import DATA, expanded, halves
 from scipy.stats import skew
 
 import amulsearch as am
@@ -144,7 +144,7 @@ def main() -> None:
         "RDPAC": rdpac(lists),
         "weights by query": by_query(parts),
         "joined": joined,
-        "joined, query expansion": am.transforms.Expansion.fit(joined, 10, alpha=3)(joined).vectors @ units.T,
+        "joined, query expansion": expanded(units, units, 10, alpha=3, own=True) @ units.T,
         "joined, k-reciprocal": k_reciprocal(units),
         "preset best": graph,
         "preset best, CSLS": csls(np.minimum(graph.similarities(np.arange(len(graph))), 1)),

@@ -23,7 +23,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch.features.engine import resolve_precision
-from amulsearch.features.inputs import prepared
+from amulsearch.features.run import network_inputs
 from amulsearch.models.architectures import import_torchvision
 
 
@@ -65,7 +65,7 @@ def compare_bundled(collection: am.Collection, rounds: int) -> None:
         sides = {
             "in one pass": partial(ours, records, precision, collection),
             "sum of forward passes": lambda alone=alone: [side() for side in alone],
-            "decoding alone": lambda: list(prepared(collection, records, "pad")),
+            "decoding alone": lambda: list(network_inputs(collection, records, "pad")),
         }
         if precision == "float32":
             loops = [loop(model, collection) for model in records]

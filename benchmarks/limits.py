@@ -22,7 +22,7 @@ import pandas as pd
 import amulsearch as am
 from amulsearch.features.converted import BATCH
 from amulsearch.features.engine import backends, engine_for, resolve_precision
-from amulsearch.features.inputs import prepared
+from amulsearch.features.run import network_inputs
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def record_of(name: str):
 def batches(model, collection: am.Collection) -> Iterator[np.ndarray]:
     """The collection as batches of pixels for a network, decoded as in `am.extract`."""
     waiting = []
-    for _, found in prepared(collection, [model], "pad"):
+    for _, found in network_inputs(collection, [model], "pad"):
         waiting += [pixels[model.name] for pixels in found]
         while len(waiting) >= BATCH:
             yield np.stack(waiting[:BATCH])

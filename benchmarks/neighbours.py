@@ -3,7 +3,7 @@
     python benchmarks/neighbours.py [--n 100000] [--width 128] [--rounds 3]
 
 Bare `faiss.knn` finds the 10 nearest of each of n vectors in float32, with the vector itself among them. The others are
-`ExactIndex.all_neighbours(10)`, the same without FAISS, and `near_duplicates`. Every round measures all of them in
+`ExactIndex.all_neighbours(10)` and `near_duplicates`. Every round measures all of them in
 alternating order; the values are medians over the rounds. The vectors are random, of 20 dimensions in --width with some
 noise, and one in a hundred is a slightly changed copy of another. For "half identical", half of the vectors
 were replaced by one of them. The default takes five minutes on four cores.
@@ -12,14 +12,13 @@ were replaced by one of them. The default takes five minutes on four cores.
 import argparse
 import time
 from functools import partial
-from unittest import mock
 
 import faiss
 import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.features import compared, exact_search
+from amulsearch.features import metric_vectors
 
 K = 10
 
@@ -30,12 +29,7 @@ def made(count: int, width: int) -> np.ndarray:
     points += rng.standard_normal(points.shape, dtype=np.float32)
     copies = count // 100
     points[:copies] = points[-copies:] + 0.1 * rng.standard_normal((copies, width), dtype=np.float32)
-    return compared(points, "angular")
-
-
-def without_faiss(index: am.ExactIndex) -> None:
-    with mock.patch.object(exact_search, "FAISS_FROM", np.inf):
-        index.all_neighbours(K)
+    return metric_vectors(points, "angular")
 
 
 def main() -> None:
@@ -54,7 +48,6 @@ def main() -> None:
     sides = {
         "bare faiss.knn": partial(faiss.knn, points, points, K),
         "all_neighbours": partial(index.all_neighbours, K),
-        "all_neighbours without FAISS": partial(without_faiss, index),
         "near_duplicates": partial(am.indexes.near_duplicates, features),
         "all_neighbours, half identical": partial(crowded.all_neighbours, K),
         "near_duplicates, half identical": partial(am.indexes.near_duplicates, alike),

@@ -58,11 +58,25 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
 
 
 def joined_layers(layers: list[am.Features]) -> tuple[am.Features, list]:
-    """One vector of all layers: PCA 512 whitened by .5, expanded by 5 neighbours; and the fitted transforms."""
+    """One vector of all layers: PCA 512 whitened by .5, expanded by 5 neighbours; and what does so to new vectors."""
     joined = am.transforms.concatenate(layers)
     pca = am.transforms.PCA.fit(joined, 512, whiten=0.5)
-    expansion = am.transforms.Expansion.fit(pca(joined), min(5, len(joined) // 50 or 1), alpha=2.0)
-    return expansion(pca(joined)), [pca, expansion]
+    base, k = pca(joined), min(5, len(joined) // 50 or 1)
+    itself = am.Features(expanded(base.vectors, base.vectors, k, own=True), base.ids, base.labels)
+    return itself, [pca, lambda vectors: expanded(vectors, base.vectors, k)]
+
+
+def expanded(vectors: np.ndarray, base: np.ndarray, k: int, alpha: float = 2.0, own: bool = False) -> np.ndarray:
+    """Vectors of length 1, each moved towards its k nearest, weighted by their cosines to the power alpha.
+
+    Of the collection (`own`), this is database-side augmentation (Arandjelović & Zisserman 2012); of new pictures,
+    alpha query expansion (Radenović, Tolias & Chum 2018).
+    """
+    cosine = vectors @ base.T
+    if own:
+        np.fill_diagonal(cosine, 0)
+    near = np.where(cosine >= np.sort(cosine, axis=1)[:, -k, None], np.maximum(cosine, 0), 0)
+    return am.features.l2_normalize(vectors + near**alpha @ base)
 
 
 def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.Evaluation]:

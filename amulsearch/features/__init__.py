@@ -1,4 +1,4 @@
-"""From pictures to vectors: extraction, engines, runners, transforms, presets, fingerprints.
+"""From pictures to vectors: extraction, engines, runners, transforms, fingerprints.
 
 Input: a `Collection` and models. Output: `Features`, vectors (N, D) with their ids and the fingerprint of what made
 them. `embed` does the same for new pictures. torch is imported only when a network runs.
@@ -12,19 +12,18 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "features": ["FeatureSet", "Features"],
         "extraction": ["extract"],
-        "encoding": ["embed", "encode", "encode_each", "open_fitted", "opening_of", "pixels_of", "write_fitted"],
+        "encoding": ["Words", "embed", "encode", "encode_each", "opening_of", "pixels_of", "text"],
         "ray_runner": ["RayRunner"],
         "transforms": [
             "PCA",
-            "Expansion",
-            "Transform",
             "average",
+            "combination",
             "concatenate",
-            "concatenated",
+            "open_fitted",
             "same_pictures",
+            "write_fitted",
         ],
-        "words": ["Words", "text"],
-        "vectors": ["UNMEASURABLE", "check_vectors", "compared", "l2_normalize", "measurable"],
+        "vectors": ["UNMEASURABLE", "check_vectors", "metric_vectors", "l2_normalize", "measurable"],
         "exact_search": ["distances_to", "nearest", "within"],
     },
 )

@@ -1,7 +1,7 @@
 """Networks converted to OpenVINO graphs: kept in the user's cache folder, and run without torch.
 
-A conversion takes seconds, compiling a graph tenths of one. A graph goes from prepared pictures to the pooled vectors
-of its layers, which name its outputs.
+A conversion takes seconds. A graph goes from prepared pictures to the pooled vectors of its layers, which name its
+outputs. It is saved for one picture at a time; what OpenVINO compiles for queries, it keeps beside the graph itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import io
 import json
 import os
 import re
@@ -23,15 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ModelError, StoreError
+from ..errors import ModelError
 from ..models import Model
-from ..store import replacing
 
 if TYPE_CHECKING:
     from ..models import Network
 
 BATCH = 8
-"""Number of pictures per batch of a graph; larger batches exceed the processor's caches and are slower."""
+"""Number of pictures per batch of an extraction; larger batches exceed the processor's caches and are slower."""
 
 UNCONVERTED: set[Path] = set()
 """The paths of graphs that OpenVINO could not make in this process."""
@@ -41,9 +39,13 @@ Result = tuple[Any, dict[str, np.ndarray]]
 _NAMES = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
 
 
+class ConversionError(ModelError):
+    """OpenVINO cannot run a network, but torch can."""
+
+
 @lru_cache(maxsize=1)
 def openvino_precisions() -> tuple[str, ...]:
-    """List the precisions that OpenVINO supports on this CPU without emulation; none if it is not installed."""
+    """The precisions that OpenVINO supports on this CPU without emulation; none if it is not installed."""
     if importlib.util.find_spec("openvino") is None:
         return ()
     import openvino
@@ -69,14 +71,13 @@ class OpenVinoEngine:
     def __init__(self, graph, layers: list[str], precision: str):
         import openvino
 
-        compiled = _compiled(graph, precision) if isinstance(graph, Path) else _compile(graph, precision)
+        compiled = _compiled_file(graph, precision) if isinstance(graph, Path) else _compiled(graph, precision)
         self._queue = openvino.AsyncInferQueue(compiled)
         self._done = done = deque()
 
         def collect(request, userdata) -> None:
             tag, count = userdata
-            outputs = [request.get_output_tensor(place).data[:count].copy() for place in range(len(layers))]
-            done.append((tag, dict(zip(layers, outputs, strict=True))))
+            done.append((tag, {layer: request.get_tensor(layer).data[:count].copy() for layer in layers}))
 
         # Not a method: the queue would keep the engine alive, the engine the queue, and neither would ever be freed.
         self._queue.set_callback(collect)
@@ -93,124 +94,78 @@ class OpenVinoEngine:
             yield self._done.popleft()
 
 
-def _compile(graph, precision: str):
+def _compiled(graph, precision: str):
+    """A graph for whole batches."""
     import openvino
 
+    graph.reshape([BATCH, *list(graph.inputs[0].shape)[1:]])
     hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _NAMES[precision][0]}
     return openvino.Core().compile_model(graph, "CPU", hints)
 
 
 @lru_cache(maxsize=8)
-def _compiled(path: Path, precision: str):
+def _compiled_file(path: Path, precision: str):
     """A graph that stays compiled for the next extraction: of 160 pictures, that is a fifth of the time."""
-    return _compile(path, precision)
+    import openvino
+
+    return _compiled(openvino.Core().read_model(path), precision)
 
 
-class Single:
-    """A converted network that computes single pictures at once, for queries.
-
-    compiled : openvino.CompiledModel
-    names : set of str
-        The layers among the names of its outputs; compiling adds other names.
-    """
-
-    def __init__(self, compiled, names: set[str]):
-        self._compiled, outputs = compiled, enumerate(compiled.outputs)
-        self._place_of = {layer: place for place, output in outputs for layer in output.get_names() & names}
-        self.layers = set(self._place_of)
-
-    def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Compute the vectors of one picture.
-
-        Parameters
-        ----------
-        pixels : ndarray of shape (size, size, 3), uint8
-            As `Preprocess.pixels` returns it.
-
-        Returns
-        -------
-        dict of str to ndarray of shape (D,), float32
-            By layer.
-        """
-        request = self._compiled.create_infer_request()  # one each, so that threads do not share it
-        request.infer({0: pixels[None]})
-        return {layer: request.get_output_tensor(place).data[0].copy() for layer, place in self._place_of.items()}
-
-
-def single(model: Model, layers: list[str], precision: str) -> Single | None:
-    """Open a graph that has these layers of a network, perhaps among others.
-
-    Parameters
-    ----------
-    model : Model
-    layers : list of str
-    precision : str
-
-    Returns
-    -------
-    Single or None
-        None if no extraction on this machine has converted such a graph.
-    """
+def query_graph(model: Model, layers: list[str], precision: str):
+    """A compiled graph with these layers of a network, perhaps among others; None if none was converted here."""
     if precision not in openvino_precisions():
         return None
     for path in sorted(_folder().glob(f"{_stem(model)}-*.xml")):
         with contextlib.suppress(RuntimeError, OSError):  # a damaged file is not used
-            if set(layers) <= _layers_in(path) and set(layers) <= (run := _single(path, precision)).layers:
-                return run
+            if set(layers) <= _layers_in(path):
+                return _compiled_for_one(path, precision)
     return None
+
+
+def run_one(compiled, layers: list[str], pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """The vectors (D,) of one picture by layer."""
+    request = compiled.create_infer_request()  # one each, so that threads do not share it
+    request.infer({0: pixels[None]})
+    return {layer: request.get_tensor(layer).data[0].copy() for layer in layers}
 
 
 @lru_cache
 def _layers_in(path: Path) -> set[str]:
     """The layers of a graph, from its text: reading the whole graph takes 40 times as long."""
-    return set(re.findall(r'output_names="([^"]*)"', path.read_text(encoding="utf-8")))
+    return set(re.findall(r'output_names="([^"]*)"', path.read_text(encoding="utf-8", errors="replace")))
 
 
 @lru_cache(maxsize=24)
-def _single(path: Path, precision: str) -> Single:
-    """Compile a graph for single pictures, or take what an earlier process compiled, in a fifth of the time.
-
-    That lies beside the graph, behind its SHA-256, because importing a damaged file could crash. The name of the graph
-    says the network and the version of OpenVINO; the rest of the name, the processor and how it is used.
-    """
+def _compiled_for_one(path: Path, precision: str):
+    """A graph for single pictures, compiled in this process, or in a fifth of the time by an earlier one."""
     import openvino
 
-    core = openvino.Core()
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _NAMES[precision][0]}
-    machine = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-    key = hashlib.sha256(json.dumps([hints, machine]).encode()).hexdigest()[:8]
-    kept = path.with_name(f"{path.stem}-{key}.blob")
-    with contextlib.suppress(OSError, RuntimeError):
-        content = kept.read_bytes()
-        digest, content = content[:32], content[32:]
-        if hashlib.sha256(content).digest() == digest:
-            return Single(core.import_model(io.BytesIO(content), "CPU", hints), _layers_in(path))
-    graph = core.read_model(path)
-    graph.reshape([1, *list(graph.inputs[0].shape)[1:]])
-    compiled = core.compile_model(graph, "CPU", hints)
-    with contextlib.suppress(StoreError, RuntimeError):  # the next process then compiles it again
-        content = compiled.export_model().read()
-        with replacing(kept) as temporary:
-            temporary.write_bytes(hashlib.sha256(content).digest() + content)
-    return Single(compiled, _layers_in(path))
-
-
-class ConversionError(ModelError):
-    """OpenVINO cannot run a network, but torch can."""
+    return openvino.Core().compile_model(path, "CPU", {**hints, "CACHE_DIR": str(path.parent)})
 
 
 def convert(network: Network, layers: list[str], path: Path):
-    """Convert a network to a graph, and save it at `path`.
+    """Convert a network to a graph, and save it: its path, or the graph itself if it cannot be saved."""
+    try:
+        graph = _traced(network, layers)
+    except Exception as error:  # those of torch's tracing and of OpenVINO have no class in common
+        UNCONVERTED.add(path)
+        why = " ".join(str(error).split())[-150:]
+        raise ConversionError(f"torch runs {network.model.name}, which OpenVINO cannot run: {why}") from None
+    for output, layer in zip(graph.outputs, layers, strict=True):
+        output.get_tensor().set_names({layer})
+    if not network.model.versioned:  # another process could not tell whether the graph is of the same code
+        return graph
+    return path if _save(graph, path) else graph  # in every run from the file: the graph in memory rounds differently
 
-    Return the path, or the graph itself if it cannot be saved. Raises ConversionError.
-    """
-    import openvino
+
+def _traced(network: Network, layers: list[str]):
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     class Tapped(torch.nn.Module):
-        """A module whose outputs are the pooled layers of the network, for tracing."""
+        """A module whose outputs are the pooled layers of the network."""
 
         def __init__(self):
             super().__init__()
@@ -221,24 +176,22 @@ def convert(network: Network, layers: list[str], path: Path):
 
     for layer in layers:
         network.tap(layer)  # runs the network, which is not possible while it is traced
-    shape = network.blank().shape[1:]
+    blank = network.blank()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # OpenVINO's way of tracing is deprecated in torch
-        example = torch.from_numpy(np.repeat(network.blank(), 2, axis=0))
-        try:
-            # `openvino.convert_model` does the same, but sends usage statistics over the network.
-            front_end = FrontEndManager().load_by_framework("pytorch")
-            decoder = TorchScriptPythonDecoder(Tapped(), example_input=example)
-            graph = front_end.convert(front_end.load(decoder))
-            graph.reshape([BATCH, *shape])
-        except Exception as error:  # those of torch's tracing and of OpenVINO have no class in common
-            UNCONVERTED.add(path)
-            why = " ".join(str(error).split())[-150:]
-            raise ConversionError(f"torch runs {network.model.name}, which OpenVINO cannot run: {why}") from None
-    for output, layer in zip(graph.outputs, layers, strict=True):
-        output.get_tensor().set_names({layer})
-    if not network.model.versioned:  # another process could not tell whether the graph is of the same code
-        return graph
+        # `openvino.convert_model` does the same, but sends usage statistics over the network.
+        front_end = FrontEndManager().load_by_framework("pytorch")
+        example = torch.from_numpy(np.repeat(blank, 2, axis=0))
+        decoder = TorchScriptPythonDecoder(Tapped(), example_input=example)  # the graph does not keep it alive
+        graph = front_end.convert(front_end.load(decoder))
+    for size in (BATCH, 1):  # what was traced for two pictures only is refused
+        graph.reshape([size, *blank.shape[1:]])
+    return graph
+
+
+def _save(graph, path: Path) -> bool:
+    import openvino
+
     temporary = path.with_name(f"{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -246,12 +199,12 @@ def convert(network: Network, layers: list[str], path: Path):
         # The .xml is moved last: if it is there, its weights are too.
         os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(temporary, path)
-        return path  # compiled from the file as in every later run: the graph in memory rounds differently
+        return True
     except (OSError, RuntimeError):
         for suffix in (".xml", ".bin"):  # without a cache, the next run takes some seconds longer
             with contextlib.suppress(OSError):
                 temporary.with_suffix(suffix).unlink()
-    return graph
+        return False
 
 
 def path_of(model: Model, layers: list[str]) -> Path:
@@ -268,7 +221,7 @@ def _stem(model: Model) -> str:
     """What the names of all graphs of a network begin with."""
     name = model.name.partition("@")[0]  # a mirrored view has the same graph
     preprocess = {**model.preprocess.describe(), "mirror": None}
-    made_of = {**model.describe(), "model": name, "preprocess": preprocess, "batch": BATCH}
+    made_of = {**model.describe(), "model": name, "preprocess": preprocess, "batch": 1}
     made_of |= {"openvino": version("openvino")}
     key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     return f"{name.replace('/', '-')}-{key}"

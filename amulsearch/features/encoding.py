@@ -1,25 +1,27 @@
-"""Vectors of new pictures, computed as those of a collection were: a fingerprint is a tree that says how."""
+"""Vectors of new pictures and words, computed as those of a collection were: a fingerprint is a tree that says how."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from .. import models
-from ..errors import QueryError, StoreError
+from ..errors import QueryError
 from ..intake import Decoded, open_image, opening
 from ..models import Model, canonical_layer
-from ..store import inside
-from .converted import single
-from .inputs import stacked
-from .transforms import Transform, combine
-from .words import Words, of_words
+from .converted import query_graph, run_one
+from .run import stacked
+from .transforms import PCA, combine, nodes
+from .vectors import l2_normalize
 
 PASS = ("model", "framing", "background", "precision")
 """What the layers that one pass of a network computes have in common in their fingerprints."""
+
+AVOIDED = 0.5
+"""The weight of words to avoid, relative to those to find."""
 
 
 def embed(
@@ -81,85 +83,123 @@ def embed(
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}
 
 
-def pixels_of(image: Image.Image, model: Model, framing: str, background: str) -> np.ndarray:
-    """Prepare a new picture for a network.
+@dataclass(frozen=True, eq=False)
+class Words:
+    """A query in words, for indexes of networks with a text tower (`open_clip/REPOSITORY`, see `models.get`).
+
+    Such networks learned from captions: "a drawing of a man with an umbrella" is nearer to what they know than "man
+    umbrella".
 
     Parameters
     ----------
-    image : PIL image
-    model : Model
-    framing : {"pad", "crop", "squash"}
-    background : str
-        The colour behind transparent parts and of the padding.
+    text : str
+        What to find.
+    avoid : str, default ""
+        What the results should not show.
+    pictures : sequence of PIL image, default ()
+        Pictures that the results should resemble too.
+
+    References
+    ----------
+    Radford et al. 2021, Learning transferable visual models from natural language supervision (prompts: section 3.1.4).
+    Rocchio 1971, Relevance feedback in information retrieval (the sum of what to find, less what to avoid).
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> cartoons = am.Collection.from_folder("data/openclipart", progress=False)
+    >>> name = "open_clip/laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # 605 MB are downloaded
+    >>> index = am.ExactIndex.build(am.extract(cartoons, name)[name, "penultimate"])  # doctest: +SKIP
+    >>> index.query(am.Words("a drawing of a bird", avoid="a cage"), k=4)  # doctest: +SKIP
+    """
+
+    text: str
+    avoid: str = ""
+    pictures: Sequence[Image.Image] = ()
+
+    def __post_init__(self) -> None:
+        for text in (self.text, self.avoid):
+            if not isinstance(text, str):
+                raise QueryError(f"words must be a string, not {type(text).__name__}")
+        if not self.text.strip():
+            raise QueryError("give at least one word to look for")
+
+
+def text(model: str | Model, words: str | Sequence[str]) -> np.ndarray:
+    """Compute the vectors of texts with the text tower of a network, always in float32.
+
+    Parameters
+    ----------
+    model : str or Model
+        A network with a text tower: `open_clip/REPOSITORY`, see `models.get`.
+    words : str or sequence of B str
 
     Returns
     -------
-    ndarray of shape (size, size, 3), uint8
-        See `Preprocess.pixels`.
+    ndarray of shape (D,) or (B, D), float32
+        Of the same space as the layer "penultimate" of the network's pictures. Not scaled.
 
     Raises
     ------
     QueryError
-        If `image` is not a PIL image, or the framing or the background is unknown.
+        If the network has no text tower, or a text is empty or no string.
+    ModelError
+        For an unknown model, and for weights that cannot be loaded.
+
+    See Also
+    --------
+    Words : The same as a query.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> name = "open_clip/laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # 605 MB are downloaded
+    >>> am.text(name, ["a man with an umbrella", "a drawing of a bird"]).shape  # doctest: +SKIP
+    (2, 512)
     """
+    texts = [words] if isinstance(words, str) or not isinstance(words, Iterable) else list(words)
+    for each in texts or [""]:
+        Words(each)
+    import torch
+
+    network = models.load(model)
+    if not hasattr(network.module, "words"):
+        raise QueryError(
+            f"{network.model.name} has no text tower: use a network of open_clip (open_clip/REPOSITORY), or keywords"
+        )
+    with torch.inference_mode():
+        vectors = network.module.words(texts).float().cpu().numpy()
+    return vectors[0] if isinstance(words, str) else vectors
+
+
+def pixels_of(image: Image.Image, model: Model, framing: str, background: str) -> np.ndarray:
+    """The input (size, size, 3), uint8, of a network for a new picture, see `Preprocess.pixels`."""
     if not isinstance(image, Image.Image):
         raise QueryError(f"a picture must be a PIL image (am.open_image opens one), not {type(image).__name__}")
     image = image if image.mode == "RGB" else open_image(image, background=background)
     return model.preprocess.pixels(Decoded(np.array(image), image.size), framing, background)
 
 
-def encode(images: list[Image.Image], made_by: Mapping, makers: Iterable[Model | Transform]) -> np.ndarray:
-    """Compute the vectors of new pictures as a fingerprint says.
-
-    Parameters
-    ----------
-    images : list of B PIL images
-    made_by : mapping
-        The fingerprint of the features, see `Features`.
-    makers : iterable of Model or Transform
-        The records of your own networks, and the fitted transforms that the fingerprint refers to.
-
-    Returns
-    -------
-    ndarray of shape (B, D), float32
-
-    Raises
-    ------
-    QueryError
-        If a network now has other weights or another preprocessing, or a picture is not a PIL image.
-    ModelError
-        If a model is unknown or its weights cannot be loaded.
-    """
-    return encode_each(images, [made_by], makers)[0]
+def encode(images: list[Image.Image], fingerprint: Mapping, makers: Iterable[Model | PCA]) -> np.ndarray:
+    """The vectors (B, D), float32, of new pictures as a fingerprint says, see `encode_each`."""
+    return encode_each(images, [fingerprint], makers)[0]
 
 
 def encode_each(
-    images: list[Image.Image | Words], made_by: Sequence[Mapping], makers: Iterable[Model | Transform]
+    images: list[Image.Image | Words], fingerprints: Sequence[Mapping], makers: Iterable[Model | PCA]
 ) -> list[np.ndarray]:
-    """Compute the vectors of new pictures as several fingerprints say, with one pass of each network.
+    """The vectors (B, D), float32, of new pictures as each fingerprint says, with one pass of each network.
 
-    Parameters
-    ----------
-    images : list of B PIL image or Words
-    made_by : sequence of P mapping
-    makers : iterable of Model or Transform
-        Of all of them.
-
-    Returns
-    -------
-    list of P ndarray of shape (B, D), float32
-
-    Raises
-    ------
-    QueryError, ModelError
-        As `encode`.
+    makers: the records of your own networks, and the fitted PCAs that the fingerprints refer to. QueryError if a
+    network now has other weights or another preprocessing.
     """
     makers = list(makers)
     records = {maker.name: maker for maker in makers if isinstance(maker, Model)}
-    fitted = {maker.digest: maker for maker in makers if isinstance(maker, Transform)}
+    fitted = {maker.digest: maker for maker in makers if isinstance(maker, PCA)}
     passes: dict[tuple, list] = {}  # all layers of a network in one pass
-    for leaf in (leaf for one in made_by for leaf in _leaves(one)):
-        passes.setdefault(tuple(leaf[key] for key in PASS), []).append(leaf)
+    for fingerprint in fingerprints:
+        for leaf in _leaves(fingerprint):
+            passes.setdefault(tuple(leaf[key] for key in PASS), []).append(leaf)
     known = {}
     for key, leaves in passes.items():
         name = leaves[0]["model"]
@@ -167,127 +207,55 @@ def encode_each(
         described = model.describe()
         if any({field: leaf.get(field) for field in described} != described for leaf in leaves):
             raise QueryError(f"the index was made with other weights or preprocessing of {name}: build it again")
-        known |= {(*key, layer): vectors for layer, vectors in _embedded(images, model, leaves).items()}
-    return [_follow(one, known, fitted) for one in made_by]
+        known |= {(*key, layer): vectors for layer, vectors in _by_layer(images, model, leaves).items()}
+    return [_follow(fingerprint, known, fitted) for fingerprint in fingerprints]
 
 
-def _embedded(images: list[Image.Image | Words], model: Model, leaves: list[Mapping]) -> dict[str, np.ndarray]:
+def _by_layer(images: list[Image.Image | Words], model: Model, leaves: list[Mapping]) -> dict[str, np.ndarray]:
     """The vectors (B, D) by layer, by the graph with which the collection's were computed if there is one: then neither
     torch is imported nor a network built."""
     layers, leaf = list(dict.fromkeys(leaf["layer"] for leaf in leaves)), leaves[0]
     if any(isinstance(image, Words) for image in images):
-        found = []
-        for image in images:
-            pictures = list(image.pictures) if isinstance(image, Words) else [image]
-            seen = _embedded(pictures, model, leaves)[layers[0]] if pictures else None
-            found.append(of_words(image, model, layers, seen) if isinstance(image, Words) else seen[0])
-        return {layers[0]: np.stack(found)}
-    if images and all(one.get("backend", "").startswith("openvino") for one in leaves):
-        run = single(model, layers, leaf["precision"])
-        if run is not None:
-            found = [run(pixels_of(image, model, leaf["framing"], leaf["background"])) for image in images]
-            return {layer: np.stack([vectors[layer] for vectors in found]) for layer in layers}
-    return embed(images, model, layers, framing=leaf["framing"], background=leaf["background"])
+        return {layers[0]: np.stack([_words_vector(image, model, leaves, layers) for image in images])}
+    framing, background = leaf["framing"], leaf["background"]
+    if images and all(each.get("backend", "").startswith("openvino") for each in leaves):
+        graph = query_graph(model, layers, leaf["precision"])
+        if graph is not None:
+            pixels = [pixels_of(image, model, framing, background) for image in images]
+            vectors = [run_one(graph, layers, each) for each in pixels]
+            return {layer: np.stack([each[layer] for each in vectors]) for layer in layers}
+    return embed(images, model, layers, framing=framing, background=background)
 
 
-def write_fitted(folder: Path, fitted: list[Transform]) -> list[dict]:
-    """Write the arrays of fitted transforms to a folder, one .npy file each.
-
-    Parameters
-    ----------
-    folder : Path
-    fitted : list of Transform
-
-    Returns
-    -------
-    list of dict
-        What `open_fitted` needs besides the files, as plain values.
-    """
-    for place, one in enumerate(fitted):
-        for name, values in one.arrays.items():
-            np.save(folder / f"{place}.{name}.npy", values, allow_pickle=False)
-    return [
-        {
-            "kind": one.kind,
-            "settings": dict(one.settings),
-            "source": dict(one.source),
-            "content": one.content,
-            "digest": one.digest,
-            "arrays": list(one.arrays),
-        }
-        for one in fitted
-    ]
+def _words_vector(query: Words | Image.Image, model: Model, leaves: list[Mapping], layers: list[str]) -> np.ndarray:
+    """The unit vector (D,) of a text, plus the mean of those of the pictures, less half that of what to avoid."""
+    if not isinstance(query, Words):
+        return _by_layer([query], model, leaves)[layers[0]][0]
+    if layers != ["penultimate"]:
+        raise QueryError(f"words are comparable with the layer penultimate only, not with {', '.join(layers)}")
+    texts = l2_normalize(text(model, [query.text, *([query.avoid] if query.avoid.strip() else [])]))
+    vector = texts[0] - (AVOIDED * texts[1] if len(texts) > 1 else 0)
+    if not query.pictures:
+        return vector
+    pictures = _by_layer(list(query.pictures), model, leaves)[layers[0]]
+    return vector + l2_normalize(pictures).mean(axis=0)
 
 
-def open_fitted(folder: Path, about: list[dict], made_by: Mapping) -> list[Transform]:
-    """Open fitted transforms; their arrays are memory maps.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the files.
-    about : list of dict
-        What `write_fitted` returned.
-    made_by : mapping
-        The fingerprint of the index.
-
-    Returns
-    -------
-    list of Transform
-
-    Raises
-    ------
-    StoreError
-        If a file cannot be read, or one of the transforms that the fingerprint refers to is missing.
-    """
-    found = []
-    for place, one in enumerate(about):
-        try:
-            files = {name: inside(folder, f"{place}.{name}.npy") for name in one["arrays"]}
-            arrays = {name: np.lib.format.open_memmap(path, mode="r") for name, path in files.items()}
-            transform = Transform.kinds[one["kind"]](one["settings"], arrays, one["source"], one["content"])
-        except Exception as error:  # a damaged file makes numpy raise nearly every built-in error
-            raise StoreError(f"{folder} cannot be read ({error}): build the index again") from None
-        transform.__dict__["digest"] = one["digest"]  # computing it would read all arrays; `check` verifies the files
-        found.append(transform)
-    if set(_fitted_in(made_by)) - {one.digest for one in found}:
-        raise StoreError(f"{folder} does not hold the transforms of the index: build the index again")
-    return found
+def opening_of(fingerprint: Mapping) -> dict:
+    """How the pictures were opened: the frame, the background and max_pixels, as keywords of `open_image`."""
+    leaf = _leaves(fingerprint)[0]
+    return {name: leaf.get(name, value) for name, value in opening().items()}
 
 
-def opening_of(made_by: Mapping) -> dict:
-    """Return how the pictures of features were opened, from their fingerprint.
-
-    Parameters
-    ----------
-    made_by : mapping
-        The fingerprint, see `Features`.
-
-    Returns
-    -------
-    dict
-        The frame, the background and max_pixels, as keywords of `open_image`.
-    """
-    leaf, known = _leaves(made_by)[0], opening()
-    return {name: leaf.get(name, value) for name, value in known.items()}
+def _leaves(fingerprint: Mapping) -> list[Mapping]:
+    return [node for node in nodes(fingerprint) if "of" not in node]
 
 
-def _leaves(made_by: Mapping) -> list[Mapping]:
-    """List the leaves of a fingerprint: one for each layer of a network."""
-    return [leaf for part in made_by["of"] for leaf in _leaves(part)] if "of" in made_by else [made_by]
-
-
-def _fitted_in(made_by: Mapping) -> list[str]:
-    """List the digests of the fitted transforms in a fingerprint."""
-    below = [digest for part in made_by.get("of", ()) for digest in _fitted_in(part)]
-    return [made_by["fitted"], *below] if "fitted" in made_by else below
-
-
-def _follow(made_by: Mapping, known: Mapping, fitted: Mapping[str, Transform]) -> np.ndarray:
-    """Compute the vectors (B, D) at a node of the tree."""
-    if "of" not in made_by:
-        return known[tuple(made_by[key] for key in (*PASS, "layer"))]
-    parts = [_follow(part, known, fitted) for part in made_by["of"]]
-    if "fitted" in made_by:
-        return fitted[made_by["fitted"]](parts[0])
-    return combine(made_by["op"], parts)
+def _follow(fingerprint: Mapping, known: Mapping, fitted: Mapping[str, PCA]) -> np.ndarray:
+    """The vectors (B, D) at a node of the tree, from those of the leaves."""
+    if "of" not in fingerprint:
+        return known[tuple(fingerprint[key] for key in (*PASS, "layer"))]
+    parts = [_follow(part, known, fitted) for part in fingerprint["of"]]
+    if "fitted" in fingerprint:
+        return fitted[fingerprint["fitted"]](parts[0])
+    return combine(fingerprint["op"], parts)

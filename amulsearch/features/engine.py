@@ -43,12 +43,12 @@ def backends(model: Model, layers: list[str], precision: str) -> dict[str, tuple
 
     For each, the time of a picture and the time to start, in pictures of the fastest.
     """
-    where, found = device().type, {}
-    path = path_of(model, layers) if where == "cpu" and precision in openvino_precisions() else None
-    if path and path not in UNCONVERTED:
-        start = 0 if path.exists() else WORTH_CONVERTING
-        found[f"openvino {version('openvino')} cpu"] = (1, start)
-    return {**found, f"torch {version('torch')} {where}": (2, 0)}
+    kind = device().type
+    torch_only = {f"torch {version('torch')} {kind}": (2, 0)}
+    path = path_of(model, layers) if kind == "cpu" and precision in openvino_precisions() else None
+    if path is None or path in UNCONVERTED:
+        return torch_only
+    return {f"openvino {version('openvino')} cpu": (1, 0 if path.exists() else WORTH_CONVERTING), **torch_only}
 
 
 def engine_for(
@@ -111,7 +111,7 @@ class TorchEngine:
             values = values.pin_memory() if pinned else values
             vectors = self.network.vectors(values.to(self.network.device, non_blocking=pinned), self.layers)
             if pinned:  # the copies back go to page-locked memory too, and are complete at this event
-                vectors = {layer: one.to("cpu", non_blocking=True) for layer, one in vectors.items()}
+                vectors = {layer: values.to("cpu", non_blocking=True) for layer, values in vectors.items()}
                 copied = torch.cuda.Event()
                 copied.record()
         return len(batch), vectors, copied
@@ -123,5 +123,10 @@ class TorchEngine:
             for _, _, copied in parts:
                 if copied is not None:
                     copied.synchronize()
-            done = [{layer: one[:count].cpu().numpy() for layer, one in vectors.items()} for count, vectors, _ in parts]
-            yield tag, {layer: np.concatenate([part[layer] for part in done]) for layer in self.layers}
+            yield (
+                tag,
+                {
+                    layer: np.concatenate([vectors[layer][:count].cpu().numpy() for count, vectors, _ in parts])
+                    for layer in self.layers
+                },
+            )

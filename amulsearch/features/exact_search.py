@@ -7,16 +7,17 @@ from hashlib import blake2b
 
 import numpy as np
 
-from .vectors import compared
+from .vectors import metric_vectors
 
 SPARE = 16
 """How many candidates beyond k `nearest` compares in float64."""
 FEW = 64
 """Up to this many queries at once, `nearest` compares equal vectors one by one; from more on, each only once."""
-FAISS_FROM = 2**34
-"""From this many multiplications on (queries x vectors x width), `nearest` imports FAISS if it is installed."""
 BLOCK_BYTES, TILE = 2**26, 2**21
-"""The bytes of the vectors that are searched at once, and the number of distances that numpy computes at once."""
+"""The bytes of the vectors that are searched at once, and the number of distances that are computed at once."""
+
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""The query (P,), the row (P,) and the distance (P,) of pairs; by query, the nearest first, equal distances by row."""
 
 
 def nearest(
@@ -30,108 +31,55 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k nearest neighbours of each query by exact search.
 
-    k + 16 candidates are found in float32, by FAISS if it is installed and the work is worth its import, else by
-    numpy. Their distances are then computed in float64; where rounding in float32 could have hidden a neighbour, all
-    vectors within the distance of the last one are compared, equal ones only once if many queries need it. The result
-    is therefore the same with and without FAISS.
+    k + 16 candidates are found in float32. Their distances are then computed in float64; where rounding in float32
+    could have hidden a neighbour, all vectors within the distance of the last one are compared, equal ones only once if
+    many queries need it.
 
-    Parameters
-    ----------
-    base : ndarray of shape (N, D)
-        The vectors to search: an array, a memory map, or what has a `shape` and gives rows as an array does. It is
-        read in blocks.
-    queries : ndarray of shape (Q, D)
-        Read in blocks as well.
-    k : int
-        At most N, or N - 1 with `own`.
-    metric : {"angular", "euclidean", "manhattan"}
-    own : ndarray of shape (Q,), int, optional
-        The row of each query itself, which is not its neighbour.
-    squares : ndarray of shape (N,), float32, optional
-        The squared lengths of the vectors, if they are known and the metric is not angular; it saves reading the
-        vectors twice.
-
-    Returns
-    -------
-    rows : ndarray of shape (Q, k), int64
-        Nearest first, equal distances by row.
-    distances : ndarray of shape (Q, k), float64
+    base: the vectors (N, D) to search, an array, a memory map, or what has a `shape` and gives rows as an array does;
+    it is read in blocks, and so are the queries (Q, D). own: the row (Q,) of each query itself, which is not its
+    neighbour. squares: the squared lengths (N,), if they are known and the metric is not angular; it saves reading the
+    vectors twice. Returns rows (Q, k), nearest first, equal distances by row, and distances (Q, k), float64.
     """
     rows, distances = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
-    work = len(queries) * base.shape[0] * base.shape[1]
-    faiss = _faiss() if work >= FAISS_FROM and metric != "manhattan" else None
     step = max(1, min(BLOCK_BYTES // (4 * base.shape[1]), 8 * TILE // (k + SPARE)))
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
-        asked, itself = compared(queries[part], metric), None if own is None else own[part]
-        rows[part], distances[part] = _nearest(base, asked, k, metric, itself, squares, faiss)
+        block, itself = metric_vectors(queries[part], metric), None if own is None else own[part]
+        rows[part], distances[part] = _nearest(base, block, k, metric, itself, squares)
     return rows, distances
 
 
 def within(
     base: np.ndarray, queries: np.ndarray, limits: np.ndarray, metric: str, *, squares: np.ndarray | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Find all vectors within a distance of each query by exact search, a block of queries at a time.
-
-    Parameters
-    ----------
-    base : ndarray of shape (N, D)
-        As for `nearest`.
-    queries : ndarray of shape (Q, D)
-    limits : ndarray of shape (Q,), float64
-        The greatest distance for each query.
-    metric : {"angular", "euclidean", "manhattan"}
-    squares : ndarray of shape (N,), float32, optional
-        As for `nearest`.
-
-    Yields
-    ------
-    asked : ndarray of shape (P,), int64
-        The query of each pair, in rising order.
-    rows : ndarray of shape (P,), int64
-        The row of each pair; of one query, the nearest first, equal distances by row.
-    distances : ndarray of shape (P,), float64
-    """
+) -> Iterator[Pairs]:
+    """Find all vectors within a distance (Q,) of each query by exact search, a block of queries at a time."""
     step = max(64, 8 * TILE // base.shape[0])
     for start in range(0, len(queries), step):
-        block, most = compared(queries[start : start + step], metric), limits[start : start + step]
+        block, most = metric_vectors(queries[start : start + step], metric), limits[start : start + step]
         pairs = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))]
         for row, part, lengths in _parts(base, metric, squares):
             reach = _reach(block, most, lengths.max(), metric)
             for some, first, scores in _tiles(block, part, lengths, metric):
-                asked, rows = np.divmod(np.flatnonzero(scores <= reach[some, None]), scores.shape[1])
-                asked, rows = some.start + asked, row + first + rows
-                far = _apart(base, block, asked, rows, metric)
-                near = far <= most[asked]
-                pairs.append((asked[near], rows[near], far[near]))
-        asked, rows, far = (np.concatenate(part) for part in zip(*pairs, strict=True))
-        order = np.lexsort((rows, far, asked))
-        yield start + asked[order], rows[order], far[order]
+                asking, rows = np.divmod(np.flatnonzero(scores <= reach[some, None]), scores.shape[1])
+                asking, rows = some.start + asking, row + first + rows
+                far = _apart(base, block, asking, rows, metric)
+                near = far <= most[asking]
+                pairs.append((asking[near], rows[near], far[near]))
+        asking, rows, far = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        order = np.lexsort((rows, far, asking))
+        yield start + asking[order], rows[order], far[order]
 
 
 def distances_to(base: np.ndarray, queries: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:
-    """Compute the distances of each query to some of the vectors, as `nearest` returns them.
-
-    Parameters
-    ----------
-    base : ndarray of shape (N, D)
-        As for `nearest`.
-    queries : ndarray of shape (Q, D)
-    rows : ndarray of shape (Q, k), int
-    metric : {"angular", "euclidean", "manhattan"}
-
-    Returns
-    -------
-    ndarray of shape (Q, k), float64
-    """
-    asked = np.repeat(np.arange(len(rows)), rows.shape[1])
-    return _apart(base, compared(queries, metric), asked, rows.ravel(), metric).reshape(rows.shape)
+    """The distances (Q, k), float64, of each query to some rows (Q, k), as `nearest` returns them."""
+    asking = np.repeat(np.arange(len(rows)), rows.shape[1])
+    return _apart(base, metric_vectors(queries, metric), asking, rows.ravel(), metric).reshape(rows.shape)
 
 
-def _nearest(base, queries: np.ndarray, k: int, metric: str, own, squares, faiss) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(base, queries: np.ndarray, k: int, metric: str, own, squares) -> tuple[np.ndarray, np.ndarray]:
     """`nearest` of a block of queries (Q, D), float32, as the metric compares them."""
     count = min(k + SPARE + (own is not None), base.shape[0])
-    rows, scores, longest = _candidates(base, queries, count, metric, squares, faiss)
+    rows, scores, longest = _candidates(base, queries, count, metric, squares)
     least = k - 1 + (own is not None)
     worst = np.partition(scores, least, axis=1)[:, least]
     possible = scores <= (worst + 2 * _rounding(queries, worst, longest, metric))[:, None]
@@ -148,14 +96,14 @@ def _nearest(base, queries: np.ndarray, k: int, metric: str, own, squares, faiss
     if len(unsure) > FEW and not isinstance(base, _Distinct):
         pairs = _Distinct(base, metric).nearest(queries[unsure], least + 1, metric)
     pairs = pairs or within(base, queries[unsure], distances[unsure, -1], metric, squares=squares)
-    for asked, found, far in pairs:
+    for asking, near, far in pairs:
         if own is not None:
-            others = found != itself[asked]
-            asked, found, far = asked[others], found[others], far[others]
-        place = np.arange(len(asked)) - np.searchsorted(asked, asked)  # the rank among those of the same query
-        first = place < k
-        rows[unsure[asked[first]], place[first]] = found[first]
-        distances[unsure[asked[first]], place[first]] = far[first]
+            others = near != itself[asking]
+            asking, near, far = asking[others], near[others], far[others]
+        rank = _rank(asking)
+        first = rank < k
+        rows[unsure[asking[first]], rank[first]] = near[first]
+        distances[unsure[asking[first]], rank[first]] = far[first]
     return rows, distances
 
 
@@ -173,46 +121,35 @@ class _Distinct:
     def __getitem__(self, some: slice | np.ndarray) -> np.ndarray:
         return self.base[self.members[self.starts[some]]]
 
-    def nearest(self, queries: np.ndarray, k: int, metric: str) -> Iterator[tuple] | None:
-        """At least the k nearest rows of each query, as `within` yields them; None if all vectors differ."""
+    def nearest(self, queries: np.ndarray, k: int, metric: str) -> Iterator[Pairs] | None:
+        """At least the k nearest rows of each query; None if all vectors differ."""
         if len(self.size) == len(self.members):
             return None
         near, far = nearest(self, queries, min(k, len(self.size)), metric)
         size = self.size[near]
         last = np.argmax(np.cumsum(size, axis=1) >= k, axis=1)
         size = np.where(far <= np.take_along_axis(far, last[:, None], axis=1), np.minimum(size, k), 0).ravel()
-        asked = np.repeat(np.arange(len(queries)), size.reshape(near.shape).sum(axis=1))
-        place = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-        rows, far = self.members[np.repeat(self.starts[near.ravel()], size) + place], np.repeat(far.ravel(), size)
-        order = np.lexsort((rows, far, asked))
-        return iter([(asked, rows[order], far[order])])
+        asking = np.repeat(np.arange(len(queries)), size.reshape(near.shape).sum(axis=1))
+        member = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+        rows, far = self.members[np.repeat(self.starts[near.ravel()], size) + member], np.repeat(far.ravel(), size)
+        order = np.lexsort((rows, far, asking))
+        return iter([(asking, rows[order], far[order])])
 
 
-def _candidates(base, queries, count: int, metric: str, squares, faiss) -> tuple[np.ndarray, np.ndarray, float]:
+def _candidates(base, queries, count: int, metric: str, squares) -> tuple[np.ndarray, np.ndarray, float]:
     """The rows (Q, count) with the least scores, these scores, and the greatest squared length of all vectors."""
     rows, scores = np.zeros((len(queries), count), dtype=np.int64), np.full((len(queries), count), np.inf)
-    own, longest = np.einsum("qd,qd->q", queries, queries, dtype=np.float64)[:, None], 0.0
+    longest = 0.0
     for start, part, lengths in _parts(base, metric, squares):
         longest = max(longest, lengths.max())
-        if faiss:
-            near, places = faiss.knn(queries, part, min(count, len(part)))
-            _merge(rows, scores, start + places, near - own)
-            continue
-        for some, first, found in _tiles(queries, part, lengths, metric):
-            near, places = _least(found, scores[some].max(axis=1), count)
-            _merge(rows[some], scores[some], start + first + places, near)
+        for some, first, tile in _tiles(queries, part, lengths, metric):
+            near, places = _least(tile, scores[some].max(axis=1), count)
+            all_rows = np.concatenate([rows[some], start + first + places], axis=1)
+            all_scores = np.concatenate([scores[some], near], axis=1)
+            keep = np.argpartition(all_scores, count - 1, axis=1)[:, :count]
+            rows[some] = np.take_along_axis(all_rows, keep, axis=1)
+            scores[some] = np.take_along_axis(all_scores, keep, axis=1)
     return rows, scores, longest
-
-
-def _merge(rows: np.ndarray, scores: np.ndarray, more_rows: np.ndarray, more_scores: np.ndarray) -> None:
-    """Replace candidates (Q, count) by better ones of (Q, M)."""
-    count = rows.shape[1]
-    if more_rows.shape[1] == count and np.isinf(scores).all():
-        rows[:], scores[:] = more_rows, more_scores
-        return
-    all_rows, every = np.concatenate([rows, more_rows], axis=1), np.concatenate([scores, more_scores], axis=1)
-    keep = np.argpartition(every, count - 1, axis=1)[:, :count]
-    rows[:], scores[:] = np.take_along_axis(all_rows, keep, axis=1), np.take_along_axis(every, keep, axis=1)
 
 
 def _least(scores: np.ndarray, worst: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -223,27 +160,24 @@ def _least(scores: np.ndarray, worst: np.ndarray, count: int) -> tuple[np.ndarra
     some = scores[:, :: max(1, scores.shape[1] // 1024)]
     if np.isinf(worst).any() and some.shape[1] > count:
         worst = np.nextafter(np.partition(some, count - 1, axis=1)[:, count - 1], np.inf)
-    asked, places = np.divmod(np.flatnonzero(scores < worst[:, None]), scores.shape[1])
-    column = np.arange(len(asked)) - np.searchsorted(asked, asked)
-    shape = len(scores), column.max(initial=-1) + 1
+    asking, places = np.divmod(np.flatnonzero(scores < worst[:, None]), scores.shape[1])
+    rank = _rank(asking)
+    shape = len(scores), rank.max(initial=-1) + 1
     least, where = np.full(shape, np.inf, dtype=scores.dtype), np.zeros(shape, dtype=np.int64)
-    least[asked, column], where[asked, column] = scores[asked, places], places
+    least[asking, rank], where[asking, rank] = scores[asking, places], places
     return least, where
 
 
-def _faiss():
-    try:
-        import faiss
-    except ModuleNotFoundError:
-        return None
-    return faiss
+def _rank(asking: np.ndarray) -> np.ndarray:
+    """The rank (P,), from 0, of each pair among those of the same query, which are in rising order."""
+    return np.arange(len(asking)) - np.searchsorted(asking, asking)
 
 
 def _parts(base, metric: str, squares) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Blocks of vectors: the first row, the vectors (B, D) as the metric compares them, their squared lengths (B,)."""
     step = max(1, BLOCK_BYTES // (4 * base.shape[1]))
     for start in range(0, base.shape[0], step):
-        part = compared(base[start : start + step], metric)
+        part = metric_vectors(base[start : start + step], metric)
         yield start, part, np.einsum("nd,nd->n", part, part) if squares is None else squares[start : start + step]
 
 
@@ -286,12 +220,12 @@ def _rounding(queries: np.ndarray, limits: np.ndarray, longest: float, metric: s
     return width * 2**-24 * (np.linalg.norm(queries, axis=1).astype(np.float64) + longest**0.5) ** 2
 
 
-def _apart(base, queries: np.ndarray, asked: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:
-    """The distances (P,), float64, of pairs: the queries `asked` (P,), as the metric compares them, and rows (P,)."""
+def _apart(base, queries: np.ndarray, asking: np.ndarray, rows: np.ndarray, metric: str) -> np.ndarray:
+    """The distances (P,), float64, of pairs: the queries `asking` (P,), as the metric compares them, and rows (P,)."""
     distances, step = np.empty(len(rows)), max(1, 2**18 // queries.shape[1])
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        apart = compared(base[rows[part]], metric) - queries[asked[part]].astype(np.float64)
+        apart = metric_vectors(base[rows[part]], metric) - queries[asking[part]].astype(np.float64)
         if metric == "manhattan":
             distances[part] = np.abs(apart).sum(axis=1)
         else:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +12,7 @@ import pandas as pd
 from ..errors import MissingKeyError, QueryError
 from ..intake import OPENING_VERSION, ByName, Collection, label_text
 from ..models import Model, canonical_layer
-from ..store import Blocks, Gathered, Store, blocks
+from ..store import Gathered, Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +33,8 @@ class Features:
         What made the vectors (model, weights, layer, preprocessing, framing, ...); empty for your own vectors.
     digests : list of N str, optional
         SHA-256 of the pictures' files; empty for your own vectors.
-    makers : tuple of Model and Transform, optional
-        The record of the network and the fitted transforms that compute the vector of a new picture.
+    makers : tuple of Model and PCA, optional
+        The record of the network and the fitted PCAs that compute the vector of a new picture.
 
     Raises
     ------
@@ -77,7 +76,7 @@ class Features:
     @property
     def name(self) -> str:
         """Model and layer as one str, for titles and tables; "own vectors" without a fingerprint."""
-        return f"{self.fingerprint['model']} {self.fingerprint['layer']}" if self.fingerprint else "own vectors"
+        return title(self.fingerprint)
 
     def __len__(self) -> int:
         """Return N, the number of vectors."""
@@ -106,12 +105,6 @@ class Features:
         if row is None:
             raise MissingKeyError(f"there is no vector with the id {id!r}")
         return self.vectors[row]
-
-    @property
-    def content(self) -> str:
-        """SHA-256 of what determines the vectors (str): the fingerprint and the pictures, or the vectors themselves."""
-        vectors = () if self.fingerprint else blocks(self.vectors)
-        return content_of(self.fingerprint, self.ids, self.digests or [""] * len(self.ids), vectors)
 
 
 class FeatureSet(dict):
@@ -161,8 +154,8 @@ class FeatureSet(dict):
             collection = store.collection()
             ids, labels, digests = collection.ids, collection.labels, collection.table["digest"].tolist()
             features = {
-                (made_by["model"], made_by["layer"]): Features(vectors, ids, labels, made_by, digests)
-                for made_by, vectors in store.features()
+                (known["model"], known["layer"]): Features(vectors, ids, labels, known, digests)
+                for known, vectors in store.features()
             }
         return cls(collection, features, extracted=0)
 
@@ -192,28 +185,6 @@ def fingerprint(model: Model, layer: str, framing: str, precision: str, collecti
     return {**model.describe(), "layer": layer, "framing": framing, **opening, "precision": precision}
 
 
-def content_of(made_by: Mapping, ids: Iterable[str], digests: Iterable[str], vectors: Blocks = ()) -> str:
-    """Return a SHA-256 that identifies the vectors of these pictures.
-
-    Parameters
-    ----------
-    made_by : mapping
-        The fingerprint: model, layer and the other settings that determine the vectors.
-    ids : iterable of N str
-        The ids of the pictures.
-    digests : iterable of N str
-        The SHA-256 of each picture's file.
-    vectors : iterable of blocks, optional
-        The vectors as `blocks` yields them, if no fingerprint determines them.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
-    sha = hashlib.sha256(repr(sorted(made_by.items())).encode())
-    for pair in zip(ids, digests, strict=True):
-        sha.update("\0".join(pair).encode() + b"\n")
-    for _, block in vectors:
-        sha.update(np.ascontiguousarray(block))
-    return sha.hexdigest()
+def title(fingerprint: Mapping) -> str:
+    """The model and the layer of a fingerprint."""
+    return f"{fingerprint['model']} {fingerprint['layer']}" if fingerprint else "own vectors"

@@ -1,7 +1,7 @@
-"""Transforms of features before indexing: concatenation, averaging, PCA, whitening, expansion.
+"""Transforms of features before indexing: concatenation, averaging, PCA and whitening.
 
-A transform is fitted on the features of a collection and applied to them and to new pictures. The result is `Features`
-again; its fingerprint is a tree that says how it was made, so that an index can treat a new picture in the same way.
+The result is `Features` again; its fingerprint is a tree that says how it was made, so
+that an index can treat a new picture in the same way.
 
 Examples
 --------
@@ -22,133 +22,49 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from pathlib import Path
 
 import numpy as np
 
-from ..errors import QueryError, as_number, check_integer, check_k
-from .exact_search import nearest
-from .features import Features
+from ..errors import QueryError, StoreError, as_number, check_integer
+from .features import Features, title
 from .vectors import as_vectors, l2_normalize
 
-__all__ = ["PCA", "Expansion", "Transform", "average", "concatenate"]
+__all__ = ["PCA", "average", "concatenate"]
 
 
 def __dir__() -> list[str]:
     return __all__.copy()
 
 
-BLOCK = 1024
-
-
 @dataclass(frozen=True, eq=False)
-class Transform:
-    """The base class of fitted transforms; `PCA.fit` and `Expansion.fit` make them.
+class PCA:
+    """Principal components of vectors of length 1, optionally whitened, scaled to length 1 again.
+
+    `PCA.fit` makes one from the features of a collection; calling it transforms them, or new vectors.
 
     Attributes
     ----------
     settings : mapping
-        The parameters.
-    arrays : mapping of str to ndarray
-        What was learned.
+        The width and the power of the whitening.
+    mean : ndarray of shape (D,), float32
+    axes : ndarray of shape (W, D), float32
+        The components, divided as `fit` says.
     source : mapping
-        The fingerprint of the features that the transform was fitted on; empty for your own vectors.
-    content : str
-        The digest of those features, see `Features.content`.
+        The fingerprint of the features that it was fitted on; empty for your own vectors.
     """
 
     settings: Mapping
-    arrays: Mapping[str, np.ndarray]
+    mean: np.ndarray
+    axes: np.ndarray
     source: Mapping
-    content: str
-    kind: ClassVar[str]
-    kinds: ClassVar[dict[str, type[Transform]]] = {}
-    """The class of each kind, for opening saved transforms."""
-
-    def __init_subclass__(cls, **options) -> None:
-        super().__init_subclass__(**options)
-        Transform.kinds.setdefault(cls.kind, cls)
-
-    def __call__(self, vectors: Features | np.ndarray) -> Features | np.ndarray:
-        """Transform vectors.
-
-        Parameters
-        ----------
-        vectors : Features or ndarray of shape (N, D), float32
-            Features made in the same way as those that the transform was fitted on, or vectors.
-
-        Returns
-        -------
-        Features or ndarray of shape (N, W), float32
-            Of the same type as the argument, with vectors of length 1.
-
-        Raises
-        ------
-        QueryError
-            For vectors of another width, and for features made in another way.
-        """
-        if not isinstance(vectors, Features):
-            return self._apply(self._checked(vectors))
-        if vectors.fingerprint != self.source:
-            raise QueryError(
-                f"this {self.kind} was fitted on {_name(self.source)}, not on {vectors.name}: fit another one"
-            )
-        made = self._apply_to_own(vectors) if vectors.content == self.content else self(vectors.vectors)
-        made_by = {}
-        if vectors.fingerprint:
-            made_by = _node(self.kind, [vectors], f"{vectors.fingerprint['layer']} {self}")
-            made_by |= {**self.settings, "fitted": self.digest}
-        return Features(made, vectors.ids, vectors.labels, made_by, vectors.digests, (*vectors.makers, self))
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of everything that determines the result (str)."""
-        sha = hashlib.sha256(json.dumps([self.kind, self.settings, self.source], sort_keys=True).encode())
-        for name in sorted(self.arrays):
-            sha.update(name.encode() + np.ascontiguousarray(self.arrays[name]).tobytes())
-        return sha.hexdigest()
-
-    @property
-    def width(self) -> int:
-        """The width D of the vectors that the transform accepts (int)."""
-        raise NotImplementedError
-
-    def __str__(self) -> str:
-        """The name of the transform in the layer of what it makes."""
-        return self.kind
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self}, for vectors of width {self.width:,})"
-
-    def _apply(self, vectors: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
-
-    def _apply_to_own(self, features: Features) -> np.ndarray:
-        return self._apply(self._checked(features.vectors))
-
-    def _checked(self, vectors: np.ndarray) -> np.ndarray:
-        return as_vectors(vectors, self.width)
-
-
-class PCA(Transform):
-    """Principal components of vectors of length 1, optionally whitened, scaled to length 1 again; see `fit`."""
-
-    kind = "pca"
-
-    @property
-    def width(self) -> int:
-        """The width D of the vectors that the transform accepts (int)."""
-        return len(self.arrays["mean"])
-
-    def _apply(self, vectors: np.ndarray) -> np.ndarray:
-        return l2_normalize((l2_normalize(vectors) - self.arrays["mean"]) @ self.arrays["axes"].T)
 
     @classmethod
     def fit(cls, features: Features | np.ndarray, width: int = 256, *, whiten: float = 0.0) -> PCA:
-        """Learn the components with the greatest variance.
+        """Make a PCA of the components with the greatest variance.
 
         Parameters
         ----------
@@ -182,7 +98,12 @@ class PCA(Transform):
         as the first: with all N - 1 components, all pictures are equally far apart. The cap was chosen on 12 to 257
         pictures of animals and people among the bundled cartoons.
         """
-        vectors, source, content = learned_from(features)
+        source = {}
+        if isinstance(features, Features):
+            source, features = dict(features.fingerprint), features.vectors
+        vectors = l2_normalize(as_vectors(features))
+        if len(vectors) < 2:
+            raise QueryError(f"a PCA needs at least two vectors, not {len(vectors)}")
         width = min(check_integer("width", width), vectors.shape[1], len(vectors) - 1)
         if not 0 <= as_number(whiten) <= 1:
             raise QueryError(f"whiten must be an exponent from 0 to 1, not {whiten!r}")
@@ -199,90 +120,54 @@ class PCA(Transform):
         if not len(order):
             raise QueryError("all vectors are the same: there are no principal components")
         axes = l2_normalize(axes[:, order].T) * (variances[order] ** (-whiten / 2))[:, None]
-        arrays = {"mean": mean, "axes": axes.astype(np.float32)}
-        return cls({"width": width, "whiten": float(whiten)}, arrays, source, content)
+        return cls({"width": width, "whiten": float(whiten)}, mean, axes.astype(np.float32), source)
+
+    def __call__(self, vectors: Features | np.ndarray) -> Features | np.ndarray:
+        """Transform vectors.
+
+        Parameters
+        ----------
+        vectors : Features or ndarray of shape (N, D), float32
+            Features made in the same way as those that the PCA was fitted on, or vectors.
+
+        Returns
+        -------
+        Features or ndarray of shape (N, W), float32
+            Of the same type as the argument, with vectors of length 1.
+
+        Raises
+        ------
+        QueryError
+            For vectors of another width, and for features made in another way.
+        """
+        if not isinstance(vectors, Features):
+            vectors = as_vectors(vectors, len(self.mean))
+            return l2_normalize((l2_normalize(vectors) - self.mean) @ self.axes.T)
+        features = vectors
+        if features.fingerprint != self.source:
+            raise QueryError(f"this PCA was fitted on {title(self.source)}, not on {features.name}: fit another one")
+        fingerprint = {}
+        if features.fingerprint:
+            node = _node("pca", [features], f"{features.fingerprint['layer']} {self}")
+            fingerprint = {**node, **self.settings, "fitted": self.digest}
+        return replace(
+            features, vectors=self(features.vectors), fingerprint=fingerprint, makers=(*features.makers, self)
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that determines the result (str)."""
+        sha = hashlib.sha256(json.dumps(["pca", self.settings, self.source], sort_keys=True).encode())
+        for name in ("axes", "mean"):
+            sha.update(name.encode() + np.ascontiguousarray(getattr(self, name)).tobytes())
+        return sha.hexdigest()
 
     def __str__(self) -> str:
         whitened = f" whitened {self.settings['whiten']:g}" if self.settings["whiten"] else ""
         return f"PCA {self.settings['width']}{whitened}"
 
-
-class Expansion(Transform):
-    """Moves every vector towards its nearest neighbours in the collection; see `fit`.
-
-    Applied to the collection, this is database-side augmentation; applied to a new picture, alpha query expansion.
-
-    References
-    ----------
-    Arandjelović & Zisserman 2012, Three things everyone should know to improve object retrieval.
-    Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
-    """
-
-    kind = "expansion"
-
-    @classmethod
-    def fit(cls, features: Features | np.ndarray, k: int | None = None, *, alpha: float = 2.0) -> Expansion:
-        """Keep the vectors of the collection, among which neighbours are found.
-
-        Parameters
-        ----------
-        features : Features or ndarray of shape (N, D)
-        k : int, optional
-            Number of neighbours that are added to a vector, at most N - 1; by default 5, or N - 1 if that is less.
-        alpha : float, default 2
-            Each neighbour is weighted by its cosine to this power: the greater, the less far neighbours count.
-
-        Returns
-        -------
-        Expansion
-
-        Raises
-        ------
-        QueryError
-            If a parameter is out of range, there are fewer than two vectors, or some are not finite.
-        """
-        vectors, source, content = learned_from(features)
-        k = check_k(k, len(vectors) - 1, "other pictures", 5)
-        if not 0 <= as_number(alpha) < float("inf"):
-            raise QueryError(f"alpha must be 0 or more, not {alpha!r}")
-        return cls({"k": k, "alpha": float(alpha)}, {"vectors": vectors}, source, content)
-
-    def __str__(self) -> str:
-        return f"expanded {self.settings['k']}"
-
-    @property
-    def width(self) -> int:
-        """The width D of the vectors that the transform accepts (int)."""
-        return self.arrays["vectors"].shape[1]
-
-    def move(self, vectors: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
-        """Move vectors towards their nearest neighbours in the collection.
-
-        Parameters
-        ----------
-        vectors : ndarray of shape (Q, D), float32
-        own : ndarray of shape (Q,), int, optional
-            For vectors of the collection: the row of each, which is not its neighbour.
-
-        Returns
-        -------
-        ndarray of shape (Q, D), float32
-            Of length 1.
-        """
-        base, moved = self.arrays["vectors"], l2_normalize(vectors)
-        near = nearest(base, moved, self.settings["k"], "euclidean", own)[0]
-        for start in range(0, len(moved), BLOCK):
-            part = slice(start, start + BLOCK)
-            block, others = moved[part], base[near[part]]
-            weights = np.maximum(np.einsum("bd,bnd->bn", block, others), 0) ** self.settings["alpha"]
-            moved[part] = l2_normalize(block + np.einsum("bn,bnd->bd", weights, others))
-        return moved
-
-    def _apply(self, vectors: np.ndarray) -> np.ndarray:
-        return self.move(vectors)
-
-    def _apply_to_own(self, features: Features) -> np.ndarray:
-        return self.move(self.arrays["vectors"], np.arange(len(self.arrays["vectors"])))
+    def __repr__(self) -> str:
+        return f"PCA({self}, for vectors of width {len(self.mean):,})"
 
 
 def concatenate(parts: Sequence[Features]) -> Features:
@@ -305,7 +190,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
     QueryError
         If there are no parts, or they belong to different pictures.
     """
-    return _combined("concatenate", same_pictures(parts))
+    return _combined("concatenate", parts)
 
 
 def average(parts: Sequence[Features]) -> Features:
@@ -334,59 +219,43 @@ def average(parts: Sequence[Features]) -> Features:
     return _combined("average", parts)
 
 
+def _combined(op: str, parts: Sequence[Features]) -> Features:
+    first = same_pictures(parts)[0]
+    vectors = combine(op, [part.vectors for part in parts])
+    fingerprint, makers = combination(op, parts)
+    return Features(vectors, first.ids, first.labels, fingerprint, first.digests, makers)
+
+
 def combine(op: str, parts: Sequence[np.ndarray]) -> np.ndarray:
     """Concatenate or average arrays (N, D)."""
     scaled = [l2_normalize(part) for part in parts]
     return l2_normalize(np.concatenate(scaled, axis=1) if op == "concatenate" else sum(scaled))
 
 
-def learned_from(features: Features | np.ndarray) -> tuple[np.ndarray, dict, str]:
-    """Return vectors to fit a transform on, and what identifies them.
+def combination(op: str, parts: Sequence[Features]) -> tuple[dict, tuple]:
+    """The fingerprint of combined features, empty if a part has none, and their makers."""
+    fingerprint = {}
+    if all(part.fingerprint for part in parts):
+        layers = dict.fromkeys(part.fingerprint["layer"] for part in parts)
+        fingerprint = _node(op, parts, " + ".join(layers))
+    return fingerprint, tuple({id(maker): maker for part in parts for maker in part.makers}.values())
 
-    Parameters
-    ----------
-    features : Features or ndarray of shape (N, D)
 
-    Returns
-    -------
-    vectors : ndarray of shape (N, D), float32
-        Scaled to length 1.
-    fingerprint : dict
-        Empty for an array.
-    content : str
-        See `Features.content`; empty for an array.
+def _node(kind: str, parts: Sequence[Features], layer: str) -> dict:
+    """The fingerprint of a transform of `parts`."""
+    names = dict.fromkeys(part.fingerprint["model"] for part in parts)
+    return {"model": " + ".join(names), "layer": layer, "op": kind, "of": [dict(part.fingerprint) for part in parts]}
 
-    Raises
-    ------
-    QueryError
-        For fewer than two vectors, and for some that are not `measurable`.
-    """
-    source, content = {}, ""
-    if isinstance(features, Features):
-        source, content, features = dict(features.fingerprint), features.content, features.vectors
-    vectors = as_vectors(features)
-    if len(vectors) < 2:
-        raise QueryError(f"a transform needs at least two vectors, not {len(vectors)}")
-    return l2_normalize(vectors), source, content
+
+def nodes(fingerprint: Mapping) -> Iterator[Mapping]:
+    """All nodes of a fingerprint, the root first; the leaves, which have no "of", are layers of networks."""
+    yield fingerprint
+    for part in fingerprint.get("of", ()):
+        yield from nodes(part)
 
 
 def same_pictures(parts: Sequence[Features]) -> Sequence[Features]:
-    """Check that features belong to the same pictures in the same order.
-
-    Parameters
-    ----------
-    parts : sequence of Features
-
-    Returns
-    -------
-    sequence of Features
-        `parts`.
-
-    Raises
-    ------
-    QueryError
-        If there are no parts, or their ids or digests differ.
-    """
+    """`parts`; QueryError if there are none, or they are not of the same pictures in the same order."""
     if isinstance(parts, Features) or not parts or not all(hasattr(part, "digests") for part in parts):
         raise QueryError("give at least one Features, in a list")
     if any(part.ids != parts[0].ids or part.digests != parts[0].digests for part in parts):
@@ -394,42 +263,27 @@ def same_pictures(parts: Sequence[Features]) -> Sequence[Features]:
     return parts
 
 
-def concatenated(parts: Sequence[Features]) -> tuple[dict, tuple]:
-    """Say what made concatenated Features, without joining their vectors.
-
-    Parameters
-    ----------
-    parts : sequence of Features
-
-    Returns
-    -------
-    fingerprint : dict
-        That of `concatenate(parts)`; empty if one of the parts has none.
-    makers : tuple of Model and Transform
-    """
-    return _combined_by("concatenate", parts)
+def write_fitted(folder: Path, fitted: list[PCA]) -> list[dict]:
+    """Write the arrays of PCAs to a folder, one .npy file each, and return what else `open_fitted` needs."""
+    for place, pca in enumerate(fitted):
+        np.save(folder / f"{place}.mean.npy", pca.mean, allow_pickle=False)
+        np.save(folder / f"{place}.axes.npy", pca.axes, allow_pickle=False)
+    return [{"settings": dict(pca.settings), "source": dict(pca.source), "digest": pca.digest} for pca in fitted]
 
 
-def _combined(op: str, parts: Sequence[Features]) -> Features:
-    """Combine features, with the fingerprint of the result."""
-    made_by, makers = _combined_by(op, parts)
-    vectors = combine(op, [part.vectors for part in parts])
-    return Features(vectors, parts[0].ids, parts[0].labels, made_by, parts[0].digests, makers)
-
-
-def _combined_by(op: str, parts: Sequence[Features]) -> tuple[dict, tuple]:
-    made_by = {}
-    if all(part.fingerprint for part in parts):
-        layers = dict.fromkeys(part.fingerprint["layer"] for part in parts)
-        made_by = _node(op, parts, " + ".join(layers))
-    return made_by, tuple({id(maker): maker for part in parts for maker in part.makers}.values())
-
-
-def _node(kind: str, parts: Sequence[Features], layer: str) -> dict:
-    """Make the fingerprint of a transform of `parts`."""
-    names = dict.fromkeys(part.fingerprint["model"] for part in parts)
-    return {"model": " + ".join(names), "layer": layer, "op": kind, "of": [dict(part.fingerprint) for part in parts]}
-
-
-def _name(made_by: Mapping) -> str:
-    return f"{made_by['model']} {made_by['layer']}" if made_by else "vectors without a model"
+def open_fitted(folder: Path, about: list[dict], fingerprint: Mapping) -> list[PCA]:
+    """Open PCAs, their arrays as memory maps; StoreError if one is damaged, or the fingerprint needs others."""
+    fitted = []
+    for place, known in enumerate(about):
+        try:
+            mean, axes = (
+                np.lib.format.open_memmap(folder / f"{place}.{name}.npy", mode="r") for name in ("mean", "axes")
+            )
+            pca = PCA(known["settings"], mean, axes, known["source"])
+            pca.__dict__["digest"] = known["digest"]  # computing it would read all arrays; `check` verifies the files
+        except Exception as error:  # a damaged file makes numpy raise nearly every built-in error
+            raise StoreError(f"{folder} cannot be read ({error}): build the index again") from None
+        fitted.append(pca)
+    if {node["fitted"] for node in nodes(fingerprint) if "fitted" in node} - {pca.digest for pca in fitted}:
+        raise StoreError(f"{folder} does not hold the transforms of the index: build the index again")
+    return fitted

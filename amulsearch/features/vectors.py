@@ -13,62 +13,25 @@ UNMEASURABLE = "NaN or infinite values, or numbers too large to be squared in fl
 
 
 def measurable(vectors: np.ndarray) -> np.ndarray:
-    """Say which vectors are finite, the squares of the distances between such vectors too.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (N, D)
-
-    Returns
-    -------
-    ndarray of shape (N,), bool
-    """
+    """Which vectors (N,) are finite, the squares of the distances between such vectors too."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.isfinite(4 * np.einsum("nd,nd->n", vectors, vectors))
 
 
-def as_vectors(vectors: object, width: int | None = None) -> np.ndarray:
-    """Return vectors as an array of float32.
-
-    Parameters
-    ----------
-    vectors : array of shape (N, D)
-    width : int, optional
-        The D that is wanted; by default any.
-
-    Returns
-    -------
-    ndarray of shape (N, D), float32
-
-    Raises
-    ------
-    QueryError
-        For anything else, for another width, and for vectors that are not `measurable`.
-    """
-    made = np.asanyarray(vectors)
-    if made.dtype.kind not in "fiu" or made.ndim != 2 or made.shape[1] != (width or made.shape[1]) or not made.shape[1]:
-        given = f"{made.dtype} {made.shape}"
+def as_vectors(values: object, width: int = 0) -> np.ndarray:
+    """`values` as an (N, width) array of float32, of any width if that is 0; QueryError if some are unmeasurable."""
+    vectors = np.asanyarray(values)
+    if vectors.dtype.kind not in "fiu" or vectors.ndim != 2 or not 0 < vectors.shape[1] == (width or vectors.shape[1]):
+        given = f"{vectors.dtype} {vectors.shape}"
         raise QueryError(f"vectors must be an array of numbers of shape (N, {width or 'D'}), not {given}")
-    made = made.astype(np.float32, copy=False)
-    if not measurable(made).all():
+    vectors = vectors.astype(np.float32, copy=False)
+    if not measurable(vectors).all():
         raise QueryError(f"the vectors hold {UNMEASURABLE}: exclude those pictures")
-    return made
+    return vectors
 
 
 def check_vectors(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
-    """Reject vectors that the index libraries would silently accept; Annoy, for one, puts NaN at a distance of 1.414.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (N, D)
-    ids : sequence of N str
-    metric : {"angular", "euclidean", "manhattan"}
-
-    Raises
-    ------
-    QueryError
-        If there are no vectors, some are not `measurable`, or some are zero and the metric is angular.
-    """
+    """Refuse vectors that index libraries would silently accept; Annoy, for one, puts NaN at a distance of 1.414."""
     if 0 in vectors.shape:
         raise QueryError("there are no vectors to index")
     parts = [(measurable(block), block.any(axis=1)) for _, block in blocks(vectors)]
@@ -108,20 +71,8 @@ def l2_normalize(vectors: np.ndarray, *, norm_dtype: type = np.float32) -> np.nd
     return scaled
 
 
-def compared(vectors: np.ndarray, metric: str) -> np.ndarray:
-    """Return vectors as a metric compares them: scaled to length 1 if it is angular.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (N, D)
-    metric : {"angular", "euclidean", "manhattan"}
-
-    Returns
-    -------
-    ndarray of shape (N, D), float32
-    """
-    return (
-        l2_normalize(vectors, norm_dtype=np.float64)
-        if metric == "angular"
-        else np.ascontiguousarray(vectors, dtype=np.float32)
-    )
+def metric_vectors(vectors: np.ndarray, metric: str) -> np.ndarray:
+    """Vectors as a metric compares them: float32, scaled to length 1 if it is angular."""
+    if metric == "angular":
+        return l2_normalize(vectors, norm_dtype=np.float64)
+    return np.ascontiguousarray(vectors, dtype=np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..features import Features, compared, nearest
+from ..features import Features, metric_vectors, nearest
 from ..store import blocks
 from .base import Index
 
@@ -53,7 +53,7 @@ class ExactIndex(Index):
         metric : {"angular", "euclidean", "manhattan"}, default "angular"
         """
         index, vectors = cls._start(features, ids, metric)
-        index._vectors = compared(vectors, metric)
+        index._vectors = metric_vectors(vectors, metric)
         return index
 
     @cached_property
@@ -65,20 +65,20 @@ class ExactIndex(Index):
         return np.array(self._vectors[rows])
 
     def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
-        queries = compared(queries, self.metric)
+        queries = metric_vectors(queries, self.metric)
         straight = "euclidean" if self.metric == "angular" else self.metric  # the vectors are scaled already
         return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
 
     def cosines(self, queries: np.ndarray) -> np.ndarray:
         """The cosines (Q, N) float32 of queries (Q, D) with all vectors; the metric is angular."""
-        return compared(queries, self.metric) @ self._vectors.T
+        return metric_vectors(queries, self.metric) @ self._vectors.T
 
     def scores(self, vectors: Sequence[np.ndarray], own: np.ndarray | None = None, k: int | None = None) -> np.ndarray:
         """As `System.scores`; all distances at once, to six decimals, so that they are the same for one query and for
         many together, and equal vectors have equal ones."""
         if k is not None or self.metric != "angular":
             return super().scores(vectors, own, k)
-        queries = compared(self.checked(vectors[0]), self.metric).astype(np.float64)
+        queries = metric_vectors(self.checked(vectors[0]), self.metric).astype(np.float64)
         values = np.empty((len(queries), len(self)))
         for start, block in blocks(self._vectors):
             np.matmul(queries, block.T.astype(np.float64), out=values[:, start : start + len(block)])

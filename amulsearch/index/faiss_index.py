@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import QueryError, import_optional
-from ..features import Features, compared
+from ..features import Features, metric_vectors
 from ..store import blocks
 from .base import Index
 
@@ -81,11 +81,11 @@ class FaissIndex(Index):
             library.hnsw.efConstruction, library.hnsw.rng = 200, _faiss().RandomGenerator(0)
         some = np.sort(np.random.default_rng(0).permutation(len(vectors))[: max(20_000, 64 * count)])
         with _threads(index.n_jobs):
-            library.train(compared(vectors[some], metric))
+            library.train(metric_vectors(vectors[some], metric))
             if kind == "IVF":
                 library.make_direct_map()  # from a row to its cell, for queries by id
             for _, block in blocks(vectors):
-                library.add(compared(block, metric))
+                library.add(metric_vectors(block, metric))
         return index
 
     def _kind(self) -> tuple[str, int]:
@@ -106,7 +106,7 @@ class FaissIndex(Index):
         value = (effort + 0.5) / n if parameter == "k_factor_rf" else effort  # FAISS cuts off n * k_factor_rf
         _faiss().ParameterSpace().set_index_parameter(self._faiss, parameter, value)
         with _threads(1) if len(queries) == 1 else nullcontext():  # for one query, several threads are slower
-            squares, rows = self._faiss.search(compared(queries, self.metric), n)
+            squares, rows = self._faiss.search(metric_vectors(queries, self.metric), n)
         return rows, np.sqrt(squares, dtype=np.float64)
 
     def take(self, rows: Sequence[int]) -> np.ndarray:

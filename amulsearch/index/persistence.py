@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from ..errors import AmulsearchError, StoreError, check_path
-from ..features import Transform, open_fitted, write_fitted
+from ..features import PCA, open_fitted, write_fitted
 from ..models import Model
 from ..store import AGAIN, Store, StoredNames
 from .probability import Calibration
@@ -105,7 +105,7 @@ class Persistent(System):
 
         def write_all(folder: Path) -> None:
             write(folder / f"index{self.ending}")
-            about["fitted"] = write_fitted(folder, [maker for maker in self.makers if isinstance(maker, Transform)])
+            about["fitted"] = write_fitted(folder, [maker for maker in self.makers if isinstance(maker, PCA)])
 
         store.indexes.save(name, about, rows, write_all)
 

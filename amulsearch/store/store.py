@@ -26,7 +26,7 @@ import pandas as pd
 from ..errors import StoreError, as_argument, check_path
 from ..intake import COLUMNS, Collection, label_text, leads_out, plain_text
 from .database import COLUMNS as FIELDS
-from .database import NAME, Database, older, sealed
+from .database import NAME, REMEDY, Database, older, sealed
 from .files import PARTIAL, inside, locked
 from .index_files import IndexFiles
 from .names import other_forms
@@ -446,7 +446,7 @@ class Store:
         """
         names = fingerprint["model"], fingerprint["layer"]
         entries = self.database.select("features", "WHERE model = ? AND layer = ? ORDER BY used DESC", names)
-        found = (json.loads(entry[3]) for entry in entries)
+        found = map(self._fingerprint, entries)
         return [made["backend"] for made in found if made == {**fingerprint, "backend": made.get("backend")}]
 
     def current(self) -> dict[tuple[str, str], dict]:
@@ -457,8 +457,14 @@ class Store:
         dict of (model, layer) to dict
         """
         entries = self.database.select("features", "WHERE used > 0 ORDER BY used, feature")
-        found, opening = {(entry[1], entry[2]): json.loads(entry[3]) for entry in entries}, self.opening
+        found, opening = {(entry[1], entry[2]): self._fingerprint(entry) for entry in entries}, self.opening
         return {key: made for key, made in found.items() if opening.items() <= {**opening, **made}.items()}
+
+    def _fingerprint(self, entry: tuple) -> dict:
+        try:
+            return json.loads(entry[3])
+        except (ValueError, RecursionError) as error:  # very deep JSON
+            raise StoreError(f"{self.database.path} is damaged ({error}): {REMEDY}") from None
 
     def features(self) -> Iterator[tuple[dict, np.ndarray]]:
         """Iterate over the current features that cover every picture; row i belongs to `collection().ids[i]`.

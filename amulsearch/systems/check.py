@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..errors import AmulsearchError, OtherFormatError, StoreError, as_argument, check_path
-from ..features import Features, compared, opening_of
+from ..features import Features, metric_vectors, opening_of
 from ..store import AGAIN, PARTIAL, REMEDY, Store, VectorFile, locked, rescue, unsealed
 from ..index import Index, default_kind
 from .diffusion import Diffusion
@@ -192,7 +192,7 @@ class _Check:
         if features is not None:
             if not is_current(self.store, name) or index.ids != features.ids:
                 return "the index was built from other pictures or features than the store holds now"
-            ours, stored = (compared(each, index.metric) for each in (index.take(some), features.vectors[some]))
+            ours, stored = (metric_vectors(each, index.metric) for each in (index.take(some), features.vectors[some]))
             if not np.allclose(ours, stored, atol=1e-6):  # exact search keeps the vectors scaled
                 return "the index holds other vectors than the features"
         k = min(10, len(index) - 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import QueryError, as_number, check_k
-from ..features import Features, concatenated
+from ..features import Features, combination
 from ..index import ExactIndex, Persistent
 from .graph import K, NeighbourGraph
 
@@ -103,7 +103,7 @@ class Diffusion(Persistent):
     @staticmethod
     def fingerprint_of(parts: Sequence[Features]) -> dict:
         """The fingerprint of what `build` makes of these Features; empty if one has none."""
-        made_by = concatenated(parts)[0]
+        made_by = combination("concatenate", parts)[0]
         return {**made_by, "layer": f"diffusion over {len(parts)} parts"} if made_by else {}
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import MissingKeyError, QueryError, as_number, check_integer, check_k
-from ..features import Features, compared
+from ..features import Features, metric_vectors
 from ..index import ExactIndex, Index, check_same
 
 K = 20
@@ -163,7 +163,7 @@ class NeighbourGraph:
         asked, row = one_way.nonzero()
         back = np.zeros(len(row))
         for part, of, listed in zip(self.parts, queries, self.distances, strict=True):
-            apart = compared(of, part.metric)[asked] - compared(part.take(row), part.metric)
+            apart = metric_vectors(of, part.metric)[asked] - metric_vectors(part.take(row), part.metric)
             rank = 1 + (listed[row] < np.linalg.norm(apart, axis=1)[:, None]).sum(axis=1)
             back += np.where(rank <= k, 1 / np.sqrt(rank), 0)
         return self._agreed(one_way + csr_array((back, (asked, row)), shape=one_way.shape))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import amulsearch as am
-
-ray = pytest.importorskip("ray", reason="Ray is there by choice")
+from amulsearch.features import RayRunner, ray_runner
 
 
 @pytest.fixture(scope="module")
 def cluster():
+    ray = pytest.importorskip("ray", reason="Ray is there by choice")
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})
@@ -20,29 +20,28 @@ def cluster():
     nodes.shutdown()
 
 
-def test_the_same_vectors_and_the_same_pictures_left_out(cluster, small_folder, tmp_path):
-    (small_folder / "food" / "fruit" / "cut.webp").write_bytes(
-        next((small_folder / "food" / "fruit").iterdir()).read_bytes()[:2000]
-    )
+def test_the_same_vectors_and_the_same_pictures_left_out(cluster, small_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_runner, "BLOCK", 6)
+    fruit = small_folder / "food" / "fruit"
+    (fruit / "cut.webp").write_bytes(next(fruit.iterdir()).read_bytes()[:2000])
     collection = am.Collection.from_folder(small_folder, progress=False)
-    runner = am.features.RayRunner(block=6, actors=2)
-    for name, layer in (("squeezenet1_1", "penultimate"), ("tf_efficientnet_lite0", "last:gem")):
-        here = am.extract(collection, name, layer, progress=False)
-        there = am.extract(collection, name, layer, store=tmp_path / "store", runner=runner, progress=False)
-        assert there[name, layer].ids == here[name, layer].ids
-        assert there.rejected.to_dict("list") == here.rejected.to_dict("list") and len(here.rejected) == 1
-        assert np.array_equal(there[name, layer].vectors, here[name, layer].vectors)
-    again = am.extract(collection, name, layer, store=tmp_path / "store", runner=runner, progress=False)
-    assert again.extracted == 0
+    models, layers = ["squeezenet1_1", "tf_efficientnet_lite0"], ["penultimate", "last:gem"]
+    here = am.extract(collection, models, layers, progress=False)
+    options = {"store": tmp_path / "store", "runner": RayRunner(), "progress": False}
+    there = am.extract(collection, models, layers, **options)
+    assert there.rejected.to_dict("list") == here.rejected.to_dict("list") and len(here.rejected) == 1
+    for key, made in here.items():
+        assert there[key].ids == made.ids and np.array_equal(there[key].vectors, made.vectors)
+    assert am.extract(collection, models, layers, **options).extracted == 0
 
 
 def test_an_error_in_an_actor_is_told_in_a_line(cluster, small_folder):
     collection = am.Collection.from_folder(small_folder, progress=False)
     with pytest.raises(am.AmulsearchError, match="has no layer"):
-        am.extract(collection, "squeezenet1_1", "none", runner=am.features.RayRunner(block=16), progress=False)
+        am.extract(collection, "squeezenet1_1", "none", runner=RayRunner(), progress=False)
 
 
-@pytest.mark.parametrize("options", [{"block": 0}, {"actors": 0}, {"gpus": -1}])
+@pytest.mark.parametrize("options", [{"cpus": 0}, {"gpus": -1}])
 def test_what_cannot_be(options):
     with pytest.raises(am.QueryError):
-        am.features.RayRunner(**options)
+        RayRunner(**options)

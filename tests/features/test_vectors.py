@@ -1,14 +1,14 @@
 """Computation block by block gives the same as all at once."""
 
-import sys
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from amulsearch import Features
 from amulsearch.features import exact_search, vectors
 from amulsearch.store import blockwise
+
+METRICS = ["angular", "euclidean", "manhattan"]
 
 
 @pytest.fixture
@@ -22,23 +22,8 @@ def made():
     return np.random.default_rng(0).standard_normal((100, 5)).astype(np.float32)
 
 
-METRICS = ["angular", "euclidean", "manhattan"]
-
-
-@pytest.fixture(params=["faiss", "numpy", "numpy in small blocks", "faiss in small blocks", "faiss is missing"])
-def way(request, monkeypatch):
-    """Each of the ways in which `nearest` finds candidates."""
-    monkeypatch.setattr(exact_search, "FAISS_FROM", 0 if "faiss" in request.param else np.inf)
-    if "missing" in request.param:
-        monkeypatch.setitem(sys.modules, "faiss", None)
-    if "small" in request.param:
-        monkeypatch.setattr(exact_search, "TILE", 2**12)
-        monkeypatch.setattr(exact_search, "BLOCK_BYTES", 700 * 24 * 4)
-
-
 def collection(name):
-    """2,000 vectors of width 24: random ones, about 100 identical ones of each of 16,
-    nearly identical ones, and others."""
+    """2,000 vectors of width 24: random, identical in groups of a hundred or more, nearly identical, and others."""
     rng = np.random.default_rng(3)
     made = rng.standard_normal((2000, 24))
     if name != "random":
@@ -54,27 +39,30 @@ def collection(name):
 
 def all_distances(base, queries, metric):
     """Distances (Q, N) in float64, of vectors as they are compared."""
-    a, b = (vectors.compared(v, metric).astype(np.float64) for v in (queries, base))
+    a, b = (vectors.metric_vectors(v, metric).astype(np.float64) for v in (queries, base))
     apart = (a[:, None] - b).reshape(-1, base.shape[1])
     far = np.abs(apart).sum(1) if metric == "manhattan" else np.sqrt(np.einsum("pd,pd->p", apart, apart))
     return far.reshape(len(a), len(b))
 
 
+@pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("name", ["random", "the same", "nearly the same", "far from the origin"])
-def test_nearest_is_what_sorting_in_float64_finds_in_every_way(name, metric, way):
+def test_nearest_is_what_sorting_in_float64_finds(name, metric, small, monkeypatch):
+    if small:
+        monkeypatch.setattr(exact_search, "TILE", 2**12)
+        monkeypatch.setattr(exact_search, "BLOCK_BYTES", 700 * 24 * 4)
     base, own = collection(name), np.arange(1900, 2000)
-    far = all_distances(base, base[own], metric)
+    every = all_distances(base, base[own], metric)
+    others = every.copy()
+    others[np.arange(100), own] = np.inf
     for k in (1, 10, 130):
-        for itself in (None, own):
-            if itself is not None:
-                far[np.arange(100), own] = np.inf
+        for itself, far in ((None, every), (own, others)):
             order = np.argsort(far, axis=1, kind="stable")[:, :k]  # ties by row
             rows, distances = exact_search.nearest(base, base[own], k, metric, itself)
             np.testing.assert_array_equal(rows, order)
             np.testing.assert_allclose(distances, np.take_along_axis(far, order, axis=1), rtol=1e-12)
-            assert rows.dtype == np.int64 and distances.dtype == np.float64
-        far = all_distances(base, base[own], metric)
+            np.testing.assert_array_equal(exact_search.distances_to(base, base[own], rows, metric), distances)
     assert exact_search.nearest(base[:5], base[own], 5, metric)[0].shape == (100, 5)
     assert exact_search.nearest(base, base[:0], 5, metric)[0].shape == (0, 5)
 
@@ -86,9 +74,8 @@ class Counted:
         self.vectors, self.shape, self.taken = vectors, vectors.shape, 0
 
     def __getitem__(self, rows):
-        found = self.vectors[rows]
-        self.taken += len(found)
-        return found
+        self.taken += len(self.vectors[rows])
+        return self.vectors[rows]
 
 
 def test_of_identical_pictures_few_vectors_are_compared():
@@ -109,26 +96,19 @@ def test_within_is_all_up_to_the_limit(metric, monkeypatch):
     for tile in (exact_search.TILE, 2**15):
         monkeypatch.setattr(exact_search, "TILE", tile)
         parts = list(exact_search.within(base, base[:300], limits, metric))
-        asked, rows, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
-        found = np.zeros_like(far, dtype=bool)
-        found[asked, rows] = True
-        np.testing.assert_array_equal(found, far <= limits[:, None])
-        np.testing.assert_allclose(distances, far[asked, rows], rtol=1e-12)
+        asking, rows, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
+        near = np.zeros_like(far, dtype=bool)
+        near[asking, rows] = True
+        np.testing.assert_array_equal(near, far <= limits[:, None])
+        np.testing.assert_allclose(distances, far[asking, rows], rtol=1e-12)
         assert len(parts) == (1 if tile > 2**15 else 3)
-        np.testing.assert_array_equal(np.lexsort((rows, distances, asked)), np.arange(len(asked)))
-
-
-def test_distances_to_are_those_of_nearest():
-    base = collection("nearly the same")
-    rows, distances = exact_search.nearest(base, base[:50], 30, "angular")
-    np.testing.assert_array_equal(exact_search.distances_to(base, base[:50], rows, "angular"), distances)
+        np.testing.assert_array_equal(np.lexsort((rows, distances, asking)), np.arange(len(asking)))
 
 
 def test_of_a_memory_map_only_blocks_are_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(exact_search, "BLOCK_BYTES", 2**20)
-    made = np.lib.format.open_memmap(tmp_path / "made.npy", "w+", np.float32, (40_000, 256))
-    made[:] = np.random.default_rng(0).standard_normal(made.shape, dtype=np.float32)
-    made.flush()
+    made = np.random.default_rng(0).standard_normal((40_000, 256), dtype=np.float32)
+    np.save(tmp_path / "made.npy", made)
     mapped = np.load(tmp_path / "made.npy", mmap_mode="r")
     tracemalloc.start()
     rows, _ = exact_search.nearest(mapped, mapped[:20], 5, "angular")
@@ -149,21 +129,12 @@ def test_blocks_are_all_rows_in_order(few_rows, made, tmp_path):
 
 def test_l2_normalize(few_rows, made):
     made = 1e4 * made
-    np.testing.assert_allclose(
-        vectors.l2_normalize(made), made / np.linalg.norm(made, axis=1, keepdims=True), rtol=1e-6
-    )
+    unit = made / np.linalg.norm(made, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors.l2_normalize(made), unit, rtol=1e-6)
     np.testing.assert_array_equal(vectors.l2_normalize(np.asfortranarray(made)), vectors.l2_normalize(made))
     for dtype in (np.float32, np.float64):
         scaled = vectors.l2_normalize([[3, 4], [0, 0]], norm_dtype=dtype)
         assert scaled.dtype == np.float32
         np.testing.assert_allclose(scaled, [[0.6, 0.8], [0, 0]], rtol=1e-6)
-    once = vectors.compared(np.random.default_rng(0).standard_normal((5000, 300)), "angular")
-    np.testing.assert_array_equal(vectors.compared(once, "angular"), once)
-
-
-def test_the_digest_does_not_depend_on_how_vectors_lie(few_rows, made, tmp_path):
-    np.save(tmp_path / "made.npy", made)
-    ids = [str(row) for row in range(100)]
-    mapped = np.load(tmp_path / "made.npy", mmap_mode="r")
-    assert len({Features(source, ids).content for source in (made, mapped, np.asfortranarray(made))}) == 1
-    assert Features(made[::-1], ids).content != Features(made, ids).content
+    once = vectors.metric_vectors(np.random.default_rng(0).standard_normal((5000, 300)), "angular")
+    np.testing.assert_array_equal(vectors.metric_vectors(once, "angular"), once)

@@ -142,7 +142,7 @@ def test_large_pictures_are_not_in_memory_together(tmp_path):
     model = am.models.get("squeezenet1_1")
     for work in (
         lambda: list(thumbnails.thumbnails(collection, collection.ids, 64, progress=False)),
-        lambda: list(am.features.inputs.prepared(collection, [model], "pad")),
+        lambda: list(am.features.run.network_inputs(collection, [model], "pad")),
     ):
         tracemalloc.start()
         work()

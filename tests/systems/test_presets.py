@@ -80,12 +80,10 @@ def test_of_other_networks():
         am.preset("")
 
 
-def test_of_a_network_that_is_not_in_the_table(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+def test_of_a_network_that_is_not_in_the_table(in_hub_cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(tmp_path))
     name = "timm/test_vit.r160_in1k"
-    file = tmp_path / "hub" / "checkpoints" / "test_vit.r160_in1k.safetensors"
-    file.parent.mkdir(parents=True)
-    save_file(am.models.get(name).build().state_dict(), file)
+    save_file(am.models.get(name).build().state_dict(), in_hub_cache(tmp_path, am.models.get(name).weights))
     assert am.preset(f"{name},{name}@96").layers == dict.fromkeys(
         (name, f"{name}@96"), ("penultimate", "blocks.4:mean")
     )
