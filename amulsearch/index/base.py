@@ -31,7 +31,7 @@ from ..features import (
 )
 from ..intake import open_alike
 from ..models import Model
-from ..store import AGAIN, Names, Store, StoredNames
+from ..store import AGAIN, Names, Store
 from .calibration import Calibration
 from .neighbours import neighbours
 
@@ -535,7 +535,7 @@ class Index:
         return cls.open_in(Store(path), ALONE, model)
 
     @classmethod
-    def open_in(cls, store: Store, name: str, model: Model | None = None, *, whole: bool = False) -> Index:
+    def open_in(cls, store: Store, name: str, model: Model | None = None) -> Index:
         """Open an index that `save_in` saved.
 
         Parameters
@@ -544,8 +544,6 @@ class Index:
         name : str
         model : Model, optional
             The record of your own network, for queries by new pictures.
-        whole : bool, default False
-            Verify the digests of all files, also of those over 16 MiB.
 
         Returns
         -------
@@ -557,7 +555,7 @@ class Index:
         StoreError
             If there is no index of this name, it is damaged, or another class saved it.
         """
-        saved = store.indexes.open(name, whole=whole)
+        saved = store.indexes.open(name)
         about, path = saved.about, saved.folder / f"index{cls.ending}"
         if about.get("kind") != cls.__name__:
             raise StoreError(f"{saved.folder} was saved by {about.get('kind')}: open it with that class")
@@ -568,7 +566,7 @@ class Index:
             if about.get("calibration"):
                 index.calibration = Calibration(**about["calibration"])
             index._spacings = about.get("spacings", {})
-            index._pictures, index.digests = StoredNames(store.database, saved.rows), []
+            index._pictures, index.digests = saved, []
             fitted = open_fitted(saved.folder, about["fitted"], index.fingerprint)
             index.makers = (*([model] if model else []), *fitted)
             shape = index._read(path)

@@ -32,15 +32,13 @@ def default_kind(*, approximate: bool = False) -> type[Index]:
     return FaissHNSWIndex if approximate else ExactIndex
 
 
-def open_default(store: Store, name: str, *, whole: bool = False) -> Index:
+def open_default(store: Store, name: str) -> Index:
     """Open an index of `default_kind`, also if the default was another when it was saved.
 
     Parameters
     ----------
     store : Store
     name : str
-    whole : bool, default False
-        As for `Index.open_in`.
 
     Returns
     -------
@@ -52,4 +50,4 @@ def open_default(store: Store, name: str, *, whole: bool = False) -> Index:
         If there is no index of this name, it is damaged, or Annoy built it and is not installed.
     """
     kind = ExactIndex if store.indexes.about(name).get("kind") == "ExactIndex" else AnnoyIndex
-    return kind.open_in(store, name, whole=whole)
+    return kind.open_in(store, name)

@@ -1,7 +1,6 @@
 """Features on disk: nothing is computed twice, lost by an interruption, or mixed up."""
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -21,7 +20,6 @@ import amulsearch as am
 from amulsearch import AmulsearchError, Collection, QueryError, Store, StoreError, extract
 from amulsearch.cli import main
 from amulsearch.errors import PictureError
-from amulsearch.store import Gathered, blocks
 
 MODEL = "squeezenet1_1"
 LAYERS = ["logits", "penultimate"]
@@ -121,9 +119,9 @@ def test_killed_in_the_middle_the_next_run_goes_on(small_folder, tmp_path):
     program = (
         "import sys, os, signal, amulsearch as am, amulsearch.store as s\n"
         "append = s.VectorFile.append\n"
-        "def slow(self, rows, vectors):\n"
-        "    append(self, rows, vectors); self.flush()\n"
-        "    if len(self.rows) >= 16 and self.fingerprint['layer'] == 'logits':\n"
+        "def slow(self, numbers, vectors):\n"
+        "    append(self, numbers, vectors); self.flush()\n"
+        "    if len(self.numbers) >= 16 and self.fingerprint['layer'] == 'logits':\n"
         "        open(self.path, 'ab').write(b'torn')\n"
         "        self._database.transaction().__enter__().execute('DELETE FROM chunks')\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -175,10 +173,6 @@ def test_folders_that_are_no_store_are_refused(tmp_path):
         Store(tmp_path / "full" / "letter.txt")
     with pytest.raises(StoreError, match="amulsearch index"):
         Store.open(tmp_path / "nothing")
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "store.json").write_text(json.dumps({"format": 3, "current": {}}))
-    with pytest.raises(StoreError, match="of an older amulsearch: index the pictures again"):
-        Store(tmp_path / "old")
 
 
 def test_wrong_arguments_are_told(small_folder):
@@ -279,7 +273,7 @@ def test_row_numbers_never_change_and_a_picture_that_comes_back_is_known(small_f
     store = Store(tmp_path / "store")
     collection = Collection.from_folder(small_folder)
     first = extract(collection, MODEL, "logits", store=store)
-    rows = dict(zip(collection.ids, store.rows().tolist(), strict=True))
+    rows = dict(zip(collection.ids, store.numbers().tolist(), strict=True))
     assert sorted(rows.values()) == list(range(1, 33))
     id = collection.ids[4]
     content = (small_folder / id).read_bytes()
@@ -287,7 +281,7 @@ def test_row_numbers_never_change_and_a_picture_that_comes_back_is_known(small_f
     shutil.copy(small_folder / collection.ids[9], small_folder / "aaa.webp")
     changed = extract(Collection.from_folder(small_folder), MODEL, "logits", store=store)
     assert changed.extracted == 0
-    assert dict(zip(changed.collection.ids, store.rows().tolist(), strict=True)) == {
+    assert dict(zip(changed.collection.ids, store.numbers().tolist(), strict=True)) == {
         **{name: row for name, row in rows.items() if name != id},
         "aaa.webp": 33,
     }
@@ -295,7 +289,7 @@ def test_row_numbers_never_change_and_a_picture_that_comes_back_is_known(small_f
     (small_folder / id).write_bytes(content)
     (small_folder / "aaa.webp").unlink()
     again = extract(Collection.from_folder(small_folder), MODEL, "logits", store=store)
-    assert again.extracted == 0 and store.rows().tolist() == list(rows.values())
+    assert again.extracted == 0 and store.numbers().tolist() == list(rows.values())
     assert np.array_equal(again[MODEL, "logits"].vectors, first[MODEL, "logits"].vectors)
 
 
@@ -432,21 +426,3 @@ def test_keywords_names_and_reasons_come_back_as_they_were(tmp_path, openclipart
         kept = Store.open(store.folder).collection()
         assert kept == collection and kept.rejected.equals(collection.rejected)
         assert dict(kept.passed_over) == dict(collection.passed_over)
-
-
-def test_vectors_in_another_order_are_read_as_needed(tmp_path):
-    vectors = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
-    (path := tmp_path / "v.f32").write_bytes(vectors.tobytes())
-    order = np.random.default_rng(1).permutation(50)
-    gathered = Gathered(np.memmap(path, np.float32, "r", shape=(50, 6)), order)
-    expected = vectors[order]
-    assert gathered.shape == (50, 6) and len(gathered) == 50 and gathered.dtype == np.float32
-    for key in (3, slice(4, 40, 3), [5, 2], np.arange(50) % 2 == 0, (slice(None), 2), (7, 1), (slice(2, 9), [1, 3])):
-        assert np.array_equal(gathered[key], expected[key])
-    assert np.array_equal(np.asarray(gathered), expected) and np.array_equal(gathered + 1, expected + 1)
-    assert np.array_equal(gathered @ vectors.T, expected @ vectors.T) and np.array_equal(gathered.T, expected.T)
-    assert np.array_equal(np.concatenate([block for _, block in blocks(gathered)]), expected)
-    features = am.Features(gathered, list(map(str, range(50))))
-    assert features.vectors is gathered
-    found = am.ExactIndex.build(features).query("7", 5)
-    assert found.equals(am.ExactIndex.build(expected, features.ids).query("7", 5))
