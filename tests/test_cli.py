@@ -69,7 +69,7 @@ def test_probabilities_and_novelty(copied, openclipart, tmp_path, capsys):
     assert main(["query", new, *asked, "--json"]) == 0
     test = am.indexes.NoveltyTest.build([features], sample=400)
     assert json.loads(capsys.readouterr().out)["p_value"] == pytest.approx(test.p_value(new), abs=0.03)
-    # A repaired index has no calibration; indexing again builds it with one.
+    # An index without a calibration is built again with one.
     am.indexes.default_kind().build(features).save_in(am.Store.open(store), "squeezenet1_1 penultimate")
     assert main(["index", str(folder), *asked[:4], "--layers", "penultimate"]) == 0
     assert "1 of 1 indexes built" in capsys.readouterr().out

@@ -142,26 +142,9 @@ class Store:
         return {name: value for name in OPENING if (value := self._fact(name)) is not None}
 
     def register(self, collection: Collection) -> np.ndarray:
-        """Give each picture of a collection its number, which never changes; a changed file is another picture.
-
-        The first collection becomes the table of the store; `save_collection` changes the table afterwards.
-
-        Parameters
-        ----------
-        collection : Collection
-            Its folder may have been moved.
-
-        Returns
-        -------
-        ndarray of shape (N,), int64
-            The numbers, from 1, in the order of the collection.
-
-        Raises
-        ------
-        StoreError
-            If the store belongs to a collection in another folder that has no picture in common with this one, or it
-            cannot be written to.
-        """
+        """Give each picture of a collection a number that never changes, and return these (N,), from 1."""
+        # A changed file is another picture. The first collection becomes the table of the store; `save_collection`
+        # changes it afterwards.
         with self.database.transaction():
             known, table = self._known(), collection.table
             pairs = zip(table["id"], table["digest"], strict=True)
@@ -198,25 +181,9 @@ class Store:
         current: Iterable[Mapping] = (),
         rejected: Iterable[str] = (),
     ) -> None:
-        """Make a collection the table of the store; a part of one (`Collection.part`) changes only its own pictures.
-
-        A collection without keywords leaves those that the store has.
-
-        Parameters
-        ----------
-        collection : Collection
-        numbers : ndarray of shape (N,), int64
-            What `register` returned.
-        current : iterable of mapping, optional
-            Fingerprints of features that become the current ones of their model and layer.
-        rejected : iterable of str, optional
-            The ids of pictures that are in `collection.rejected` since they were registered.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written to.
-        """
+        """Make a collection the table of the store; a part of one (`Collection.part`) changes only its own pictures."""
+        # current: fingerprints of the features that become the latest of their model and layer. rejected: the ids of
+        # pictures rejected since they were registered. A collection without keywords leaves those of the store.
         with self.database.transaction():
             before = {entry[0]: hash(entry) for entry in self.database.select("pictures", "WHERE present")}
             hashes = [before.pop(number, None) for number in numbers.tolist()]
@@ -275,7 +242,7 @@ class Store:
         if ids is not None:
             rest = "WHERE present AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
             wanted = (json.dumps(self._named(set(ids))),)
-        table = pd.DataFrame(self.database.select("pictures", rest, wanted), columns=FIELDS["pictures"])
+        table = pd.DataFrame(self.database.select("pictures", rest, wanted), columns=FIELDS["pictures"], dtype=object)
         for id in filter(leads_out, table["id"]):
             raise StoreError(
                 f"{self.folder} names {id!r}, which is outside its folder of pictures: do not use this store"
@@ -357,42 +324,20 @@ class Store:
         self.tidy()
 
     def backends(self, fingerprint: Mapping) -> list[str]:
-        """List the backends that have computed vectors of a fingerprint, itself without one; the one used last first."""
+        """List the backends that have computed vectors of a fingerprint (without backend); the one used last first."""
         names = fingerprint["model"], fingerprint["layer"]
         entries = self.database.select("features", "WHERE model = ? AND layer = ? ORDER BY used DESC", names)
-        stored = (json.loads(entry[3]) for entry in entries)
-        return [made["backend"] for made in stored if made == {**fingerprint, "backend": made.get("backend")}]
+        with_backend = (json.loads(entry[3]) for entry in entries)
+        return [each["backend"] for each in with_backend if each == {**fingerprint, "backend": each.get("backend")}]
 
     def current(self) -> dict[tuple[str, str], dict]:
-        """Return the fingerprints of the features extracted last, of pictures opened as the collection opens them.
-
-        Returns
-        -------
-        dict of (model, layer) to dict
-        """
+        """Return the fingerprints of the latest features by model and layer, unless pictures are opened otherwise."""
         entries = self.database.select("features", "WHERE used > 0 ORDER BY used, feature")
         latest, opening = {(entry[1], entry[2]): json.loads(entry[3]) for entry in entries}, self.opening
         return {key: made for key, made in latest.items() if opening.items() <= {**opening, **made}.items()}
 
     def features(self) -> Iterator[tuple[dict, np.ndarray]]:
-        """Iterate over the current features that cover every picture; row i belongs to `collection().ids[i]`.
-
-        Yields
-        ------
-        fingerprint : dict
-            What determines the vectors.
-        vectors : ndarray of shape (N, D), float32
-            Read-only, see `VectorFile.take`.
-
-        Raises
-        ------
-        StoreError
-            If the store has no such features, or they are damaged.
-
-        See Also
-        --------
-        amulsearch.features.FeatureSet.open : the same features, with ids and labels.
-        """
+        """Yield fingerprint and vectors (N, D) of features that cover all pictures; row i is `collection().ids[i]`."""
         numbers, current = self.contents(self.numbers()), self.current()
         files = [self.vectors(made_by) for made_by in current.values()]
         whole = [file for file in files if (file.places(numbers) >= 0).all()]

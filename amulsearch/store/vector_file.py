@@ -103,10 +103,8 @@ class VectorFile:
         return feature, model, layer, key_of(self.fingerprint), width, file, 0
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the vectors (N, D) of pictures that have one, read-only; a file up to 16 MiB is verified.
-
-        It is a memory map if the file begins with these pictures in this order, else a copy in memory.
-        """
+        """Return the vectors (N, D) of pictures that have one, read-only; a file up to 16 MiB is verified."""
+        # A memory map if the file begins with these pictures in this order, else a copy in memory.
         places, vectors = self.places(numbers), self._vectors()
         if vectors.nbytes <= DIGESTED:
             self.verify()
