@@ -127,8 +127,9 @@ def contents():
             found[made_by["model"], made_by["layer"]] = made_by, np.array(vectors).tobytes()
         for name in store.indexes.names():
             saved = store.indexes.open(name)
-            ids = am.indexes.open_default(store, name).ids
-            found[name] = ids, {path.name: path.read_bytes() for path in sorted(saved.folder.iterdir())}
+            files = {path.name: path.read_bytes() for path in sorted(saved.folder.iterdir())}
+            del files["pictures.i64"]  # the numbers of the ids depend on which pictures came first
+            found[name] = am.indexes.open_default(store, name).ids, files
         return found
 
     return read
