@@ -24,13 +24,13 @@ def appended(n: int) -> dict[int, float]:
     """Microseconds per row of appending each block to the vectors of a store of n pictures."""
     with tempfile.TemporaryDirectory() as folder:
         store = am.Store(Path(folder) / "store")
-        rows, found, start = store.register(pictures(np.arange(n, dtype=float))), {}, n
+        numbers, found, start = store.register(pictures(np.arange(n, dtype=float))), {}, n
         file = store.vectors(MADE_BY)
         for count in BLOCKS:
             start -= count
             made = vectors(start, count)
             before = time.perf_counter()
-            file.append(rows[start : start + count], made)
+            file.append(numbers[start : start + count], made)
             file.flush()
             found[count] = 1e6 * (time.perf_counter() - before) / count
         return found

@@ -60,14 +60,18 @@ class SavedIndex:
         return len(self._numbers)
 
     @cached_property
+    def _all(self) -> tuple[list[str], list[str | None]]:
+        return self._names(self._numbers)
+
+    @property
     def ids(self) -> list[str]:
         """All ids, in the order of the index."""
-        return [id for id, _ in self._names(self._numbers)]
+        return self._all[0]
 
-    @cached_property
+    @property
     def labels(self) -> list[str | None]:
         """All labels, in the order of the index."""
-        return [label for _, label in self._names(self._numbers)]
+        return self._all[1]
 
     def place(self, id: str) -> int | None:
         """Return the place of an id, in any form, or None."""
@@ -81,16 +85,15 @@ class SavedIndex:
 
     def at(self, places: Sequence[int]) -> tuple[list[str], list[str | None]]:
         """Return the ids and the labels at these places."""
-        names = self._names(self._numbers[np.asarray(places, dtype=np.int64)])
-        return [id for id, _ in names], [label for _, label in names]
+        return self._names(self._numbers[np.asarray(places, dtype=np.int64)])
 
-    def _names(self, numbers: np.ndarray) -> list[tuple[str, str | None]]:
-        """The ids and labels of pictures."""
+    def _names(self, numbers: np.ndarray) -> tuple[list[str], list[str | None]]:
+        """The ids and the labels of pictures."""
         wanted = numbers.tolist()
         statement = "SELECT number, id, label FROM pictures WHERE number IN (SELECT value FROM json_each(?))"
         names = {number: name for number, *name in self._database.query(statement, (json.dumps(wanted),))}
         try:
-            return [names[number] for number in wanted]
+            return [names[number][0] for number in wanted], [names[number][1] for number in wanted]
         except KeyError:
             raise StoreError(f"{self._database.path} lacks pictures of the index: {REMEDY}") from None
 
