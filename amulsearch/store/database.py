@@ -81,9 +81,8 @@ class _Thread(threading.local):
     """What a `Database` keeps for each thread."""
 
     connection: _Connection | None = None
-    snapshot = False
-    changed: set[str] | frozenset[str] = frozenset()
-    """The tables that the open transaction has changed."""
+    changed: set[str] | None = None
+    """The tables that the open transaction has changed; None without one that writes."""
 
 
 class Database:
@@ -105,13 +104,13 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write: all changes are made, or none if the context is left by an error; refused in a `snapshot`."""
-        if self._thread.snapshot:
-            raise StoreError(f"{self.path} is only read in a snapshot: write to the store outside of it")
         with self._store_errors():
             connection = self._connect(create=True)
-            if connection.in_transaction:  # part of the one that is open
+            if self._thread.changed is not None:  # part of the one that is open
                 yield connection
                 return
+            if connection.in_transaction:
+                raise StoreError(f"{self.path} is only read in a snapshot: write to the store outside of it")
             connection.execute("BEGIN IMMEDIATE")
             self._thread.changed = set()
             try:
@@ -124,7 +123,7 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
             finally:
-                self._thread.changed = frozenset()
+                self._thread.changed = None
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -135,11 +134,9 @@ class Database:
                 yield
                 return
             connection.execute("BEGIN")
-            self._thread.snapshot = True
             try:
                 yield
             finally:
-                self._thread.snapshot = False
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
 
@@ -158,7 +155,7 @@ class Database:
 
     def select(self, table: str, rest: str = "", values: Sequence = ()) -> Iterator[tuple]:
         """Read the rows that fit the rest of a SELECT statement; the checksum of a small table is verified."""
-        if table in SMALL and table not in self._thread.changed:
+        if table in SMALL and table not in (self._thread.changed or ()):
             self._verify(table)
         return self.query(f"SELECT * FROM {table} {rest}", values)
 

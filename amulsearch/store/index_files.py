@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import quote
 
 import numpy as np
@@ -128,7 +129,7 @@ class IndexFiles:
         `write` writes the files of the index to a folder, and may add to `about`, what describes the index. If it
         fails, the earlier index is kept.
         """
-        folder = self._free(name)
+        folder = self.folder / f"{quote(name, safe=' ')[:150]}-{token_hex(4)}"
         try:
             folder.mkdir(parents=True)
             write(folder)
@@ -139,20 +140,12 @@ class IndexFiles:
                 files[path.name] = path.stat().st_size, file_digest(path)
             sync(folder)
             sync(self.folder)
-            relative = folder.relative_to(self.folder).as_posix()
-            self._database.insert("indexes", [(name, json.dumps(about), relative, json.dumps(files))])
+            self._database.insert("indexes", [(name, json.dumps(about), folder.name, json.dumps(files))])
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, OSError):
                 raise unwritable(self.folder, error) from None
             raise
-
-    def _free(self, name: str) -> Path:
-        """A path for the folder of an index that nothing has."""
-        number = 1
-        while (folder := self.folder / f"{quote(name, safe=' ')[:150]}-{number}").exists():
-            number += 1
-        return folder
 
     def _entry(self, name: str) -> tuple | None:
         return next(self._database.select("indexes", "WHERE name = ?", (name,)), None)

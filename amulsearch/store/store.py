@@ -298,14 +298,10 @@ class Store:
 
     def forget(self, feature: int) -> None:
         """Delete the vectors of a fingerprint, by its number in the table `features`."""
-        files = [entry[5] for entry in self.database.select("features", "WHERE feature = ?", (feature,))]
         with self.database.transaction():
             for table in ("features", "chunks"):
                 self.database.change(table, f"DELETE FROM {table} WHERE feature = ?", [(feature,)])
-        for file in files:
-            # PermissionError: on Windows, while it is mapped into memory; `check` deletes it then
-            with suppress(PermissionError, StoreError):
-                inside(self.folder, file).unlink(missing_ok=True)
+        self.tidy()
 
     def leftovers(self) -> list[Path]:
         """List what interrupted runs left: files of vectors and folders of indexes that the database does not name."""
@@ -316,7 +312,8 @@ class Store:
         """Delete `leftovers`; the caller holds the lock of the store."""
         self.indexes.tidy()
         for path in self.leftovers():
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # on Windows, while it is mapped into memory
+                path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Delete the database, the vectors and the indexes; the caller holds the lock of the store."""

@@ -54,11 +54,6 @@ class VectorFile:
         """The path of the file; None if nothing was written yet."""
         return inside(self._database.path.parent, self._entry[5]) if self._entry else None
 
-    @property
-    def width(self) -> int:
-        """The number of values per vector; 0 if nothing was written yet."""
-        return self._entry[4] if self._entry else 0
-
     def places(self, numbers: np.ndarray) -> np.ndarray:
         """Return the place (N,) in the file of the vector of each picture, or -1."""
         stored = self.numbers
@@ -126,7 +121,7 @@ class VectorFile:
     def _vectors(self) -> np.memmap:
         """All vectors, (M, D) float32."""
         try:
-            return np.memmap(self.path, np.float32, "r", shape=(len(self.numbers), self.width))
+            return np.memmap(self.path, np.float32, "r", shape=(len(self.numbers), self._entry[4]))
         except (OSError, ValueError) as error:
             problem = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise StoreError(f"{self.path} {problem}: {REMEDY}") from None
