@@ -25,7 +25,7 @@ import pandas as pd
 from ..errors import StoreError, as_argument, check_path
 from ..intake import COLUMNS, TEXTS, Collection, label_text, leads_out, plain_text
 from .database import COLUMNS as FIELDS
-from .database import NAME, Database
+from .database import NAME, REMEDY, Database
 from .files import inside, locked
 from .index_files import IndexFiles, other_forms
 from .vector_file import VectorFile, key_of
@@ -324,14 +324,20 @@ class Store:
         """List the backends that have computed vectors of a fingerprint (without backend); the one used last first."""
         names = fingerprint["model"], fingerprint["layer"]
         entries = self.database.select("features", "WHERE model = ? AND layer = ? ORDER BY used DESC", names)
-        with_backend = (json.loads(entry[3]) for entry in entries)
+        with_backend = map(self._fingerprint, entries)
         return [each["backend"] for each in with_backend if each == {**fingerprint, "backend": each.get("backend")}]
 
     def current(self) -> dict[tuple[str, str], dict]:
         """Return the fingerprints of the latest features by model and layer, unless pictures are opened otherwise."""
         entries = self.database.select("features", "WHERE used > 0 ORDER BY used, feature")
-        latest, opening = {(entry[1], entry[2]): json.loads(entry[3]) for entry in entries}, self.opening
+        latest, opening = {(entry[1], entry[2]): self._fingerprint(entry) for entry in entries}, self.opening
         return {key: made for key, made in latest.items() if opening.items() <= {**opening, **made}.items()}
+
+    def _fingerprint(self, entry: tuple) -> dict:
+        try:
+            return json.loads(entry[3])
+        except (ValueError, RecursionError) as error:  # very deep JSON
+            raise StoreError(f"{self.database.path} is damaged ({error}): {REMEDY}") from None
 
     def features(self) -> Iterator[tuple[dict, np.ndarray]]:
         """Yield fingerprint and vectors (N, D) of features that cover all pictures; row i is `collection().ids[i]`."""

@@ -41,7 +41,7 @@ class VectorFile:
         self._entry = next(database.select("features", "WHERE fingerprint = ?", (key_of(fingerprint),)), None)
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []
         self._flushed = time.monotonic()
-        parts = [np.frombuffer(numbers, np.int64) for _, _, numbers, _ in self._chunks()]
+        parts = [np.frombuffer(numbers, np.int64, len(numbers) // 8) for _, _, numbers, _ in self._chunks()]
         self.numbers = np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
     def _chunks(self) -> Iterator[tuple]:
@@ -122,7 +122,7 @@ class VectorFile:
         """All vectors, (M, D) float32."""
         try:
             return np.memmap(self.path, np.float32, "r", shape=(len(self.numbers), self._entry[4]))
-        except (OSError, ValueError) as error:
+        except (OSError, OverflowError, ValueError) as error:
             problem = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
             raise StoreError(f"{self.path} {problem}: {REMEDY}") from None
 

@@ -280,6 +280,7 @@ def test_a_program_in_a_database_is_refused(program, store, capsys):
 )
 def test_a_value_that_cannot_be_is_found_and_deleted(table, column, value, store):
     write(store, table, f"UPDATE {table} SET {column} = ? WHERE rowid = (SELECT MIN(rowid) FROM {table})", value)
+    assert main(["evaluate", "--store", str(store)]) in (0, 2)
     assert len(am.indexes.check_store(store)) == 1
     assert not am.indexes.check_store(store, repair=True)["remedy"].str.contains("repair failed").any()
     assert am.indexes.check_store(store).empty
