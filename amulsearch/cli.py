@@ -242,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("check", help="verify everything in a store")
     _store(command)
-    command.add_argument("--repair", action="store_true", help="delete damaged data and rebuild indexes")
+    command.add_argument("--repair", action="store_true", help="delete what is damaged or left over")
     command.set_defaults(run="check_store")
 
     command = add("report", help="say which network, layer or fusion to use for a folder, and write a page about it")

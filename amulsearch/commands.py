@@ -193,7 +193,7 @@ def check_store(options: Namespace) -> int:
     if findings.empty:
         store = Store.open(options.store)
         print(
-            f"no problem found in {as_argument(store.folder)}: {len(store.rows())} pictures, {len(store.current())} "
+            f"no problem found in {as_argument(store.folder)}: {len(store.numbers())} pictures, {len(store.current())} "
             f"features, {len(store.indexes.names())} indexes"
         )
     return 0 if findings.empty else 1

@@ -75,7 +75,7 @@ def kill_node(store: Path, after: int, cluster, node, killed: list[int]) -> None
     """End all processes of a node at once, as a power cut would, as soon as the store holds `after` rows."""
     while True:
         time.sleep(0.2)
-        rows = am.Store(store).database.query("SELECT LENGTH(rows) FROM chunks")
+        rows = am.Store(store).database.query("SELECT LENGTH(numbers) FROM chunks")
         done = sum(size // 8 for (size,) in rows)
         if done >= after:
             cluster.remove_node(node, allow_graceful=False)

@@ -41,15 +41,15 @@ def vectors(start: int, count: int) -> np.ndarray:
     return centres[(start + np.arange(count)) % 2000] + chance.standard_normal((count, WIDTH)).astype(np.float32)
 
 
-def fill(store: am.Store, collection: am.Collection, rows: np.ndarray) -> None:
+def fill(store: am.Store, collection: am.Collection, numbers: np.ndarray) -> None:
     """Append the vectors that the store lacks, as an extraction does."""
     file = store.vectors(MADE_BY)
-    new = np.flatnonzero(file.places(rows) < 0)
+    new = np.flatnonzero(file.places(numbers) < 0)
     for start in range(0, len(new), 8192):
         part = new[start : start + 8192]
-        file.append(rows[part], vectors(start, len(part)))
+        file.append(numbers[part], vectors(start, len(part)))
     file.flush()
-    store.save_collection(collection, rows, current=[MADE_BY])
+    store.save_collection(collection, numbers, current=[MADE_BY])
 
 
 def make(folder: Path, n: int, trees: int) -> None:

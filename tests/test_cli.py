@@ -58,7 +58,7 @@ def test_probabilities_and_novelty(copied, openclipart, tmp_path, run):
     p_value = json.loads(run("query", new, *asked, "--json").out)["p_value"]
     test = am.indexes.NoveltyTest.build([features], sample=400)
     assert p_value == pytest.approx(test.p_value(new), abs=0.03)
-    # A repaired index has no calibration; indexing again builds it with one.
+    # An index without a calibration is built again with one.
     am.indexes.default_kind().build(features).save_in(am.Store.open(store), "squeezenet1_1 penultimate")
     assert "1 of 1 indexes built" in run("index", folder, *asked[:4], "--layers", "penultimate").out
     assert am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate").calibration

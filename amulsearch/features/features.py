@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import MissingKeyError, QueryError
 from ..intake import OPENING_VERSION, ByName, Collection, label_text
 from ..models import Model, canonical_layer
-from ..store import Gathered, Store
+from ..store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Features:
     makers: tuple = ()
 
     def __post_init__(self) -> None:
-        vectors = self.vectors if isinstance(self.vectors, Gathered) else np.asanyarray(self.vectors)
+        vectors = np.asanyarray(self.vectors)
         if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
             raise QueryError(f"vectors must be an (N, D) array of numbers, not {vectors.dtype} {vectors.shape}")
         if vectors.dtype != np.float32:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import AmulsearchError, StoreError, check_path
 from ..features import PCA, open_fitted, write_fitted
 from ..models import Model
-from ..store import AGAIN, Store, StoredNames
+from ..store import AGAIN, Store
 from .probability import Calibration
 from .system import System
 
@@ -136,7 +136,7 @@ class Persistent(System):
         return cls.open_in(Store(path), ALONE, model)
 
     @classmethod
-    def open_in(cls, store: Store, name: str, model: Model | None = None, *, whole: bool = False) -> Self:
+    def open_in(cls, store: Store, name: str, model: Model | None = None) -> Self:
         """Open what `save_in` saved.
 
         Parameters
@@ -145,8 +145,6 @@ class Persistent(System):
         name : str
         model : Model, optional
             The record of your own network, for queries by new pictures.
-        whole : bool, default False
-            Verify the digests of all files, also of those over 16 MiB.
 
         Returns
         -------
@@ -158,7 +156,7 @@ class Persistent(System):
         StoreError
             If there is no index of this name, it is damaged, or another class saved it.
         """
-        saved = store.indexes.open(name, whole=whole)
+        saved = store.indexes.open(name)
         about, path = saved.about, saved.folder / f"index{cls.ending}"
         if about.get("kind") != cls.__name__:
             raise StoreError(f"{saved.folder} was saved by {about.get('kind')}: open it with that class")
@@ -168,7 +166,7 @@ class Persistent(System):
                 setattr(system, setting, about[setting])
             if about.get("calibration"):
                 system.calibration = Calibration(**about["calibration"])
-            system.pictures, system.digests = StoredNames(store.database, saved.rows), []
+            system.pictures, system.digests = saved, []
             fitted = open_fitted(saved.folder, about["fitted"], system.fingerprint)
             system.makers = (*([model] if model else []), *fitted)
             shape = system._read(path)

@@ -11,11 +11,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "store": ["Store"],
         "database": ["REMEDY"],
-        "salvage": ["rescue", "unsealed"],
-        "vector_file": ["MemoryRows", "VectorFile"],
-        "names": ["Names", "StoredNames"],
-        "index_files": ["AGAIN"],
-        "blockwise": ["Blocks", "Gathered", "blocks"],
-        "files": ["PARTIAL", "inside", "locked", "replacing"],
+        "vector_file": ["Blocks", "MemoryRows", "VectorFile", "blocks"],
+        "index_files": ["AGAIN", "Names"],
+        "files": ["inside", "replacing"],
     },
 )

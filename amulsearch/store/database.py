@@ -1,11 +1,11 @@
-"""The database of a store: one SQLite file. Every row carries a checksum, and every row that is read is verified.
+"""The database of a store: one SQLite file, of which each table has a checksum.
 
-    facts      the folder of the collection and how its pictures are opened, as JSON by name
-    pictures   one row per picture that the store has ever seen; its number never changes. `present`: it is in the table
-    rejected   the files that were left out, with the reason
+    facts      the folder of the collection, how its pictures are opened, what was left out, as JSON by name
+    pictures   every picture that the store has ever seen; its number never changes. `present`: it is in the table
     features   one row per fingerprint: the vector file, its width, and when it was last used
-    chunks     which pictures a vector file holds, in its order, and the checksums of their vectors
-    indexes    the saved indexes: what made them, the pictures they hold, and their files with size and digest
+    chunks     what was appended to a vector file: the numbers of the pictures, and a checksum of these and the vectors
+    indexes    the saved indexes: what made them, their folder, and their files with size and digest
+    checksums  the checksum of each of the other tables but `chunks`
 
 Writers hold one transaction at a time, each in one thread; readers see the state before or after (SQLite's
 write-ahead log).
@@ -26,7 +26,7 @@ from urllib.parse import quote
 from ..errors import OtherFormatError, StoreError
 from .files import inside, unwritable
 
-FORMAT = 4
+FORMAT = 5
 NAME = "store.sqlite"
 REMEDY = "run `amulsearch check --store DIR --repair`, then index the folder again"
 
@@ -40,37 +40,34 @@ WRITING = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 TABLES = {
     "facts": "name TEXT PRIMARY KEY, value TEXT NOT NULL",
     "pictures": (
-        "row INTEGER PRIMARY KEY, id TEXT NOT NULL, digest TEXT NOT NULL, present INTEGER NOT NULL, label TEXT, "
+        "number INTEGER PRIMARY KEY, id TEXT NOT NULL, digest TEXT NOT NULL, present INTEGER NOT NULL, label TEXT, "
         "width INTEGER, height INTEGER, format TEXT, frames INTEGER, bytes INTEGER, keywords TEXT"
     ),
-    "rejected": "id BLOB PRIMARY KEY, reason BLOB NOT NULL",
     "features": (
         "feature INTEGER PRIMARY KEY, model TEXT NOT NULL, layer TEXT NOT NULL, fingerprint TEXT NOT NULL UNIQUE, "
         "width INTEGER NOT NULL, file TEXT NOT NULL UNIQUE, used INTEGER NOT NULL"
     ),
-    "chunks": "feature INTEGER NOT NULL, first INTEGER NOT NULL, rows BLOB NOT NULL, sums BLOB NOT NULL",
-    "indexes": (
-        "name TEXT PRIMARY KEY, about TEXT NOT NULL, rows BLOB NOT NULL, folder TEXT NOT NULL UNIQUE, "
-        "files TEXT NOT NULL"
-    ),
+    "indexes": "name TEXT PRIMARY KEY, about TEXT NOT NULL, folder TEXT NOT NULL UNIQUE, files TEXT NOT NULL",
+    "chunks": "feature INTEGER NOT NULL, first INTEGER NOT NULL, numbers BLOB NOT NULL, checksum INTEGER NOT NULL",
+    "checksums": "name TEXT PRIMARY KEY, checksum INTEGER NOT NULL",
 }
-"""The columns of each table; the last column of all, `seal`, is the checksum of the others."""
-
 COLUMNS = {table: [part.split()[0] for part in columns.split(", ")] for table, columns in TABLES.items()}
 
+SMALL, SUMMED = ("facts", "features", "indexes"), ("facts", "features", "indexes", "pictures")
+"""The tables whose checksum is verified whenever they are read, and those that have one."""
+
 SCHEMA = [
-    *(f"CREATE TABLE {table} ({columns}, seal INTEGER NOT NULL)" for table, columns in TABLES.items()),
+    *(f"CREATE TABLE {table} ({columns})" for table, columns in TABLES.items()),
     "CREATE UNIQUE INDEX contents ON pictures (id, digest)",
     "CREATE UNIQUE INDEX names ON pictures (id) WHERE present",
     "CREATE UNIQUE INDEX places ON chunks (feature, first)",
 ]
 
-
 PROGRAMS = "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%'"
 """What would run when a table is read or written, and might never end."""
 
 
-class _Held:
+class _Connection:
     """A connection that is closed with its thread or its `Database`; left to itself, it is part of a cycle."""
 
     def __init__(self, connection: sqlite3.Connection):
@@ -81,165 +78,138 @@ class _Held:
 
 
 class _Thread(threading.local):
-    """What a `Database` keeps for each thread: its connection, and whether it is in a snapshot."""
+    """What a `Database` keeps for each thread."""
 
-    held: _Held | None = None
-    snapshot = False
+    connection: _Connection | None = None
+    changed: set[str] | None = None
+    """The tables that the open transaction has changed; None without one that writes."""
 
 
 class Database:
-    """The database of a store. Each thread has a connection of its own, made when the thread first needs it.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the store; the file need not exist.
-    """
+    """The database in the folder of a store, which need not exist. Each thread has a connection of its own."""
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
         self._thread = _Thread()
-        self._made = False
+        self._has_tables = False
 
     @property
     def exists(self) -> bool:
         """Whether there are tables; a first run that was killed may leave a file without any."""
-        if not self._made and self.path.exists() and self.path.stat().st_size:
-            with self._told():
-                self._made = self._format_of(self._connect()) > 0
-        return self._made
-
-    def close(self) -> None:
-        """Close the connection of this thread; the next use makes another."""
-        self._thread.held = None
+        if not self._has_tables and self.path.exists() and self.path.stat().st_size:
+            with self._store_errors():
+                self._has_tables = self._format_of(self._connect()) > 0
+        return self._has_tables
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write: a context manager in which all changes are made, or none if it is left by an error.
-
-        Yields
-        ------
-        sqlite3.Connection
-
-        Raises
-        ------
-        StoreError
-            If the database is damaged or cannot be written, or this thread is in a `snapshot`.
-        """
-        if self._thread.snapshot:
-            raise StoreError(f"{self.path} is only read in a snapshot: write to the store outside of it")
-        with self._told():
+        """Write: all changes are made, or none if the context is left by an error; refused in a `snapshot`."""
+        with self._store_errors():
             connection = self._connect(create=True)
-            if connection.in_transaction:  # part of the one that is open
+            if self._thread.changed is not None:  # part of the one that is open
                 yield connection
                 return
+            if connection.in_transaction:
+                raise StoreError(f"{self.path} is only read in a snapshot: write to the store outside of it")
             connection.execute("BEGIN IMMEDIATE")
+            self._thread.changed = set()
             try:
                 yield connection
+                for table in self._thread.changed.intersection(SUMMED):
+                    connection.execute(f"INSERT OR REPLACE INTO checksums SELECT '{table}', {_checksum_of(table)}")
                 connection.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+            finally:
+                self._thread.changed = None
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Read: a context manager in which the state stays as it is, whatever other threads and processes write."""
-        with self._told():
+        """Read: the state stays as it is, whatever other threads and processes write."""
+        with self._store_errors():
             connection = self._connect()
             if connection.in_transaction:
                 yield
                 return
             connection.execute("BEGIN")
-            self._thread.snapshot = True
             try:
                 yield
             finally:
-                self._thread.snapshot = False
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
 
-    def select(self, table: str, rest: str = "", values: Sequence = ()) -> Iterator[tuple]:
-        """Read rows of a table and verify their checksums.
-
-        Parameters
-        ----------
-        table : str
-            One of `TABLES`.
-        rest : str, default ""
-            What follows in the SQL statement: WHERE, ORDER BY.
-        values : sequence
-            Its parameters.
-
-        Yields
-        ------
-        tuple
-            The columns of `COLUMNS[table]`.
-
-        Raises
-        ------
-        StoreError
-            If the database is damaged, or a row does not match its checksum.
-        """
-        if not self.exists:
-            return
-        with self._told():
-            for *row, seal in self._found(f"SELECT * FROM {table} {rest}", values):
-                if seal != sealed(*row):
-                    raise StoreError(f"{self.path} was changed or damaged after it was written: {REMEDY}")
-                yield tuple(row)
-
-    def query(self, statement: str, values: Sequence = ()) -> Iterator[tuple]:
-        """Read columns with any SELECT statement; checksums are not verified.
-
-        Raises
-        ------
-        StoreError
-            If the database is damaged.
-        """
-        if not self.exists:
-            return
-        with self._told():
-            yield from self._found(statement, values)
-
-    def _found(self, statement: str, values: Sequence) -> Iterable[tuple]:
-        try:
-            return self._connect().execute(statement, values)
-        except UnicodeEncodeError:  # a name that is not UTF-8, as a shell may pass on, is none that is stored
-            return ()
+    def change(self, table: str, statement: str, values: Iterable[Sequence] = ((),)) -> None:
+        """Run a statement that changes a table, once for each row of values."""
+        with self.transaction() as connection:
+            before = connection.total_changes
+            connection.executemany(statement, values)
+            if connection.total_changes > before:
+                self._thread.changed.add(table)
 
     def insert(self, table: str, rows: Iterable[Sequence]) -> None:
-        """Add or replace rows, within a transaction; each row has the columns of `COLUMNS[table]`.
+        """Add or replace rows; each has the columns of `COLUMNS[table]`."""
+        marks = ", ".join("?" * len(COLUMNS[table]))
+        self.change(table, f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
 
-        Raises
-        ------
-        StoreError
-            If the database cannot be written.
-        """
-        with self._told():
-            self._connect(create=True).executemany(insertion(table), rows)
+    def select(self, table: str, rest: str = "", values: Sequence = ()) -> Iterator[tuple]:
+        """Read the rows that fit the rest of a SELECT statement; the checksum of a small table is verified."""
+        if table in SMALL and table not in (self._thread.changed or ()):
+            self._verify(table)
+        return self.query(f"SELECT * FROM {table} {rest}", values)
+
+    def query(self, statement: str, values: Sequence = ()) -> Iterator[tuple]:
+        """Read with any SELECT statement; nothing is verified, and nothing read if there is no database."""
+        if not self.exists:
+            return
+        with self._store_errors():
+            try:
+                yield from self._connect().execute(statement, values)
+            except UnicodeEncodeError:  # a name that is not UTF-8, as a shell may pass on, is none that is stored
+                return
+
+    def verify(self) -> None:
+        """Verify the structure of the file and the checksums of the tables; StoreError if something is damaged."""
+        for (problem,) in self.query("PRAGMA integrity_check(1)"):
+            if problem != "ok":
+                raise StoreError(f"{self.path} is damaged ({problem.splitlines()[0]}): {REMEDY}")
+        for table in SUMMED:
+            self._verify(table)
+
+    def _verify(self, table: str) -> None:
+        recorded = f"SELECT COALESCE(SUM(checksum), 0) FROM checksums WHERE name = '{table}'"
+        if any(wrong for (wrong,) in self.query(f"SELECT {_checksum_of(table)} IS NOT ({recorded})")):
+            raise StoreError(f"{self.path} was changed or damaged after it was written: {REMEDY}")
+
+    def delete(self) -> None:
+        """Delete the file, and what SQLite keeps beside it."""
+        self._thread.connection, self._has_tables = None, False
+        for ending in ("", "-wal", "-shm", "-journal"):
+            self.path.with_name(NAME + ending).unlink(missing_ok=True)
 
     def _connect(self, create: bool = False) -> sqlite3.Connection:
-        if self._thread.held is None:
-            self._thread.held = _Held(connect(self.path, create=create))
-        connection = self._thread.held.connection
-        if create and not self._made:
+        if self._thread.connection is None:
+            self._thread.connection = _Connection(_connected(self.path, create))
+        connection = self._thread.connection.connection
+        if create and not self._has_tables:
             if not self._format_of(connection):
-                make_tables(connection)
-            self._made = True
+                _make_tables(connection)
+            self._has_tables = True
         return connection
 
     def _format_of(self, connection: sqlite3.Connection) -> int:
         """The format of the database, 0 if it has no tables; OtherFormatError if it is not ours."""
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > FORMAT:
-            raise OtherFormatError(f"{self.path.parent} is a store of a newer amulsearch: update amulsearch")
-        if 0 < found < FORMAT:
-            raise older(self.path.parent)
-        return found
+        stored = connection.execute("PRAGMA user_version").fetchone()[0]
+        if stored not in (0, FORMAT):
+            raise OtherFormatError(
+                f"{self.path.parent} is a store of another version of amulsearch: index the pictures again, with "
+                "another folder for the store"
+            )
+        return stored
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
         """Errors of SQLite as a StoreError."""
         try:
             yield
@@ -257,18 +227,10 @@ class Database:
             raise StoreError(f"{self.path} is damaged ({error}): {REMEDY}") from None
 
 
-def older(folder: Path) -> OtherFormatError:
-    """The error for a store of an older version."""
-    return OtherFormatError(
-        f"{folder} is a store of an older amulsearch: index the pictures again, with another folder for the store"
-    )
+def _connected(path: Path, create: bool) -> sqlite3.Connection:
+    """A connection; a database in a folder that cannot be written is only read.
 
-
-def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
-    """Open a database; one in a folder that cannot be written is only read.
-
-    Raises sqlite3.Error if that fails, StoreError if the folder cannot be made, a file is a link out of it, or the
-    database holds a program.
+    Refused are a file that is a link out of the folder, and a database that holds a program.
     """
     if create:
         try:
@@ -287,7 +249,7 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False,
     )  # fmt: skip
     try:
-        connection.create_function("sealed", -1, sealed, deterministic=True)
+        connection.create_function("crc", -1, _crc, deterministic=True)
         for (name,) in connection.execute(PROGRAMS):
             raise StoreError(f"{path} holds {name!r}, a program that amulsearch did not write: do not use this store")
     except BaseException:
@@ -296,8 +258,7 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def make_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables of an empty database."""
+def _make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     if not connection.execute("PRAGMA user_version").fetchone()[0]:  # another process may have been first
@@ -307,13 +268,10 @@ def make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def insertion(table: str) -> str:
-    """The statement that adds or replaces a row with its checksum."""
-    marks = ", ".join(f"?{place}" for place in range(1, len(COLUMNS[table]) + 1))
-    return f"INSERT OR REPLACE INTO {table} VALUES ({marks}, sealed({marks}))"
+def _checksum_of(table: str) -> str:
+    """The checksum of a table in SQL: the sum of the CRC-32 of its rows, whatever their order."""
+    return f"(SELECT COALESCE(SUM(crc({', '.join(COLUMNS[table])})), 0) FROM {table})"
 
 
-def sealed(*values: object) -> int:
-    """The CRC-32 of the values of a row."""
-    parts = [zlib.crc32(value) if isinstance(value, bytes) else value for value in values]
-    return zlib.crc32(repr(parts).encode())
+def _crc(*values: object) -> int:
+    return zlib.crc32(repr(values).encode())

@@ -7,46 +7,106 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import quote
 
 import numpy as np
 
 from ..errors import StoreError
-from .database import Database
+from ..intake import ByName
+from .database import REMEDY, Database
 from .files import DIGESTED, file_digest, inside, sync, unwritable
 
 AGAIN = "build the index again"
+NUMBERS = "pictures.i64"
+"""The file that says which pictures an index holds, by their numbers in the database."""
 
 
-@dataclass(frozen=True)
+class Names:
+    """The ids and labels of N pictures, in lists."""
+
+    def __init__(self, ids: list[str], labels: list[str | None]):
+        self.ids, self.labels = ids, labels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def _place_of(self) -> ByName:
+        return ByName({id: place for place, id in enumerate(self.ids)})
+
+    def place(self, id: str) -> int | None:
+        """Return the place of an id, or None."""
+        return self._place_of[id]
+
+    def at(self, places: Sequence[int]) -> tuple[list[str], list[str | None]]:
+        """Return the ids and the labels at these places."""
+        return [self.ids[place] for place in places], [self.labels[place] for place in places]
+
+
 class SavedIndex:
-    """The entry of a saved index.
+    """A saved index: the folder of its files, what it was saved with, and the names of its pictures as `Names`.
 
-    Attributes
-    ----------
-    folder : Path
-        The folder of its files.
-    about : dict
-        What it was saved with.
-    rows : ndarray of shape (N,), int64
-        The picture of each vector, by its row in the database.
+    The names are read from the database when they are asked for, and only those.
     """
 
-    folder: Path
-    about: dict
-    rows: np.ndarray
+    def __init__(self, database: Database, folder: Path, about: dict):
+        self._database, self.folder, self.about = database, folder, about
+        self._numbers = np.fromfile(folder / NUMBERS, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @cached_property
+    def _all(self) -> tuple[list[str], list[str | None]]:
+        return self._names(self._numbers)
+
+    @property
+    def ids(self) -> list[str]:
+        """All ids, in the order of the index."""
+        return self._all[0]
+
+    @property
+    def labels(self) -> list[str | None]:
+        """All labels, in the order of the index."""
+        return self._all[1]
+
+    def place(self, id: str) -> int | None:
+        """Return the place of an id, in any form, or None."""
+        place = self._place(id)
+        return self._place(other_forms(self._database)[id]) if place is None else place
+
+    def _place(self, id: str | None) -> int | None:
+        numbers = [number for (number,) in self._database.query("SELECT number FROM pictures WHERE id = ?", (id,))]
+        places = np.flatnonzero(np.isin(self._numbers, numbers))
+        return int(places[0]) if len(places) else None
+
+    def at(self, places: Sequence[int]) -> tuple[list[str], list[str | None]]:
+        """Return the ids and the labels at these places."""
+        return self._names(self._numbers[np.asarray(places, dtype=np.int64)])
+
+    def _names(self, numbers: np.ndarray) -> tuple[list[str], list[str | None]]:
+        """The ids and the labels of pictures."""
+        wanted = numbers.tolist()
+        statement = "SELECT number, id, label FROM pictures WHERE number IN (SELECT value FROM json_each(?))"
+        names = {number: name for number, *name in self._database.query(statement, (json.dumps(wanted),))}
+        try:
+            return [names[number][0] for number in wanted], [names[number][1] for number in wanted]
+        except KeyError:
+            raise StoreError(f"{self._database.path} lacks pictures of the index: {REMEDY}") from None
+
+
+def other_forms(database: Database) -> ByName:
+    """The ids of a store that can be typed in several forms, by any of them."""
+    names = database.query("SELECT id FROM pictures WHERE present AND id GLOB '*[^ -~]*'")
+    return ByName({id: id for (id,) in names})
 
 
 class IndexFiles:
-    """The saved indexes of a store, by name.
-
-    Parameters
-    ----------
-    database : Database
-    """
+    """The saved indexes of a store, by name."""
 
     def __init__(self, database: Database):
         self._database = database
@@ -63,85 +123,45 @@ class IndexFiles:
     def __contains__(self, name: object) -> bool:
         return name in self.names()
 
-    def save(self, name: str, about: dict, rows: np.ndarray, write: Callable[[Path], None]) -> Path:
-        """Save an index, in place of an earlier one of this name; `tidy` then deletes the files of that.
+    def save(self, name: str, about: dict, numbers: np.ndarray, write: Callable[[Path], None]) -> None:
+        """Save an index of pictures in place of an earlier one of this name, of which `tidy` then deletes the files.
 
-        Parameters
-        ----------
-        name : str
-        about : dict
-            The description of the index, as plain values; `write` may still add to it.
-        rows : ndarray of shape (N,), int64
-            The picture of each vector, by its row in the database.
-        write : callable
-            Writes the files of the index to a folder.
-
-        Returns
-        -------
-        Path
-            The folder of the files.
-
-        Raises
-        ------
-        StoreError
-            If a file cannot be written; an earlier index of this name is then kept.
+        `write` writes the files of the index to a folder, and may add to `about`, what describes the index. If it
+        fails, the earlier index is kept.
         """
-        folder = self._free(name)
+        folder = self.folder / f"{quote(name, safe=' ')[:150]}-{token_hex(4)}"
         try:
             folder.mkdir(parents=True)
             write(folder)
+            np.asarray(numbers, np.int64).tofile(folder / NUMBERS)
             files = {}
             for path in sorted(folder.iterdir()):
                 sync(path)
                 files[path.name] = path.stat().st_size, file_digest(path)
             sync(folder)
             sync(self.folder)
-            relative = folder.relative_to(self.folder).as_posix()
-            with self._database.transaction():
-                entry = (name, json.dumps(about), np.asarray(rows, np.int64).tobytes(), relative, json.dumps(files))
-                self._database.insert("indexes", [entry])
+            self._database.insert("indexes", [(name, json.dumps(about), folder.name, json.dumps(files))])
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, OSError):
                 raise unwritable(self.folder, error) from None
             raise
-        return folder
 
-    def _free(self, name: str) -> Path:
-        """A path for the folder of an index that nothing has."""
-        number = 1
-        while (folder := self.folder / f"{quote(name, safe=' ')[:150]}-{number}").exists():
-            number += 1
-        return folder
+    def _entry(self, name: str) -> tuple | None:
+        return next(self._database.select("indexes", "WHERE name = ?", (name,)), None)
 
     def about(self, name: str) -> dict:
         """Return the description of a saved index, without its files; empty if there is none."""
-        found = next(self._database.select("indexes", "WHERE name = ?", (name,)), None)
-        return json.loads(found[1]) if found else {}
+        entry = self._entry(name)
+        return json.loads(entry[1]) if entry else {}
 
     def open(self, name: str, *, whole: bool = False) -> SavedIndex:
-        """Look up a saved index and verify its files: their sizes, and the digests of those of at most 16 MiB.
-
-        Parameters
-        ----------
-        name : str
-        whole : bool, default False
-            Verify the digests of all files, whatever their size.
-
-        Returns
-        -------
-        SavedIndex
-
-        Raises
-        ------
-        StoreError
-            If there is no such index, or a file is missing or damaged.
-        """
-        found = next(self._database.select("indexes", "WHERE name = ?", (name,)), None)
-        if found is None:
+        """Open a saved index and verify the sizes of its files and the digests of those up to 16 MiB; whole: of all."""
+        entry = self._entry(name)
+        if entry is None:
             raise StoreError(f"there is no index {name!r} in {self._database.path.parent}: build one and save it there")
-        folder = inside(self.folder, found[3])
-        for file, (size, digest) in json.loads(found[4]).items():
+        folder = inside(self.folder, entry[2])
+        for file, (size, digest) in json.loads(entry[3]).items():
             path = inside(folder, file)
             if not path.is_file():
                 raise StoreError(f"{path} is missing: {AGAIN}")
@@ -149,24 +169,17 @@ class IndexFiles:
                 raise StoreError(f"{path} has {path.stat().st_size} bytes instead of {size}: {AGAIN}")
             if (whole or size <= DIGESTED) and file_digest(path) != digest:
                 raise StoreError(f"{path} was changed or damaged after it was written: {AGAIN}")
-        return SavedIndex(folder, json.loads(found[1]), np.frombuffer(found[2], np.int64))
+        return SavedIndex(self._database, folder, json.loads(entry[1]))
 
     def remove(self, name: str) -> None:
-        """Delete a saved index.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written.
-        """
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM indexes WHERE name = ?", (name,))
+        """Delete a saved index."""
+        self._database.change("indexes", "DELETE FROM indexes WHERE name = ?", [(name,)])
         self.tidy()
 
     def leftovers(self) -> list[Path]:
         """List the folders that belong to no index: those of replaced ones, and what interrupted runs left."""
-        own = {self.folder / folder for (folder,) in self._database.query("SELECT folder FROM indexes")}
-        return sorted(set(self.folder.iterdir()) - own) if self.folder.is_dir() else []
+        named = {self.folder / folder for (folder,) in self._database.query("SELECT folder FROM indexes")}
+        return sorted(set(self.folder.iterdir()) - named) if self.folder.is_dir() else []
 
     def tidy(self) -> None:
         """Delete `leftovers`; the caller holds the lock of the store."""

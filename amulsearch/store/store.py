@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import repeat
@@ -26,10 +25,9 @@ import pandas as pd
 from ..errors import StoreError, as_argument, check_path
 from ..intake import COLUMNS, Collection, label_text, leads_out, plain_text
 from .database import COLUMNS as FIELDS
-from .database import NAME, REMEDY, Database, older, sealed
-from .files import PARTIAL, inside, locked
-from .index_files import IndexFiles
-from .names import other_forms
+from .database import NAME, REMEDY, Database
+from .files import inside, locked
+from .index_files import IndexFiles, other_forms
 from .vector_file import VectorFile, key_of
 
 OPENING = ("frame", "background", "max_pixels")
@@ -56,8 +54,7 @@ class Store:
     Raises
     ------
     StoreError
-        If the folder is a file, holds something else, or a store of before; on first use, if the database is damaged or
-        has another format.
+        If the folder is a file or holds something else; on first use, if the database is damaged or has another format.
 
     Examples
     --------
@@ -65,11 +62,11 @@ class Store:
     >>> import amulsearch as am
     >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     rows = am.Store(folder).register(birds)
+    ...     numbers = am.Store(folder).register(birds)
     ...     store = am.Store.open(folder)
     ...     store.collection() == birds
     True
-    >>> rows[:3].tolist()
+    >>> numbers[:3].tolist()
     [1, 2, 3]
     """
 
@@ -77,10 +74,8 @@ class Store:
         self.folder = check_path(folder, "the folder of the store")
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file: give a folder for the store")
-        if (self.folder / "store.json").exists():
-            raise older(self.folder)
         self.database = Database(self.folder)
-        if not self.database.path.exists() and self.folder.is_dir() and not self._own_only():
+        if not self.database.path.exists() and self.foreign():
             raise StoreError(f"{self.folder} is neither a store nor empty: give another folder for the store")
         self.indexes = IndexFiles(self.database)
 
@@ -108,12 +103,10 @@ class Store:
             raise StoreError(f"{store.folder} is not a store: create one with {command}")
         return store
 
-    def _own_only(self) -> bool:
-        """Whether the folder holds nothing but what an interrupted first run may leave."""
-        return all(
-            path.name in ("lock", "vectors", "indexes") or path.name.startswith(NAME) or path.name.endswith(PARTIAL)
-            for path in self.folder.iterdir()
-        )
+    def foreign(self) -> list[str]:
+        """List the names in the folder that no store has."""
+        names = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
+        return [name for name in names if name not in ("lock", "vectors", "indexes") and not name.startswith(NAME)]
 
     def lock(self, *, wait: bool = True) -> AbstractContextManager[None]:
         """Hold the lock of the store, a context manager; reading needs no lock.
@@ -135,8 +128,8 @@ class Store:
         return self.database.snapshot()
 
     def _fact(self, name: str):
-        found = next(self.database.select("facts", "WHERE name = ?", (name,)), None)
-        return json.loads(found[1]) if found else None
+        entry = next(self.database.select("facts", "WHERE name = ?", (name,)), None)
+        return json.loads(entry[1]) if entry else None
 
     @property
     def revision(self) -> str:
@@ -149,105 +142,60 @@ class Store:
         return {name: value for name in OPENING if (value := self._fact(name)) is not None}
 
     def register(self, collection: Collection) -> np.ndarray:
-        """Give each picture of a collection its row number, which never changes; a changed file is another picture.
-
-        The first collection becomes the table of the store; `save_collection` changes the table afterwards.
-
-        Parameters
-        ----------
-        collection : Collection
-            Its folder may have been moved.
-
-        Returns
-        -------
-        ndarray of shape (N,), int64
-            The rows, from 1, in the order of the collection.
-
-        Raises
-        ------
-        StoreError
-            If the store belongs to a collection in another folder that has no picture in common with this one, or it
-            cannot be written to.
-        """
+        """Give each picture of a collection a number that never changes, and return these (N,), from 1."""
+        # A changed file is another picture. The first collection becomes the table of the store; `save_collection`
+        # changes it afterwards.
         with self.database.transaction():
-            known = self._known()
-            table = collection.table
-            rows = np.fromiter(map(known.get, zip(table["id"], table["digest"], strict=True), repeat(0)), np.int64)
+            known, table = self._known(), collection.table
+            pairs = zip(table["id"], table["digest"], strict=True)
+            numbers = np.array([known.get(pair, 0) for pair in pairs], dtype=np.int64)
             folder = self._fact("folder")
-            if folder not in (None, str(collection.folder)) and not rows.any():
+            if folder not in (None, str(collection.folder)) and not numbers.any():
                 digests = {digest for _, digest in known}
                 if digests.isdisjoint(table["digest"]):  # they may have been renamed too
                     raise StoreError(
                         f"{self.folder} is the store of {folder}: use another store for {collection.folder}"
                     )
-            new = np.flatnonzero(rows == 0)
-            rows[new] = 1 + max(known.values(), default=0) + np.arange(len(new))
-            self.database.insert("pictures", _entries(table.iloc[new], rows[new], present=0))
+            new = np.flatnonzero(numbers == 0)
+            numbers[new] = 1 + max(known.values(), default=0) + np.arange(len(new))
+            self.database.insert("pictures", _entries(table.iloc[new], numbers[new], present=0))
             if folder is None:
-                self.save_collection(collection, rows)
-        return rows
+                self.save_collection(collection, numbers)
+        return numbers
 
-    def contents(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows by which the vectors of pictures are known: of each, the first with the same bytes.
-
-        A file that was renamed or copied thus has the vectors that were computed of it under another name.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (N,), int64
-            Rows of pictures.
-
-        Returns
-        -------
-        ndarray of shape (N,), int64
-        """
-        firsts = "SELECT row, MIN(row) OVER (PARTITION BY digest) AS first FROM pictures"
-        first_of = dict(self.database.query(f"SELECT row, first FROM ({firsts}) WHERE row > first"))
-        return np.array([first_of.get(row, row) for row in rows.tolist()], dtype=np.int64)
+    def contents(self, numbers: np.ndarray) -> np.ndarray:
+        """Return, for each picture, the number by which its vectors are known: the first with the same bytes."""
+        firsts = "SELECT number, MIN(number) OVER (PARTITION BY digest) AS first FROM pictures"
+        first_of = dict(self.database.query(f"SELECT number, first FROM ({firsts}) WHERE number > first"))
+        return np.array([first_of.get(number, number) for number in numbers.tolist()], dtype=np.int64)
 
     def _known(self) -> dict[tuple[str, str], int]:
-        """The row of each picture, by id and digest."""
-        return {(id, digest): row for row, id, digest in self.database.query("SELECT row, id, digest FROM pictures")}
+        """The number of each picture, by id and digest."""
+        pictures = self.database.query("SELECT number, id, digest FROM pictures")
+        return {(id, digest): number for number, id, digest in pictures}
 
     def save_collection(
-        self, collection: Collection, rows: np.ndarray, current: Iterable[Mapping] = (), rejected: Iterable[str] = ()
+        self,
+        collection: Collection,
+        numbers: np.ndarray,
+        current: Iterable[Mapping] = (),
+        rejected: Iterable[str] = (),
     ) -> None:
-        """Make a collection the table of the store; a part of one (`Collection.part`) changes only its own pictures.
-
-        A collection without keywords leaves those that the store has.
-
-        Parameters
-        ----------
-        collection : Collection
-        rows : ndarray of shape (N,), int64
-            What `register` returned.
-        current : iterable of mapping, optional
-            Fingerprints of features that become the current ones of their model and layer.
-        rejected : iterable of str, optional
-            The ids of pictures that are in `collection.rejected` since they were registered.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written to.
-        """
-        facts = {"folder": str(collection.folder)}
-        if not collection.part or self._fact("folder") is None:
-            facts |= {"passed_over": collection.passed_over, **collection.opening}
-        with self.database.transaction() as connection:
-            before = dict(self.database.query("SELECT row, seal FROM pictures WHERE present"))
-            seals = [before.pop(row, None) for row in rows.tolist()]
+        """Make a collection the table of the store; a part of one (`Collection.part`) changes only its own pictures."""
+        # current: fingerprints of the features that become the latest of their model and layer. rejected: the ids of
+        # pictures rejected since they were registered. A collection without keywords leaves those of the store.
+        with self.database.transaction():
+            before = {entry[0]: hash(entry) for entry in self.database.select("pictures", "WHERE present")}
+            hashes = [before.pop(number, None) for number in numbers.tolist()]
             kept = {} if "keywords" in collection.table else self._keywords()
-            pairs = zip(_entries(collection.table, rows, present=1, kept=kept), seals, strict=True)
-            entries = [entry for entry, seal in pairs if seal != sealed(*entry)]  # those that are new or have changed
-            ids = {entry[1] for entry in entries} | set(rejected)
-            gone = [row for row, id in self.names() if row in before and id in ids] if collection.part else list(before)
-            values = ", ".join("0" if name == "present" else name for name in FIELDS["pictures"])
-            leave = f"UPDATE pictures SET present = 0, seal = sealed({values}) WHERE row = ?"
-            connection.executemany(leave, ((row,) for row in gone))
-            self.database.insert("pictures", entries)
-            self._save_rejected(collection, ids)
-            if gone or None in seals or not self.revision:
+            entries = _entries(collection.table, numbers, present=1, kept=kept)
+            changed = [entry for entry, known in zip(entries, hashes, strict=True) if hash(entry) != known]
+            ids = {entry[1] for entry in changed} | set(rejected)
+            gone = [(number,) for number, id in self.names() if number in before and (id in ids or not collection.part)]
+            self.database.change("pictures", "UPDATE pictures SET present = 0 WHERE number = ?", gone)
+            self.database.insert("pictures", changed)
+            facts = self._facts_of(collection, ids)
+            if gone or None in hashes or not self.revision:
                 facts["revision"] = token_hex(8)
             self.database.insert("facts", ((name, json.dumps(value)) for name, value in facts.items()))
             self._use(current)
@@ -256,22 +204,22 @@ class Store:
         """The keywords, as JSON by id, of the pictures that are present; none of a collection without keywords."""
         return dict(self.database.query("SELECT id, keywords FROM pictures WHERE present AND keywords IS NOT NULL"))
 
-    def _save_rejected(self, collection: Collection, ids: Iterable[str]) -> None:
-        """Replace the rejected files, or for a part of a collection those with these ids."""
-        with self.database.transaction() as connection:
-            if collection.part:
-                connection.executemany("DELETE FROM rejected WHERE id = ?", ((os.fsencode(id),) for id in ids))
-            else:
-                connection.execute("DELETE FROM rejected")
-            pairs = zip(collection.rejected["id"], collection.rejected["reason"], strict=True)
-            self.database.insert("rejected", ((os.fsencode(id), os.fsencode(reason)) for id, reason in pairs))
+    def _facts_of(self, collection: Collection, changed: set[str]) -> dict:
+        """What is kept of a collection beside its pictures; of a part, only what concerns the changed ids."""
+        rejected = dict(zip(collection.rejected["id"], collection.rejected["reason"], strict=True))
+        facts = {"folder": str(collection.folder)}
+        if collection.part:
+            earlier = self._fact("rejected") or {}
+            rejected = {id: reason for id, reason in earlier.items() if id not in changed} | rejected
+        if not collection.part or self._fact("folder") is None:
+            facts |= {"passed_over": dict(collection.passed_over), **collection.opening}
+        return facts | {"rejected": rejected}
 
     def _use(self, current: Iterable[Mapping]) -> None:
         """Note that these features are the latest of their model and layer."""
         latest = next(self.database.query("SELECT COALESCE(MAX(used), 0) FROM features"))[0]
-        for made_by in current:
-            entries = list(self.database.select("features", "WHERE fingerprint = ?", (key_of(made_by),)))
-            self.database.insert("features", ((*entry[:-1], latest + 1) for entry in entries))
+        keys = ((latest + 1, key_of(made_by)) for made_by in current)
+        self.database.change("features", "UPDATE features SET used = ? WHERE fingerprint = ?", keys)
 
     def collection(self, ids: Sequence[str] | None = None) -> Collection:
         """Return the collection as it was last saved.
@@ -290,57 +238,32 @@ class Store:
         StoreError
             If the store is damaged, or its table names a picture outside the collection's folder.
         """
-        if ids is None:
-            found = self.database.select("pictures", "WHERE present ORDER BY id")
-        else:
-            named = self._named(set(ids))
-            asked = (self.database.select("pictures", "WHERE id = ? AND present", (id,)) for id in named)
-            found = (entry for entries in asked for entry in entries)
-        names, numbers = FIELDS["pictures"][1:], ("present", "width", "height", "frames", "bytes")
-        columns = {name: array("q") if name in numbers else [] for name in names}
-        known: dict = {}  # one copy of a string that many rows share
-        for _, *entry in found:
-            self._refuse_outside(entry[0])
-            for name, value in zip(names, entry, strict=True):
-                columns[name].append(known.setdefault(value, value) if name in ("label", "format") else value)
-        keywords = columns.pop("keywords")
-        table = {name: np.array(columns[name]) if name in numbers else columns[name] for name in COLUMNS}
-        if any(entry is not None for entry in keywords):
-            table["keywords"] = [json.loads(entry or "[]") for entry in keywords]
-        rejected = [(os.fsdecode(id), os.fsdecode(reason)) for id, reason in self.database.select("rejected")]
-        rejected = pd.DataFrame(sorted(rejected), columns=["id", "reason"])
+        rest, wanted = "WHERE present ORDER BY id", ()
+        if ids is not None:
+            rest = "WHERE present AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
+            wanted = (json.dumps(self._named(set(ids))),)
+        table = pd.DataFrame(self.database.select("pictures", rest, wanted), columns=FIELDS["pictures"], dtype=object)
+        for id in filter(leads_out, table["id"]):
+            raise StoreError(
+                f"{self.folder} names {id!r}, which is outside its folder of pictures: do not use this store"
+            )
+        integers = table[["width", "height", "frames", "bytes"]].astype(np.int64)
+        columns = table[COLUMNS].assign(**integers)
+        if table["keywords"].notna().any():
+            columns["keywords"] = [json.loads(words or "[]") for words in table["keywords"]]
+        rejected = pd.DataFrame(sorted((self._fact("rejected") or {}).items()), columns=["id", "reason"])
         facts = {"passed_over": self._fact("passed_over") or {}, **self.opening, "part": ids is not None}
-        return Collection(Path(self._fact("folder")), plain_text(table), plain_text(rejected), **facts)
+        return Collection(Path(self._fact("folder")), plain_text(columns), plain_text(rejected), **facts)
 
     def _named(self, ids: set[str]) -> list[str]:
         """The ids of the table that these are, in any form."""
         known = "SELECT id FROM pictures WHERE id = ? AND present"
-        found = {id for asked in ids for (id,) in self.database.query(known, (asked,))}
-        forms = other_forms(self.database) if ids - found else {}
-        return sorted(found | {forms[id] for id in ids - found} - {None})
-
-    def _refuse_outside(self, id: str) -> None:
-        if leads_out(id):
-            raise StoreError(
-                f"{self.folder} names {id!r}, which is outside its folder of pictures: do not use this store"
-            )
+        exact = {id for name in ids for (id,) in self.database.query(known, (name,))}
+        forms = other_forms(self.database) if ids - exact else {}
+        return sorted(exact | {forms[name] for name in ids - exact} - {None})
 
     def find(self, ids: Sequence[str], digests: Sequence[str]) -> np.ndarray:
-        """Return the rows of pictures that were registered.
-
-        Parameters
-        ----------
-        ids, digests : sequence of N str
-
-        Returns
-        -------
-        ndarray of shape (N,), int64
-
-        Raises
-        ------
-        StoreError
-            If one of them was not.
-        """
+        """Return the numbers (N,) of pictures that were registered; StoreError if one of them was not."""
         known = self._known()
         try:
             return np.array([known[pair] for pair in zip(ids, digests, strict=True)], dtype=np.int64)
@@ -350,115 +273,65 @@ class Store:
             ) from None
 
     def name_only(self, ids: Sequence[str], labels: Sequence[str | None]) -> np.ndarray:
-        """Make a store of names, without a collection, for an index that is saved by itself.
-
-        Parameters
-        ----------
-        ids : sequence of N str
-        labels : sequence of N str or None
-
-        Returns
-        -------
-        ndarray of shape (N,), int64
-            The rows of the pictures, which replace those of before.
-
-        Raises
-        ------
-        StoreError
-            If the store belongs to a collection, or cannot be written to.
-        """
+        """Keep names without a collection, for an index that is saved by itself; their numbers replace earlier ones."""
         if self._fact("folder") is not None:
             raise StoreError(f"{self.folder} is the store of a collection: give another path for the index")
-        rows = np.arange(1, len(ids) + 1)
+        numbers = np.arange(1, len(ids) + 1)
         nothing = repeat(None)
-        with self.database.transaction() as connection:
-            connection.execute("DELETE FROM pictures")
-            entries = zip(rows.tolist(), ids, repeat(""), repeat(1), labels, *(nothing,) * 6)
+        with self.database.transaction():
+            self.database.change("pictures", "DELETE FROM pictures")
+            entries = zip(numbers.tolist(), ids, repeat(""), repeat(1), labels, *(nothing,) * 6)
             self.database.insert("pictures", entries)
-        return rows
+        return numbers
 
     def names(self) -> Iterator[tuple[int, str]]:
-        """Yield the row and the id of each picture in the table, in the order of the ids."""
-        return self.database.query("SELECT row, id FROM pictures WHERE present ORDER BY id")
+        """Yield the number and the id of each picture in the table, in the order of the ids."""
+        return self.database.query("SELECT number, id FROM pictures WHERE present ORDER BY id")
 
-    def rows(self) -> np.ndarray:
-        """Return the rows (N,) int64 of the pictures in the table, in the order of their ids."""
-        return np.fromiter((row for row, _ in self.names()), np.int64)
+    def numbers(self) -> np.ndarray:
+        """Return the numbers (N,) int64 of the pictures in the table, in the order of their ids."""
+        return np.fromiter((number for number, _ in self.names()), np.int64)
 
     def vectors(self, fingerprint: Mapping) -> VectorFile:
-        """Open the vectors of one fingerprint.
-
-        Parameters
-        ----------
-        fingerprint : mapping
-            What determines the vectors: model, layer and other settings.
-
-        Returns
-        -------
-        VectorFile
-            Empty if there are no vectors yet.
-
-        Raises
-        ------
-        StoreError
-            If the database is damaged.
-        """
+        """Open the vectors of a fingerprint (model, layer and all else that determines them); there may be none yet."""
         return VectorFile(self.database, fingerprint)
 
     def forget(self, feature: int) -> None:
-        """Delete the vectors of a fingerprint.
-
-        Parameters
-        ----------
-        feature : int
-            Its number in the table `features`.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written to.
-        """
-        files = [entry[5] for entry in self.database.select("features", "WHERE feature = ?", (feature,))]
-        with self.database.transaction() as connection:
+        """Delete the vectors of a fingerprint, by its number in the table `features`."""
+        with self.database.transaction():
             for table in ("features", "chunks"):
-                connection.execute(f"DELETE FROM {table} WHERE feature = ?", (feature,))
-        for file in files:
-            # PermissionError: on Windows, while it is mapped into memory; `check` deletes it then
-            with suppress(PermissionError, StoreError):
-                inside(self.folder, file).unlink(missing_ok=True)
+                self.database.change(table, f"DELETE FROM {table} WHERE feature = ?", [(feature,)])
+        self.tidy()
 
-    def unnamed_vectors(self) -> list[Path]:
-        """List the files beside the vector files that belong to no fingerprint."""
-        own = {self.folder / entry[5] for entry in self.database.select("features")}
-        return sorted(set(inside(self.folder, "vectors").glob("*")) - own)
+    def leftovers(self) -> list[Path]:
+        """List what interrupted runs left: files of vectors and folders of indexes that the database does not name."""
+        named = {self.folder / file for (file,) in self.database.query("SELECT file FROM features")}
+        return sorted(set(inside(self.folder, "vectors").glob("*")) - named) + self.indexes.leftovers()
+
+    def tidy(self) -> None:
+        """Delete `leftovers`; the caller holds the lock of the store."""
+        self.indexes.tidy()
+        for path in self.leftovers():
+            with suppress(PermissionError):  # on Windows, while it is mapped into memory
+                path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Delete the database, the vectors and the indexes; the caller holds the lock of the store."""
+        self.database.delete()
+        self.tidy()
 
     def backends(self, fingerprint: Mapping) -> list[str]:
-        """List the backends with which vectors of a fingerprint were computed, the one used last first.
-
-        Parameters
-        ----------
-        fingerprint : mapping
-            Without its backend.
-
-        Returns
-        -------
-        list of str
-        """
+        """List the backends that have computed vectors of a fingerprint (without backend); the one used last first."""
         names = fingerprint["model"], fingerprint["layer"]
         entries = self.database.select("features", "WHERE model = ? AND layer = ? ORDER BY used DESC", names)
-        found = map(self._fingerprint, entries)
-        return [made["backend"] for made in found if made == {**fingerprint, "backend": made.get("backend")}]
+        with_backend = map(self._fingerprint, entries)
+        return [each["backend"] for each in with_backend if each == {**fingerprint, "backend": each.get("backend")}]
 
     def current(self) -> dict[tuple[str, str], dict]:
-        """Return the fingerprints of the features extracted last, of pictures opened as the collection opens them.
-
-        Returns
-        -------
-        dict of (model, layer) to dict
-        """
+        """Return the fingerprints of the latest features by model and layer, unless pictures are opened otherwise."""
         entries = self.database.select("features", "WHERE used > 0 ORDER BY used, feature")
-        found, opening = {(entry[1], entry[2]): self._fingerprint(entry) for entry in entries}, self.opening
-        return {key: made for key, made in found.items() if opening.items() <= {**opening, **made}.items()}
+        latest, opening = {(entry[1], entry[2]): self._fingerprint(entry) for entry in entries}, self.opening
+        return {key: made for key, made in latest.items() if opening.items() <= {**opening, **made}.items()}
 
     def _fingerprint(self, entry: tuple) -> dict:
         try:
@@ -467,44 +340,23 @@ class Store:
             raise StoreError(f"{self.database.path} is damaged ({error}): {REMEDY}") from None
 
     def features(self) -> Iterator[tuple[dict, np.ndarray]]:
-        """Iterate over the current features that cover every picture; row i belongs to `collection().ids[i]`.
-
-        Yields
-        ------
-        fingerprint : dict
-            What determines the vectors.
-        vectors : ndarray of shape (N, D), float32
-            Read-only, see `VectorFile.take`.
-
-        Raises
-        ------
-        StoreError
-            If the store has no such features, or they are damaged.
-
-        See Also
-        --------
-        amulsearch.features.FeatureSet.open : the same features, with ids and labels.
-        """
-        rows, current = self.contents(self.rows()), self.current()
-        if not current:
-            raise StoreError(f"{self.folder} holds no features: index the folder again")
-        some = False
-        for made_by in current.values():
-            file = self.vectors(made_by)
-            if (file.places(rows) >= 0).all():
-                some = True
-                yield made_by, file.take(rows)
-        if not some:
-            raise StoreError(f"{self.folder} lacks features of {', '.join(map(' '.join, current))}: index it again")
+        """Yield fingerprint and vectors (N, D) of features that cover all pictures; row i is `collection().ids[i]`."""
+        numbers, current = self.contents(self.numbers()), self.current()
+        files = [self.vectors(made_by) for made_by in current.values()]
+        whole = [file for file in files if (file.places(numbers) >= 0).all()]
+        if not whole:
+            names = ", ".join(map(" ".join, current))
+            problem = f"lacks features of {names}" if names else "holds no features"
+            raise StoreError(f"{self.folder} {problem}: index the folder again")
+        for file in whole:
+            yield file.fingerprint, file.take(numbers)
 
 
-def _entries(table: pd.DataFrame, rows: np.ndarray, present: int, kept: Mapping[str, str] = {}) -> Iterator[tuple]:
+def _entries(table: pd.DataFrame, numbers: np.ndarray, present: int, kept: Mapping[str, str] = {}) -> Iterator[tuple]:
     """The entries of the table `pictures` for a collection's table; kept: keywords by id, for one without any."""
     keywords = map(json.dumps, table["keywords"]) if "keywords" in table else repeat(None)
     if kept:
         keywords = (kept.get(id, "[]") for id in table["id"])
-    columns = (table[name].tolist() for name in ("width", "height", "format", "frames", "bytes"))
-    labels = map(label_text, table["label"])
-    return zip(
-        rows.tolist(), table["id"].tolist(), table["digest"].tolist(), repeat(present), labels, *columns, keywords
-    )  # fmt: skip
+    columns = (table[name].tolist() for name in ("id", "digest", "width", "height", "format", "frames", "bytes"))
+    id, digest, *header = columns
+    return zip(numbers.tolist(), id, digest, repeat(present), map(label_text, table["label"]), *header, keywords)

@@ -1,276 +1,157 @@
 """The vectors of one fingerprint: raw float32 in an append-only file; the database says which picture each belongs to.
 
-A row is first written to the file and then recorded. What an interrupted run wrote after the last recorded row is
-ignored, and the next row overwrites it.
+Vectors are first written to the file and then recorded, with a checksum. What an interrupted run wrote after the last
+recorded vector is ignored, and the next one overwrites it.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 
 from ..errors import StoreError
-from .blockwise import Gathered, blocks
 from .database import REMEDY, Database
 from .files import DIGESTED, inside, unwritable, write_at
 
 EVERY = 5
 """Seconds between two writes to disk."""
 
-TOGETHER = 5000
-"""How many pictures one statement looks up."""
+BLOCK_BYTES, BLOCK_ROWS = 2**22, 8192
+"""The size limits of a block; larger blocks exceed the processor's caches and are not faster."""
 
-GATHERED = 256 << 20
-"""Up to this many bytes, vectors in another order than that of the file are copied; above, they are read as needed."""
+Blocks = Iterable[tuple[int, np.ndarray]]
+"""Pairs of the first row of a block and the block, of shape (B, D)."""
 
 
 class VectorFile:
     """The vectors of one fingerprint in a store.
 
-    Parameters
-    ----------
-    database : Database
-    fingerprint : mapping
-        What determines the vectors; at least "model" and "layer".
-
-    Attributes
-    ----------
-    rows : ndarray of shape (M,), int64
-        The picture of each place in the file, by its row in the database; -1 for a place without one.
+    numbers: (M,) int64, the pictures in the order of the file. A picture is known by its number in the database.
     """
 
     def __init__(self, database: Database, fingerprint: Mapping):
         self._database, self.fingerprint = database, dict(fingerprint)
-        self._read(next(database.select("features", "WHERE fingerprint = ?", (key_of(fingerprint),)), None))
-
-    @classmethod
-    def of_entry(cls, database: Database, entry: tuple) -> VectorFile:
-        """Open the file of an entry of the table `features`, which may be damaged."""
-        file = cls.__new__(cls)
-        file._database, file.fingerprint = database, json.loads(entry[3])
-        file._read(entry)
-        return file
-
-    def _read(self, found: tuple | None) -> None:
-        """Read which pictures the file of an entry holds."""
-        self._entry = found
-        self._sums = np.empty(0, dtype=np.uint32)
-        self.rows = np.empty(0, dtype=np.int64)
-        if found:
-            chunks = list(self._database.select("chunks", "WHERE feature = ? ORDER BY first", (found[0],)))
-            self.rows = np.concatenate([self.rows, *(np.frombuffer(chunk[2], np.int64) for chunk in chunks)])
-            self._sums = np.concatenate([self._sums, *(np.frombuffer(chunk[3], np.uint32) for chunk in chunks)])
-            if len(self.rows) != len(self._sums):
-                raise StoreError(f"{self._database.path} lists other rows than checksums of {self.path}: {REMEDY}")
+        self._entry = next(database.select("features", "WHERE fingerprint = ?", (key_of(fingerprint),)), None)
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []
         self._flushed = time.monotonic()
+        parts = [np.frombuffer(numbers, np.int64, len(numbers) // 8) for _, _, numbers, _ in self._chunks()]
+        self.numbers = np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+    def _chunks(self) -> Iterator[tuple]:
+        """The rows of the table `chunks`, in the order of the file."""
+        feature = self._entry[0] if self._entry else None
+        return self._database.select("chunks", "WHERE feature = ? ORDER BY first", (feature,))
 
     @property
     def path(self) -> Path | None:
         """The path of the file; None if nothing was written yet."""
         return inside(self._database.path.parent, self._entry[5]) if self._entry else None
 
-    @property
-    def width(self) -> int:
-        """The number of values per vector; 0 if nothing was written yet."""
-        return self._entry[4] if self._entry else 0
+    def places(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the place (N,) in the file of the vector of each picture, or -1."""
+        stored = self.numbers
+        place = np.zeros(max(stored.max(initial=0), numbers.max(initial=0)) + 1, dtype=np.int64)  # takes no memory
+        place[stored] = np.arange(1, len(stored) + 1)
+        return place[numbers] - 1
 
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Find pictures in the file.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (N,), int64
-            Rows of pictures.
-
-        Returns
-        -------
-        ndarray of shape (N,), int64
-            The place of each in the file, or -1.
-        """
-        held = self.rows
-        place = np.zeros(max(held.max(initial=-1), rows.max(initial=-1)) + 2, dtype=np.int64)  # zeros take no memory
-        place[held] = np.arange(1, len(held) + 1)
-        place[-1] = 0  # where the rows of -1 went
-        return place[rows] - 1
-
-    def append(self, rows: np.ndarray, vectors: np.ndarray) -> None:
-        """Add vectors; they are written to disk every few seconds and by `flush`.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (B,), int64
-            Rows of pictures that have no vector yet.
-        vectors : ndarray of shape (B, D), float32
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written.
-        """
-        self._pending.append((np.asarray(rows, dtype=np.int64), np.asarray(vectors, dtype=np.float32)))
+    def append(self, numbers: np.ndarray, vectors: np.ndarray) -> None:
+        """Add the vectors (B, D) of B pictures that have none; they are written every few seconds and by `flush`."""
+        self._pending.append((np.asarray(numbers, dtype=np.int64), np.asarray(vectors, dtype=np.float32)))
         if time.monotonic() - self._flushed > EVERY:
             self.flush()
 
     def flush(self) -> None:
-        """Write the added vectors to disk, and record them.
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written.
-        """
+        """Write the added vectors to disk, and record them; StoreError if that fails."""
         self._flushed = time.monotonic()
         if not self._pending:
             return
-        rows, vectors = (np.concatenate(part) for part in zip(*self._pending, strict=True))
+        numbers, vectors = (np.concatenate(part) for part in zip(*self._pending, strict=True))
         self._pending.clear()
-        order = np.argsort(rows, kind="stable")  # engines finish batches out of turn
-        rows, vectors = rows[order], np.ascontiguousarray(vectors[order])
+        order = np.argsort(numbers, kind="stable")  # engines finish batches out of turn
+        numbers, vectors = numbers[order], np.ascontiguousarray(vectors[order])
         entry = self._entry or self._new_entry(vectors.shape[1])
-        sums = checksums(vectors, self._seeds(rows))
         path = inside(self._database.path.parent, entry[5])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_at(path, 4 * entry[4] * len(self.rows), vectors)
+            write_at(path, 4 * entry[4] * len(self.numbers), vectors)
         except OSError as error:
             raise unwritable(path, error) from None
         with self._database.transaction():
             if self._entry is None:
                 self._database.insert("features", [entry])
-            self._database.insert("chunks", [(entry[0], len(self.rows), rows.tobytes(), sums.tobytes())])
+            chunk = entry[0], len(self.numbers), numbers.tobytes()
+            self._database.insert("chunks", [(*chunk, checksum(*chunk, vectors))])
         self._entry = entry
-        self.rows, self._sums = np.concatenate([self.rows, rows]), np.concatenate([self._sums, sums])
+        self.numbers = np.concatenate([self.numbers, numbers])
 
     def _new_entry(self, width: int) -> tuple:
-        number = 1 + next(self._database.query("SELECT COALESCE(MAX(feature), 0) FROM features"))[0]
+        feature = 1 + next(self._database.query("SELECT COALESCE(MAX(feature), 0) FROM features"))[0]
         model, layer = self.fingerprint["model"], self.fingerprint["layer"]
-        file = f"vectors/{quote(model, safe='')[:80]}-{quote(layer, safe='')[:80]}-{number}.f32"
-        return number, model, layer, key_of(self.fingerprint), width, file, 0
+        file = f"vectors/{quote(model, safe='')[:80]}-{quote(layer, safe='')[:80]}-{feature}.f32"
+        return feature, model, layer, key_of(self.fingerprint), width, file, 0
 
-    def take(self, rows: np.ndarray) -> np.ndarray | Gathered:
-        """Return the vectors of pictures; the checksums of a small file (16 MiB) are verified.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (N,), int64
-            Rows of pictures that have a vector.
-
-        Returns
-        -------
-        ndarray or Gathered of shape (N, D), float32
-            Read-only: a memory map if the file begins with these rows in this order, else a copy, or for more than
-            256 MiB an array-like that reads them as needed.
-
-        Raises
-        ------
-        StoreError
-            If the file is missing or damaged.
-        """
-        places, vectors = self.places(rows), self._vectors()
-        if vectors.nbytes <= DIGESTED and any(fault for _, fault in self.faults()):
-            raise StoreError(f"{self.path} was changed or damaged after it was written: {REMEDY}")
+    def take(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the vectors (N, D) of pictures that have one, read-only; a file up to 16 MiB is verified."""
+        # A memory map if the file begins with these pictures in this order, else a copy in memory.
+        places, vectors = self.places(numbers), self._vectors()
+        if vectors.nbytes <= DIGESTED:
+            self.verify()
         if np.array_equal(places, np.arange(len(places))):
             return vectors[: len(places)]
-        if 4 * len(places) * self.width > GATHERED:
-            return Gathered(vectors, places)
         vectors = vectors[places]
         vectors.flags.writeable = False
         return vectors
 
-    def faults(self) -> Iterator[tuple[int, str]]:
-        """Verify every vector.
-
-        Yields
-        ------
-        place : int
-            In the file.
-        fault : str
-            What is wrong with the vector, "" for nothing.
-
-        Raises
-        ------
-        StoreError
-            If the file is missing or too short.
-        """
-        seeds = self._seeds(self.rows)
-        for start, block in blocks(self._vectors()):
-            part = slice(start, start + len(block))
-            wrong = checksums(block, seeds[part]) != self._sums[part]
-            finite = np.isfinite(block).all(axis=1)
-            for place, row in enumerate(self.rows[part].tolist()):
-                told = "do not match their checksums" if wrong[place] else "hold NaN or infinite values"
-                yield start + place, told if row >= 0 and (wrong[place] or not finite[place]) else ""
-
-    def drop(self, places: list[int]) -> None:
-        """Record that some places of the file hold no vector.
-
-        Parameters
-        ----------
-        places : list of int
-
-        Raises
-        ------
-        StoreError
-            If the store cannot be written.
-        """
-        rows = self.rows.copy()
-        rows[places] = -1
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM chunks WHERE feature = ?", (self._entry[0],))
-            self._database.insert("chunks", [(self._entry[0], 0, rows.tobytes(), self._sums.tobytes())])
-        self.rows = rows
+    def verify(self) -> None:
+        """Compare what was appended with its checksums; StoreError if something was changed or is missing."""
+        vectors, start = self._vectors(), 0
+        for feature, first, numbers, recorded in self._chunks():
+            end = start + len(numbers) // 8
+            if first != start or checksum(feature, first, numbers, vectors[start:end]) != recorded:
+                raise StoreError(f"{self.path} was changed or damaged after it was written: {REMEDY}")
+            start = end
 
     def _vectors(self) -> np.memmap:
         """All vectors, (M, D) float32."""
         try:
-            return np.memmap(self.path, np.float32, "r", shape=(len(self.rows), self.width))
-        except (OSError, ValueError) as error:
-            told = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-            raise StoreError(f"{self.path} {told}: {REMEDY}") from None
-
-    def _seeds(self, rows: np.ndarray) -> np.ndarray:
-        """The CRC-32 (N,) of the id and the digest of each picture, with which its checksum begins."""
-        found = np.zeros(max(rows.max(initial=-1), 0) + 2, dtype=np.uint32)
-        for start in range(0, len(rows), TOGETHER):
-            places = ", ".join(map(str, rows[start : start + TOGETHER].tolist()))
-            names = self._database.query(f"SELECT row, id, digest FROM pictures WHERE row IN ({places})")
-            for row, id, digest in names:
-                found[row] = zlib.crc32(f"{id}\0{digest}".encode())
-        return found[rows]
+            return np.memmap(self.path, np.float32, "r", shape=(len(self.numbers), self._entry[4]))
+        except (OSError, OverflowError, ValueError) as error:
+            problem = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+            raise StoreError(f"{self.path} {problem}: {REMEDY}") from None
 
 
 class MemoryRows:
     """The vectors of one fingerprint in memory, with the methods of `VectorFile` that extraction needs."""
 
     def __init__(self) -> None:
-        self._rows: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
+        self._numbers: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
         self._batches: list[np.ndarray] = []
 
     @property
-    def rows(self) -> np.ndarray:
+    def numbers(self) -> np.ndarray:
         """The picture (M,) int64 of each vector, in the order in which they were added."""
-        return np.concatenate(self._rows)
+        return np.concatenate(self._numbers)
 
     places = VectorFile.places
 
-    def append(self, rows: np.ndarray, vectors: np.ndarray) -> None:
-        """Add the vectors (B, D) float32 of B pictures."""
-        self._rows.append(np.asarray(rows, dtype=np.int64))
+    def append(self, numbers: np.ndarray, vectors: np.ndarray) -> None:
+        """Add the vectors (B, D) of B pictures."""
+        self._numbers.append(np.asarray(numbers, dtype=np.int64))
         self._batches.append(np.array(vectors, dtype=np.float32))
 
     def flush(self) -> None:
         """Do nothing, as there is no file."""
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Return the vectors (N, D) float32 of N pictures, in this order."""
-        return np.concatenate(self._batches)[self.places(rows)]
+    def take(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the vectors (N, D) of N pictures, in this order."""
+        return np.concatenate(self._batches)[self.places(numbers)]
 
 
 def key_of(fingerprint: Mapping) -> str:
@@ -278,7 +159,29 @@ def key_of(fingerprint: Mapping) -> str:
     return json.dumps(dict(fingerprint), sort_keys=True)
 
 
-def checksums(vectors: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """The CRC-32 (B,) uint32 of each vector (B, D) float32, continued from its seed (B,)."""
-    pairs = zip(np.ascontiguousarray(vectors), seeds.tolist(), strict=True)
-    return np.fromiter((zlib.crc32(vector, seed) for vector, seed in pairs), dtype=np.uint32, count=len(vectors))
+def checksum(feature: int, first: int, numbers: bytes, vectors: np.ndarray) -> int:
+    """The CRC-32 of vectors that are appended, of their place and of the pictures that they belong to."""
+    return zlib.crc32(vectors, zlib.crc32(numbers, zlib.crc32(f"{feature} {first}".encode())))
+
+
+def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Iterate over vectors in blocks of rows; those of a read-only memory map are released from memory after use.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (N, D)
+
+    Yields
+    ------
+    start : int
+        The first row of the block.
+    block : ndarray of shape (B, D)
+        A view of the rows.
+    """
+    file = vectors.base if isinstance(vectors, np.memmap) and vectors.mode == "r" else None
+    vectors = np.asarray(vectors)  # slicing an np.memmap is slow
+    step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * max(vectors.shape[1], 1))))
+    for start in range(0, len(vectors), step):
+        yield start, vectors[start : start + step]
+        if isinstance(file, mmap.mmap) and hasattr(file, "madvise"):  # Windows has none, and releases them by itself
+            file.madvise(mmap.MADV_DONTNEED)

@@ -68,10 +68,10 @@ def _is_old(store: Store, name: str, kind: type[Index] | type[Diffusion], finger
     return not system.calibration and calibrated(system).calibration is not None
 
 
-def open_index(store: Store, name: str, *, whole: bool = False) -> Index:
+def open_index(store: Store, name: str) -> Index:
     """Open an index, of Annoy or exact, whichever was the default when it was saved."""
     kind = ExactIndex if store.indexes.about(name).get("kind") == "ExactIndex" else AnnoyIndex
-    return kind.open_in(store, name, whole=whole)
+    return kind.open_in(store, name)
 
 
 def open_panel(

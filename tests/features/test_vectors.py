@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amulsearch.features import exact_search, vectors
-from amulsearch.store import blockwise
+from amulsearch.store import vector_file
 
 METRICS = ["angular", "euclidean", "manhattan"]
 
@@ -14,7 +14,7 @@ METRICS = ["angular", "euclidean", "manhattan"]
 @pytest.fixture
 def few_rows(monkeypatch):
     """Blocks of seven rows of width 5."""
-    monkeypatch.setattr(blockwise, "BLOCK_BYTES", 7 * 5 * 4)
+    monkeypatch.setattr(vector_file, "BLOCK_BYTES", 7 * 5 * 4)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_of_a_memory_map_only_blocks_are_in_memory(tmp_path, monkeypatch):
 def test_blocks_are_all_rows_in_order(few_rows, made, tmp_path):
     np.save(tmp_path / "made.npy", made)
     for source in (made, np.load(tmp_path / "made.npy", mmap_mode="r"), np.asfortranarray(made), made[::2]):
-        starts, parts = zip(*((start, np.array(part)) for start, part in blockwise.blocks(source)), strict=True)
+        starts, parts = zip(*((start, np.array(part)) for start, part in vector_file.blocks(source)), strict=True)
         assert [len(part) for part in parts[:-1]] == [7] * (len(parts) - 1)
         assert list(starts) == list(range(0, len(source), 7))
         np.testing.assert_array_equal(np.concatenate(parts), source)

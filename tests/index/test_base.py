@@ -38,12 +38,12 @@ def file_of(path):
 def seal(path, **changes) -> None:
     """Change the description of a saved index as only this library could."""
     store = am.Store(path)
-    name, about, rows, folder, files = next(store.database.select("indexes"))
+    name, about, folder, files = next(store.database.select("indexes"))
     about, files = {**json.loads(about), **changes}, json.loads(files)
     file = file_of(path)
     files[file.name] = file.stat().st_size, file_digest(file)
     with store.database.transaction():
-        store.database.insert("indexes", [(name, json.dumps(about), rows, folder, json.dumps(files))])
+        store.database.insert("indexes", [(name, json.dumps(about), folder, json.dumps(files))])
 
 
 def brute_force(vectors, query, metric):

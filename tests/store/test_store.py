@@ -1,7 +1,6 @@
 """Features on disk: nothing is computed twice, lost by an interruption, or mixed up."""
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -18,10 +17,9 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
-from amulsearch import AmulsearchError, Collection, QueryError, Store, StoreError, extract
+from amulsearch import AmulsearchError, Collection, QueryError, Store, StoreError
 from amulsearch.cli import main
 from amulsearch.errors import PictureError
-from amulsearch.store import Gathered, blocks
 
 MODEL = "squeezenet1_1"
 LAYERS = ["logits", "penultimate"]
@@ -29,90 +27,97 @@ DIFFERENT = 31
 """Two of the 32 pictures of `small_folder` have the same bytes."""
 
 
-def vectors_of(features):
-    return {key: np.array(value.vectors) for key, value in features.items()}
+def scan(folder: Path, **options) -> Collection:
+    return Collection.from_folder(folder, progress=False, **options)
+
+
+def extract(pictures: Collection | Path, layers=LAYERS, **options) -> am.features.FeatureSet:
+    """The features of a collection or of a folder."""
+    collection = pictures if isinstance(pictures, Collection) else scan(pictures)
+    return am.extract(collection, MODEL, layers, progress=False, **options)
+
+
+@pytest.fixture
+def of_openvino(monkeypatch, tmp_path):
+    """A function after which OpenVINO computes also for a few pictures."""
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return lambda: monkeypatch.setattr("amulsearch.features.engine.WORTH_CONVERTING", 1)
+
+
+def assert_right(features: am.features.FeatureSet) -> None:
+    """That each vector is that of its picture, from a pass of its own over all of them."""
+    for key, clean in extract(features.collection).items():
+        assert features[key].ids == clean.ids == features.collection.ids
+        assert features[key].labels == clean.labels
+        np.testing.assert_allclose(features[key].vectors, clean.vectors, rtol=1e-3, atol=1e-3)
+
+
+def cut(path: Path) -> bytes:
+    """Make a picture end in the middle, with its header intact; what it was."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return whole
 
 
 def test_vectors_are_those_of_single_pictures(small_folder, tmp_path):
-    collection = Collection.from_folder(small_folder)
+    collection = scan(small_folder)
     collection = collection[[id for id in collection if id != collection.duplicates()["id"][1]]]
-    features = extract(collection, MODEL, [*LAYERS, "features.6:gem"], store=tmp_path / "store")
-    for (model, layer), value in features.items():
-        assert value.vectors.dtype == np.float32
-        assert isinstance(value.vectors, np.memmap)
-        assert value.ids == collection.ids
-        assert value.labels == collection.labels
-        for row in (0, 17, len(collection) - 1):
-            alone = am.embed(collection.open(collection.ids[row]), model, layer)[layer][0]
+    features = extract(collection, [*LAYERS, "features.6:gem"], store=tmp_path / "store")
+    for (_, layer), value in features.items():
+        assert value.vectors.dtype == np.float32 and isinstance(value.vectors, np.memmap)
+        assert value.ids == collection.ids and value.labels == collection.labels
+        for row in (0, len(collection) - 1):
+            alone = am.embed(collection.open(collection.ids[row]), MODEL, layer)[layer][0]
             np.testing.assert_allclose(value.vectors[row], alone, rtol=1e-3, atol=1e-4 * np.abs(alone).max())
 
 
-def test_both_engines_give_the_same_vectors(small_folder, monkeypatch, tmp_path):
-    pytest.importorskip("openvino")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    collection = Collection.from_folder(small_folder)
-    torch = extract(collection, MODEL, LAYERS)
-    monkeypatch.setattr("amulsearch.features.engine.WORTH_CONVERTING", 1)
+def test_both_engines_give_the_same_vectors(small_folder, of_openvino, tmp_path):
+    torch = extract(small_folder)
+    of_openvino()
     for _ in ("converted", "from the cache"):
-        openvino = extract(collection, MODEL, LAYERS)
+        openvino = extract(small_folder)
         for key, value in torch.items():
-            np.testing.assert_allclose(
-                openvino[key].vectors, value.vectors, rtol=1e-3, atol=1e-5 * np.abs(value.vectors).max()
-            )
+            atol = 1e-5 * np.abs(value.vectors).max()
+            np.testing.assert_allclose(openvino[key].vectors, value.vectors, rtol=1e-3, atol=atol)
     assert list((tmp_path / "amulsearch").glob("*.xml"))
 
 
 def test_only_what_is_new_or_changed_is_computed(small_folder, tmp_path):
     store = tmp_path / "store"
-    first = extract(Collection.from_folder(small_folder), MODEL, LAYERS, store=store)
-    assert first.extracted == DIFFERENT
-    assert extract(Collection.from_folder(small_folder), MODEL, LAYERS, store=store).extracted == 0
+    first = extract(small_folder, store=store)
+    assert first.extracted == DIFFERENT and extract(small_folder, store=store).extracted == 0
     ids = first.collection.ids
-
-    image = first.collection.open(ids[3])
-    image.transpose(0).save(small_folder / ids[3])  # changed
+    first.collection.open(ids[3]).transpose(0).save(small_folder / ids[3])  # changed
     (small_folder / ids[5]).unlink()  # deleted
     shutil.copy(small_folder / ids[8], small_folder / "aaa.webp")  # added, and sorts first
-    changed = Collection.from_folder(small_folder)
-    again = extract(changed, MODEL, LAYERS, store=store)
+    again = extract(small_folder, store=store)
     assert again.extracted == 1
-    assert again[MODEL, "logits"].ids == changed.ids
-    clean = extract(changed, MODEL, LAYERS)
-    for key, value in again.items():
-        np.testing.assert_allclose(value.vectors, clean[key].vectors, rtol=1e-3, atol=1e-3)
+    assert_right(again)
     os.utime(small_folder / ids[8])
-    assert extract(Collection.from_folder(small_folder), MODEL, LAYERS, store=store).extracted == 0
-    assert extract(changed, MODEL, "penultimate", framing="crop", store=store).extracted == DIFFERENT - 1
+    assert extract(small_folder, store=store).extracted == 0
+    assert extract(small_folder, "penultimate", framing="crop", store=store).extracted == DIFFERENT - 1
 
 
 def test_pictures_that_cannot_be_decoded_are_listed_and_rows_stay_right(small_folder, tmp_path):
-    good = Collection.from_folder(small_folder)
-    victim = "animals/mammals/cut.png"  # sorts between the others
+    good, victim = scan(small_folder), "animals/mammals/cut.png"  # sorts between the others
     good.open(good.ids[4]).save(small_folder / victim)
-    whole = (small_folder / victim).read_bytes()
-    (small_folder / victim).write_bytes(whole[: len(whole) // 2])  # its header is intact
-    cut = Collection.from_folder(small_folder)
-    assert 0 < cut.ids.index(victim) < len(cut) - 1
-    features = extract(cut, MODEL, "penultimate", store=tmp_path / "store")
-    assert features.rejected["id"].tolist() == [victim]
-    assert features.rejected["reason"].iloc[0]
-    assert victim not in features[MODEL, "penultimate"].ids
-    assert len(features.collection) == len(good)
-    clean = extract(good, MODEL, "penultimate")
-    np.testing.assert_allclose(
-        features[MODEL, "penultimate"].vectors, clean[MODEL, "penultimate"].vectors, rtol=1e-3, atol=1e-3
-    )
-    assert extract(cut, MODEL, "penultimate", store=tmp_path / "store").extracted == 0
+    shutil.copy(small_folder / victim, small_folder / "food/copy.png")
+    whole = cut(small_folder / victim)
+    cut(small_folder / "food/copy.png")
+    for store in (tmp_path / "store", None):
+        features = extract(small_folder, store=store)
+        assert features.rejected["id"].tolist() == [victim, "food/copy.png"]
+        assert features.rejected["reason"].nunique() == 1 and features.extracted == DIFFERENT
+        assert features.collection.ids == good.ids
+    assert_right(extract(small_folder, store=tmp_path / "store"))
+    assert Store.open(tmp_path / "store").collection().ids == good.ids
     (small_folder / victim).write_bytes(whole)
-    assert extract(Collection.from_folder(small_folder), MODEL, "penultimate", store=tmp_path / "store").extracted == 1
-
-
-def test_nothing_but_bad_pictures_is_an_error(tmp_path, small_folder):
-    id = Collection.from_folder(small_folder).ids[0]
+    assert extract(small_folder, store=tmp_path / "store").extracted == 1
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "a.webp").write_bytes((small_folder / id).read_bytes()[:900])
+    shutil.copy(small_folder / "food/copy.png", tmp_path / "bad")
     with pytest.raises(AmulsearchError, match=r"none of the 1 pictures|no picture in"):
-        extract(Collection.from_folder(tmp_path / "bad"), MODEL)
+        extract(tmp_path / "bad")
 
 
 def test_killed_in_the_middle_the_next_run_goes_on(small_folder, tmp_path):
@@ -121,49 +126,44 @@ def test_killed_in_the_middle_the_next_run_goes_on(small_folder, tmp_path):
     program = (
         "import sys, os, signal, amulsearch as am, amulsearch.store as s\n"
         "append = s.VectorFile.append\n"
-        "def slow(self, rows, vectors):\n"
-        "    append(self, rows, vectors); self.flush()\n"
-        "    if len(self.rows) >= 16 and self.fingerprint['layer'] == 'logits':\n"
+        "def slow(self, numbers, vectors):\n"
+        "    append(self, numbers, vectors); self.flush()\n"
+        "    if len(self.numbers) >= 16 and self.fingerprint['layer'] == 'logits':\n"
         "        open(self.path, 'ab').write(b'torn')\n"
-        "        self._database.transaction().__enter__().execute('DELETE FROM chunks')\n"
+        "        transaction = self._database.transaction()\n"
+        "        transaction.__enter__().execute('DELETE FROM chunks')\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "s.VectorFile.append = slow\n"
         f"am.extract(am.Collection.from_folder({str(small_folder)!r}), {MODEL!r}, {LAYERS!r}, store={str(store)!r})\n"
     )
     killed = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
     assert killed.returncode == -9, killed.stderr.decode()
-    collection = Collection.from_folder(small_folder)
-    features = extract(collection, MODEL, LAYERS, store=store)
-    clean = extract(collection, MODEL, LAYERS)
-    for key, value in features.items():
-        assert value.ids == collection.ids
-        np.testing.assert_allclose(value.vectors, clean[key].vectors, rtol=1e-3, atol=1e-3)
+    assert am.indexes.check_store(store).empty
+    features = extract(small_folder, store=store)
+    assert 0 < features.extracted < DIFFERENT
+    assert_right(features)
 
 
 def test_a_store_belongs_to_one_collection(small_folder, tmp_path):
-    collection = Collection.from_folder(small_folder)
-    extract(collection, MODEL, "logits", store=tmp_path / "store")
-    shutil.move(small_folder, tmp_path / "moved")
-    left = Store.open(tmp_path / "store").collection()
-    assert extract(left, MODEL, "logits", store=tmp_path / "store").extracted == 0
-    told = f"{left.folder} is not there; if it was moved, index it where it is now with the same store: no vector"
-    with pytest.raises(AmulsearchError, match=re.escape(told)):
-        extract(left, MODEL, "penultimate", store=tmp_path / "store")
-    with pytest.raises(PictureError, match=re.escape(told)):
+    store, moved = tmp_path / "store", tmp_path / "moved"
+    extract(small_folder, "logits", store=store)
+    shutil.move(small_folder, moved)
+    left = Store.open(store).collection()
+    assert extract(left, "logits", store=store).extracted == 0
+    message = f"{left.folder} is not there; if it was moved, index it where it is now with the same store: no vector"
+    with pytest.raises(AmulsearchError, match=re.escape(message)):
+        extract(left, "penultimate", store=store)
+    with pytest.raises(PictureError, match=re.escape(message)):
         left.open(left.ids[0])
     assert set(left.changed(left).values()) == {"missing"}
-    moved = Collection.from_folder(tmp_path / "moved")
-    assert extract(moved, MODEL, "logits", store=tmp_path / "store").extracted == 0
-    kept = Store.open(tmp_path / "store").collection()
-    assert kept.folder == (tmp_path / "moved").resolve()
-    assert kept.table.equals(moved.table)
-    below = Collection.from_folder(tmp_path / "moved" / "food")  # all its ids are new
-    assert extract(below, MODEL, "logits", store=tmp_path / "store").extracted == 0
-    other = tmp_path / "other"
-    other.mkdir()
-    moved.open(moved.ids[0]).save(other / "x.png")
+    assert extract(moved, "logits", store=store).extracted == 0
+    kept = Store.open(store).collection()
+    assert kept.folder == moved.resolve() and kept.table.equals(scan(moved).table)
+    assert extract(moved / "food", "logits", store=store).extracted == 0  # all its ids are new
+    (other := tmp_path / "other").mkdir()
+    scan(moved).open(kept.ids[0]).save(other / "x.png")
     with pytest.raises(StoreError, match="use another store for"):
-        extract(Collection.from_folder(other), MODEL, "logits", store=tmp_path / "store")
+        extract(other, "logits", store=store)
 
 
 def test_folders_that_are_no_store_are_refused(tmp_path):
@@ -175,147 +175,131 @@ def test_folders_that_are_no_store_are_refused(tmp_path):
         Store(tmp_path / "full" / "letter.txt")
     with pytest.raises(StoreError, match="amulsearch index"):
         Store.open(tmp_path / "nothing")
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "store.json").write_text(json.dumps({"format": 3, "current": {}}))
-    with pytest.raises(StoreError, match="of an older amulsearch: index the pictures again"):
-        Store(tmp_path / "old")
 
 
 def test_wrong_arguments_are_told(small_folder):
-    collection = Collection.from_folder(small_folder)
+    collection = scan(small_folder)
     with pytest.raises(QueryError, match="pad, crop, squash"):
-        extract(collection, MODEL, framing="stretch")
+        extract(collection, framing="stretch")
     with pytest.raises(QueryError, match="at least one model"):
-        extract(collection, [])
-    features = extract(collection, MODEL, "logits")
+        am.extract(collection, [])
     with pytest.raises(QueryError, match=r"there are .'squeezenet1_1'"):
-        features["vgg19", "logits"]
+        extract(collection[:2], "logits")["vgg19", "logits"]
 
 
 def test_a_second_run_loads_no_network(small_folder, tmp_path):
-    store = tmp_path / "store"
-    collection = Collection.from_folder(small_folder)
-    features = extract(collection, MODEL, "penultimate", store=store)
+    features = extract(small_folder, "penultimate", store=tmp_path / "store")
     am.AnnoyIndex.build(features[MODEL, "penultimate"]).save(tmp_path / "index")
+    id = features.collection.ids[0]
     program = (
         "import sys, amulsearch as am\n"
         f"cartoons = am.Collection.from_folder({str(small_folder)!r})\n"
-        f"am.extract(cartoons, {MODEL!r}, 'penultimate', store={str(store)!r})\n"
+        f"am.extract(cartoons, {MODEL!r}, 'penultimate', store={str(tmp_path / 'store')!r})\n"
         f"index = am.AnnoyIndex.open({str(tmp_path / 'index')!r})\n"
-        f"print(index.query({collection.ids[0]!r}, k=3)['id'].tolist())\n"
+        f"print(index.query({id!r}, k=3)['id'].tolist())\n"
         "print([name for name in ('torch', 'torchvision', 'matplotlib') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    ids, imported = done.stdout.splitlines()
-    index = am.ExactIndex.build(features[MODEL, "penultimate"])
-    assert ids == str(index.query(collection.ids[0], k=3)["id"].tolist())
-    assert imported == "[]"
+    exact = am.ExactIndex.build(features[MODEL, "penultimate"]).query(id, k=3)["id"].tolist()
+    assert done.stdout.splitlines() == [str(exact), "[]"]
 
 
 def test_a_subset_leaves_the_table_and_the_indexes_as_they_are(small_folder, tmp_path, capsys):
     store = tmp_path / "store"
     assert main(["index", str(small_folder), "--store", str(store), "--models", MODEL]) == 0
     collection = Store.open(store).collection()
-    part = extract(collection[:10], MODEL, "last:gem", store=store)
+    part = extract(collection[:10], "last:gem", store=store)
     assert part.extracted == len(part.collection) == len(part[MODEL, "last:gem"]) == 10
     assert Store.open(store).collection() == collection
-    query = ["query", collection.ids[20], "--store", str(store), "--json"]
-    assert main(query) == 0
+    assert main(["query", collection.ids[20], "--store", str(store), "--json"]) == 0
     assert set(am.features.FeatureSet.open(store)) == {(MODEL, layer) for layer in LAYERS}
     capsys.readouterr()
     assert main(["evaluate", "--store", str(store)]) == 0
     assert f"{MODEL} last:gem is left out: it does not cover all pictures" in capsys.readouterr().err
-    assert extract(collection, MODEL, "last:gem", store=store).extracted == DIFFERENT - 10
+    assert extract(collection, "last:gem", store=store).extracted == DIFFERENT - 10
 
 
 def test_a_part_of_a_changed_folder_changes_its_own_pictures_only(small_folder, tmp_path):
-    store, cut = tmp_path / "store", "food/cut.png"
-    Image.effect_noise((90, 90), 50).save(small_folder / cut)
-    collection = extract(Collection.from_folder(small_folder), MODEL, "logits", store=store).collection
+    store, victim = tmp_path / "store", "food/cut.png"
+    Image.effect_noise((90, 90), 50).save(small_folder / victim)
+    collection = extract(small_folder, "logits", store=store).collection
     ids = collection.ids
     collection.open(ids[2]).rotate(90).save(small_folder / ids[2])
-    whole = (small_folder / cut).read_bytes()
-    (small_folder / cut).write_bytes(whole[: len(whole) // 2])  # its header is intact
-    scanned = Collection.from_folder(small_folder)
-    part = extract(scanned[[ids[2], cut, ids[7]]], MODEL, "logits", store=store)
-    assert part.extracted == 1 and part.rejected["id"].tolist() == [cut]
+    whole = cut(small_folder / victim)
+    scanned = scan(small_folder)
+    part = extract(scanned[[ids[2], victim, ids[7]]], "logits", store=store)
+    assert part.extracted == 1 and part.rejected["id"].tolist() == [victim]
     kept = Store.open(store).collection()
-    assert kept.ids == [id for id in ids if id != cut]
+    assert kept.ids == [id for id in ids if id != victim]
     digests = dict(zip(scanned.ids, scanned.table["digest"], strict=True))
-    assert all(digests[id] == digest for id, digest in zip(kept.ids, kept.table["digest"], strict=True))
-    assert kept.rejected["id"].tolist() == [cut]
-    (small_folder / cut).write_bytes(whole)
-    part = extract(Collection.from_folder(small_folder)[[cut]], MODEL, "logits", store=store)
-    assert part.extracted == 0 and Store.open(store).collection().ids == ids  # its vector is still there
+    assert kept.table["digest"].tolist() == [digests[id] for id in kept.ids]
+    assert kept.rejected["id"].tolist() == [victim]
+    (small_folder / victim).write_bytes(whole)
+    assert extract(scan(small_folder)[[victim]], "logits", store=store).extracted == 0  # its vector is still there
+    assert Store.open(store).collection().ids == ids
     assert Store.open(store).collection().rejected.empty
 
 
 def test_integers_as_labels_are_text_in_a_store(small_folder, tmp_path):
-    ids = Collection.from_folder(small_folder).ids
+    ids = scan(small_folder).ids
     table = pd.DataFrame({"path": ids[:3], "label": [4, None, 5]})  # pandas makes floats of them
     collection = Collection.from_table(table, small_folder)
-    assert collection.labels == ["4", None, "5"]
-    assert Collection.from_folder(small_folder, labels={ids[1]: 4}).labels[:3] == [None, "4", None]
-    own = dataclasses.replace(collection, table=collection.table.assign(label=np.arange(3)))
-    for number, (made, labels) in enumerate([(collection, ["4", None, "5"]), (own, ["0", "1", "2"])]):
-        Store(tmp_path / str(number)).register(made)
-        assert Store.open(tmp_path / str(number)).collection().labels == labels
+    numbered = dataclasses.replace(collection, table=collection.table.assign(label=np.arange(3)))
+    for place, (pictures, labels) in enumerate([(collection, ["4", None, "5"]), (numbered, ["0", "1", "2"])]):
+        Store(tmp_path / str(place)).register(pictures)
+        assert Store.open(tmp_path / str(place)).collection().labels == labels
+    assert collection.labels == ["4", None, "5"] and scan(small_folder, labels={ids[1]: 4}).labels[:2] == [None, "4"]
 
 
 @pytest.mark.parametrize("some", [slice(3), slice(-3, None)], ids=["the first", "the last"])
 def test_keywords_of_some_pictures_leave_the_others_without(small_folder, tmp_path, some):
-    collection = Collection.from_folder(small_folder)
+    collection = scan(small_folder)
     store = Store(tmp_path / "store")
     store.register(collection)
-    named = {id: ["one", "two"] for id in collection.ids[some]}
-    part = Collection.from_folder(small_folder, keywords=named)[some]
+    words = {id: ["one", "two"] for id in collection.ids[some]}
+    part = scan(small_folder, keywords=words)[some]
     store.save_collection(part, store.register(part))
-    kept = Store.open(store.folder).collection()
-    assert kept.keywords == {id: named.get(id, []) for id in collection.ids}
-    assert all("keywords" in store.collection([id]).table for id in named)
+    assert Store.open(store.folder).collection().keywords == {id: words.get(id, []) for id in collection.ids}
+    assert all("keywords" in store.collection([id]).table for id in words)
 
 
-def test_row_numbers_never_change_and_a_picture_that_comes_back_is_known(small_folder, tmp_path):
+def test_numbers_never_change_and_a_picture_that_comes_back_is_known(small_folder, tmp_path):
     store = Store(tmp_path / "store")
-    collection = Collection.from_folder(small_folder)
-    first = extract(collection, MODEL, "logits", store=store)
-    rows = dict(zip(collection.ids, store.rows().tolist(), strict=True))
-    assert sorted(rows.values()) == list(range(1, 33))
-    id = collection.ids[4]
-    content = (small_folder / id).read_bytes()
-    (small_folder / id).unlink()
-    shutil.copy(small_folder / collection.ids[9], small_folder / "aaa.webp")
-    changed = extract(Collection.from_folder(small_folder), MODEL, "logits", store=store)
+    first = extract(small_folder, store=store)
+    ids = first.collection.ids
+    numbers = dict(zip(ids, store.numbers().tolist(), strict=True))
+    assert sorted(numbers.values()) == list(range(1, 33))
+    content = (small_folder / ids[4]).read_bytes()
+    (small_folder / ids[4]).unlink()
+    shutil.copy(small_folder / ids[9], small_folder / "aaa.webp")
+    changed = extract(small_folder, store=store)
     assert changed.extracted == 0
-    assert dict(zip(changed.collection.ids, store.rows().tolist(), strict=True)) == {
-        **{name: row for name, row in rows.items() if name != id},
-        "aaa.webp": 33,
-    }
+    left = {id: number for id, number in numbers.items() if id != ids[4]}
+    assert dict(zip(changed.collection.ids, store.numbers().tolist(), strict=True)) == {**left, "aaa.webp": 33}
     assert not isinstance(changed[MODEL, "logits"].vectors, np.memmap)  # another order than that of the file
-    (small_folder / id).write_bytes(content)
+    (small_folder / ids[4]).write_bytes(content)
     (small_folder / "aaa.webp").unlink()
-    again = extract(Collection.from_folder(small_folder), MODEL, "logits", store=store)
-    assert again.extracted == 0 and store.rows().tolist() == list(rows.values())
+    again = extract(small_folder, store=store)
+    assert again.extracted == 0 and store.numbers().tolist() == list(numbers.values())
     assert np.array_equal(again[MODEL, "logits"].vectors, first[MODEL, "logits"].vectors)
 
 
 def test_a_renamed_file_and_a_copy_are_not_computed_again(small_folder, tmp_path):
-    store, ids = Store(tmp_path / "store"), Collection.from_folder(small_folder).ids
+    store, ids = Store(tmp_path / "store"), scan(small_folder).ids
     shutil.copy(small_folder / ids[0], small_folder / "copy.webp")
-    first = extract(Collection.from_folder(small_folder), MODEL, LAYERS, store=store)
+    first = extract(small_folder, store=store)
     assert first.extracted == DIFFERENT and len(first.collection) == 33
-    made_by = first[MODEL, "logits"].fingerprint
-    size = store.vectors(made_by).path.stat().st_size
-    assert size == 4 * 1000 * DIFFERENT
+    path = store.vectors(first[MODEL, "logits"].fingerprint).path
+    assert path.stat().st_size == 4 * 1000 * DIFFERENT
     (small_folder / ids[0]).unlink()  # its copy is another name of it now
     (small_folder / "below").mkdir()
-    for id in ids[5:20]:
-        (small_folder / id).rename(small_folder / "below" / f"{ids.index(id)} {Path(id).name}")
+    for place, id in enumerate(ids[5:20]):
+        (small_folder / id).rename(small_folder / "below" / f"{place} {Path(id).name}")
     shutil.copy(small_folder / ids[30], small_folder / "aaa.webp")
     shutil.move(small_folder, tmp_path / "elsewhere")
-    again = extract(Collection.from_folder(tmp_path / "elsewhere"), MODEL, LAYERS, store=store)
+    again = extract(tmp_path / "elsewhere", store=store)
     assert again.extracted == 0 and len(again.collection) == 33
-    assert store.vectors(made_by).path.stat().st_size == size
+    assert path.stat().st_size == 4 * 1000 * DIFFERENT
     opened = am.features.FeatureSet.open(store)
     for key in first:
         by_digest = dict(zip(first[key].digests, first[key].vectors, strict=True))
@@ -324,58 +308,29 @@ def test_a_renamed_file_and_a_copy_are_not_computed_again(small_folder, tmp_path
             assert np.array_equal(features[key].vectors, expected)
         am.AnnoyIndex.build(opened[key]).save_in(store, " ".join(key))
     assert am.indexes.check_store(store.folder, progress=False).empty
-    assert extract(again.collection, MODEL, LAYERS).extracted == DIFFERENT  # without a store
+    assert extract(again.collection).extracted == DIFFERENT  # without a store
 
 
-def test_a_copy_of_a_picture_that_cannot_be_used_is_rejected_with_it(small_folder, tmp_path):
-    ids = Collection.from_folder(small_folder).ids
-    with Image.open(small_folder / ids[0]) as image:
-        image.save(small_folder / "cut.png")
-    whole = (small_folder / "cut.png").read_bytes()
-    for name in ("cut.png", "food/copy.png"):
-        (small_folder / name).write_bytes(whole[: len(whole) // 2])  # its header is intact
-    for store in (tmp_path / "store", None):
-        features = extract(Collection.from_folder(small_folder), MODEL, "logits", store=store)
-        assert features.rejected["id"].tolist() == ["cut.png", "food/copy.png"]
-        assert features.rejected["reason"].nunique() == 1 and features.extracted == DIFFERENT
-        assert features.collection.ids == features[MODEL, "logits"].ids == ids
-    assert Store.open(tmp_path / "store").collection().ids == ids
-
-
-def test_vectors_of_different_backends_never_mix(small_folder, tmp_path, monkeypatch):
-    """Half of the pictures by torch, then all by OpenVINO: no row of the first is taken for one of the second."""
-    pytest.importorskip("openvino")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    collection, store = Collection.from_folder(small_folder), tmp_path / "store"
-    few = extract(collection[:8], MODEL, "logits", store=store)[MODEL, "logits"]
-    assert few.fingerprint["backend"].startswith("torch 2")
-    monkeypatch.setattr("amulsearch.features.engine.WORTH_CONVERTING", 1)
-    every = extract(collection, MODEL, "logits", store=store)
+def test_vectors_of_different_backends_never_mix(small_folder, tmp_path, of_openvino):
+    """A layer that is complete keeps its backend, so that its index goes on answering; no other vector is reused."""
+    collection, store = scan(small_folder), tmp_path / "store"
+    few = extract(collection[:8], "logits", store=store)[MODEL, "logits"]
+    old = extract(collection, "penultimate", store=store)[MODEL, "penultimate"]
+    assert all(features.fingerprint["backend"].startswith("torch 2") for features in (few, old))
+    of_openvino()
+    every = extract(collection, store=store)
     assert every.extracted == DIFFERENT
     assert every[MODEL, "logits"].fingerprint["backend"].startswith("openvino 20")
-    alone = extract(collection, MODEL, "logits")[MODEL, "logits"]
+    assert every[MODEL, "penultimate"].fingerprint == old.fingerprint
+    assert np.array_equal(every[MODEL, "penultimate"].vectors, old.vectors)
+    alone = extract(collection, "logits")[MODEL, "logits"]
     assert alone.fingerprint == every[MODEL, "logits"].fingerprint
     assert np.array_equal(every[MODEL, "logits"].vectors, alone.vectors)
-    again = extract(collection[:8], MODEL, "logits", store=store)  # the store has them by both
-    assert again.extracted == 0
-
-
-def test_a_layer_keeps_its_backend_when_another_one_is_asked_for(small_folder, tmp_path, monkeypatch):
-    """Its index goes on answering: the new layer comes from the faster backend, the old one stays as it is."""
-    pytest.importorskip("openvino")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    collection, store = Collection.from_folder(small_folder), tmp_path / "store"
-    old = extract(collection, MODEL, "penultimate", store=store)[MODEL, "penultimate"]
-    assert old.fingerprint["backend"].startswith("torch 2")
-    monkeypatch.setattr("amulsearch.features.engine.WORTH_CONVERTING", 1)
-    both = extract(collection, MODEL, ["last:gem", "penultimate"], store=store)
-    assert both[MODEL, "last:gem"].fingerprint["backend"].startswith("openvino 20")
-    assert both[MODEL, "penultimate"].fingerprint == old.fingerprint
-    assert np.array_equal(both[MODEL, "penultimate"].vectors, old.vectors)
+    assert extract(collection[:8], "logits", store=store).extracted == 0  # the store has them by both
 
 
 def test_readers_see_the_state_before_or_after_a_change(small_folder, tmp_path):
-    store, collection = Store(tmp_path / "store"), Collection.from_folder(small_folder)
+    store, collection = Store(tmp_path / "store"), scan(small_folder)
     store.register(collection)
     reader = Store.open(store.folder)
     with store.database.transaction():
@@ -393,13 +348,12 @@ def test_readers_see_the_state_before_or_after_a_change(small_folder, tmp_path):
 
 
 def test_a_locked_store_is_not_called_damaged(small_folder, tmp_path, monkeypatch):
-    collection = Collection.from_folder(small_folder, progress=False)
-    Store(tmp_path / "store").register(collection)
+    Store(tmp_path / "store").register(scan(small_folder))
     monkeypatch.setattr("amulsearch.store.database.PATIENCE", 0.1)
     other = sqlite3.connect(tmp_path / "store" / "store.sqlite")
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match=r"is locked: wait .* network drive that has no locks"):
-        Store(tmp_path / "store").register(collection)
+        Store(tmp_path / "store").register(scan(small_folder))
     other.close()
 
 
@@ -426,27 +380,9 @@ def test_keywords_names_and_reasons_come_back_as_they_were(tmp_path, openclipart
         shutil.copy(next((openclipart / "animals/birds").glob("*.webp")), folder / name)
     (folder / os.fsdecode(b"not-utf8-\xff.png")).write_bytes(b"x")
     table = pd.DataFrame({"path": ["a.webp", '猫, "b"\n.webp', "none.png"], "keywords": ["x;y", "", "z"]})
-    for collection in (Collection.from_folder(folder), Collection.from_table(table, folder)):
+    for collection in (scan(folder), Collection.from_table(table, folder)):
         store = Store(tmp_path / f"store {len(collection.rejected['id'][0])}")
         store.register(collection)
         kept = Store.open(store.folder).collection()
         assert kept == collection and kept.rejected.equals(collection.rejected)
         assert dict(kept.passed_over) == dict(collection.passed_over)
-
-
-def test_vectors_in_another_order_are_read_as_needed(tmp_path):
-    vectors = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
-    (path := tmp_path / "v.f32").write_bytes(vectors.tobytes())
-    order = np.random.default_rng(1).permutation(50)
-    gathered = Gathered(np.memmap(path, np.float32, "r", shape=(50, 6)), order)
-    expected = vectors[order]
-    assert gathered.shape == (50, 6) and len(gathered) == 50 and gathered.dtype == np.float32
-    for key in (3, slice(4, 40, 3), [5, 2], np.arange(50) % 2 == 0, (slice(None), 2), (7, 1), (slice(2, 9), [1, 3])):
-        assert np.array_equal(gathered[key], expected[key])
-    assert np.array_equal(np.asarray(gathered), expected) and np.array_equal(gathered + 1, expected + 1)
-    assert np.array_equal(gathered @ vectors.T, expected @ vectors.T) and np.array_equal(gathered.T, expected.T)
-    assert np.array_equal(np.concatenate([block for _, block in blocks(gathered)]), expected)
-    features = am.Features(gathered, list(map(str, range(50))))
-    assert features.vectors is gathered
-    found = am.ExactIndex.build(features).query("7", 5)
-    assert found.equals(am.ExactIndex.build(expected, features.ids).query("7", 5))
