@@ -67,7 +67,7 @@ def main() -> None:
         cosine = pd.DataFrame({name: (copies.vectors[kinds == name] * own).sum(axis=1) for name in COPIES})
         rows = {}
         for threshold in THRESHOLDS:
-            groups = am.indexes.near_duplicates(features, threshold)
+            groups = am.systems.near_duplicates(features, threshold)
             same = cartoons.table.set_index("id")["digest"][groups["id"]].groupby(groups["group"].to_numpy()).nunique()
             halves = {name: (part >= threshold).to_numpy().mean() for name, part in halved(cosine).items()}
             of_copies = (cosine >= threshold).mean().to_dict()

@@ -48,9 +48,9 @@ def main() -> None:
     sides = {
         "bare faiss.knn": partial(faiss.knn, points, points, K),
         "all_neighbours": partial(index.all_neighbours, K),
-        "near_duplicates": partial(am.indexes.near_duplicates, features),
+        "near_duplicates": partial(am.systems.near_duplicates, features),
         "all_neighbours, half identical": partial(crowded.all_neighbours, K),
-        "near_duplicates, half identical": partial(am.indexes.near_duplicates, alike),
+        "near_duplicates, half identical": partial(am.systems.near_duplicates, alike),
     }
     rows = []
     for number in range(options.rounds):

@@ -98,7 +98,8 @@ def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.
     powers = am.systems.BEST.whiten * len(deep)
     deep = [part for part in deep for _ in am.systems.BEST.whiten]
     fitted = [
-        am.transforms.PCA.fit(some(part), am.systems.BEST.width, whiten=power) for part, power in zip(deep, powers, strict=True)
+        am.transforms.PCA.fit(some(part), am.systems.BEST.width, whiten=power)
+        for part, power in zip(deep, powers, strict=True)
     ]
     parts = [of(some(part)) for of, part in zip(fitted, deep, strict=True)]
     system = am.Diffusion.build(parts)

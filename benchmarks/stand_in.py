@@ -78,7 +78,7 @@ def measure(folder: Path, rounds: int = 9) -> pd.DataFrame:
         start = time.process_time()
         try:
             searches[name], save = build(vectors)
-        except (ModuleNotFoundError, am.AmulsearchError) as error:
+        except (ModuleNotFoundError, am.errors.AmulsearchError) as error:
             print(f"{name} is left out: {error}")
             continue
         built = time.process_time() - start

@@ -206,7 +206,7 @@ def contents():
             saved = store.indexes.open(name)
             files = {path.name: path.read_bytes() for path in sorted(saved.folder.iterdir())}
             del files["pictures.i64"]  # the numbers of the ids depend on which pictures came first
-            found[name] = am.indexes.open_default(store, name).ids, files
+            found[name] = am.systems.open_index(store, name).ids, files
         return found
 
     return read

@@ -46,7 +46,7 @@ def test_probabilities_and_novelty(copied, openclipart, tmp_path, run):
     id = first_id(folder)
     told = json.loads(run("query", id, *asked, "--json").out)
     features = am.features.FeatureSet.open(store)["squeezenet1_1", "penultimate"]
-    index = am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate")
+    index = am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate")
     labels = am.Relevance.from_labels(features.ids, features.labels)
     expected = am.systems.calibrate(index, labels).probability([one["distance"] for one in told["results"]])
     assert [one["probability"] for one in told["results"]] == pytest.approx(expected.tolist())
@@ -56,12 +56,12 @@ def test_probabilities_and_novelty(copied, openclipart, tmp_path, run):
     assert ("nothing is likely to fit" in out) == (expected < 0.1).any()
     new = str(sorted((openclipart / "animals/birds").iterdir())[20])
     p_value = json.loads(run("query", new, *asked, "--json").out)["p_value"]
-    test = am.indexes.NoveltyTest.build([features], sample=400)
+    test = am.systems.NoveltyTest.build([features], sample=400)
     assert p_value == pytest.approx(test.p_value(new), abs=0.03)
     # An index without a calibration is built again with one.
     am.indexes.default_kind().build(features).save_in(am.Store.open(store), "squeezenet1_1 penultimate")
     assert "1 of 1 indexes built" in run("index", folder, *asked[:4], "--layers", "penultimate").out
-    assert am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate").calibration
+    assert am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate").calibration
 
 
 def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, run):
@@ -85,7 +85,7 @@ def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, run):
     assert collection.opening == {"frame": 1, "background": "black", "max_pixels": 64_000_000}
     shutil.copy(folder / "0.gif", new := tmp_path / "new.gif")
     shutil.copy(folder / "white\u202f1.png", icon := tmp_path / "icon.png")
-    by_name = am.indexes.open_default(am.Store.open(store), "squeezenet1_1 penultimate")
+    by_name = am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate")
     for path, id in ((new, "0.gif"), (icon, "white\u202f1.png")):
         first, second = json.loads(run("query", path, *asked, "-k", "2", "--json").out)["results"]
         assert first["id"] == id and first["distance"] < 0.01 and second["distance"] > 0.1
@@ -437,4 +437,4 @@ def test_the_command_line_offers_what_the_library_has():
     from amulsearch import cli
     from amulsearch.models import FRAMINGS
 
-    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (am.BEST.name,) == cli.PRESETS
+    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (am.systems.BEST.name,) == cli.PRESETS

@@ -100,7 +100,7 @@ DOORS = {
 @pytest.mark.parametrize("path", ["", "a\0b", "~nobody_of_this_name/p"])
 @pytest.mark.parametrize("door", DOORS)
 def test_what_is_no_path_is_told_at_every_door(door, path):
-    with pytest.raises(am.QueryError, match=r"is empty|zero byte|no user nobody_of_this_name"):
+    with pytest.raises(am.errors.QueryError, match=r"is empty|zero byte|no user nobody_of_this_name"):
         DOORS[door](path)
 
 

@@ -33,16 +33,16 @@ ROWS = INDEX.all_neighbours(3)[0]
     ],
 )
 def test_a_mistake_is_answered_in_a_sentence(call, words):
-    with pytest.raises(am.QueryError, match=words) as caught:
+    with pytest.raises(am.errors.QueryError, match=words) as caught:
         call()
     assert isinstance(caught.value, ValueError) and "\n" not in str(caught.value)
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(am.PictureError, match=r"text\.png: not a picture"):
+    with pytest.raises(am.errors.PictureError, match=r"text\.png: not a picture"):
         am.open_image(tmp_path / "text.png")
-    with pytest.raises(am.ModelError, match="bundled is a group of models: use one of squeezenet1_1"):
+    with pytest.raises(am.errors.ModelError, match="bundled is a group of models: use one of squeezenet1_1"):
         am.models.get("bundled")
 
 
@@ -50,7 +50,7 @@ def test_a_missing_key_is_a_key_error_with_a_plain_message():
     for call in (lambda: INDEX.vector("z"), lambda: FEATURES.vector("z"), lambda: INDEX.query("z")):
         with pytest.raises(KeyError) as caught:
             call()
-        assert isinstance(caught.value, am.QueryError) and not str(caught.value).startswith(("'no", '"'))
+        assert isinstance(caught.value, am.errors.QueryError) and not str(caught.value).startswith(("'no", '"'))
 
 
 def test_what_a_system_does_not_answer_is_not_found_and_the_query_is_left_out():

@@ -40,7 +40,7 @@ def scan(folder) -> am.Collection:
 
 def unfinished(store: Path) -> bool:
     """Whether `check_store` finds only what a run leaves that did not finish and damaged nothing."""
-    return all("interrupted run left" in finding for finding in am.indexes.check_store(store)["finding"])
+    return all("interrupted run left" in finding for finding in am.systems.check_store(store)["finding"])
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, store,
     for id in chance.permutation(sorted(set(features.ids) - intact))[:9]:  # damaged, but still readable
         alone = am.embed(am.open_image(fuzzed / id), MODEL, "penultimate")["penultimate"][0]
         np.testing.assert_allclose(features.vector(id), alone, rtol=1e-3, atol=1e-3)
-    assert am.indexes.check_store(store, progress=False).empty
+    assert am.systems.check_store(store, progress=False).empty
     reasons = collections.Counter(re.sub(r"\d[\d.]*", "N", reason)[:70] for reason in rejected["reason"])
     print(f"{FUZZED} pictures: {len(intact)} whole, {len(features)} extracted, {len(rejected)} rejected")
     print("\n".join(f"{count:6} {reason}" for reason, count in reasons.most_common()))
@@ -203,7 +203,7 @@ def test_a_vector_that_cannot_be_compared_costs_its_picture_only(small_folder, s
         "white.png": "net gives NaN or infinite values at logits",
     }
     assert len(am.AnnoyIndex.build(features["net", "logits"])) == 32
-    assert am.indexes.check_store(store).empty
+    assert am.systems.check_store(store).empty
 
 
 # Disks
@@ -236,8 +236,8 @@ def test_a_full_disk_is_told_and_what_was_there_stays(small_folder, tmp_path, ca
             assert contents(store) == before
         assert unfinished(store)
         assert main(command(first, store)[3:]) == 0
-        am.indexes.check_store(store, repair=True)  # deletes what the failed run left
-        assert am.indexes.check_store(store).empty and contents(store) == contents(tmp_path / "after")
+        am.systems.check_store(store, repair=True)  # deletes what the failed run left
+        assert am.systems.check_store(store).empty and contents(store) == contents(tmp_path / "after")
     assert places == {"", "vectors", "indexes"}
 
 
@@ -263,7 +263,7 @@ def test_names_that_the_terminal_does_not_know_are_shown_all_the_same(small_fold
     answer = json.loads(done.stdout)
     assert answer["query"] == "猫.webp" and len(answer["results"]) == 4
     assert all(Path(entry["path"]).exists() for entry in answer["results"])
-    assert am.indexes.check_store(store).empty
+    assert am.systems.check_store(store).empty
 
 
 # Interrupts and other processes
@@ -340,7 +340,7 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, store, tmp_path, c
         assert wait(5, lambda: not decoders_of(run.pid))
         state = "nothing stored yet"
         if (store / "store.sqlite").exists():
-            findings = am.indexes.check_store(store, repair=True)["finding"]
+            findings = am.systems.check_store(store, repair=True)["finding"]
             assert all("interrupted run left" in finding for finding in findings) and unfinished(store)
             done = len(am.Store(store).indexes.names()) == 2
             state = "done" if done else " + ".join(re.sub(r"\d+|, the first.*", "", finding) for finding in findings)
@@ -351,7 +351,7 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, store, tmp_path, c
         outcomes[f"{run.returncode:4} {state}"] += 1
     print("\n".join(f"{count:4} times: {state}" for state, count in sorted(outcomes.items())))
     assert main(command(folder, store)[3:]) == 0
-    assert am.indexes.check_store(store).empty
+    assert am.systems.check_store(store).empty
     assert contents(store) == contents(undisturbed)
 
 
@@ -386,12 +386,12 @@ def test_killed_while_it_writes_nothing_is_lost(small_folder, store, contents):
             assert run.stdout.readline() == "ready\n"
             time.sleep(moment)
             run.kill()
-        findings = am.indexes.check_store(store, repair=True)["finding"]
+        findings = am.systems.check_store(store, repair=True)["finding"]
         outcomes.update(re.sub(r"\d[\d.]*", "N", finding) for finding in findings)
-        assert am.indexes.check_store(store).empty
+        assert am.systems.check_store(store).empty
     print("\n".join(f"{count:4} times: {finding}" for finding, count in outcomes.most_common()))
     assert main(command(small_folder, store)[3:]) == 0
-    assert am.indexes.check_store(store).empty and contents(store) == before
+    assert am.systems.check_store(store).empty and contents(store) == before
 
 
 def test_two_processes_make_one_store(small_folder, store):
@@ -401,7 +401,7 @@ def test_two_processes_make_one_store(small_folder, store):
     counts = sorted(re.search(r"(\d+) extracted, (\d) of 2 indexes built", out).groups() for out, _ in outputs)
     assert counts == [("0", "0"), ("31", "2")]
     assert any("waiting for another process that is writing to" in err for _, err in outputs)
-    assert am.indexes.check_store(store).empty
+    assert am.systems.check_store(store).empty
     alone = am.extract(scan(small_folder), MODEL, progress=False)
     for key, together in am.features.FeatureSet.open(store).items():
         assert together.ids == alone[key].ids
@@ -478,7 +478,7 @@ def test_no_index_can_run_code(kind, trap, tmp_path):
             file.write_bytes(content)
             if file.suffix != ".sqlite":  # as an attacker would who knows the format of the database
                 seal(path, file)
-            with pytest.raises(am.StoreError):
+            with pytest.raises(am.errors.StoreError):
                 kind.open(path)
             assert not mark.exists()
         file.write_bytes(good)

@@ -91,7 +91,7 @@ def test_texts_are_as_open_clip_s_own(published, clip):
     model, folder = clip
     with torch.no_grad():
         expected = model.encode_text(tokens(folder, SENTENCES)).numpy()
-    several, single = am.text(NAME, SENTENCES), am.text(NAME, SENTENCES[0])
+    several, single = am.features.text(NAME, SENTENCES), am.features.text(NAME, SENTENCES[0])
     assert single.shape == (32,) and single.dtype == np.float32
     for ours, theirs in ((several, expected), (single, expected[0])):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(expected).max(), rtol=0)
@@ -99,10 +99,10 @@ def test_texts_are_as_open_clip_s_own(published, clip):
 
 def test_words_that_are_cut_are_told(published, recwarn):
     fits = "bird " * 75  # and the tokens of begin and end
-    whole = am.text(NAME, [fits, "a bird"])
+    whole = am.features.text(NAME, [fits, "a bird"])
     assert not [one for one in recwarn if "tokens" in str(one.message)]
     with pytest.warns(UserWarning, match=r"words 'bird bird .*' ... are longer than the 77 tokens of .*CLIP-small"):
-        cut = am.text(NAME, [f"{fits} bird with a red beak", "a bird"])
+        cut = am.features.text(NAME, [f"{fits} bird with a red beak", "a bird"])
     assert np.array_equal(whole, cut)
 
 
@@ -110,7 +110,7 @@ def test_words_find_what_their_vector_is_nearest_to(published, cartoons):
     collection = cartoons[:30]
     features = am.extract(collection, NAME, "penultimate", progress=False)[NAME, "penultimate"]
     scaled = am.features.l2_normalize(features.vectors)
-    unit = lambda text: am.features.l2_normalize(am.text(NAME, [text]))[0]  # noqa: E731
+    unit = lambda text: am.features.l2_normalize(am.features.text(NAME, [text]))[0]  # noqa: E731
     picture = Image.new("RGB", (40, 30), "orange")
     seen = am.features.l2_normalize(am.embed(picture, NAME, "penultimate")["penultimate"])[0]
     cases = {
@@ -146,48 +146,50 @@ def test_the_configuration_is_part_of_what_the_weights_are(published, clip, serv
 
 def test_a_tower_takes_pictures_of_one_size(published):
     assert am.models.get(f"{NAME}@mirror").preprocess.mirror
-    with pytest.raises(am.ModelError, match="takes pictures of one size only: use @mirror, or leave out @320"):
+    with pytest.raises(am.errors.ModelError, match="takes pictures of one size only: use @mirror, or leave out @320"):
         am.models.get(f"{NAME}@320")
 
 
 def test_what_has_no_text_tower_is_told(published, cartoons):
-    with pytest.raises(am.QueryError, match=r"squeezenet1_1 has no text tower: use a network of open_clip"):
-        am.text("squeezenet1_1", "a bird")
+    with pytest.raises(am.errors.QueryError, match=r"squeezenet1_1 has no text tower: use a network of open_clip"):
+        am.features.text("squeezenet1_1", "a bird")
     for name, layer, message in (
         ("squeezenet1_1", "penultimate", "no text tower"),
         (NAME, "last:mean", "with the layer penultimate only, not with last:mean"),
     ):
         index = am.ExactIndex.build(am.extract(cartoons[:8], name, layer, progress=False)[name, layer])
-        with pytest.raises(am.QueryError, match=message):
+        with pytest.raises(am.errors.QueryError, match=message):
             index.query(am.Words("a bird"))
     for wrong in ("", "  ", 3):
-        with pytest.raises(am.QueryError, match="word"):
-            am.text(NAME, [wrong])
-    with pytest.raises(am.QueryError, match="word"):
+        with pytest.raises(am.errors.QueryError, match="word"):
+            am.features.text(NAME, [wrong])
+    with pytest.raises(am.errors.QueryError, match="word"):
         am.Words("")
 
 
 def test_a_repository_that_is_none(published, server):
-    with pytest.raises(am.ModelError, match=r"could not be downloaded .*: load them .* models--nobody--nothing of its"):
+    with pytest.raises(
+        am.errors.ModelError, match=r"could not be downloaded .*: load them .* models--nobody--nothing of its"
+    ):
         am.models.get("open_clip/nobody/nothing")
     oblong = {"model_cfg": {**TOWERS, "vision_cfg": {"image_size": [96, 64]}}}
     none = "is not one of open_clip"
     configs = (b"{}", none), (b"no json", none), (json.dumps(oblong).encode(), "square")
     for number, (config, message) in enumerate(configs):
         server.files[f"/nobody/broken{number}/resolve/main/{towers.CONFIG}"] = config
-        with pytest.raises(am.ModelError, match=message):
+        with pytest.raises(am.errors.ModelError, match=message):
             am.models.get(f"open_clip/nobody/broken{number}")
 
 
 def test_towers_travel(published, server, tmp_path, monkeypatch):
     here, there = tmp_path / "here", tmp_path / "there"
     monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(here))
-    before = am.text(NAME, "a bird")
+    before = am.features.text(NAME, "a bird")
     shutil.copytree(here, there, symlinks=True)
     shutil.rmtree(here)
     monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(there))
     asked = len(server.asked)
-    assert np.array_equal(am.text(NAME, "a bird"), before)
+    assert np.array_equal(am.features.text(NAME, "a bird"), before)
     assert len(server.asked) == asked
 
 
@@ -208,12 +210,12 @@ def test_a_tokenizer_of_the_hub(published, clip, server, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", types.SimpleNamespace(AutoTokenizer=AutoTokenizer))
     monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(here))
     message = f"the tokenizer somewhere/words is not in {here} and cannot be read: "
-    with pytest.raises(am.ModelError, match=rf"{message}.*404"):
-        am.text(repository, "a bird")
+    with pytest.raises(am.errors.ModelError, match=rf"{message}.*404"):
+        am.features.text(repository, "a bird")
     assert calls == [("somewhere/words", here, True)]
     server.files["/somewhere/words/resolve/main/tokenizer_config.json"] = b"{}"
-    with pytest.raises(am.ModelError, match=f"{message}it is not here$"):
-        am.text(repository, "a bird")
+    with pytest.raises(am.errors.ModelError, match=f"{message}it is not here$"):
+        am.features.text(repository, "a bird")
     assert calls[1:] == [("somewhere/words", here, True), ("somewhere/words", here, False)]
 
 

@@ -12,8 +12,8 @@ from ..errors import QueryError, check_integer
 from ..features import Features, l2_normalize
 from ..index import System
 from ..store import blocks
-from .ranking_measures import MEASURES, rank_measures
 from ..systems import Relevance
+from .ranking_measures import MEASURES, rank_measures
 
 ANSWERED = 10
 """How many neighbours of an approximate index are measured: as many as it answers by default."""

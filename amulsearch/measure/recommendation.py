@@ -139,7 +139,9 @@ def agreements(systems: Mapping[str, System], seed: int = 0) -> pd.DataFrame:
     count = len(first)
     rows = np.sort(np.random.default_rng(seed).permutation(count)[:SHARED])
     k = min(FIRST, count - 1)
-    lists = {name: system.rank([part.take(rows) for part in system.parts], k, rows)[0] for name, system in systems.items()}
+    lists = {
+        name: system.rank([part.take(rows) for part in system.parts], k, rows)[0] for name, system in systems.items()
+    }
     networks = {name: _networks(system) for name, system in systems.items()}
     weights = {}
     for name, found in lists.items():
@@ -189,9 +191,7 @@ def _bootstrap(scores: pd.DataFrame, groups: np.ndarray, seed: int) -> pd.DataFr
     return pd.DataFrame((weights @ sums) / (weights @ np.bincount(groups))[:, None], columns=scores.columns)
 
 
-def _with_labels(
-    table: pd.DataFrame, means: pd.DataFrame, scores: pd.DataFrame, groups: np.ndarray, seed: int
-) -> str:
+def _with_labels(table: pd.DataFrame, means: pd.DataFrame, scores: pd.DataFrame, groups: np.ndarray, seed: int) -> str:
     best, costs = table["system"][0], table.set_index("system")
     order = np.random.default_rng(seed).permutation(groups.max() + 1)
     half = np.isin(groups, order[: len(order) // 2])

@@ -11,10 +11,10 @@ from ..errors import MissingKeyError, QueryError, check_k
 from ..features import Features, Words, l2_normalize
 from ..index import ExactIndex, Index, NewPicture, System
 from ..models import reads_words
-from .platt_scaling import calibrated
-from .fusion import METHODS, Fusion
+from .fusion import Fusion
 from .keywords import Keywords
 from .novelty import SAMPLE, NoveltyTest, is_fitted
+from .platt_scaling import calibrated
 
 LESS = 0.5
 """The weight of the negative examples, relative to the positive ones."""
@@ -204,11 +204,15 @@ class Panel(Mapping[str, System]):
             return {name: system.query(words[0], k) for name, system in asked.items()}
         if len(more) == 1 and not less and within is None:
             row = more[0] if inside else None
-            return {name: system.answer([vectors[part] for part in system.parts], k, row) for name, system in asked.items()}
+            return {
+                name: system.answer([vectors[part] for part in system.parts], k, row) for name, system in asked.items()
+            }
         examples = {self.ids[row] for row in inside}
         ids = set(self.ids if within is None else within) - examples
         depth = count if within is not None else min(k + len(inside), count)
-        tables = {name: system.answer([vectors[part] for part in system.parts], depth) for name, system in asked.items()}
+        tables = {
+            name: system.answer([vectors[part] for part in system.parts], depth) for name, system in asked.items()
+        }
         tables = {name: table[table["id"].isin(ids)].head(k).reset_index(drop=True) for name, table in tables.items()}
         return {name: table.assign(rank=np.arange(1, len(table) + 1)) for name, table in tables.items()}
 

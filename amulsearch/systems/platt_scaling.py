@@ -13,9 +13,7 @@ from .relevance import Relevance
 FOLDS, BINS = 5, 10
 
 
-def calibrate(
-    system: System, relevance: Relevance, *, k: int = 20, sample: int = 2000, seed: int = 0
-) -> Calibration:
+def calibrate(system: System, relevance: Relevance, *, k: int = 20, sample: int = 2000, seed: int = 0) -> Calibration:
     """Fit the probability that a neighbour is relevant to a query, given its distance.
 
     Assign it to `system.calibration`, and the tables of `system.query` have a column `probability`.

@@ -12,11 +12,11 @@ from ..features import Features, FeatureSet, opening_of
 from ..index import AnnoyIndex, ExactIndex, Index, System, default_kind
 from ..intake import did_you_mean
 from ..store import Store
-from .platt_scaling import calibrated
 from .diffusion import Diffusion
 from .keywords import Keywords
 from .novelty import SAMPLE
 from .panel import Panel
+from .platt_scaling import calibrated
 from .presets import Preset
 
 PRESETS = ("best",)

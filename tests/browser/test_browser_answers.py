@@ -17,7 +17,7 @@ ALIVE = (
 @pytest.fixture(scope="module")
 def indexes(bundled_features):
     return {
-        name: am.measure.calibrated(am.ExactIndex.build(bundled_features[name, "penultimate"]))
+        name: am.systems.calibrated(am.ExactIndex.build(bundled_features[name, "penultimate"]))
         for name in (SQUEEZENET, LITE0)
     }
 

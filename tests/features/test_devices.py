@@ -62,7 +62,9 @@ def test_batches_are_halved_where_memory_is_too_small(monkeypatch, capsys):
     told = f"the device {network.device} has too little memory: {MODEL} goes on with {{}} pictures at a time"
     assert capsys.readouterr().err.splitlines() == [told.format(4), told.format(2)]
     most = 0
-    with pytest.raises(am.AmulsearchError, match=f"too little memory for one picture of {MODEL}: close what else"):
+    with pytest.raises(
+        am.errors.AmulsearchError, match=f"too little memory for one picture of {MODEL}: close what else"
+    ):
         runs.submit("third", pixels)
 
 

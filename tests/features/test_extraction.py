@@ -61,7 +61,7 @@ def test_each_model_has_its_own_layers(few, tmp_path):
     for name, layer in keys:
         alone = am.extract(few, name, layer, progress=False)[name, layer]
         assert abs(made[name, layer].vectors - alone.vectors).max() < 1e-4 * abs(alone.vectors).max()
-    with pytest.raises(am.QueryError, match="at least one layer of each"):
+    with pytest.raises(am.errors.QueryError, match="at least one layer of each"):
         am.extract(few, [MODEL, LITE0], {MODEL: ["logits"]}, progress=False)
 
 
@@ -70,17 +70,20 @@ def test_the_standard_layers_are_all_that_the_preset_needs(few, tmp_path):
     made = am.extract(few, "bundled", "standard", store=store, progress=False)
     for name in am.models.BUNDLED:
         layers = {layer for model, layer in made if model == name}
-        assert layers == {"logits", "penultimate", "last:gem", *am.BEST.layers[name]}
+        assert layers == {"logits", "penultimate", "last:gem", *am.systems.BEST.layers[name]}
     again = am.extract(few, "bundled", ["penultimate", "standard"], store=store, progress=False)
     assert again.extracted == 0 and set(again) == set(made)
-    assert am.extract(few, list(am.BEST.layers), am.BEST.layers, store=store, progress=False).extracted == 0
+    assert (
+        am.extract(few, list(am.systems.BEST.layers), am.systems.BEST.layers, store=store, progress=False).extracted
+        == 0
+    )
 
 
 def test_a_layer_answers_by_the_name_it_was_asked_by(few):
     features = am.extract(few, MODEL, ["last", "logits"], progress=False)
     assert list(features) == [(MODEL, "last:mean"), (MODEL, "logits")]
     assert features[MODEL, "last"] is features[MODEL, "last:mean"]
-    for error in (KeyError, ValueError, am.QueryError):
+    for error in (KeyError, ValueError, am.errors.QueryError):
         with pytest.raises(error, match=r"no features .*'last:gem'.* there are .*'last:mean'"):
             features[MODEL, "last:gem"]
 
@@ -104,7 +107,7 @@ def test_a_precision_is_another_set_of_features(small_folder, tmp_path):
 def test_the_fastest_precision_is_named_in_the_fingerprint(few):
     made = am.extract(few, MODEL, "logits", precision="auto", progress=False)[MODEL, "logits"]
     assert made.fingerprint["precision"] in engine.PRECISIONS
-    with pytest.raises(am.QueryError, match="'int4': use one of float32, bfloat16, float16, auto"):
+    with pytest.raises(am.errors.QueryError, match="'int4': use one of float32, bfloat16, float16, auto"):
         am.extract(few, MODEL, precision="int4")
 
 
@@ -144,7 +147,9 @@ def test_the_first_run_gives_the_vectors_of_every_later_one(pixels, tmp_path, mo
 
 
 def test_a_backend_that_is_not_here_is_told():
-    with pytest.raises(am.AmulsearchError, match=r"torch 1.0 cuda is not on this machine: install the same versions"):
+    with pytest.raises(
+        am.errors.AmulsearchError, match=r"torch 1.0 cuda is not on this machine: install the same versions"
+    ):
         engine.engine_for(models.get(MODEL), LAYERS, "float32", "torch 1.0 cuda", print)
 
 
@@ -155,7 +160,7 @@ def test_a_saved_fingerprint_of_very_deep_json_is_damage(few, tmp_path):
     with database.transaction():
         database.insert("features", [(*entry[:3], "[" * 100_000 + "]" * 100_000, *entry[4:])])
     for call in (am.features.FeatureSet.open, lambda store: am.extract(few, MODEL, "logits", store=store)):
-        with pytest.raises(am.StoreError, match="is damaged"):
+        with pytest.raises(am.errors.StoreError, match="is damaged"):
             call(tmp_path / "store")
 
 

@@ -37,11 +37,11 @@ def test_the_same_vectors_and_the_same_pictures_left_out(cluster, small_folder, 
 
 def test_an_error_in_an_actor_is_told_in_a_line(cluster, small_folder):
     collection = am.Collection.from_folder(small_folder, progress=False)
-    with pytest.raises(am.AmulsearchError, match="has no layer"):
+    with pytest.raises(am.errors.AmulsearchError, match="has no layer"):
         am.extract(collection, "squeezenet1_1", "none", runner=RayRunner(), progress=False)
 
 
 @pytest.mark.parametrize("options", [{"cpus": 0}, {"gpus": -1}])
 def test_what_cannot_be(options):
-    with pytest.raises(am.QueryError):
+    with pytest.raises(am.errors.QueryError):
         RayRunner(**options)

@@ -61,7 +61,7 @@ def test_full_whitening_keeps_groups_apart_also_of_few_pictures(count):
 def test_components_without_variance_are_left_out():
     line = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [2, 1, 0]], dtype=np.float32)
     assert PCA.fit(line, 3)(line).shape[1] <= 2
-    with pytest.raises(am.QueryError, match="all vectors are the same"):
+    with pytest.raises(am.errors.QueryError, match="all vectors are the same"):
         PCA.fit(np.ones((4, 3)), 2)
 
 
@@ -91,7 +91,7 @@ def test_the_cosine_of_a_concatenation_is_the_mean_of_the_cosines(vectors):
     ],
 )
 def test_wrong_use_is_told(vectors, call, words):
-    with pytest.raises(am.QueryError, match=words):
+    with pytest.raises(am.errors.QueryError, match=words):
         call(vectors, am.Features(vectors, IDS))
 
 
@@ -116,10 +116,10 @@ def test_a_new_picture_takes_the_same_way(kind, small_folder, tmp_path):
     assert isinstance(opened.makers[-1].mean, np.memmap)
     mean = next((tmp_path / "index").glob("indexes/*/0.mean.npy"))
     np.save(mean, np.load(mean) + 1)
-    with pytest.raises(am.StoreError, match="changed or damaged after it was written: build the index again"):
+    with pytest.raises(am.errors.StoreError, match="changed or damaged after it was written: build the index again"):
         kind.open(tmp_path / "index")
     mean.unlink()
-    with pytest.raises(am.StoreError, match="is missing: build the index again"):
+    with pytest.raises(am.errors.StoreError, match="is missing: build the index again"):
         kind.open(tmp_path / "index")
 
 
@@ -131,5 +131,5 @@ def test_the_mirrored_view_is_the_mirrored_picture(small_folder):
     np.testing.assert_allclose(seen, plain, atol=1e-3)
     assert am.models.get("squeezenet1_1@320").preprocess.size == 320
     for name in ("squeezenet1_1@upside", "squeezenet1_1@7"):
-        with pytest.raises(am.ModelError, match="use @mirror, or @ and a size"):
+        with pytest.raises(am.errors.ModelError, match="use @mirror, or @ and a size"):
             am.models.get(name)

@@ -221,7 +221,7 @@ def test_a_file_is_a_query_by_its_path(cartoons, bundled_features, tmp_path):
     assert index.query(path, 5).equals(expected) and index.query(str(path), 5).equals(expected)
     assert index.query(id, 5)["id"].tolist() == index.query(cartoons.path(id), 6)["id"].tolist()[1:]
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(am.PictureError, match="not a picture"):
+    with pytest.raises(am.errors.PictureError, match="not a picture"):
         index.query(tmp_path / "text.png")
     with pytest.raises(KeyError, match=r"^'none\.png' is neither"):
         index.query("none.png")
@@ -437,7 +437,7 @@ def test_a_library_that_is_not_installed_is_told(vectors, ids, tmp_path, monkeyp
     path = (kind := am.indexes.FaissIndex).build(vectors, ids).save(tmp_path / "index")
     monkeypatch.setitem(sys.modules, "faiss", None)
     for call in (lambda: kind.build(vectors, ids), lambda: kind.open(path)):
-        with pytest.raises(am.AmulsearchError, match="faiss is not installed: pip install faiss-cpu"):
+        with pytest.raises(am.errors.AmulsearchError, match="faiss is not installed: pip install faiss-cpu"):
             call()
 
 

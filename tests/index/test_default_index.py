@@ -66,7 +66,7 @@ def test_index_query_and_evaluate(without_annoy, small_folder, tmp_path, capsys)
 
 def test_what_needs_annoy_says_what_to_install_and_what_to_use(without_annoy, vectors, ids):
     without_annoy[0]()
-    with pytest.raises(am.AmulsearchError, match=r"pip install annoy.* C\+\+ compiler.*ExactIndex.*FaissIndex"):
+    with pytest.raises(am.errors.AmulsearchError, match=r"pip install annoy.* C\+\+ compiler.*ExactIndex.*FaissIndex"):
         am.AnnoyIndex.build(vectors, ids)
     assert am.indexes.default_kind() is am.ExactIndex
     tuned = am.indexes.tune_index(vectors, ids, recall=0.9, progress=False)

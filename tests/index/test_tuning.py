@@ -87,7 +87,7 @@ def test_the_table_says_what_it_costs(digits):
     ],
 )
 def test_wrong_use_is_told(digits, words, options):
-    with pytest.raises(am.QueryError, match=words):
+    with pytest.raises(am.errors.QueryError, match=words):
         tune(digits, names(digits), **options)
 
 
@@ -110,7 +110,7 @@ def test_without_a_miss_nothing_is_certain(digits):
     assert tuned.index.search_k == tuned.index._most() and tuned.chosen["at_least"] == 1
     table = tuned.table[tuned.table["search_k"] < 4 * 270 * tuned.table["n_trees"]]
     assert (table["at_least"] < 0.995).all() and (table["recall"] == 1).any()
-    with pytest.raises(am.QueryError, match=r"at least 0\.9.*or ExactIndex, which misses nothing"):
+    with pytest.raises(am.errors.QueryError, match=r"at least 0\.9.*or ExactIndex, which misses nothing"):
         tune(few, names(few), kind=am.indexes.FaissIndex, recall=0.999)
 
 

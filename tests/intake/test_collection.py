@@ -101,16 +101,20 @@ def test_what_cannot_be_opened_is_named_with_what_to_do(small_folder, tmp_path):
         (gone, "no such file; if it has changed, scan the folder again"),
         (changed, "it has changed since it was scanned: scan the folder again"),
     ):
-        with pytest.raises(am.PictureError) as told:
+        with pytest.raises(am.errors.PictureError) as told:
             collection.open(path.relative_to(small_folder).as_posix())
         assert str(told.value) == f"{path} cannot be opened: {reason}"
     linked.parent.rename(tmp_path / "elsewhere")
     linked.parent.symlink_to(tmp_path / "elsewhere")
     for use in (collection.open, collection.request):
-        with pytest.raises(am.QueryError, match=r"leads out of .* through a link: replace the link with the folder"):
+        with pytest.raises(
+            am.errors.QueryError, match=r"leads out of .* through a link: replace the link with the folder"
+        ):
             use(linked.relative_to(small_folder).as_posix())
     small_folder.rename(tmp_path / "moved")
-    with pytest.raises(am.PictureError, match=r"cartoons is not there; if it was moved, index it where it is now"):
+    with pytest.raises(
+        am.errors.PictureError, match=r"cartoons is not there; if it was moved, index it where it is now"
+    ):
         collection.open(collection.ids[1])
 
 
@@ -149,7 +153,7 @@ def test_labels_come_from_folders_functions_and_mappings(small_folder):
     ],
 )
 def test_unusable_labels_are_refused(small_folder, labels, message):
-    with pytest.raises(am.QueryError, match=message):
+    with pytest.raises(am.errors.QueryError, match=message):
         scan(small_folder, labels=labels)
 
 
@@ -300,15 +304,17 @@ def test_a_hostile_folder(open_folder, openclipart, without_root):
 def test_a_missing_or_empty_folder_is_told_in_one_sentence(tmp_path):
     missing, empty = tmp_path / "missing", tmp_path / "empty"
     for path in (missing, picture(tmp_path / "file.png")):
-        with pytest.raises(am.AmulsearchError) as told:
+        with pytest.raises(am.errors.AmulsearchError) as told:
             scan(path)
         assert str(told.value) == f"{path} is not a folder: give the folder that holds the pictures"
     empty.mkdir()
-    with pytest.raises(am.AmulsearchError, match=r"no picture in .*empty can be used: 0 rejected; 0 other files"):
+    with pytest.raises(
+        am.errors.AmulsearchError, match=r"no picture in .*empty can be used: 0 rejected; 0 other files"
+    ):
         scan(empty)
     (empty / "notes.txt").write_text("words")
     (empty / "broken.png").write_text("words")
-    with pytest.raises(am.AmulsearchError) as told:
+    with pytest.raises(am.errors.AmulsearchError) as told:
         scan(empty)
     assert "1 rejected; broken.png: not a picture" in str(told.value)
     assert "1 other file" in str(told.value) and "\n" not in str(told.value)
@@ -364,7 +370,7 @@ def test_a_collection_is_a_mapping_from_ids_to_pictures(small_folder):
     for key in ("none.png", [ids[0], "none.png"]):
         with pytest.raises(KeyError, match=r"no picture 'none\.png' in .*: ids are paths relative to that folder"):
             collection[key]
-    with pytest.raises(am.QueryError, match=r"collection\.ids\[0\]"):
+    with pytest.raises(am.errors.QueryError, match=r"collection\.ids\[0\]"):
         collection[0]
 
 

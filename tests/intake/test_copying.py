@@ -36,11 +36,11 @@ def test_nothing_is_overwritten_and_nothing_copied_twice(two, tmp_path):
 
 
 def test_mistakes_are_told(two, tmp_path):
-    with pytest.raises(am.QueryError, match="nobody"):
+    with pytest.raises(am.errors.QueryError, match="nobody"):
         copy_pictures(two, [two.ids[0], "nobody"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(am.QueryError, match="is a file: give a folder"):
+    with pytest.raises(am.errors.QueryError, match="is a file: give a folder"):
         copy_pictures(two, two.ids, tmp_path / "file")
 
 

@@ -58,7 +58,7 @@ def test_a_picture_that_cannot_be_had_is_an_error_among_the_others(small_folder,
     changed.write_bytes(good[1].read_bytes())
     requests.insert(3, Request(str(tmp_path / "vanished.webp"), ""))
     first, *errors, last = decode(requests)
-    assert [type(error) for error in errors] == [am.PictureError] * 3
+    assert [type(error) for error in errors] == [am.errors.PictureError] * 3
     assert [str(error) for error in errors[1:]] == [
         "it has changed since it was scanned: scan the folder again",
         "no such file",
@@ -106,7 +106,7 @@ def test_a_picture_that_crashes_its_decoder_cannot_be_opened_and_this_process_li
 
     (killer := threading.Thread(target=crash)).start()
     try:
-        with pytest.raises(am.PictureError) as told:
+        with pytest.raises(am.errors.PictureError) as told:
             collection.open("slow.webp")
     finally:
         over.set()

@@ -225,7 +225,9 @@ def strip(bits, kind) -> bytes:
 
 @pytest.mark.parametrize(("bits", "kind"), [((8,) * 5, (1,) * 5), ((32,) * 3, (3,) * 3)], ids=["bands", "floats"])
 def test_pixels_that_are_not_read_are_not_called_damaged(bits, kind):
-    with pytest.raises(am.PictureError, match=r"^its pixels are of a kind that is not read.*: save it as 8-bit RGB"):
+    with pytest.raises(
+        am.errors.PictureError, match=r"^its pixels are of a kind that is not read.*: save it as 8-bit RGB"
+    ):
         am.open_image(strip(bits, kind))
 
 
@@ -233,14 +235,14 @@ def test_a_raw_file_is_no_picture_with_a_thumbnail(tmp_path):
     Image.new("RGB", (16, 12)).save(path := tmp_path / "raw.tif")
     assert am.open_image(path).size == (16, 12)
     path.rename(tmp_path / "raw.DNG")
-    with pytest.raises(am.PictureError, match=r"raw\.DNG: a camera's raw file.*: export it as JPEG or TIFF"):
+    with pytest.raises(am.errors.PictureError, match=r"raw\.DNG: a camera's raw file.*: export it as JPEG or TIFF"):
         am.open_image(tmp_path / "raw.DNG")
 
 
 def test_heic_is_read_where_its_package_is_installed_and_else_said(monkeypatch):
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(am.PictureError, match="HEIC pictures need pillow-heif: pip install pillow-heif"):
+    with pytest.raises(am.errors.PictureError, match="HEIC pictures need pillow-heif: pip install pillow-heif"):
         am.open_image(heic)
     monkeypatch.undo()
     heif = pytest.importorskip("pillow_heif")
@@ -293,9 +295,9 @@ def test_a_frame_is_chosen(format):
     ],
 )
 def test_what_no_picture_can_be_opened_with_is_refused_once(wrong, words, small_folder):
-    with pytest.raises(am.QueryError, match=words):
+    with pytest.raises(am.errors.QueryError, match=words):
         am.open_image(Image.new("RGB", (2, 2)), **wrong)
-    with pytest.raises(am.QueryError, match=words):
+    with pytest.raises(am.errors.QueryError, match=words):
         am.Collection.from_folder(small_folder, progress=False, **wrong)
 
 
@@ -326,7 +328,7 @@ def oversized():
 @pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in oversized()])
 def test_a_decompression_bomb_is_refused_at_once(data):
     start = time.perf_counter()
-    with pytest.raises(am.PictureError, match=r"megapixels, over the limit of 64|decompression bomb"):
+    with pytest.raises(am.errors.PictureError, match=r"megapixels, over the limit of 64|decompression bomb"):
         am.open_image(data)
     assert time.perf_counter() - start < 1
 
@@ -340,7 +342,7 @@ def test_a_decompression_bomb_takes_no_memory(tmp_path):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
             am.open_image({str(path)!r})
-        except am.PictureError:
+        except am.errors.PictureError:
             print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -351,7 +353,9 @@ def test_each_page_is_held_to_the_limit():
     pages = [Image.new("1", (10, 10)), Image.new("1", (3000, 3000))]
     data = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression="group4")
     assert am.open_image(data, max_pixels=1_000_000).size == (10, 10)
-    with pytest.raises(am.PictureError, match=r"3000 x 3000 is 9 megapixels, over the limit of 1: .*--max-pixels"):
+    with pytest.raises(
+        am.errors.PictureError, match=r"3000 x 3000 is 9 megapixels, over the limit of 1: .*--max-pixels"
+    ):
         am.open_image(data, frame=1, max_pixels=1_000_000)
 
 
@@ -366,7 +370,7 @@ def test_a_large_jpeg_is_decoded_smaller(tmp_path):
     assert small.size == (2100, 2250)
     corners = np.asarray(small.resize((2, 1), Image.Resampling.BOX))[0, :, 0]
     assert np.abs(corners.astype(int) - [191, 64]).max() <= 2  # rotated by a quarter turn: light left, dark right
-    with pytest.raises(am.PictureError, match="9000 x 8400 is 76 megapixels, over the limit of 1"):
+    with pytest.raises(am.errors.PictureError, match="9000 x 8400 is 76 megapixels, over the limit of 1"):
         am.open_image(path, max_pixels=1_000_000)
 
 
@@ -377,7 +381,7 @@ def test_a_truncated_file_is_told(photographs):
     for name in ("cat", "rocket"):
         data = photographs[name].read_bytes()
         for part in (0.001, 0.1, 0.5, 0.9):
-            with pytest.raises(am.PictureError, match="truncated"):
+            with pytest.raises(am.errors.PictureError, match="truncated"):
                 am.open_image(data[: int(part * len(data))])
         assert (read_header(data[: len(data) // 2])["width"] > 400) and am.open_image(data)
 
@@ -393,7 +397,7 @@ def test_what_is_named_png_and_is_none(tmp_path):
     }.items():
         path.write_bytes(content)
         for read in (am.open_image, read_header):
-            with pytest.raises(am.PictureError, match=reason):
+            with pytest.raises(am.errors.PictureError, match=reason):
                 read(path)
 
 
@@ -406,7 +410,7 @@ def test_postscript_is_refused_and_not_run(tmp_path, monkeypatch):
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # Pillow caches what it found
     path = tmp_path / "picture.png"
     Image.new("RGB", (4, 4)).save(path, "EPS")
-    with pytest.raises(am.PictureError, match="not a picture"):
+    with pytest.raises(am.errors.PictureError, match="not a picture"):
         am.open_image(path)
     assert not ran.exists()
     with pytest.raises((OSError, subprocess.CalledProcessError)), Image.open(path) as image:
@@ -426,7 +430,7 @@ def test_postscript_is_refused_and_not_run(tmp_path, monkeypatch):
 )
 def test_what_is_no_file(make, reason, tmp_path):
     make(path := tmp_path / "picture.png")
-    with pytest.raises(am.PictureError, match=reason):
+    with pytest.raises(am.errors.PictureError, match=reason):
         am.open_image(path)
 
 
@@ -435,7 +439,7 @@ def test_a_file_without_permission(open_folder, without_root):
     path.write_bytes(png(1, 1, 8, 0, [b"\0"]))
     assert am.open_image(path).size == (1, 1)
     path.chmod(0)
-    with without_root(), pytest.raises(am.PictureError, match="no permission to read it"):
+    with without_root(), pytest.raises(am.errors.PictureError, match="no permission to read it"):
         am.open_image(path)
 
 
@@ -465,7 +469,7 @@ def test_damage_anywhere_gives_a_picture_or_a_picture_error(data):
             with warnings.catch_warnings(action="ignore"):
                 assert am.open_image(bytes(damaged), max_pixels=1_000_000).mode == "RGB"
                 assert read_header(bytes(damaged))["frames"] >= 1
-        except am.PictureError as error:
+        except am.errors.PictureError as error:
             assert str(error) and "\n" not in str(error)
             refused += 1
     assert refused > 0
@@ -482,7 +486,7 @@ def test_every_kind_of_source_gives_the_same_picture_and_one_of_its_own(photogra
     am.open_image(image).putpixel((0, 0), BLUE)
     assert np.array_equal(image, expected)
     for source in (3, io.StringIO("text")):
-        with pytest.raises(am.QueryError, match="give a path, bytes or a PIL image"):
+        with pytest.raises(am.errors.QueryError, match="give a path, bytes or a PIL image"):
             am.open_image(source)
 
 

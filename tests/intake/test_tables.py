@@ -69,19 +69,19 @@ def test_what_is_wrong_with_a_path_is_told(small_folder, table):
 )
 def test_what_is_no_table(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
-    with pytest.raises(am.AmulsearchError, match=words):
+    with pytest.raises(am.errors.AmulsearchError, match=words):
         read(tmp_path / name)
 
 
 def test_a_missing_file_and_a_table_without_a_folder(tmp_path, table):
-    with pytest.raises(am.QueryError, match="cannot be read"):
+    with pytest.raises(am.errors.QueryError, match="cannot be read"):
         read(tmp_path / "none.csv")
-    with pytest.raises(am.QueryError, match="folder="):
+    with pytest.raises(am.errors.QueryError, match="folder="):
         read(table)
 
 
 def test_without_keywords_there_are_none(cartoons):
-    with pytest.raises(am.QueryError, match="no keywords"):
+    with pytest.raises(am.errors.QueryError, match="no keywords"):
         cartoons.keywords
 
 
@@ -102,5 +102,5 @@ def test_a_folder_takes_keywords_from_a_table_or_a_mapping(small_folder, table, 
         (tmp_path / "none.csv", "cannot be read"),
         (tmp_path, "neither .csv nor .tsv"),
     ):
-        with pytest.raises(am.QueryError, match=told):
+        with pytest.raises(am.errors.QueryError, match=told):
             scan(small_folder, wrong)

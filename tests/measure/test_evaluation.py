@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from amulsearch import AnnoyIndex, ExactIndex, Features, Fusion, Panel, Relevance, compare, evaluate, indexes
+from amulsearch import AnnoyIndex, ExactIndex, Features, Panel, Relevance, compare, evaluate, indexes
 from amulsearch.errors import QueryError
 from amulsearch.measure import evaluation
 from amulsearch.measure.evaluation import MEASURES, cosines, holm

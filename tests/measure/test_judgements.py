@@ -65,25 +65,25 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path):
 
 def test_other_files_are_refused_and_kept(tmp_path):
     (other := tmp_path / "table.csv").write_text("name,age\nx,3\n")
-    with pytest.raises(am.StoreError, match="is not a file of judgements"):
+    with pytest.raises(am.errors.StoreError, match="is not a file of judgements"):
         Judgements(other)
     for content in ("query,id,relevance,time_of_day\na,b,1,now\n", "hello", "query,id\n"):
         other.write_text(content)
-        with pytest.raises(am.StoreError, match="is not a file of judgements"):
+        with pytest.raises(am.errors.StoreError, match="is not a file of judgements"):
             Judgements(other)
         assert other.read_text() == content
     other.write_text("name,age\nx,3\n")
     (wrong := tmp_path / "wrong.csv").write_text("query,id,relevance,time\na,b,5,now\n")
-    with pytest.raises(am.StoreError, match="row 2: relevance must be 0, 1 or empty"):
+    with pytest.raises(am.errors.StoreError, match="row 2: relevance must be 0, 1 or empty"):
         Judgements(wrong)
     (tmp_path / "picture.csv").write_bytes(bytes(range(256)) + b"\n")
-    with pytest.raises(am.StoreError, match="is not a file of judgements"):
+    with pytest.raises(am.errors.StoreError, match="is not a file of judgements"):
         Judgements(tmp_path / "picture.csv")
     (tmp_path / "binary.csv").write_bytes(b"query,id,relevance,time\n\xc3\x28,b,1,now\n")
-    with pytest.raises(am.StoreError, match="cannot be read"):
+    with pytest.raises(am.errors.StoreError, match="cannot be read"):
         Judgements(tmp_path / "binary.csv")
     assert other.read_text() == "name,age\nx,3\n"
-    with pytest.raises(am.StoreError, match="cannot be written"):
+    with pytest.raises(am.errors.StoreError, match="cannot be written"):
         Judgements(other / "below a file.csv").add("a", "b", True)
 
 

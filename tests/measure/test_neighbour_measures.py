@@ -44,5 +44,5 @@ def test_overlap():
     assert overlap(short, long).tolist() == [3 / 5] == overlap(long, short).tolist()
     assert overlap(nothing, nothing).tolist() == [0] == overlap(nothing, long).tolist()
     for other, words in ((np.zeros((2, 2), int), "of the same shape"), (np.zeros((2, 3)), "integers")):
-        with pytest.raises(am.QueryError, match=words):
+        with pytest.raises(am.errors.QueryError, match=words):
             overlap(np.zeros((2, 3), int), other)

@@ -98,7 +98,7 @@ def test_the_sentence_says_what_the_table_says(advice):
 
 def test_a_winner_by_chance_is_not_called_sure(panel, drawings):
     """A system twice: neither is better."""
-    same = am.Panel({name: panel["squeezenet1_1 penultimate"] for name in ("one", "other")})
+    same = am.Panel(dict.fromkeys(("one", "other"), panel["squeezenet1_1 penultimate"]))
     advice = recommend(same, drawings, progress=False)
     assert advice.table["mAP"].nunique() == 1
     assert "cannot be told from it" in advice.advice and "worse by more than chance" not in advice.advice

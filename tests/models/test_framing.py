@@ -76,8 +76,8 @@ def test_an_extreme_shape_can_be_framed():
     ],
 )
 def test_an_unknown_framing_is_refused(wrong, words):
-    with pytest.raises(am.QueryError, match=words):
+    with pytest.raises(am.errors.QueryError, match=words):
         am.models.resize_image(Image.new("RGB", (4, 4)), **{"size": 4, **wrong})
     if "framing" not in wrong:
-        with pytest.raises(am.QueryError, match=words):
+        with pytest.raises(am.errors.QueryError, match=words):
             Preprocess(**wrong)

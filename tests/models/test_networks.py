@@ -111,7 +111,9 @@ def test_records_of_one_name_are_equal(name):
 def test_which_networks_have_the_classes_of_imagenet():
     names = "dinov2_small, resnet18, timm/vit_base_patch32_clip_224.openai, squeezenet1_1"
     assert models.classifiers(names) == ["resnet18", "squeezenet1_1"]
-    with pytest.raises(am.QueryError, match="none of dinov2_small, siglip_base has: add a network such as resnet18"):
+    with pytest.raises(
+        am.errors.QueryError, match="none of dinov2_small, siglip_base has: add a network such as resnet18"
+    ):
         models.classifiers("dinov2_small, siglip_base")
 
 
@@ -134,7 +136,7 @@ def test_groups_and_names_are_read():
     ],
 )
 def test_an_unknown_network_is_refused(name, message):
-    with pytest.raises(am.ModelError, match=message):
+    with pytest.raises(am.errors.ModelError, match=message):
         models.get(name)
 
 
@@ -146,10 +148,12 @@ def test_what_is_no_model_is_refused(wrong, cartoons):
         models.classifiers,
         partial(am.extract, cartoons[:1]),
     ):
-        with pytest.raises(am.ModelError, match=r"must be (names or Models|a name \(a string\) or a Model), not"):
+        with pytest.raises(
+            am.errors.ModelError, match=r"must be (names or Models|a name \(a string\) or a Model), not"
+        ):
             function(wrong)
     for function in (models.get, models.load, models.main_layers, models.standard_layers):
-        with pytest.raises(am.ModelError, match=r"must be a name \(a string\) or a Model, not"):
+        with pytest.raises(am.errors.ModelError, match=r"must be a name \(a string\) or a Model, not"):
             function(wrong)
     assert not models.reads_words(wrong)
 
@@ -161,13 +165,15 @@ def test_what_is_no_layer_is_refused(wrong, cartoons, squeezenet):
         lambda: am.extract(cartoons[:1], "squeezenet1_1", wrong, progress=False),
         lambda: squeezenet(squeezenet.blank(), wrong),
     ):
-        with pytest.raises(am.ModelError, match=r"(layers must be names|a layer must be a name) .*, not"):
+        with pytest.raises(am.errors.ModelError, match=r"(layers must be names|a layer must be a name) .*, not"):
             function()
 
 
 def test_layers_of_a_model_that_is_not_among_the_models_are_refused(cartoons):
     layers = {"squeezenet1_1": "logits", "squeezenet": "penultimate"}
-    with pytest.raises(am.QueryError, match="layers for 'squeezenet', which is none of the models squeezenet1_1"):
+    with pytest.raises(
+        am.errors.QueryError, match="layers for 'squeezenet', which is none of the models squeezenet1_1"
+    ):
         am.extract(cartoons[:1], "squeezenet1_1", layers, progress=False)
 
 
@@ -293,7 +299,7 @@ def test_pooling_is_numpy_s():
     tokens = values.reshape(2, 5, 49)
     assert close(models.pool(torch.from_numpy(tokens), "mean"), tokens.mean(1))
     assert close(models.pool(torch.from_numpy(tokens[:, 0]), "gem"), tokens[:, 0])
-    with pytest.raises(am.ModelError, match="unknown pooling 'max': use mean or gem"):
+    with pytest.raises(am.errors.ModelError, match="unknown pooling 'max': use mean or gem"):
         models.pool(maps, "max")
 
 
@@ -342,7 +348,7 @@ def test_the_stages_are_the_last_maps_of_each_size(squeezenet):
     ],
 )
 def test_an_unknown_layer_or_pooling_is_refused(squeezenet, layer, message):
-    with pytest.raises(am.ModelError, match=message):
+    with pytest.raises(am.errors.ModelError, match=message):
         squeezenet(squeezenet.blank(), [layer])
 
 
@@ -350,7 +356,7 @@ def test_an_unknown_layer_or_pooling_is_refused(squeezenet, layer, message):
     "wrong", [lambda batch: batch / 255, lambda batch: batch[0], list, lambda batch: batch.transpose(0, 3, 1, 2), id]
 )
 def test_what_is_no_batch_is_refused(squeezenet, wrong):
-    with pytest.raises(am.QueryError, match=r"squeezenet1_1 takes an array \(B, size, size, 3\) uint8, not"):
+    with pytest.raises(am.errors.QueryError, match=r"squeezenet1_1 takes an array \(B, size, size, 3\) uint8, not"):
         squeezenet(wrong(squeezenet.blank()), ["logits"])
 
 

@@ -85,7 +85,7 @@ def test_a_transformer():
     assert network.inner_layer() == "encoder.layers.encoder_layer_2:mean"
     assert network.stages()["node"].tolist() == ["encoder.layers.encoder_layer_0", "last"]
     larger = models.Network(models.own("mine", module, Preprocess(64)), module)
-    with pytest.raises(am.ModelError, match=r"mine takes no pictures of 64 pixels: .*32"):
+    with pytest.raises(am.errors.ModelError, match=r"mine takes no pictures of 64 pixels: .*32"):
         larger(larger.blank(), ["penultimate"])
 
 
@@ -98,7 +98,7 @@ def test_one_without_classes():
     batch = random_batch(160)
     with torch.inference_mode():
         assert close(network(batch, "penultimate")["penultimate"], module(normalised(model, batch)))
-    with pytest.raises(am.ModelError, match=r"no layer 'logits': use penultimate, cls, last:gem, or"):
+    with pytest.raises(am.errors.ModelError, match=r"no layer 'logits': use penultimate, cls, last:gem, or"):
         network(batch, "logits")
 
 
@@ -139,7 +139,7 @@ def test_a_transform_that_fails_is_named():
         (lambda image: np.zeros((20, 20)), r"must return a \(3, H, W\) tensor, not one of shape \(20, 20\)"),
         (lambda image: np.zeros((3, *image.size)), r"the transform of mine gives pictures of different sizes, such as"),
     ):
-        with pytest.raises(am.ModelError, match=message):
+        with pytest.raises(am.errors.ModelError, match=message):
             am.embed(pictures, models.own("mine", small_module(), transform), "logits")
 
 
@@ -185,13 +185,13 @@ def test_the_classifier_is_the_last_layer_to_run_also_if_it_is_called_by_keyword
 def test_one_that_fails_is_named(forward, message):
     model = models.own("mine", Net(forward), Preprocess(32))
     for layer in ("logits", "penultimate"):
-        with pytest.raises(am.ModelError, match=message):
+        with pytest.raises(am.errors.ModelError, match=message):
             am.embed([Image.new("RGB", (32, 32))] * 3, model, layer)
 
 
 def test_one_without_a_classifier_to_find():
     module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    with pytest.raises(am.ModelError, match="bare: no classifier was found: name it with head="):
+    with pytest.raises(am.errors.ModelError, match="bare: no classifier was found: name it with head="):
         am.embed(Image.new("RGB", (32, 32)), models.own("bare", module, Preprocess(32)), "penultimate")
 
 
@@ -200,7 +200,7 @@ def test_a_layer_must_give_something_for_each_picture():
     module = torch.nn.Sequential(windows, torch.nn.Flatten(), torch.nn.Linear(3, 4))
     network = models.Network(models.own("mine", module, Preprocess(32)), module)
     assert "0.0" not in set(network.nodes()["node"])
-    with pytest.raises(am.ModelError, match=r"mine: 0\.0 outputs no tensor to pool"):
+    with pytest.raises(am.errors.ModelError, match=r"mine: 0\.0 outputs no tensor to pool"):
         network(network.blank(), ["0.0"])
 
 
@@ -221,14 +221,14 @@ def test_a_layer_must_give_something_for_each_picture():
     ],
 )
 def test_what_cannot_be_a_network_of_one_s_own(arguments, message):
-    with pytest.raises(am.ModelError, match=message):
+    with pytest.raises(am.errors.ModelError, match=message):
         models.own(**{"name": "mine", "module": small_module(), **arguments})
 
 
 def test_two_of_one_name_are_refused(cartoons):
     """Once, the vectors of the second were those of the first."""
     both = [models.own("mine", small_module(classes), Preprocess(32)) for classes in (5, 6)]
-    with pytest.raises(am.ModelError, match="two different models have the name mine"):
+    with pytest.raises(am.errors.ModelError, match="two different models have the name mine"):
         am.extract(cartoons[:2], both, progress=False)
 
 
@@ -251,7 +251,7 @@ def test_a_store_keeps_it_by_its_version_only(small_folder, tmp_path, transform)
     preprocess = Preprocess(32) if transform is None else transform
     made = [models.own("mine", module, preprocess, version=version) for version in (None, None, 1, 1, "two")]
     assert made[0].describe() != made[1].describe() and made[2].describe() == made[3].describe()
-    with pytest.raises(am.ModelError, match=r"mine has no version, .* am.models.own a version="):
+    with pytest.raises(am.errors.ModelError, match=r"mine has no version, .* am.models.own a version="):
         am.extract(pictures, made[0], "logits", store=store, progress=False)
     assert not store.exists() and len(am.extract(pictures, made[0], "logits", progress=False)["mine", "logits"]) == 2
     for model, computed in ((made[2], 2), (made[3], 0), (made[4], 2)):

@@ -79,7 +79,7 @@ def test_a_damaged_download_is_refused_and_not_kept(server, cache, checkpoint, f
     server.files[f"/{name}"] = checkpoint
     getattr(server, fault).add(f"/{name}")
     source = Downloaded(f"{server.url}/{name}")
-    with pytest.raises(am.ModelError, match=rf"the download of .*{name} broke off or was .*: try again"):
+    with pytest.raises(am.errors.ModelError, match=rf"the download of .*{name} broke off or was .*: try again"):
         source.read()
     assert list(cache.iterdir()) == [] and source.find() is None
     assert source.read()
@@ -88,14 +88,14 @@ def test_a_damaged_download_is_refused_and_not_kept(server, cache, checkpoint, f
 def test_a_missing_file_is_told_with_what_to_do(server, cache):
     source = Downloaded(f"{server.url}/absent-01234567.pth")
     model = dataclasses.replace(models.get("squeezenet1_1"), weights=source)
-    with pytest.raises(am.ModelError) as error:
+    with pytest.raises(am.errors.ModelError) as error:
         models.load(model)
     assert str(error.value) == (
         "squeezenet1_1: the file absent-01234567.pth is not on this machine and could not be downloaded (Not Found): "
         f"download {source.url} and save it in {cache}. Ready on this machine: {', '.join(models.BUNDLED)}"
     )
     assert list(cache.iterdir()) == []
-    with pytest.raises(am.ModelError, match=r"could not be downloaded \(.*refused.*\): download .* and save it"):
+    with pytest.raises(am.errors.ModelError, match=r"could not be downloaded \(.*refused.*\): download .* and save it"):
         Downloaded(f"{NOWHERE}/absent-01234567.pth").read()
 
 
@@ -106,7 +106,7 @@ def test_a_server_that_does_not_answer(cache, local_hub, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/{filename}")
         started = time.monotonic()
         for source in (Downloaded(f"{url}/absent-01234567.pth"), HuggingFace("timm/absent")):
-            with pytest.raises(am.ModelError, match=r"could not be downloaded \(.*timed out\): "):
+            with pytest.raises(am.errors.ModelError, match=r"could not be downloaded \(.*timed out\): "):
                 source.fetch()
     assert time.monotonic() - started < 10 and socket.getdefaulttimeout() is None
 
@@ -114,7 +114,9 @@ def test_a_server_that_does_not_answer(cache, local_hub, monkeypatch):
 def test_a_cache_folder_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("words")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
-    with pytest.raises(am.ModelError, match=r"absent-01234567.pth is not on this machine .* save it in .*file/hub"):
+    with pytest.raises(
+        am.errors.ModelError, match=r"absent-01234567.pth is not on this machine .* save it in .*file/hub"
+    ):
         Downloaded(f"{NOWHERE}/absent-01234567.pth").read()
 
 
@@ -123,7 +125,9 @@ def test_a_file_put_in_place_by_hand(cache, checkpoint):
     for name in (named(checkpoint), "net-01234567.pth"):
         (cache / name).write_bytes(checkpoint)
     assert Downloaded(f"{NOWHERE}/{named(checkpoint)}").read()
-    with pytest.raises(am.ModelError, match=r"net-01234567.pth is damaged or not the expected .* not 01234567; delete"):
+    with pytest.raises(
+        am.errors.ModelError, match=r"net-01234567.pth is damaged or not the expected .* not 01234567; delete"
+    ):
         Downloaded(f"{NOWHERE}/net-01234567.pth").read()
 
 
@@ -141,7 +145,9 @@ def test_a_file_of_the_hub_is_fetched_once_and_verified(server, local_hub, timm_
     server.files[address] = timm_file
     server.spoiled.add(address)
     source = models.get(f"timm/{TIMM}").weights
-    with pytest.raises(am.ModelError, match=r"is damaged or not the expected .* delete it, and it will be downloaded"):
+    with pytest.raises(
+        am.errors.ModelError, match=r"is damaged or not the expected .* delete it, and it will be downloaded"
+    ):
         source.read()
     source.find().resolve().unlink()
     assert models.load(f"timm/{TIMM}") and source.find().read_bytes() == timm_file
@@ -152,7 +158,7 @@ def test_a_file_of_the_hub_is_fetched_once_and_verified(server, local_hub, timm_
 
 def test_a_file_that_the_hub_cannot_give(server, local_hub, tmp_path):
     model = models.get("timm/test_convnext.r160_in1k")
-    with pytest.raises(am.ModelError) as error:
+    with pytest.raises(am.errors.ModelError) as error:
         models.load(model)
     message = str(error.value)
     assert "the weights timm/test_convnext.r160_in1k are not on this machine and could not be downloaded (" in message
@@ -182,11 +188,11 @@ def test_the_folder_of_weights_is_used_wherever_it_is_copied(
     for source, state in zip(sources, before, strict=True):
         assert same(source.read(), state)
         spoil(source.find())
-        with pytest.raises(am.ModelError, match="is damaged or not the expected file"):
+        with pytest.raises(am.errors.ModelError, match="is damaged or not the expected file"):
             source.read()
     assert len(server.asked) == requests
     for source in (Downloaded(f"{NOWHERE}/absent-01234567.pth"), HuggingFace("timm/absent")):
-        with pytest.raises(am.ModelError, match=rf"(save it in|of its cache to) {there}$"):
+        with pytest.raises(am.errors.ModelError, match=rf"(save it in|of its cache to) {there}$"):
             source.read()
 
 
@@ -199,11 +205,11 @@ def test_the_table_of_files_is_that_of_the_networks():
 def test_weights_in_a_package():
     source = models.get("squeezenet1_1").weights
     assert hashlib.sha256(source.find().read_bytes()).hexdigest() == source.sha256
-    with pytest.raises(am.ModelError, match=r"is damaged or not the expected file: .*; reinstall ndf"):
+    with pytest.raises(am.errors.ModelError, match=r"is damaged or not the expected file: .*; reinstall ndf"):
         dataclasses.replace(source, sha256="0" * 64).read()
     absent = Packaged("no_such_package", "no-such-package", "weights.pth", "0" * 64)
     assert absent.find() is None
-    with pytest.raises(am.ModelError, match="in the package no-such-package: pip install no-such-package"):
+    with pytest.raises(am.errors.ModelError, match="in the package no-such-package: pip install no-such-package"):
         absent.read()
 
 
@@ -211,7 +217,7 @@ def test_a_file_without_permission(open_folder, without_root, checkpoint, monkey
     monkeypatch.setenv("AMULSEARCH_WEIGHTS", str(open_folder))
     (path := open_folder / named(checkpoint)).write_bytes(checkpoint)
     path.chmod(0)
-    with without_root(), pytest.raises(am.ModelError, match=rf"{path.name} cannot be read: Permission denied"):
+    with without_root(), pytest.raises(am.errors.ModelError, match=rf"{path.name} cannot be read: Permission denied"):
         Downloaded(f"{NOWHERE}/{path.name}").read()
 
 
@@ -234,7 +240,7 @@ def test_weights_that_do_not_fit_are_refused(kind, cache):
     cache.mkdir(parents=True)
     (cache / named(file.getvalue())).write_bytes(file.getvalue())
     source = Downloaded(f"{NOWHERE}/{named(file.getvalue())}")
-    with pytest.raises(am.ModelError, match=f"squeezenet1_1: .*{message}"):
+    with pytest.raises(am.errors.ModelError, match=f"squeezenet1_1: .*{message}"):
         models.load(dataclasses.replace(model, weights=source, rename=None))
 
 
@@ -279,7 +285,9 @@ def test_no_checkpoint_can_run_code(malicious, cache, wrapping, container, endin
     else:
         torch.save(content, path, _use_new_zipfile_serialization=container == "zip")
     path = path.rename(cache / named(path.read_bytes()).replace("pth", ending))
-    with pytest.raises(am.ModelError, match=r"holds more than tensors, and was not|cannot be read as a checkpoint"):
+    with pytest.raises(
+        am.errors.ModelError, match=r"holds more than tensors, and was not|cannot be read as a checkpoint"
+    ):
         Downloaded(f"{NOWHERE}/{path.name}").read()
     assert not ran()
 
@@ -290,12 +298,12 @@ def test_no_pickle_of_arrays_can_run_code(tmp_path, malicious, protocol):
     path = tmp_path / "malicious.pkl"
     for content in (payload, {"conv1": [payload]}):
         path.write_bytes(pickle.dumps(content, protocol))
-        with pytest.raises(am.ModelError, match=r"was not opened: it refers to (posix|nt|os)\.mkdir"):
+        with pytest.raises(am.errors.ModelError, match=r"was not opened: it refers to (posix|nt|os)\.mkdir"):
             weights.read_pickled_arrays(path)
         assert not ran()
     # A way around the list of allowed names: an attribute of one that is allowed.
     path.write_bytes(b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.")
-    with pytest.raises(am.ModelError, match=r"it refers to numpy\.ndarray\.tofile"):
+    with pytest.raises(am.errors.ModelError, match=r"it refers to numpy\.ndarray\.tofile"):
         weights.read_pickled_arrays(path)
 
 
@@ -325,5 +333,5 @@ def test_features_and_indexes_know_the_weights_of_timm(timm_file, in_hub_cache, 
     old, new = (am.ExactIndex.build(features) for features in made)
     picture = collection.open(collection.ids[0])
     assert new.query(picture, k=1)["id"][0] == collection.ids[0]
-    with pytest.raises(am.QueryError, match="made with other weights or preprocessing of timm/test_resnet"):
+    with pytest.raises(am.errors.QueryError, match="made with other weights or preprocessing of timm/test_resnet"):
         old.query(picture, k=1)

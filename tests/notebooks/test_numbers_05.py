@@ -66,7 +66,7 @@ def test_what_is_said_of_the_damselfly(indexes):
     assert np.isnan(rank.loc[DRAGONFLY, SQUEEZENET])
     assert rank.loc[PLANE].tolist() == [2, 5, 8, 10]
     assert rank.loc[SWORD, [SQUEEZENET, LITE1]].tolist() == [1, 5]
-    order = {method: am.fuse(lists, method, k=4)["id"].tolist() for method in am.measure.METHODS}
+    order = {method: am.fuse(lists, method, k=4)["id"].tolist() for method in am.systems.METHODS}
     assert order["vote"][:3] == [SWORD, PLANE, DRAGONFLY]
     assert order["rrf"] == order["vote"]
     assert order["combsum"][0] == DRAGONFLY
@@ -149,7 +149,7 @@ def test_solutions(found, hits, bundled_features, near):
 def test_what_is_said_of_the_graph(bundled_features, indexes, found, hits, near, stated):
     from scipy.stats import skew
 
-    index = am.indexes.DiffusionIndex.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
+    index = am.Diffusion.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     edges = index.graph.edges(DAMSELFLY).set_index("id")
     assert edges.index[0] == DRAGONFLY and (edges.loc[DRAGONFLY].iloc[3:] == 1).sum() == 3
     assert edges.loc[PLANE, "score"] < edges.loc[DRAGONFLY, "score"] / 5

@@ -35,7 +35,7 @@ def compared(features, preset):
 @pytest.fixture(scope="module")
 def calibrations(features, preset, relevance):
     pair = {BASELINE: am.ExactIndex.build(features[LITE2, "penultimate"]), PRESET: preset}
-    return {name: am.measure.calibrate(index, relevance) for name, index in pair.items()}
+    return {name: am.systems.calibrate(index, relevance) for name, index in pair.items()}
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_probabilities_of_the_bulb(calibrations, preset, near):
 
 
 def test_a_picture_unlike_all_others(calibrations, cartoons, features, preset, near):
-    test = am.indexes.NoveltyTest.build([features[name, "penultimate"] for name in am.models.BUNDLED])
+    test = am.systems.NoveltyTest.build([features[name, "penultimate"] for name in am.models.BUNDLED])
     pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     noise = Image.fromarray(pixels)
     near(test.p_value(noise), "the p-value of the noise is #, the smallest", within=0.0002)

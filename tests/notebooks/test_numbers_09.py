@@ -86,7 +86,7 @@ def test_the_handle_speaks_for_the_shovel_and_the_fruit_against_it(cartoons, cla
 
 
 def test_the_links_of_the_guitar(bundled_features, near, stated):
-    diffusion = am.indexes.DiffusionIndex.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
+    diffusion = am.Diffusion.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     links, pear, violin = (
         diffusion.graph.edges(GUITAR),
         "food/fruit/pear_02.webp",
@@ -114,7 +114,7 @@ def test_the_missile(bundled_features, classes):
 
 
 def test_near_duplicates(joined, cartoons, near):
-    tables = {threshold: am.indexes.near_duplicates(joined, threshold) for threshold in (0.90, 0.95, 0.99)}
+    tables = {threshold: am.systems.near_duplicates(joined, threshold) for threshold in (0.90, 0.95, 0.99)}
     near([tables[0.95]["group"].nunique(), len(tables[0.95])], "there are # groups with # pictures", within=0)
     near(len(cartoons.duplicates()), "only # of these pictures are files with identical bytes", within=0)
     near(tables[0.90]["group"].nunique(), "# groups at .90", of=SOLUTIONS, within=0)

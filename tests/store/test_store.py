@@ -138,7 +138,7 @@ def test_killed_in_the_middle_the_next_run_goes_on(small_folder, tmp_path):
     )
     killed = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
     assert killed.returncode == -9, killed.stderr.decode()
-    assert am.indexes.check_store(store).empty
+    assert am.systems.check_store(store).empty
     features = extract(small_folder, store=store)
     assert 0 < features.extracted < DIFFERENT
     assert_right(features)
@@ -307,7 +307,7 @@ def test_a_renamed_file_and_a_copy_are_not_computed_again(small_folder, tmp_path
             expected = [by_digest[digest] for digest in features.collection.table["digest"]]
             assert np.array_equal(features[key].vectors, expected)
         am.AnnoyIndex.build(opened[key]).save_in(store, " ".join(key))
-    assert am.indexes.check_store(store.folder, progress=False).empty
+    assert am.systems.check_store(store.folder, progress=False).empty
     assert extract(again.collection).extracted == DIFFERENT  # without a store
 
 

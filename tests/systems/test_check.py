@@ -48,9 +48,9 @@ def write(store: Path, table: str, statement: str, *values) -> None:
 def assert_mended(indexed, store: Path) -> None:
     """That the store is again as that of the untouched folder, once it is repaired and indexed."""
     folder, whole = indexed
-    am.indexes.check_store(store, repair=True)
+    am.systems.check_store(store, repair=True)
     assert main(["index", str(folder), "--store", str(store), "--models", MODEL]) == 0
-    assert am.indexes.check_store(store).empty
+    assert am.systems.check_store(store).empty
     mended = am.features.FeatureSet.open(store)
     for key, features in am.features.FeatureSet.open(whole).items():
         assert mended[key].ids == features.ids
@@ -87,12 +87,12 @@ def change_index(store: Path, change) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_row_swapped_dropped_or_doubled_is_found_and_mended(place, change, indexed, store, capsys):
     place(store, CHANGES[change])
-    findings = am.indexes.check_store(store)
+    findings = am.systems.check_store(store)
     assert len(findings) == 1
-    assert am.indexes.check_store(store).equals(findings)  # checking changes nothing
+    assert am.systems.check_store(store).equals(findings)  # checking changes nothing
     assert main(["check", "--store", str(store)]) == 1
     assert "run `amulsearch check" in capsys.readouterr().out
-    assert am.indexes.check_store(store, repair=True)["remedy"].str.startswith("deleted; run `amulsearch index").all()
+    assert am.systems.check_store(store, repair=True)["remedy"].str.startswith("deleted; run `amulsearch index").all()
     assert_mended(indexed, store)
 
 
@@ -112,15 +112,15 @@ def test_every_row_swapped_dropped_or_doubled_is_found_and_mended(place, change,
 )
 def test_a_database_that_was_changed_is_found_and_made_again(statement, indexed, store):
     edit(store, statement)
-    assert am.indexes.check_store(store)["part"].tolist() == ["store.sqlite"]
-    assert am.indexes.check_store(store, repair=True)["remedy"].str.startswith("deleted").all()
+    assert am.systems.check_store(store)["part"].tolist() == ["store.sqlite"]
+    assert am.systems.check_store(store, repair=True)["remedy"].str.startswith("deleted").all()
     assert files_of(store) == []
     assert main(["index", str(indexed[0]), "--store", str(store), "--models", MODEL]) == 0
     assert_mended(indexed, store)
 
 
 def test_nothing_is_found_in_a_store_that_nobody_touched(indexed, capsys):
-    assert am.indexes.check_store(indexed[1]).columns.tolist() == ["part", "finding", "remedy"]
+    assert am.systems.check_store(indexed[1]).columns.tolist() == ["part", "finding", "remedy"]
     capsys.readouterr()
     assert main(["check", "--store", str(indexed[1])]) == 0
     assert capsys.readouterr().out == f"no problem found in {indexed[1]}: 24 pictures, 2 features, 2 indexes\n"
@@ -136,20 +136,20 @@ def test_a_flipped_bit_anywhere_is_found_or_changes_nothing(store, contents):
             changed[place] ^= 1 << int(chance.integers(8))
             path.write_bytes(changed)
             try:
-                intact = am.indexes.check_store(store).empty
+                intact = am.systems.check_store(store).empty
             except OtherFormatError:  # the bit is in the number of the format
                 intact = False
             if intact:
                 assert path.suffix == ".sqlite" and contents(store) == good, (path, place)
                 harmless += 1
         path.write_bytes(content)
-    assert am.indexes.check_store(store).empty and harmless < 90
+    assert am.systems.check_store(store).empty and harmless < 90
 
 
 def test_a_missing_file_is_found_and_mended(indexed, store):
     for path in files_of(store):
         path.unlink()
-        assert not am.indexes.check_store(store).empty, path
+        assert not am.systems.check_store(store).empty, path
         assert_mended(indexed, store)
         shutil.rmtree(store)
         shutil.copytree(indexed[1], store)
@@ -161,10 +161,10 @@ def test_what_is_left_of_runs_that_were_cut_off_is_deleted_and_nothing_else(stor
     for path in left:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"cut")
-    assert am.indexes.check_store(store)["finding"].str.startswith("an interrupted run left 2 files or folders").all()
-    assert len(am.indexes.check_store(store, repair=True)) == 1
+    assert am.systems.check_store(store)["finding"].str.startswith("an interrupted run left 2 files or folders").all()
+    assert len(am.systems.check_store(store, repair=True)) == 1
     assert not any(path.exists() for path in left)
-    assert am.indexes.check_store(store).empty
+    assert am.systems.check_store(store).empty
     assert all(path.read_bytes() == content for path, content in kept.items())
 
 
@@ -184,22 +184,22 @@ def test_only_stores_are_checked_and_none_of_another_format(indexed, store, tmp_
             assert main([command, *more, "--store", str(store)]) == 2
             assert f"{store} is a store of another version of amulsearch: index the" in capsys.readouterr().err
     edit(store, "PRAGMA user_version = 5")
-    assert am.indexes.check_store(store).empty
+    assert am.systems.check_store(store).empty
 
 
 def test_a_table_that_leads_out_of_the_folder_is_refused(indexed, store, tmp_path):
     for id in ("../../etc/passwd", "/etc/passwd", "animals/../../x.png", "a\0b.png"):
         write(store, "pictures", "UPDATE pictures SET id = ? WHERE number = 1", id)
-        with pytest.raises(am.StoreError, match="outside its folder"):
+        with pytest.raises(am.errors.StoreError, match="outside its folder"):
             am.Store.open(store).collection()
-        assert "outside its folder" in am.indexes.check_store(store)["finding"].item()
+        assert "outside its folder" in am.systems.check_store(store)["finding"].item()
         assert main(["query", id, "--store", str(store)]) == 2
     folder = Path(shutil.copytree(indexed[0], tmp_path / "cartoons"))
     collection = am.Collection.from_folder(folder, progress=False)
     shutil.move(folder / "food", tmp_path / "elsewhere")
     (folder / "food").symlink_to(tmp_path / "elsewhere")
     id = next(id for id in collection.ids if id.startswith("food"))
-    with pytest.raises(am.QueryError, match=f"'{id}' leads out of .* through a link"):
+    with pytest.raises(am.errors.QueryError, match=f"'{id}' leads out of .* through a link"):
         collection.open(id)
 
 
@@ -281,9 +281,9 @@ def test_a_program_in_a_database_is_refused(program, store, capsys):
 def test_a_value_that_cannot_be_is_found_and_deleted(table, column, value, store):
     write(store, table, f"UPDATE {table} SET {column} = ? WHERE rowid = (SELECT MIN(rowid) FROM {table})", value)
     assert main(["evaluate", "--store", str(store)]) in (0, 2)
-    assert len(am.indexes.check_store(store)) == 1
-    assert not am.indexes.check_store(store, repair=True)["remedy"].str.contains("repair failed").any()
-    assert am.indexes.check_store(store).empty
+    assert len(am.systems.check_store(store)) == 1
+    assert not am.systems.check_store(store, repair=True)["remedy"].str.contains("repair failed").any()
+    assert am.systems.check_store(store).empty
 
 
 @pytest.mark.parametrize("name", ["..\\..\\letter.png", "C:letter.png", "C:\\letter.png", "\\\\server\\letter.png"])
@@ -291,7 +291,7 @@ def test_names_that_lead_out_of_a_folder_on_windows_are_refused_there(name, stor
     write(store, "pictures", "UPDATE pictures SET id = ? WHERE number = 1", name)
     assert name in am.Store.open(store).collection().ids  # elsewhere, files may have such names
     monkeypatch.setattr("amulsearch.intake.scan.PurePath", PureWindowsPath, raising=False)
-    with pytest.raises(am.StoreError, match="outside its folder"):
+    with pytest.raises(am.errors.StoreError, match="outside its folder"):
         am.Store.open(store).collection()
 
 
@@ -306,13 +306,13 @@ def test_a_store_of_another_place_and_of_another_user_is_read(open_folder, index
     with without_root():
         store = am.Store.open(moved)
         assert contents(moved) == expected
-        assert am.indexes.check_store(moved).empty
+        assert am.systems.check_store(moved).empty
         id = store.collection().ids[0]
         assert main(["query", id, "--store", str(moved), "--json"]) == 0
-        with pytest.raises(am.StoreError, match="cannot be written: Permission denied; give a folder"):
+        with pytest.raises(am.errors.StoreError, match="cannot be written: Permission denied; give a folder"):
             am.extract(store.collection(), MODEL, store=moved)
-        with pytest.raises(am.StoreError, match="cannot be written: Permission denied; give a folder"):
-            am.indexes.check_store(moved, repair=True)
+        with pytest.raises(am.errors.StoreError, match="cannot be written: Permission denied; give a folder"):
+            am.systems.check_store(moved, repair=True)
     assert {path: path.stat().st_mtime_ns for path in moved.rglob("*")} == before
     for path in (moved, *moved.rglob("*")):
         path.chmod(0o755)
@@ -320,6 +320,6 @@ def test_a_store_of_another_place_and_of_another_user_is_read(open_folder, index
 
 def test_a_store_that_is_being_written_to_is_not_judged(store):
     with am.Store(store).lock(), ThreadPoolExecutor(1) as elsewhere:
-        judged = elsewhere.submit(am.indexes.check_store, store)
+        judged = elsewhere.submit(am.systems.check_store, store)
         assert "another process is writing to" in str(judged.exception())
-    assert am.indexes.check_store(store).empty
+    assert am.systems.check_store(store).empty

@@ -247,7 +247,9 @@ def test_the_memory_of_a_hub_is_that_of_its_edges(monkeypatch):
 
 def test_many_new_pictures_take_no_more_memory_than_some(parts):
     index = Diffusion.build(parts, K)
-    many = [np.concatenate(new) for new in zip(*(parts_of(parts, row % N, noise=0.3) for row in range(2000)), strict=True)]
+    many = [
+        np.concatenate(new) for new in zip(*(parts_of(parts, row % N, noise=0.3) for row in range(2000)), strict=True)
+    ]
     some = lambda rows: [vectors[rows] for vectors in many]  # noqa: E731
     index.rank(some(slice(2)), 5)
     assert most_memory(lambda: index.rank(many, 5)) < 2 * most_memory(lambda: index.rank(some(slice(200)), 5))

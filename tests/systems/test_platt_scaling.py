@@ -115,6 +115,6 @@ def test_mistakes_are_told(relevance):
         ("all of the neighbours are relevant", small, from_labels(ids, list("xxxxxx"))),
         ("not of the pictures of the index", small, relevance),
     ):
-        with pytest.raises(am.QueryError, match=words):
+        with pytest.raises(am.errors.QueryError, match=words):
             calibrate(index, truth)
     assert calibrated(small).calibration is None, "without labels, nothing is calibrated and nothing is raised"

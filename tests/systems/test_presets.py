@@ -44,7 +44,7 @@ def test_few_pictures(small_folder, tmp_path):
     assert sorted(index.query(few.ids[0], 7)["id"]) == few.ids[1:]
     for path in sorted((small_folder / "food").rglob("*.webp"))[2:]:
         path.unlink()
-    with pytest.raises(am.QueryError, match="at least 3 pictures"):
+    with pytest.raises(am.errors.QueryError, match="at least 3 pictures"):
         am.systems.BEST.build(am.Collection.from_folder(small_folder / "food", progress=False))
 
 
@@ -76,7 +76,7 @@ def test_of_other_networks():
     asked = ("resnet152", "siglip_base", "squeezenet1_1")
     layers = [("last:gem", "layer3:gem"), ("penultimate", "blocks.8:mean"), ("last:gem", "features.9:gem")]
     assert am.preset(",".join(asked)).layers == dict(zip(asked, layers, strict=True))
-    with pytest.raises(am.QueryError, match="needs at least one network"):
+    with pytest.raises(am.errors.QueryError, match="needs at least one network"):
         am.preset("")
 
 

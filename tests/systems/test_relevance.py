@@ -53,5 +53,5 @@ def test_keywords_of_other_pictures_and_names_in_any_form():
     ],
 )
 def test_wrong_use_is_told(words, make):
-    with pytest.raises(am.QueryError, match=words):
+    with pytest.raises(am.errors.QueryError, match=words):
         make()

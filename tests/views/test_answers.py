@@ -38,7 +38,7 @@ def numbers(text: str, dtype: str) -> np.ndarray:
 
 
 def test_the_data_are_those_of_the_systems(some, features):
-    index = am.measure.calibrated(am.ExactIndex.build(features))
+    index = am.systems.calibrated(am.ExactIndex.build(features))
     fused = am.measure.fuse_all([index.all_neighbours(20), index.all_neighbours(20)], "borda", k=5)
     layout = am.views.Map.fit(features)
     page = am.views.Page("ask").answers(some, {"one": index, "borda": fused}, {"all": layout}, query=some.ids[7], k=5)
@@ -114,26 +114,26 @@ def test_names_cannot_end_the_script(tmp_path):
 
 def test_mistakes_are_told(some, features, monkeypatch, tmp_path):
     index, page = am.ExactIndex.build(features), am.views.Page("mistakes")
-    with pytest.raises(am.QueryError, match="at least one system"):
+    with pytest.raises(am.errors.QueryError, match="at least one system"):
         page.answers(some, {})
-    with pytest.raises(am.QueryError, match="needs at least two pictures"):
+    with pytest.raises(am.errors.QueryError, match="needs at least two pictures"):
         page.answers(some[:1], {"one": am.ExactIndex.build(np.eye(1), some.ids[:1])})
-    with pytest.raises(am.QueryError, match="k must be an integer of at least 1, not 0"):
+    with pytest.raises(am.errors.QueryError, match="k must be an integer of at least 1, not 0"):
         page.answers(some, {"one": index.all_neighbours(3)}, k=0)
-    with pytest.raises(am.QueryError, match="no picture 'nobody' on the page"):
+    with pytest.raises(am.errors.QueryError, match="no picture 'nobody' on the page"):
         page.answers(some, {"one": index}, query="nobody")
     fewer = some.subset(some.ids[:50])
-    with pytest.raises(am.QueryError, match="the index one is not of the pictures"):
+    with pytest.raises(am.errors.QueryError, match="the index one is not of the pictures"):
         page.answers(fewer, {"one": index})
-    with pytest.raises(am.QueryError, match="neighbours of 120 pictures, but the page shows 50"):
+    with pytest.raises(am.errors.QueryError, match="neighbours of 120 pictures, but the page shows 50"):
         page.answers(fewer, {"one": index.all_neighbours(3)})
-    with pytest.raises(am.QueryError, match="the map all is not of the pictures"):
+    with pytest.raises(am.errors.QueryError, match="the map all is not of the pictures"):
         page.answers(fewer, {"one": am.ExactIndex.build(np.eye(50), fewer.ids)}, {"all": am.views.Map.fit(features)})
     monkeypatch.setattr("amulsearch.views.page.WHOLE", 100)
-    with pytest.raises(am.QueryError, match="too many for one file: give folder="):
+    with pytest.raises(am.errors.QueryError, match="too many for one file: give folder="):
         page.answers(some, {"one": index})
     (tmp_path / "file").touch()
-    with pytest.raises(am.StoreError, match="cannot be written"):
+    with pytest.raises(am.errors.StoreError, match="cannot be written"):
         page.answers(some, {"one": index}, folder=tmp_path / "file")
 
 

@@ -76,7 +76,7 @@ def test_against_a_collection_a_map_adds_up_to_the_cosine_above_the_mean(cartoon
     for heat, vector in zip(pair, (own, other), strict=True):
         assert heat.values.sum() == pytest.approx(own @ other - (vectors @ vector).mean(), abs=2e-3)
         assert abs(heat.rest) < 1e-5
-    with pytest.raises(am.QueryError, match="must be features of tf_efficientnet_lite0 penultimate"):
+    with pytest.raises(am.errors.QueryError, match="must be features of tf_efficientnet_lite0 penultimate"):
         similarity_maps(cartoons.open(query), cartoons.open(match), LITE0, against=features)
 
 
@@ -100,7 +100,7 @@ def test_networks_of_ones_own(cartoons):
     heat, _ = similarity_maps(*images, biased)
     assert abs(heat.rest) > 0.01
     assert heat.total == pytest.approx(heat.values.sum() + heat.rest, abs=1e-6)
-    with pytest.raises(am.ModelError, match="inner gives no feature map"):
+    with pytest.raises(am.errors.ModelError, match="inner gives no feature map"):
         similarity_maps(*images, biased, "inner")
     own = am.models.own(
         "with a transform", Biased(), lambda image: torch.ones(3, 32, 48), head="head", feature_map="features"
@@ -109,5 +109,5 @@ def test_networks_of_ones_own(cartoons):
 
 
 def test_wrong_use_is_told(cartoons):
-    with pytest.raises(am.QueryError, match="a picture must be a PIL image"):
+    with pytest.raises(am.errors.QueryError, match="a picture must be a PIL image"):
         similarity_maps(cartoons.ids[0], cartoons.ids[1], LITE0)

@@ -245,7 +245,7 @@ def test_the_map_and_its_thumbnails_are_sent(bundled_features, all_cartoons, mon
     assert np.abs(shown - np.asarray(square, int)).mean() < 12
     blank = widget.exploration._new["a blank picture", LITE0, "penultimate"]  # the network is warm
     assert blank.shape == vectors[0].shape
-    with pytest.raises(am.QueryError, match="no picture"):
+    with pytest.raises(am.errors.QueryError, match="no picture"):
         am.explore(some, features)
 
 
@@ -255,7 +255,7 @@ def test_a_map_is_laid_out_when_asked(explorer, cartoons, monkeypatch):
 
     def fit(features):
         asked.append(features.vectors.shape)
-        raise am.QueryError("a map needs at least two pictures")
+        raise am.errors.QueryError("a map needs at least two pictures")
 
     monkeypatch.setattr(am.views.Map, "fit", fit)
     widget._handle_custom_msg({"do": "map"}, [])
@@ -333,7 +333,7 @@ def test_what_is_wrong_leaves_it_working(explorer, cartoons, capsys):
     assert ask("dance")["text"].startswith("something went wrong: AttributeError")
     assert "Traceback" in capsys.readouterr().err
     assert ask("query", id=cartoons.ids[3])["say"] == "view"
-    with pytest.raises(am.QueryError, match="no picture 'x'"):
+    with pytest.raises(am.errors.QueryError, match="no picture 'x'"):
         am.explore(cartoons, widget.exploration.features, query="x")
 
 
@@ -429,7 +429,7 @@ def test_few_pictures_are_shown_as_far_as_there_are(few, count):
 
 
 def test_one_picture_is_told(few):
-    with pytest.raises(am.QueryError, match="the explorer needs at least two pictures"):
+    with pytest.raises(am.errors.QueryError, match="the explorer needs at least two pictures"):
         few(1)
 
 

@@ -56,7 +56,7 @@ def test_a_sample_of_many_pictures_is_laid_out_and_the_map_says_so():
     assert made.labels == [features.labels[int(id)] for id in made.ids]
     assert purity(made.neighbours(5), made.labels) > 0.9
     assert repr(am.views.Map.fit(clouds(50), sample=50)).startswith("Map(50 pictures in")
-    with pytest.raises(am.QueryError, match="sample must be an integer of at least 2"):
+    with pytest.raises(am.errors.QueryError, match="sample must be an integer of at least 2"):
         am.views.Map.fit(features, sample=1)
 
 
@@ -94,7 +94,7 @@ def test_a_large_grid_is_halved_and_stays_near():
 
 
 def test_one_picture_has_no_map():
-    with pytest.raises(am.QueryError, match="at least two pictures"):
+    with pytest.raises(am.errors.QueryError, match="at least two pictures"):
         am.views.Map.fit(am.Features(np.ones((1, 4)), ["a"]))
 
 

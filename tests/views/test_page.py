@@ -175,7 +175,7 @@ def test_the_map_names_each_cell(colours):
     for row, column in np.ndindex(drawn.rows, drawn.columns):
         alpha = image.getpixel((int((column + 0.5) * side), int((row + 0.5) * side)))[3]
         assert (alpha == 255) == bool(names[row * drawn.columns + column])
-    with pytest.raises(am.QueryError, match="each of the 4 pictures of a map, not 2"):
+    with pytest.raises(am.errors.QueryError, match="each of the 4 pictures of a map, not 2"):
         am.views.Page("m").map(colours, drawn, groups=["a", "b"])
 
 
@@ -191,20 +191,20 @@ def test_a_page_is_written_whole_or_not_at_all(colours, tmp_path):
     assert page.save(path) == path and path.read_text(encoding="utf-8") == page.html()
     assert page.save(tmp_path / "new" / "out.html").exists()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(am.StoreError, match=r"folder cannot be written: Is a directory"):
+    with pytest.raises(am.errors.StoreError, match=r"folder cannot be written: Is a directory"):
         page.save(tmp_path / "folder")
     assert not list(tmp_path.glob("*.partial"))
     assert list((tmp_path / "folder").iterdir()) == []
 
 
 def test_wrong_use_is_told(colours):
-    with pytest.raises(am.QueryError, match="nothing to show"):
+    with pytest.raises(am.errors.QueryError, match="nothing to show"):
         am.views.Page("p").grid(colours, colours.ids[0], {})
-    with pytest.raises(am.QueryError, match="no pictures to show"):
+    with pytest.raises(am.errors.QueryError, match="no pictures to show"):
         am.views.Page("p").contact_sheet(colours, [])
-    with pytest.raises(am.QueryError, match="an id, a path or a PIL image"):
+    with pytest.raises(am.errors.QueryError, match="an id, a path or a PIL image"):
         am.views.Page("p").grid(colours, 3, {"a": found(colours, colours.ids[0])})
-    with pytest.raises(am.QueryError, match="no picture 'x"):
+    with pytest.raises(am.errors.QueryError, match="no picture 'x"):
         am.views.Page("p").contact_sheet(colours, ["x.png"])
 
 

@@ -55,7 +55,7 @@ def features(collection, kept, page):
 
 @pytest.fixture(scope="module")
 def graph(collection, kept, page):
-    return am.indexes.DiffusionIndex.build(am.BEST.parts(collection, store=kept, progress=False))
+    return am.systems.BEST.build(collection, store=kept, progress=False)
 
 
 def test_the_intake_is_that_of_the_scan(collection, page):
