@@ -1,7 +1,7 @@
 """An interactive search for notebooks: JupyterLab, Notebook 7 and Voila.
 
-What is seen is explorer.js, built from web/src by `npm ci && npm run build` in web/, with two style sheets; the answers
-come from `exploration.py`. The widget sends messages {"do": ...}, each handled by the method of this name, and receives
+What is seen is front.js, built from web/src by `npm ci && npm run build` in web/; the answers come from
+`exploration.py`. The widget sends messages {"do": ...}, each handled by the method of this name, and receives
 {"say": ...}; pictures are sent as buffers.
 """
 
@@ -43,6 +43,8 @@ HERE = Path(__file__).parent
 
 SHEET, PAST = 60, 20
 """Pictures on a page of the contact sheet, and earlier queries that are kept, with their new pictures."""
+FUSIONS = ("vote", "rrf", "combsum")
+"""The fusions that are offered as columns."""
 
 
 def explore(
@@ -120,8 +122,8 @@ class Explorer(anywidget.AnyWidget):
         The map.
     """
 
-    _esm = (HERE / "explorer.js").read_text(encoding="utf-8")
-    _css = "".join((HERE / name).read_text(encoding="utf-8") for name in ("answers.css", "explorer.css"))
+    _esm = (HERE / "front.js").read_text(encoding="utf-8")
+    _css = (HERE / "front.css").read_text(encoding="utf-8")
 
     def __init__(
         self,
@@ -143,7 +145,7 @@ class Explorer(anywidget.AnyWidget):
             raise QueryError(f"no picture {unknown[0]!r} in {collection.folder}")
         layers = exploration.layers
         layer = "penultimate" if "penultimate" in layers else layers[0]
-        shown = [name for name in exploration.columns(layer) if name not in METHODS or name == "rrf"]
+        shown = [name for name in self._columns(layer) if name not in FUSIONS or name == "rrf"]
         self.look = Look(layer, tuple(shown[:6]), min(k, len(exploration.ids) - 1))
         self.question = Question((query or exploration.opening(collection, self.look),))
         self.found = exploration.answer(self.question, self.look)
@@ -154,6 +156,10 @@ class Explorer(anywidget.AnyWidget):
         self._keywords = KeywordIndex(collection) if "keywords" in collection.table else None
         self._worker: Thread | None = None
         self.on_msg(self._receive)
+
+    def _columns(self, layer: str) -> list[str]:
+        """What can be shown with a layer."""
+        return [name for name in self.exploration.columns(layer) if name not in METHODS or name in FUSIONS]
 
     @property
     def selected(self) -> pd.DataFrame:
@@ -259,9 +265,9 @@ class Explorer(anywidget.AnyWidget):
         self.send({"say": "about", "to": message.get("view"), "id": message["id"], "facts": facts})
 
     def _do_look(self, message: dict, buffers: list) -> None:
-        changed = {name: message[name] for name in ("layer", "k", "n_trees", "search_k") if name in message}
+        changed = {name: message[name] for name in ("layer", "k") if name in message}
         columns = tuple(message.get("columns", self.look.columns))
-        known = self.exploration.columns(changed.get("layer", self.look.layer))
+        known = self._columns(changed.get("layer", self.look.layer))
         look = replace(self.look, columns=tuple(name for name in columns if name in known), **changed)
         self._show(look=look)
 
@@ -321,8 +327,7 @@ class Explorer(anywidget.AnyWidget):
                     number += 1
                 asked[name] = one if isinstance(one, str) else one.image
         look, first = self.look, self.question.more[0]
-        search = f"Annoy, {look.n_trees} trees, search_k {look.search_k}" if look.n_trees else "exact search"
-        page = Page(f"Pictures like {_caption(first)}").text(f"Layer {look.layer}, {search}.")
+        page = Page(f"Pictures like {_caption(first)}").text(f"Layer {look.layer}, exact search.")
         pictures = self.collection.subset(self.exploration.ids)
         single, whole = len(asked) == 1 and isinstance(first, str), len(pictures) <= WHOLE
         if not single or not whole:
@@ -386,15 +391,8 @@ class Explorer(anywidget.AnyWidget):
             for one in part
         ]
         label, single = self._labels.get(self.question.more[0]), len(examples) == 1
-        columns = [
-            {
-                "name": name,
-                "rows": [self._row(row, label if single else None) for row in table.to_dict("records")],
-                "unlikely": unlikely_from(table),
-            }
-            for name, table in self.found.items()
-        ]
-        choices = {"layers": self.exploration.layers, "columns": self.exploration.columns(self.look.layer)}
+        columns = [self._column(name, table, label if single else None) for name, table in self.found.items()]
+        choices = {"layers": self.exploration.layers, "columns": self._columns(self.look.layer)}
         view = {"examples": examples, "columns": columns, "look": asdict(self.look), "choices": choices}
         p_value = self.exploration.p_value(question, look)
         view |= {"words": any(reads_words(name) for name in self.look.columns)}
@@ -414,17 +412,15 @@ class Explorer(anywidget.AnyWidget):
         self._pictures = {one.name: one for one in asked if isinstance(one, NewPicture)}
         self.exploration.keep(self._pictures)
 
-    def _row(self, row: dict, label: str | None) -> dict:
-        judged = self.judgements.get(self._asked, row["id"]) if self.judgements else None
-        measure = "distance" if "distance" in row else "score"
-        shown = {
-            "measure": measure,
-            "value": f"{row[measure]:.3g}",
-            "same": label is not None and row["label"] == label,
-        }
-        votes = {"votes": int(row["votes"])} if "votes" in row else {}
-        likely = {"probability": f"{row['probability']:.0%}"} if "probability" in row else {}
-        return {"id": row["id"], "rank": row["rank"], "judged": judged, **shown, **votes, **likely}
+    def _column(self, name: str, table: pd.DataFrame, label: str | None) -> dict:
+        measure = "distance" if "distance" in table else "score"
+        kept = {"id": "id", "rank": "rank", measure: "value", "votes": "votes"}
+        hits = table[[old for old in kept if old in table]].rename(columns=kept).to_dict("records")
+        for hit, row in zip(hits, table.itertuples(), strict=True):
+            hit["same"] = label is not None and row.label == label
+            hit["judged"] = self.judgements.get(self._asked, row.id) if self.judgements else None
+            hit["likely"] = round(100 * row.probability) if "probability" in table else None
+        return {"name": name, "measure": measure, "hits": hits, "unlikely": unlikely_from(table)}
 
     def _show_selected(self) -> None:
         rows = [{"id": id, "label": self._labels[id]} for id in self._selection.ids]
@@ -436,7 +432,7 @@ class Explorer(anywidget.AnyWidget):
         about = {"name": f"of {len(map):,} pictures", "columns": map.columns, "rows": map.rows, "ids": map.ids}
         cells = np.ascontiguousarray(map.cells, dtype="<u4").tobytes()
         self.send({"say": "map", "side": SIDE, "across": ACROSS, **about}, [cells])
-        for sheet, (_, content) in enumerate(thumbnail_sheets(self.collection, map.ids, progress=False)):
+        for sheet, content in enumerate(thumbnail_sheets(self.collection, map.ids, progress=False)):
             self.send({"say": "thumbnails", "sheet": sheet}, [content])
 
     def _matching(self, text: str) -> list[str]:
