@@ -142,7 +142,9 @@ def test_the_networks_of_today_pool_as_their_authors_do(name):
 def test_which_networks_have_the_classes_of_imagenet():
     asked = "dinov2_small, resnet18, timm/vit_base_patch32_clip_224.openai, squeezenet1_1"
     assert models.classifiers(asked) == ["resnet18", "squeezenet1_1"]
-    with pytest.raises(am.QueryError, match="which none of dinov2_small, siglip_base has: add a network such as resnet18"):
+    with pytest.raises(
+        am.QueryError, match="which none of dinov2_small, siglip_base has: add a network such as resnet18"
+    ):
         models.classifiers("dinov2_small, siglip_base")
 
 
