@@ -1,8 +1,8 @@
 """An interactive search for notebooks: JupyterLab, Notebook 7 and Voila.
 
 What is seen is front.js, built from web/src by `npm ci && npm run build` in web/; the answers come from
-`exploration.py`. The widget sends messages {"do": ...}, each handled by the method of this name, and receives
-{"say": ...}; pictures are sent as buffers.
+`exploration.py`. The widget sends messages {"do": ...}, whose other values are the arguments of the method of
+this name, and receives {"say": ...}; pictures are sent as buffers.
 """
 
 from __future__ import annotations
@@ -153,6 +153,7 @@ class Explorer(anywidget.AnyWidget):
         self._past: list[Question] = []
         self._selection = Selection(collection, judgements)
         self._page, self._text = 0, ""
+        self._view = None  # which of the views of this explorer sent the last message
         self._keywords = KeywordIndex(collection) if "keywords" in collection.table else None
         self._worker: Thread | None = None
         self.on_msg(self._receive)
@@ -167,7 +168,11 @@ class Explorer(anywidget.AnyWidget):
         return self._selection.table
 
     def _receive(self, _, message: dict, buffers: list) -> None:
-        self._guard(lambda: getattr(self, f"_do_{message['do']}")(message, buffers))
+        arguments = {name: value for name, value in message.items() if name not in ("do", "view")}
+        if buffers:
+            arguments["content"] = bytes(buffers[0])
+        self._view = message.get("view")
+        self._guard(lambda: getattr(self, f"_do_{message['do']}")(**arguments))
 
     def _guard(self, work: Callable[[], None]) -> None:
         """Do something, and say what goes wrong."""
@@ -179,7 +184,7 @@ class Explorer(anywidget.AnyWidget):
             traceback.print_exc()
             self.send({"say": "error", "text": f"something went wrong: {type(error).__name__}: {error}"})
 
-    def _do_start(self, message: dict, buffers: list) -> None:
+    def _do_start(self) -> None:
         self._show()
         self._show_sheet()
         self._show_selected()
@@ -209,50 +214,49 @@ class Explorer(anywidget.AnyWidget):
             self.map = Map.fit(concatenate([self.exploration.features[model, layer] for model in models]))
         self._show_map()
 
-    def _do_query(self, message: dict, buffers: list) -> None:
-        self._ask(Question((self._example(message["id"]),)))
+    def _do_query(self, id: str) -> None:
+        self._ask(Question((self._example(id),)))
 
-    def _do_more(self, message: dict, buffers: list) -> None:
-        self._ask(self.question.with_(self._example(message["id"]), "more"))
+    def _do_more(self, id: str) -> None:
+        self._ask(self.question.with_(self._example(id), "more"))
 
-    def _do_less(self, message: dict, buffers: list) -> None:
-        self._ask(self.question.with_(self._example(message["id"]), "less"))
+    def _do_less(self, id: str) -> None:
+        self._ask(self.question.with_(self._example(id), "less"))
 
-    def _do_forget(self, message: dict, buffers: list) -> None:
-        self._ask(self.question.without(self._example(message["id"])))
+    def _do_forget(self, id: str) -> None:
+        self._ask(self.question.without(self._example(id)))
 
-    def _do_back(self, message: dict, buffers: list) -> None:
+    def _do_back(self, to: int = -1) -> None:
         """Go back to the query before, or to an earlier one."""
         if self._past:
-            to = message.get("to", len(self._past) - 1)
             self._show(question=self._past[to], past=self._past[:to])
 
-    def _do_map(self, message: dict, buffers: list) -> None:
+    def _do_map(self) -> None:
         self._start(self._lay_out)
 
-    def _do_select(self, message: dict, buffers: list) -> None:
-        self._selection.select([*(self._selection.ids if message.get("add") else ()), *message["ids"]])
+    def _do_select(self, ids: list[str], add: bool = False) -> None:
+        self._selection.select([*(self._selection.ids if add else ()), *ids])
         self._show_selected()
 
-    def _do_toggle(self, message: dict, buffers: list) -> None:
-        self._selection.toggle(message["ids"])
+    def _do_toggle(self, ids: list[str]) -> None:
+        self._selection.toggle(ids)
         self._show_selected()
 
-    def _do_select_found(self, message: dict, buffers: list) -> None:
-        self._selection.select([*self._selection.ids, *self._matching(message["text"])])
+    def _do_select_found(self, text: str) -> None:
+        self._selection.select([*self._selection.ids, *self._matching(text)])
         self._show_selected()
 
-    def _do_tag(self, message: dict, buffers: list) -> None:
-        done = self._selection.tag(message["text"])
+    def _do_tag(self, text: str) -> None:
+        done = self._selection.tag(text)
         self._show()
         self.send({"say": "done", "text": done})
 
-    def _do_copy(self, message: dict, buffers: list) -> None:
-        self.send({"say": "done", "text": self._selection.copy_to(message["text"])})
+    def _do_copy(self, text: str) -> None:
+        self.send({"say": "done", "text": self._selection.copy_to(text)})
 
-    def _do_about(self, message: dict, buffers: list) -> None:
+    def _do_about(self, id: str) -> None:
         """Say what is known of a picture."""
-        example = self._example(message["id"])
+        example = self._example(id)
         if isinstance(example, str):
             row = self.collection.table.iloc[self.collection.ids.index(example)]
             facts = [f"label: {row['label']}"] if isinstance(row["label"], str) else []
@@ -262,60 +266,51 @@ class Explorer(anywidget.AnyWidget):
             facts = ["words"]
         else:
             facts = [f"{example.image.width:,} x {example.image.height:,} pixels, not in the collection"]
-        self.send({"say": "about", "to": message.get("view"), "id": message["id"], "facts": facts})
+        self.send({"say": "about", "to": self._view, "id": id, "facts": facts})
 
-    def _do_look(self, message: dict, buffers: list) -> None:
-        changed = {name: message[name] for name in ("layer", "k") if name in message}
-        columns = tuple(message.get("columns", self.look.columns))
+    def _do_look(self, columns: list[str] | None = None, **changed) -> None:
         known = self._columns(changed.get("layer", self.look.layer))
-        look = replace(self.look, columns=tuple(name for name in columns if name in known), **changed)
-        self._show(look=look)
+        shown = self.look.columns if columns is None else columns
+        self._show(look=replace(self.look, columns=tuple(name for name in shown if name in known), **changed))
 
-    def _do_upload(self, message: dict, buffers: list) -> None:
-        name, content = message["name"], bytes(buffers[0])
+    def _do_upload(self, name: str, content: bytes) -> None:
         try:
             image = _decoded(content, self.collection)
         except PictureError as error:
             raise PictureError(f"{name} cannot be used: {error}") from None
         digest = hashlib.sha256(content).hexdigest()
-        self._ask_new(NewPicture(f"new picture {name} {digest[:12]}", image))
+        self._ask(Question((NewPicture(f"new picture {name} {digest[:12]}", image),)))
 
-    def _do_words(self, message: dict, buffers: list) -> None:
+    def _do_words(self, text: str) -> None:
         """Ask with words; those that begin with a minus sign are to be avoided."""
-        parts = message["text"].split()
+        parts = text.split()
         avoided = [part for part in parts if part[0] == "-" and len(part) > 1]
         words = Words(" ".join(part for part in parts if part not in avoided), " ".join(part[1:] for part in avoided))
-        self._ask_new(NewPicture(f"words: {' '.join(parts)}", words))
+        self._ask(Question((NewPicture(f"words: {' '.join(parts)}", words),)))
 
-    def _do_crop(self, message: dict, buffers: list) -> None:
+    def _do_crop(self, id: str, x: float, y: float, w: float, h: float) -> None:
         """Search with a part of a picture, in its place if it is in the query; x, y, w, h are fractions of its width
         and height."""
-        source, question = self._example(message["id"]), self.question
+        source, question = self._example(id), self.question
         if not isinstance(source, str) and isinstance(source.image, Words):
             raise QueryError("words have no parts: choose a picture first")
         image, name = self._image(source), _name(source)
-        (width, height), x, y = image.size, message["x"], message["y"]
-        box = [
-            round(x * width),
-            round(y * height),
-            round((x + message["w"]) * width),
-            round((y + message["h"]) * height),
-        ]
+        box = [round(edge * image.size[place % 2]) for place, edge in enumerate((x, y, x + w, y + h))]
         if box[2] - box[0] < 8 or box[3] - box[1] < 8:
             raise QueryError("the part is too small: select at least 8 x 8 pixels")
-        part = NewPicture(f"part {','.join(str(edge) for edge in box)} of {name}", image.crop(box))
-        more = tuple(part if one == source else one for one in question.more)
-        self._ask_new(part, Question(more, question.less) if source in question.more else None)
+        part = NewPicture(f"part {','.join(map(str, box))} of {name}", image.crop(box))
+        more = tuple(part if example == source else example for example in question.more)
+        self._ask(Question(more, question.less) if source in question.more else Question((part,)))
 
-    def _do_judge(self, message: dict, buffers: list) -> None:
-        self._selection.judge(message["query"], message["ids"], message["relevance"])
+    def _do_judge(self, query: str, ids: list[str], relevance: int | None) -> None:
+        self._selection.judge(query, ids, relevance)
         self._show()
 
-    def _do_undo(self, message: dict, buffers: list) -> None:
+    def _do_undo(self) -> None:
         self._selection.undo()
         self._show()
 
-    def _do_export(self, message: dict, buffers: list) -> None:
+    def _do_export(self) -> None:
         """Send a page that opens with what is on the screen, and in which every picture can be clicked."""
         if not self.found:
             raise QueryError("there is nothing to save: choose a column first")
@@ -337,16 +332,16 @@ class Explorer(anywidget.AnyWidget):
             systems = self.exploration.systems(look)
             page.answers(pictures, systems, maps, query=first if single else None, k=look.k)
         name = f"like {_caption(first)}.html".replace("/", "_")
-        self.send({"say": "page", "to": message.get("view"), "name": name, "html": page.html()})
+        self.send({"say": "page", "to": self._view, "name": name, "html": page.html()})
 
-    def _do_sheet(self, message: dict, buffers: list) -> None:
-        self._page, self._text = message["page"], message["text"]
+    def _do_sheet(self, page: int, text: str) -> None:
+        self._page, self._text = page, text
         self._show_sheet()
 
-    def _do_pictures(self, message: dict, buffers: list) -> None:
+    def _do_pictures(self, ids: list[str], side: int) -> None:
         """Send the pictures that the page lacks."""
-        ids = [id for id in message["ids"] if id in self._labels or id in self._pictures]
-        side = min(int(message["side"]), 1024)
+        ids = [id for id in ids if id in self._labels or id in self._pictures]
+        side = min(side, 1024)
         stored = [id for id in ids if id in self._labels]
         images = dict(zip(stored, thumbnails(self.collection, stored, side, progress=False), strict=True))
         content = [_jpeg(images.get(id) or self._image(self._pictures[id]), side) for id in ids]
@@ -356,9 +351,6 @@ class Explorer(anywidget.AnyWidget):
         if id not in self._labels and id not in self._pictures:
             raise QueryError(f"no picture {id!r} in {self.collection.folder}")
         return self._pictures.get(id, id)
-
-    def _ask_new(self, picture: NewPicture, question: Question | None = None) -> None:
-        self._ask(question or Question((picture,)))
 
     def _ask(self, question: Question) -> None:
         if not question.more:
@@ -392,19 +384,23 @@ class Explorer(anywidget.AnyWidget):
         ]
         label, single = self._labels.get(self.question.more[0]), len(examples) == 1
         columns = [self._column(name, table, label if single else None) for name, table in self.found.items()]
-        choices = {"layers": self.exploration.layers, "columns": self._columns(self.look.layer)}
-        view = {"examples": examples, "columns": columns, "look": asdict(self.look), "choices": choices}
-        p_value = self.exploration.p_value(question, look)
-        view |= {"words": any(reads_words(name) for name in self.look.columns)}
-        view |= {"novelty": None if p_value is None else novelty_told(p_value, len(self.exploration.ids))}
-        past = [{"id": _name(one.more[0]), "at": at} for at, one in enumerate(self._past)]
-        view |= {
-            "past": past,
-            "asked": self._asked,
-            "thumbs": self._selection.judged(self._asked),
-            "ms": round(1000 * seconds),
-        }
-        self.send({"say": "view", "most": len(self.exploration.ids) - 1, **view})
+        count, p_value = len(self.exploration.ids), self.exploration.p_value(question, look)
+        self.send(
+            {
+                "say": "view",
+                "most": count - 1,
+                "examples": examples,
+                "columns": columns,
+                "look": asdict(self.look),
+                "choices": {"layers": self.exploration.layers, "columns": self._columns(self.look.layer)},
+                "words": any(reads_words(name) for name in self.look.columns),
+                "novelty": None if p_value is None else novelty_told(p_value, count),
+                "past": [{"id": _name(one.more[0]), "at": at} for at, one in enumerate(self._past)],
+                "asked": self._asked,
+                "thumbs": self._selection.judged(self._asked),
+                "ms": round(1000 * seconds),
+            }
+        )
 
     def _forget_pictures(self) -> None:
         """Free the new pictures that are in no query to which one can go back."""

@@ -21,22 +21,17 @@ export interface Listener {
 }
 
 const COLOURS = { query: "#e69f00", hit: "#0072b2", selected: "#d55e00" };
-const SLOW = 20; // milliseconds; if a sharp frame takes longer, the map is drawn from its overview while it moves
 const PIXELS = 16e6; // of the overview
 
 export class MapView {
   readonly canvas = document.createElement("canvas");
   layout!: Layout;
   lasso = false;
-  private at: Map<number, number> = new Map(); // cell -> row of the picture
   private transform: ZoomTransform = zoomIdentity;
   private readonly behaviour = zoom<HTMLCanvasElement, unknown>();
   private whole: HTMLCanvasElement | null = null; // all pictures, small
   private due = false; // whether a frame is to be drawn
-  private moving = false;
-  private sharp = 0; // milliseconds of the last sharp frame
-  private rest = 0; // the timer that ends a movement
-  private line: [number, number][] = [];
+  private line: Path2D | null = null; // of the lasso
   private marks = { query: -1, hits: [] as number[], selected: [] as number[] };
 
   constructor(
@@ -52,18 +47,12 @@ export class MapView {
       .filter((event: Event) => !this.lasso && !(event as PointerEvent).button && !(event.type === "dblclick"))
       .on("zoom", (event) => {
         this.transform = event.transform;
-        this.moving = true;
-        clearTimeout(this.rest);
-        this.rest = window.setTimeout(() => {
-          this.moving = false;
-          this.draw();
-        }, 150);
         this.draw();
       });
     target.call(this.behaviour);
     this.canvas.addEventListener("click", (event) => {
-      const row = this.rowAt(event.offsetX, event.offsetY);
-      if (!this.lasso && row !== undefined) this.listener.query(this.sheets.ids[row]);
+      const id = this.at(event);
+      if (!this.lasso && id !== null) this.listener.query(id);
     });
     this.canvas.addEventListener("mousedown", (event) => {
       event.preventDefault(); // a focus that scrolls would move the map from under the pointer
@@ -81,8 +70,6 @@ export class MapView {
   show(layout: Layout) {
     this.layout = layout;
     this.marks.query = -1;
-    this.at = new Map();
-    this.sheets.ids.forEach((_, row) => this.at.set(this.cell(layout.cells[2 * row], layout.cells[2 * row + 1]), row));
     this.canvas.setAttribute(
       "aria-label",
       `Map ${layout.name}: similar pictures lie near each other. Arrow keys move, plus and minus zoom, Enter asks with the picture in the middle.`,
@@ -129,10 +116,6 @@ export class MapView {
     return this.transform.apply([left + (column + 0.5) * step, top + (line + 0.5) * step]);
   }
 
-  private cell(column: number, row: number) {
-    return row * this.layout.columns + column;
-  }
-
   /** The side of a cell and the corner of the map, before zooming. */
   private scale(): [number, number, number] {
     const { clientWidth: width, clientHeight: height } = this.canvas;
@@ -140,10 +123,11 @@ export class MapView {
     return [step, (width - step * this.layout.columns) / 2, (height - step * this.layout.rows) / 2];
   }
 
-  private rowAt(x: number, y: number): number | undefined {
-    const [step, left, top] = this.scale(), [u, v] = this.transform.invert([x, y]);
-    const column = Math.floor((u - left) / step), row = Math.floor((v - top) / step);
-    return column >= 0 && column < this.layout.columns ? this.at.get(this.cell(column, row)) : undefined;
+  /** The picture under a pointer. */
+  private at({ offsetX, offsetY }: MouseEvent): string | null {
+    const [step, left, top] = this.scale(), [x, y] = this.transform.invert([offsetX, offsetY]), { cells } = this.layout;
+    const column = Math.floor((x - left) / step), line = Math.floor((y - top) / step);
+    return this.sheets.ids.find((_, row) => cells[2 * row] === column && cells[2 * row + 1] === line) ?? null;
   }
 
   private draw() {
@@ -164,61 +148,46 @@ export class MapView {
     context.setTransform(density, 0, 0, density, 0, 0);
     context.clearRect(0, 0, width, height);
     const [step, left, top] = this.scale(), { k, x, y } = this.transform, side = step * k;
-    const whole = this.overview(), start = performance.now();
-    if (side * density <= whole.width / layout.columns || (this.moving && this.sharp > SLOW)) {
+    const whole = this.overview();
+    if (side * density <= whole.width / layout.columns) {
       context.drawImage(whole, left * k + x, top * k + y, step * layout.columns * k, step * layout.rows * k);
     } else {
-      const gap = side > 12 ? Math.min(side * 0.04, 3) : 0, { cells } = layout;
+      const gap = side > 12 ? Math.min(side * 0.04, 3) : 0;
       this.sheets.ids.forEach((_, row) => {
-        const [u, v] = [(left + cells[2 * row] * step) * k + x, (top + cells[2 * row + 1] * step) * k + y];
+        const [u, v] = this.position(row).map((middle) => middle - side / 2);
         if (u > -side && v > -side && u < width && v < height) this.stamp(context, row, u + gap, v + gap, side - 2 * gap);
       });
-      this.sharp = performance.now() - start;
     }
-    const frame = (row: number, colour: string, thick: number) => {
-      const [u, v] = this.position(row), half = Math.max(side / 2, 4);
-      if (side < 16 && thick < 4) {
-        context.fillStyle = `${colour}99`;
-        context.fillRect(u - half, v - half, 2 * half, 2 * half);
-        return;
-      }
-      context.strokeStyle = "#ffffff";
-      context.lineWidth = thick + 2;
-      context.strokeRect(u - half, v - half, 2 * half, 2 * half);
-      context.strokeStyle = colour;
-      context.lineWidth = thick;
-      context.strokeRect(u - half, v - half, 2 * half, 2 * half);
-    };
-    for (const row of this.marks.selected) frame(row, COLOURS.selected, 2);
-    for (const row of this.marks.hits) frame(row, COLOURS.hit, 2);
-    if (this.marks.query >= 0) frame(this.marks.query, COLOURS.query, 4);
-    if (this.line.length) {
-      context.beginPath();
-      for (const [u, v] of this.line) context.lineTo(u, v);
-      context.closePath();
-      context.fillStyle = "#d55e0022";
-      context.strokeStyle = COLOURS.selected;
-      context.lineWidth = 2;
-      context.fill();
-      context.stroke();
+    for (const row of this.marks.selected) this.frame(context, row, COLOURS.selected, 2);
+    for (const row of this.marks.hits) this.frame(context, row, COLOURS.hit, 2);
+    if (this.marks.query >= 0) this.frame(context, this.marks.query, COLOURS.query, 4);
+    if (!this.line) return;
+    context.fillStyle = "#d55e0022";
+    context.strokeStyle = COLOURS.selected;
+    context.lineWidth = 2;
+    context.fill(this.line);
+    context.stroke(this.line);
+  }
+
+  private frame(context: CanvasRenderingContext2D, row: number, colour: string, thick: number) {
+    const side = this.scale()[0] * this.transform.k, shown = Math.max(side, 8);
+    const [x, y] = this.position(row).map((middle) => middle - shown / 2);
+    if (side < 16 && thick < 4) {
+      context.fillStyle = `${colour}99`;
+      context.fillRect(x, y, shown, shown);
+      return;
     }
-    if (document.activeElement === canvas && canvas.matches(":focus-visible")) {
-      context.strokeStyle = COLOURS.hit;
-      context.beginPath();
-      context.moveTo(width / 2 - 8, height / 2);
-      context.lineTo(width / 2 + 8, height / 2);
-      context.moveTo(width / 2, height / 2 - 8);
-      context.lineTo(width / 2, height / 2 + 8);
-      context.stroke();
+    for (const [stroke, wide] of [["#ffffff", thick + 2], [colour, thick]] as const) {
+      context.strokeStyle = stroke;
+      context.lineWidth = wide;
+      context.strokeRect(x, y, shown, shown);
     }
   }
 
   private stamp(context: CanvasRenderingContext2D, row: number, x: number, y: number, side: number) {
-    const colour = this.layout.frames?.[row], thick = colour ? side / 20 : 0;
-    if (colour) {
-      context.fillStyle = colour;
-      context.fillRect(x, y, side, side);
-    }
+    const colour = this.layout.frames?.[row] ?? "#fff0", thick = this.layout.frames ? side / 20 : 0;
+    context.fillStyle = colour;
+    context.fillRect(x, y, side, side);
     this.sheets.draw(context, row, x + thick, y + thick, side - 2 * thick);
   }
 
@@ -242,25 +211,27 @@ export class MapView {
   private start(event: PointerEvent) {
     if (!this.lasso || event.button) return;
     this.canvas.setPointerCapture(event.pointerId);
-    this.line = [[event.offsetX, event.offsetY]];
+    this.line = new Path2D();
+    this.line.moveTo(event.offsetX, event.offsetY);
   }
 
   private move(event: PointerEvent) {
-    if (this.line.length) {
-      this.line.push([event.offsetX, event.offsetY]);
-      this.draw();
-    } else this.hover(this.sheets.ids[this.rowAt(event.offsetX, event.offsetY) ?? -1] ?? null);
+    if (!this.line) return this.hover(this.at(event));
+    this.line.lineTo(event.offsetX, event.offsetY);
+    this.draw();
   }
 
   private end(event: PointerEvent) {
-    if (!this.line.length) return;
-    const line = this.line;
+    const line = this.line, context = this.canvas.getContext("2d")!;
+    if (!line) return;
     this.stop();
-    this.listener.select(this.sheets.ids.filter((_, row) => within(this.position(row), line)), event.shiftKey);
+    context.resetTransform();
+    const inside = (_: string, row: number) => context.isPointInPath(line, ...this.position(row), "evenodd");
+    this.listener.select(this.sheets.ids.filter(inside), event.shiftKey);
   }
 
   private stop() {
-    this.line = [];
+    this.line = null;
     this.draw();
   }
 
@@ -343,14 +314,4 @@ export class MapPanel {
     this.hovered.textContent = id === null ? "" : nameOf(id);
     this.hovered.hidden = id === null;
   }
-}
-
-/** Whether a point lies in a polygon (even-odd rule). */
-function within([x, y]: [number, number], line: [number, number][]) {
-  let inside = false;
-  for (let at = 0, before = line.length - 1; at < line.length; before = at++) {
-    const [a, b] = line[at], [c, d] = line[before];
-    if (b > y !== d > y && x < ((c - a) * (y - b)) / (d - b) + a) inside = !inside;
-  }
-  return inside;
 }

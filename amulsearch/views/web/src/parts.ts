@@ -26,35 +26,27 @@ export function thumb(way: "up" | "down") {
 export class Pictures {
   private readonly urls = new Map<string, string>(); // those used last at the end
   private readonly waiting = new Map<string, HTMLImageElement[]>();
-  private readonly wanted = new WeakMap<HTMLImageElement, string>();
-  private readonly shown = new WeakMap<HTMLImageElement, string>();
   private timer = 0;
 
   constructor(private readonly model: Model, readonly side: number) {}
 
   into(image: HTMLImageElement, id: string) {
-    this.wanted.set(image, id);
+    image.dataset.wanted = id;
     if (this.urls.has(id)) this.show(image, id);
     else {
-      if (!this.waiting.has(id)) this.waiting.set(id, []);
-      this.waiting.get(id)!.push(image);
+      this.waiting.set(id, [...(this.waiting.get(id) ?? []), image]);
       this.timer ||= window.setTimeout(() => this.request()); // all pictures of a screen in one message
     }
     return image;
-  }
-
-  /** The id of the picture that an <img> shows. */
-  shownIn(image: HTMLImageElement) {
-    return this.shown.get(image);
   }
 
   private show(image: HTMLImageElement, id: string) {
     const url = this.urls.get(id)!;
     this.urls.delete(id);
     this.urls.set(id, url);
-    if (this.wanted.get(image) !== id) return; // meanwhile it is to show another
+    if (image.dataset.wanted !== id) return; // meanwhile it is to show another
     image.src = url;
-    this.shown.set(image, id);
+    image.dataset.shown = id;
   }
 
   /** Forget the pictures that were not used for longest. */
@@ -108,7 +100,7 @@ export class Part {
   }
 
   private use() {
-    if (this.box) this.search(this.pictures.shownIn(this.image), this.box);
+    if (this.box) this.search(this.image.dataset.shown, this.box);
   }
 
   private at(event: PointerEvent) {
@@ -123,18 +115,15 @@ export class Part {
     this.frame.focus({ preventScroll: true });
     this.frame.setPointerCapture(event.pointerId);
     const [x, y] = this.at(event);
-    const move = (event: PointerEvent) => {
+    this.set([x, y, 0, 0]);
+    this.frame.onpointermove = (event) => {
       const [u, v] = this.at(event);
       this.set([Math.min(x, u), Math.min(y, v), Math.abs(u - x), Math.abs(v - y)]);
     };
-    const up = (event: PointerEvent) => {
-      this.frame.removeEventListener("pointermove", move);
-      this.frame.removeEventListener("pointerup", up);
-      move(event);
-      if (this.box![2] < 0.02 || this.box![3] < 0.02) this.set(null); // a click, not a drag
+    this.frame.onpointerup = () => {
+      this.frame.onpointermove = this.frame.onpointerup = null;
+      if (this.box && Math.min(this.box[2], this.box[3]) < 0.02) this.set(null); // a click, not a drag
     };
-    this.frame.addEventListener("pointermove", move);
-    this.frame.addEventListener("pointerup", up);
   }
 
   private key(event: KeyboardEvent) {
