@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 import amulsearch as am
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
-READY = "document.querySelector('.am-answers')?.amulsearch?.data.images.{}((one) => one.naturalWidth)"
+READY = "document.querySelector('.am-answers')?.amulsearch?.data.sheets.images.{}((one) => one.naturalWidth)"
 DRAG = """async () => {
     const { maps: [map] } = document.querySelector(".am-answers").amulsearch, times = [];
     const box = map.canvas.getBoundingClientRect(), at = (step) => ({

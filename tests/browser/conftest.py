@@ -24,7 +24,7 @@ LAYOUT = """(selector) => {
   const name = (part) => part.outerHTML.slice(0, 80), overflow = (part) => getComputedStyle(part).overflowX;
   for (const pane of root.querySelectorAll(".am-main, .am-beside, .am-body")) pane.scrollTop = 0;
   const kinds = "h1, h2, h3, p, li, table, figcaption, button, input, select, output, img, canvas, .am-head";
-  const apart = ".am-sheet .am-hits, .am-hit > .am-act"; // the contact sheet, and buttons that lie on a picture
+  const apart = ".am-sheet .am-hits, .am-list .am-hits, .am-hit > .am-act"; // they scroll, or lie on a picture
   const seen = [...root.querySelectorAll(kinds)].filter((part) => part.checkVisibility() && !part.closest(apart));
   const clipped = (part, box) => part !== root && (clipped(part.parentElement, box)
     || overflow(part) !== "visible" && (box.right > part.getBoundingClientRect().right + 1

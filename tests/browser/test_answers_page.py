@@ -181,7 +181,8 @@ def test_the_keyboard_alone(opened, saved):
         f"""() => {{
             const {{ maps: [map], data: {{ sheets: {{ ids }} }} }} = {FRONT};
             const {{ clientWidth: width, clientHeight: height }} = map.canvas;
-            const far = ids.map((_, row) => map.position(row)).map(([x, y]) => Math.hypot(x - width / 2, y - height / 2));
+            const places = ids.map((_, row) => map.position(row));
+            const far = places.map(([x, y]) => Math.hypot(x - width / 2, y - height / 2));
             return ids[far.indexOf(Math.min(...far))];
         }}"""
     )
