@@ -39,6 +39,8 @@ TILE, QUERY = 200, 320
 """Longest side, in pixels, of a picture in a grid and of a query."""
 MAP_PIXELS, SHEET_PIXELS = 6_000_000, 3_000_000
 """Approximate total pixels of all pictures on a map and on a contact sheet, which make one to two megabytes."""
+EACH = 8
+"""Pictures of a group of duplicates that are shown."""
 KEYS = {
     "label": "Blue frame: same label as the query.",
     "distance": "Below a picture: its distance, the smaller, the more similar.",
@@ -67,40 +69,20 @@ class Page:
         self._sheets: dict[str, Path] = {}  # the files of thumbnails, by their addresses beside the page
 
     def heading(self, text: str) -> Page:
-        """Append a section heading.
-
-        Parameters
-        ----------
-        text : str
-            The heading.
-        """
+        """Append a section heading."""
         return self._add("heading", text=text)
 
     def text(self, text: str) -> Page:
-        """Append one or more paragraphs.
-
-        Parameters
-        ----------
-        text : str
-            Plain text. An empty line separates paragraphs.
-        """
+        """Append one or more paragraphs of plain text, which an empty line separates."""
         return self._add("text", paragraphs=str(text).split("\n\n"))
 
-    def table(self, table: pd.DataFrame | pd.Series, *, digits: int = 3) -> Page:
-        """Append a table.
-
-        Parameters
-        ----------
-        table : DataFrame or Series
-            Its index is shown unless it is a RangeIndex. Missing values are left blank.
-        digits : int, default 3
-            Decimal places of floats.
-        """
+    def table(self, table: pd.DataFrame | pd.Series) -> Page:
+        """Append a table; its index is shown unless it is a RangeIndex, and missing values are left blank."""
         table = table.to_frame() if isinstance(table, pd.Series) else table
         if not isinstance(table.index, pd.RangeIndex):
             table = table.reset_index(allow_duplicates=True)
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]
-        rows = [[_cell(value, digits) for value in row] for row in table.itertuples(index=False, name=None)]
+        rows = [[_cell(value) for value in row] for row in table.itertuples(index=False, name=None)]
         return self._add("table", names=table.columns, numeric=numeric, rows=rows)
 
     def grid(self, collection: Collection, query, lists: Mapping[str, pd.DataFrame]) -> Page:
@@ -112,7 +94,6 @@ class Page:
         Parameters
         ----------
         collection : Collection
-            The collection that contains the neighbours.
         query : str, path, PIL.Image.Image or mapping
             An id of the collection, the path of an image file or an image; or a mapping of captions to several such
             queries.
@@ -159,7 +140,6 @@ class Page:
         Parameters
         ----------
         collection : Collection
-            The collection that contains the pictures.
         ids : sequence of str, optional
             Pictures to show, by default the whole collection.
         captions : mapping of str to str, optional
@@ -179,25 +159,22 @@ class Page:
         tiles = [_tile(image, captions.get(id, short_name(id)), id) for id, image in images]
         return self._add("contact_sheet", pictures=tiles)
 
-    def duplicates(self, collection: Collection, table: pd.DataFrame, *, most: int = 12, each: int = 8) -> Page:
-        """Append groups of duplicates, one contact sheet per group.
+    def duplicates(self, collection: Collection, table: pd.DataFrame, *, most: int = 12) -> Page:
+        """Append groups of duplicates, one contact sheet per group, of its first eight pictures.
 
         Parameters
         ----------
         collection : Collection
-            The collection that contains the pictures.
         table : DataFrame
             Groups as `near_duplicates` or `Collection.duplicates` return them.
         most : int, default 12
-            Maximum number of groups; the first ones are shown.
-        each : int, default 8
-            Maximum number of pictures per group.
+            How many groups to show, from the first.
         """
         for _, group in list(table.groupby("group", sort=False))[:most]:
             captions = {row.id: duplicate_caption(row) for row in group.itertuples()}
-            self.contact_sheet(collection, group["id"].head(each), captions=captions)
-            if len(group) > each:
-                self.text(f"and {len(group) - each:,} more in this group")
+            self.contact_sheet(collection, group["id"].head(EACH), captions=captions)
+            if len(group) > EACH:
+                self.text(f"and {len(group) - EACH:,} more in this group")
         return self
 
     def map(self, collection: Collection, map: Map) -> Page:
@@ -208,7 +185,6 @@ class Page:
         Parameters
         ----------
         collection : Collection
-            The collection that contains the pictures.
         map : Map
         """
         side = int(min(SIDE, max(8, (MAP_PIXELS / len(map)) ** 0.5)))
@@ -380,11 +356,11 @@ def _macros() -> TemplateModule:
     return environment.get_template("page.html", globals=known).module
 
 
-def _cell(value: object, digits: int) -> str:
+def _cell(value: object) -> str:
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
     if isinstance(value, (float, np.floating)):
-        return f"{value:,.{digits}f}"
+        return f"{value:,.3f}"
     return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else readable(value)
 
 

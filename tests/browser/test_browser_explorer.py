@@ -1,6 +1,5 @@
 """Notebook 10 in a real browser: clicks, drawing, uploads and keys, and their results."""
 
-import base64
 import json
 import re
 from pathlib import Path
@@ -81,14 +80,17 @@ def tile(page, column, id):
     return page.locator(f'.am-answer-columns section[aria-label="{column}"] [data-id="{id}"]')
 
 
+def becomes(page, name):
+    """Wait until a picture, whose name begins so, is the query and its results are shown."""
+    page.wait_for_selector(f'{QUERY}[alt^="The query, {name}"]')
+    settled(page)
+
+
 def search(page, id):
     """Make a picture the query: type its name, and click it in the contact sheet."""
     page.get_by_label("Find pictures by part of their name, or by keywords").fill(Path(id).stem)
     page.locator(f'.am-sheet [data-id="{id}"] .am-picture').click()
-    page.wait_for_function(
-        "(name) => document.querySelector('.am-strip .am-big img').alt === `The query, ${name}`", arg=Path(id).stem
-    )
-    settled(page)
+    becomes(page, Path(id).stem)
 
 
 def a_click_on_a_picture_makes_it_the_query(lab):
@@ -96,20 +98,13 @@ def a_click_on_a_picture_makes_it_the_query(lab):
         assert shown(lab, model) == index.query(FIRST, 4)["id"].tolist()
     clicked = shown(lab, MODELS[1])[2]
     tile(lab, MODELS[1], clicked).locator(".am-picture").click()
-    lab.wait_for_selector(f'{QUERY}[alt="The query, {Path(clicked).stem}"]')
-    settled(lab)
+    becomes(lab, Path(clicked).stem)
     for model, index in lab.indexes.items():
         assert shown(lab, model) == index.query(clicked, 4)["id"].tolist()
     milliseconds = int(re.search(r"(\d+) ms", lab.locator(".am-said").inner_text())[1])
     assert milliseconds < 1000  # the goal is 150; this only checks that nothing is computed again
     lab.get_by_role("button", name="← Back").click()
-    lab.wait_for_selector(f'{QUERY}[alt="The query, {Path(FIRST).stem}"]')
-
-
-def the_sheet_is_searched_by_name(lab):
-    id = next(id for id in lab.cartoons.ids if "guitar" in id)
-    search(lab, id)
-    assert shown(lab, MODELS[0]) == lab.indexes[MODELS[0]].query(id, 4)["id"].tolist()
+    becomes(lab, Path(FIRST).stem)
 
 
 def a_drawn_part_is_asked(lab):
@@ -123,8 +118,7 @@ def a_drawn_part_is_asked(lab):
     lab.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] - 1)
     lab.mouse.up()
     lab.get_by_role("button", name="Search with this part").click()
-    lab.wait_for_selector(QUERY + '[alt^="The query, part "]')
-    settled(lab)
+    becomes(lab, "part ")
     name = lab.locator(QUERY).get_attribute("alt")
     left, top, right, bottom = map(int, re.search(r"part (\d+),(\d+),(\d+),(\d+)", name).groups())
     width, height = lab.cartoons.open(id).size
@@ -134,30 +128,22 @@ def a_drawn_part_is_asked(lab):
 
 
 def uploads_good_and_bad(lab):
-    Image.new("1", (30000, 30000)).save(bomb := lab.tmp_path / "bomb.png")
-    (lab.tmp_path / "empty.png").touch()
     (lab.tmp_path / "letter.png").write_text("dear sir")
+    Image.effect_noise((300, 200), 90).save(lab.tmp_path / "noise.png")
     said, file = lab.locator(".am-said"), lab.locator('.am-strip input[type="file"]')
-    for name, reason in (("empty.png", "is empty"), ("letter.png", "not a picture"), ("bomb.png", "megapixels")):
-        before = lab.locator(QUERY).get_attribute("alt")
-        file.set_input_files(lab.tmp_path / name)
-        lab.wait_for_selector(f'.am-wrong:has-text("{name} cannot be used")')
-        assert reason in said.inner_text()
-        assert lab.locator(QUERY).get_attribute("alt") == before
-    assert bomb.stat().st_size < 8_000_000
+    before = lab.locator(QUERY).get_attribute("alt")
+    file.set_input_files(lab.tmp_path / "letter.png")
+    lab.wait_for_selector('.am-wrong:has-text("letter.png cannot be used: not a picture")')
+    assert lab.locator(QUERY).get_attribute("alt") == before
     id = lab.cartoons.ids[20]
     file.set_input_files(lab.cartoons.path(id))
-    lab.wait_for_selector(QUERY + '[alt^="The query, new picture "]')
-    settled(lab)
+    becomes(lab, "new picture ")
     assert shown(lab, MODELS[0])[0] == shown(lab, MODELS[1])[0] == id
     assert "Not unlike the collection" in said.inner_text()
     values = lab.locator(f'.am-answer-columns section[aria-label="{MODELS[0]}"] .am-value')
     assert all(re.search(r" · \d+%$", value) for value in values.all_inner_texts())
-    Image.effect_noise((300, 200), 90).save(lab.tmp_path / "noise.png")
     file.set_input_files(lab.tmp_path / "noise.png")
     lab.wait_for_selector('.am-said:has-text("Nothing here is likely to fit")')
-    settled(lab)
-    lab.screenshot(path=lab.shots / "explorer_noise.png")
 
 
 def thumbs_are_in_the_file_and_survive_the_kernel(lab):
@@ -177,38 +163,26 @@ def thumbs_are_in_the_file_and_survive_the_kernel(lab):
     pressed = lab.locator('.am-answer-columns [aria-pressed="true"]')
     marks = pressed.evaluate_all("(all) => all.map((one) => [one.closest('.am-hit').dataset.id, one.title])")
     assert {tuple(mark) for mark in marks} == {(good, "Good"), (bad, "Not good")}
-    assert am.measure.Judgements(lab.folder / "judged.csv").table.values.tolist() == expected
-
-
-def the_last_thumb_is_taken_back(lab):
     assert "2 thumbs for this query" in lab.locator(".am-said").inner_text()
     lab.get_by_role("button", name="Not good").nth(3).click()
     lab.get_by_role("button", name="Undo").click()
     lab.wait_for_selector('.am-said:has-text("2 thumbs for this query")')
-    assert len(am.measure.Judgements(lab.folder / "judged.csv")) == 2
-
-
-def around_the_middle(page, canvas):
-    """Draw a lasso around the middle third of a map."""
-    box = canvas.bounding_box()
-    at = [(0.35, 0.35), (0.65, 0.35), (0.65, 0.65), (0.35, 0.65), (0.35, 0.35)]
-    corners = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in at]
-    page.mouse.move(*corners[0])
-    page.mouse.down()
-    for corner in corners:
-        page.mouse.move(*corner, steps=8)
-    page.mouse.up()
+    assert am.measure.Judgements(lab.folder / "judged.csv").table.values.tolist() == expected
 
 
 def a_lasso_selects_and_the_selection_is_a_table_in_the_kernel(lab):
-    lay_out = lab.get_by_role("button", name="Lay out a map")
-    if lay_out.is_visible():
-        lay_out.click()
     canvas = lab.locator(".am-explorer .am-canvas canvas")
     canvas.wait_for(timeout=300_000)
     lab.locator(".am-explorer").get_by_role("button", name="Lasso").click()
     canvas.scroll_into_view_if_needed()
-    around_the_middle(lab, canvas)
+    box = canvas.bounding_box()
+    at = [(0.35, 0.35), (0.65, 0.35), (0.65, 0.65), (0.35, 0.65), (0.35, 0.35)]
+    corners = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in at]
+    lab.mouse.move(*corners[0])
+    lab.mouse.down()
+    for corner in corners:
+        lab.mouse.move(*corner, steps=8)
+    lab.mouse.up()
     lab.wait_for_selector(".am-selection strong")
     count = int(lab.locator(".am-selection strong").inner_text().split()[0].replace(",", ""))
     assert count >= 20
@@ -248,23 +222,6 @@ def a_picture_is_seen_large(lab):
     lab.keyboard.press("Escape")
 
 
-def a_pasted_picture_is_asked(lab):
-    id = lab.cartoons.ids[20]
-    content = base64.b64encode(lab.cartoons.path(id).read_bytes()).decode()
-    lab.evaluate(
-        """(content) => {
-            const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0)), data = new DataTransfer();
-            data.items.add(new File([bytes], "pasted.webp", { type: "image/webp" }));
-            const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
-            document.querySelector(".am-explorer .am-strip").dispatchEvent(event);
-        }""",
-        content,
-    )
-    lab.wait_for_selector(QUERY + '[alt="The query, new picture pasted"]')
-    settled(lab)
-    assert shown(lab, MODELS[0])[0] == id
-
-
 def the_view_is_saved_as_a_page(lab):
     search(lab, FIRST)
     with lab.expect_download() as download:
@@ -289,8 +246,7 @@ def the_keyboard_alone(lab):
     focused = lab.evaluate("document.activeElement.closest('.am-hit').dataset.id")
     assert focused == shown(lab, MODELS[1])[1]
     lab.keyboard.press("Enter")
-    lab.wait_for_selector(f'{QUERY}[alt="The query, {Path(focused).stem}"]')
-    settled(lab)
+    becomes(lab, Path(focused).stem)
     assert shown(lab, MODELS[1]) == lab.indexes[MODELS[1]].query(focused, 4)["id"].tolist()
     assert lab.locator(".jp-Notebook .jp-Cell").count() > 5  # letters do not act as shortcuts of the notebook
     lab.locator(".am-answer-columns .am-picture").first.focus()
@@ -314,14 +270,11 @@ def nothing_overlaps_is_cut_or_seriously_at_fault(lab):
 
 CHECKS = [
     a_click_on_a_picture_makes_it_the_query,
-    the_sheet_is_searched_by_name,
     a_drawn_part_is_asked,
     uploads_good_and_bad,
     thumbs_are_in_the_file_and_survive_the_kernel,
-    the_last_thumb_is_taken_back,
     a_lasso_selects_and_the_selection_is_a_table_in_the_kernel,
     a_picture_is_seen_large,
-    a_pasted_picture_is_asked,
     the_view_is_saved_as_a_page,
     the_keyboard_alone,
     nothing_overlaps_is_cut_or_seriously_at_fault,
@@ -355,8 +308,7 @@ def test_the_explorer(browser, folder, indexes, cartoons, shots, faults, tmp_pat
                 settled(page)
                 clicked = shown(page, MODELS[0])[1]
                 tile(page, MODELS[0], clicked).locator(".am-picture").click()
-                page.wait_for_selector(f'{QUERY}[alt="The query, {Path(clicked).stem}"]')
-                settled(page)
+                becomes(page, Path(clicked).stem)
                 assert shown(page, MODELS[0]) == indexes[MODELS[0]].query(clicked, 4)["id"].tolist()
                 page.locator(".am-explorer").scroll_into_view_if_needed()
                 page.screenshot(path=shots / f"explorer_{path[:5]}.png")

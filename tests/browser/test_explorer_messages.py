@@ -150,6 +150,18 @@ def test_what_another_view_asked_for_is_not_shown_here(page):
     assert "a fact" in page.locator("dialog[open]").inner_text()
 
 
+def test_a_pasted_picture_is_sent(page):
+    page.evaluate(
+        """() => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.of(1, 2)], "pasted.webp", { type: "image/webp" }));
+            const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+            document.querySelector(".am-strip").dispatchEvent(event);
+        }"""
+    )
+    page.wait_for_function("sent.some((one) => one.do === 'upload' && one.name === 'pasted.webp')")
+
+
 def test_pictures_are_freed(page):
     for start in range(0, 1500, 100):
         ids = [f"{number}.png" for number in range(start, start + 100)]

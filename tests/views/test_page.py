@@ -137,7 +137,7 @@ def test_a_page_needs_nothing_but_itself(colours, tmp_path):
 def test_tables_show_what_they_hold():
     table = pd.DataFrame({"name": ["a\nb", None], "share": [0.12345, np.nan], "count": [1234567, 3]})
     table["day"] = pd.NaT
-    seen = Seen(am.views.Page("t").table(table).table(pd.Series([0.5], index=["x"], name="y"), digits=1))
+    seen = Seen(am.views.Page("t").table(table).table(pd.Series([0.5], index=["x"], name="y")))
     for words in ("a\\nb", "0.123", "1,234,567", "x", "0.5"):
         assert words in seen.text
     assert not {"nan", "nat"} & set(seen.text.lower().split()) and "None" not in seen.text
