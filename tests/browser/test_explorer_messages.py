@@ -127,6 +127,8 @@ def test_the_map_stays_where_it_is_after_a_selection(page):
     about = {"name": "m", "columns": 10, "rows": 10, "ids": IDS, "side": 96, "across": 32}
     for _ in range(2):  # a second map takes the place of the first
         page.say({"say": "map", **about}, base64.b64encode(cells.tobytes()).decode())
+    page.say({"say": "thumbnails", "sheet": 0}, encoded("red"))
+    page.wait_for_function("document.querySelector('.am-explorer').amulsearch.map().sheets.images[0].naturalWidth")
     canvas = page.locator(".am-canvas canvas")
     canvas.focus()
     for _ in range(6):
