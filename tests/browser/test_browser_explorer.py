@@ -19,13 +19,15 @@ QUERY = ".am-explorer .am-strip .am-big img"
 SHORT = """import amulsearch as am
 cartoons = am.Collection.from_folder({IMAGES!r})
 am.explore(cartoons, am.extract(cartoons, {MODELS!r}, "penultimate", store={STORE!r}), k=4)"""
+PAGE = """some = cartoons.subset(cartoons.ids[:3])
+am.views.Page("A page").answers(some, {"own": am.ExactIndex.build([[1, 0], [1, 1], [0, 1]], some.ids)})"""
 SELECTED = "for id in explorer.selected['id']:\n    print(id)"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, openclipart, store, bundled_features):
     """A folder with the part of notebook 10 that is about the explorer, set to the bundled cartoons and two networks;
-    and with a notebook that shows an explorer and no more."""
+    and with a notebook that shows an explorer and a page."""
     folder = tmp_path_factory.mktemp("lab")
     notebook = json.loads((ROOT / "notebooks" / "10_explore.ipynb").read_text())
     values = {"IMAGES": openclipart, "MODELS": ",".join(MODELS), "STORE": store, "JUDGEMENTS": folder / "judged.csv"}
@@ -37,7 +39,7 @@ def folder(tmp_path_factory, openclipart, store, bundled_features):
     sources = ["".join(cell["source"]) for cell in notebook["cells"]]
     last = next(place for place, source in enumerate(sources) if source.startswith("explorer.selected"))
     long = [*notebook["cells"][: last + 1], code | {"source": SELECTED}]
-    short = [code | {"source": SHORT.format(**values)}]
+    short = [code | {"source": SHORT.format(**values)}, code | {"source": PAGE, "id": "page"}]
     for name, cells in (("10_explore", long), ("short", short)):
         (folder / f"{name}.ipynb").write_text(json.dumps(notebook | {"cells": cells}))
     return folder
@@ -312,4 +314,5 @@ def test_the_explorer(browser, folder, indexes, cartoons, shots, faults, tmp_pat
                 assert shown(page, MODELS[0]) == indexes[MODELS[0]].query(clicked, 4)["id"].tolist()
                 page.locator(".am-explorer").scroll_into_view_if_needed()
                 page.screenshot(path=shots / f"explorer_{path[:5]}.png")
+                page.locator('.am-page [aria-label="own"] .am-picture').first.wait_for()
                 page.close()

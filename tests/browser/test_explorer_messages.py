@@ -164,6 +164,15 @@ def test_a_pasted_picture_is_sent(page):
     page.wait_for_function("sent.some((one) => one.do === 'upload' && one.name === 'pasted.webp')")
 
 
+def test_the_pages_of_the_collection_are_turned_by_the_keyboard(page):
+    for number in range(2):
+        page.say({"say": "sheet", "page": number, "pages": 3, "count": 9, "text": "", "near": [], "ids": IDS})
+        if number == 0:
+            page.get_by_label("Next page").focus()
+        page.keyboard.press("Enter")
+    assert [one["page"] for one in page.sent("sheet")] == [1, 2]
+
+
 def test_pictures_are_freed(page):
     for start in range(0, 1500, 100):
         ids = [f"{number}.png" for number in range(start, start + 100)]

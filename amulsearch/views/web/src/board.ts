@@ -106,11 +106,13 @@ export class Board {
 
   /** Fill a list of pictures, of which the first are shown. */
   list(place: HTMLElement, title: string, hits: Hit[], acts: (Node | null)[] = [], ...forms: Node[]) {
+    const focused = place.contains(document.activeElement) ? (document.activeElement as HTMLElement) : null;
     place.hidden = !hits.length && !acts.length;
     place.replaceChildren(
       element("div", { class: "am-bar" }, element("strong", {}, title), ...acts), ...forms,
       element("div", { class: "am-hits" }, ...hits.slice(0, SHOWN).map((hit) => this.tile(hit))),
       hits.length > SHOWN ? `and ${(hits.length - SHOWN).toLocaleString("en")} more` : "");
+    if (focused?.isConnected) focused.focus();
   }
 
   showSelected(rows: Chosen[], acts: (Node | null)[] = [], ...forms: Node[]) {

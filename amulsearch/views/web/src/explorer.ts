@@ -42,14 +42,12 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
   const sizes = [SMALL, LARGE, WHOLE].map((side) => new Pictures(model, side)), [small, large, huge] = sizes;
   let late = 0, typing = 0;
   let alone = false; // the kernel that knew this explorer has gone
-  let query = "", sheet = { page: 0 }, sheets: Sheets | null = null, last: any;
+  let query = "", page = 0, sheets: Sheets | null = null, last: any;
 
   const send = (message: Message, buffers?: ArrayBuffer[]) =>
     alone ? wrong(RESTARTED) : model.send({ ...message, view }, undefined, buffers);
   const ask = (message: Message, buffers?: ArrayBuffer[]) => {
-    tell(LONG[message.do] ?? "…");
-    root.classList.add("am-waiting");
-    clearTimeout(late);
+    tell("waiting", LONG[message.do] ?? "…");
     late = window.setTimeout(() => wrong(SILENT), PATIENCE);
     send(message, buffers);
   };
@@ -106,20 +104,16 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
       said));
 
   // Map, selection, collection
-  const layOut = button("Lay out a map", () => {
-    layOut.disabled = true;
-    ask({ do: "map" });
-  }, { title: "Similar pictures lie near each other" });
+  const layOut = button("Lay out a map", () => ask({ do: "map" }), { title: "Similar pictures lie near each other" });
   const mapPart = element("div", { class: "am-map" }, layOut);
   const tag = element("input", { type: "text", placeholder: "a word for them", "aria-label": "Tag for the selected pictures" });
   const folder = element("input", { type: "text", placeholder: "folder", "aria-label": "Folder for copies of the files" });
-  const turn = (page: number) => send({ do: "sheet", page, text: text.value });
-  const before = button("‹", () => turn(sheet.page - 1), { "aria-label": "Previous page" });
-  const after = button("›", () => turn(sheet.page + 1), { "aria-label": "Next page" });
-  const place = element("span"), tiles = element("div", { class: "am-hits" });
+  const turn = (to: number) => send({ do: "sheet", page: to, text: text.value });
+  const before = button("‹", () => turn(page - 1), { "aria-label": "Previous page" });
+  const after = button("›", () => turn(page + 1), { "aria-label": "Next page" });
+  const sheet = element("div", { class: "am-list" });
   const selectFound = button("Select all", () => send({ do: "select_found", text: text.value }), { title: "Select all pictures that were found" });
-  const collection = element("details", { open: true, class: "am-sheet" }, element("summary", {}, "The collection"),
-    element("div", { class: "am-bar" }, before, place, after, selectFound), tiles);
+  const collection = element("details", { open: true, class: "am-sheet" }, element("summary", {}, "The collection"), sheet);
 
   // A picture in large, and the keys
   const facts = element("div", { class: "am-facts" });
@@ -153,21 +147,17 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     return (tile: HTMLElement) => tile.querySelector<HTMLElement>(`[data-act="${act}"]`)?.click();
   }
 
-  function tell(...parts: (string | Node)[]) {
+  /** Say something below the query, and whether an answer is awaited. */
+  function tell(state: "waiting" | "done" | "wrong", ...parts: (string | Node)[]) {
+    clearTimeout(late);
     said.replaceChildren(...parts);
-    said.classList.remove("am-wrong");
-  }
-
-  function done(...parts: (string | Node)[]) {
-    tell(...parts);
-    root.classList.remove("am-waiting");
+    said.classList.toggle("am-wrong", state === "wrong");
+    root.classList.toggle("am-waiting", state === "waiting");
+    layOut.disabled = state === "waiting";
   }
 
   function wrong(message: string) {
-    clearTimeout(late);
-    done(message);
-    said.classList.add("am-wrong");
-    layOut.disabled = false;
+    tell("wrong", message);
   }
 
   function findText() {
@@ -226,23 +216,20 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
   function showThumbs() {
     const { thumbs, novelty, ms, columns } = last;
     const time = columns.length ? `${counted(columns.length, "column")} in ${ms} ms` : "Choose at least one column";
-    done(`${time}${novelty ? `. ${novelty}` : ""}`);
+    tell("done", `${time}${novelty ? `. ${novelty}` : ""}`);
     if (!thumbs?.all) return;
     said.append(` · ${counted(thumbs.query, "thumb")} for this query, ${thumbs.all.toLocaleString("en")} with all others and tags `);
     if (thumbs.undo) said.append(button("Undo", () => ask({ do: "undo" }), { title: "Take back the last thumb or tag" }));
   }
 
-  function showSheet(message: any) {
-    sheet = message;
-    place.textContent = `${message.page + 1} of ${message.pages} · ${counted(message.count, "picture")}`;
-    before.disabled = message.page === 0;
-    after.disabled = message.page >= message.pages - 1;
-    selectFound.hidden = !message.text.trim() || !message.count;
-    const near = message.near.map((id: string) => button(nameOf(id), () => ask({ do: "query", id })));
-    const none = "No name and no keyword has these words.";
-    const nothing = near.length ? [`${none} Near names: `, ...near] : [none];
-    tiles.classList.toggle("am-none", !message.ids.length);
-    tiles.replaceChildren(...(message.ids.length ? message.ids.map((id: string) => board.tile({ id })) : nothing));
+  function showSheet({ pages, count, ids, near, text: words, ...message }: any) {
+    page = message.page;
+    before.disabled = page === 0;
+    after.disabled = page >= pages - 1;
+    const nothing = element("div", { class: "am-bar", hidden: ids.length > 0 }, "No name and no keyword has these words.",
+      near.length ? "Near names:" : null, ...near.map((id: string) => button(nameOf(id), () => ask({ do: "query", id }))));
+    board.list(sheet, `${page + 1} of ${pages} · ${counted(count, "picture")}`, ids.map((id: string) => ({ id })),
+      [before, after, words.trim() && count ? selectFound : null], nothing);
     board.mark();
   }
 
@@ -297,10 +284,10 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     thumbnails: (message, [content]) => takeSheet(message.sheet, content),
     pictures: (message, buffers) => sizes.find(({ side }) => side === message.side)?.take(message.ids, buffers),
     error: (message) => wrong(message.text),
-    done: (message) => done(message.text),
+    done: (message) => tell("done", message.text),
     page: (message) => {
       download(message.name, new Blob([message.html], { type: "text/html" }));
-      done(`Saved as ${message.name}`);
+      tell("done", `Saved as ${message.name}`);
     },
   };
   const take = (message: any, buffers: DataView[]) => {

@@ -18,10 +18,8 @@ export class State {
     this.view = this.read(start);
     if (!owner) return; // the address belongs to a notebook, or to another part of the page
     window.addEventListener("popstate", () => {
-      const view = this.read(start);
-      if (JSON.stringify(view) === JSON.stringify(this.view)) return;
-      this.view = view;
-      show(view);
+      this.view = this.read(start);
+      show(this.view);
     });
   }
 
