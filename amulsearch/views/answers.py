@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -16,15 +13,14 @@ from PIL import Image
 
 from ..errors import QueryError
 from ..index import Index
-from ..intake import Collection, note_outputs
-from ..store import replacing
+from ..intake import Collection
 from .mapping import Map
 from .thumbnails import thumbnails, webp_uri
 
 SIDE, QUALITY = 96, 55
 """The side of a thumbnail in pixels, and the quality of its WebP."""
-WHOLE = 4000
-"""Up to this many pictures, the thumbnails are in the page; beyond, in files beside it."""
+PIXELS = 100_000_000
+"""Of all thumbnails of a page, which make some thirteen megabytes; those of more pictures are smaller."""
 ACROSS = 32
 """How many thumbnails stand side by side on a sheet, which is square if it is full."""
 
@@ -38,12 +34,11 @@ def answers_data(
     maps: Mapping[str, Map],
     *,
     k: int = 1,
-    side: int = SIDE,
-    folder: Path | None = None,
+    pixels: int = PIXELS,
 ) -> dict:
-    """The data of a part, for `json.dumps`; arrays are in base64. The sheets of thumbnails are written into the folder
-    if there is one."""
+    """The data of a part, for `json.dumps`; arrays are in base64."""
     ids, labels = collection.ids, collection.labels
+    side = int(min(SIDE, max(8, (pixels / len(ids)) ** 0.5)))
     lists = {name: _neighbours(name, system, ids, k) for name, system in systems.items()}
     keywords = collection.keywords.values() if "keywords" in collection.table else ()
     return {
@@ -53,7 +48,7 @@ def answers_data(
         "words": [" ".join(words) for words in keywords],
         "side": side,
         "across": ACROSS,
-        "sheets": _sheets(collection, side, folder),
+        "sheets": [webp_uri(content) for content in thumbnail_sheets(collection, ids, side)],
         "systems": [_system(name, *neighbours) for name, neighbours in lists.items()],
         "maps": [_map(name, map, ids) for name, map in maps.items()],
     }
@@ -100,21 +95,6 @@ def most_telling(hits: np.ndarray) -> int:
     """Choose of Q queries that for which the first system is right most often; of several, that on which the others
     are least; `hits` (S, Q) is how many neighbours each of S systems has right."""
     return int(np.lexsort((hits[1:].sum(axis=0), -hits[0]))[0])
-
-
-def _sheets(collection: Collection, side: int, folder: Path | None) -> list[str]:
-    """The addresses of the sheets of thumbnails: data, or files in the folder."""
-    addresses = []
-    for number, content in enumerate(thumbnail_sheets(collection, collection.ids, side)):
-        if folder is None:
-            addresses.append(webp_uri(content))
-            continue
-        path = folder / f"sheet-{number:03}.webp"
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-        note_outputs([path])
-        addresses.append(f"{quote(os.fsencode(folder.name))}/{path.name}")
-    return addresses
 
 
 def thumbnail_sheets(

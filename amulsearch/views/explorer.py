@@ -29,7 +29,7 @@ from ..index import Index, KeywordIndex, novelty_told, unlikely_from
 from ..intake import Collection, Request, decode, fold_name, near_names
 from ..measure import METHODS, Judgements
 from ..models import reads_words
-from .answers import ACROSS, SIDE, WHOLE, thumbnail_sheets
+from .answers import ACROSS, SIDE, thumbnail_sheets
 from .captions import short_name
 from .exploration import Exploration, Look, NewPicture, Question
 from .mapping import Map
@@ -324,13 +324,11 @@ class Explorer(anywidget.AnyWidget):
         look, first = self.look, self.question.more[0]
         page = Page(f"Pictures like {_caption(first)}").text(f"Layer {look.layer}, exact search.")
         pictures = self.collection.subset(self.exploration.ids)
-        single, whole = len(asked) == 1 and isinstance(first, str), len(pictures) <= WHOLE
-        if not single or not whole:
-            page.grid(self.collection, first if single else asked if len(asked) > 1 else first.image, self.found)
-        if whole:
-            maps = {"of the explorer": self.map} if self.map is not None and self.map.ids == pictures.ids else {}
-            systems = self.exploration.systems(look)
-            page.answers(pictures, systems, maps, query=first if single else None, k=look.k)
+        single = len(asked) == 1 and isinstance(first, str)
+        if not single:
+            page.grid(self.collection, asked if len(asked) > 1 else first.image, self.found)
+        maps = {"of the explorer": self.map} if self.map is not None and self.map.ids == pictures.ids else {}
+        page.answers(pictures, self.exploration.systems(look), maps, query=first if single else None, k=look.k)
         name = f"like {_caption(first)}.html".replace("/", "_")
         self.send({"say": "page", "to": self._view, "name": name, "html": page.html()})
 

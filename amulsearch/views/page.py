@@ -25,11 +25,11 @@ from ..index import Index, unlikely_from
 from ..intake import Collection
 from ..measure import MEASURES, Comparison
 from ..store import replacing
-from .answers import SIDE, WHOLE, answers_data
+from .answers import answers_data
 from .captions import duplicate_caption, neighbour_caption, readable, short_name
 from .mapping import Map
 from .palette import group_frames
-from .thumbnails import data_uri, query_picture, thumbnails, webp_uri
+from .thumbnails import data_uri, query_picture, thumbnails
 
 if TYPE_CHECKING:
     from jinja2.environment import TemplateModule
@@ -66,7 +66,6 @@ class Page:
         self.title = str(title)
         self._parts = []
         self._alive = False  # whether a part needs the script
-        self._sheets: dict[str, Path] = {}  # the files of thumbnails, by their addresses beside the page
 
     def heading(self, text: str) -> Page:
         """Append a section heading."""
@@ -187,9 +186,8 @@ class Page:
         collection : Collection
         map : Map
         """
-        side = int(min(SIDE, max(8, (MAP_PIXELS / len(map)) ** 0.5)))
         name = f"of {len(map):,} pictures"
-        data = answers_data(collection.subset(map.ids), {}, {name: map}, side=side)
+        data = answers_data(collection.subset(map.ids), {}, {name: map}, pixels=MAP_PIXELS)
         frames, colour_of = group_frames(map.labels)
         data["maps"][0] |= {"frames": frames, "legend": {readable(name): one for name, one in colour_of.items()}}
         return self._add_living(data)
@@ -217,13 +215,12 @@ class Page:
         *,
         query: str | None = None,
         k: int = 8,
-        folder: str | os.PathLike | None = None,
     ) -> Page:
         """Append a part that answers: any picture can be clicked and becomes the query.
 
         Its neighbours stand in columns, one for each system, beside a map that can be zoomed, dragged and selected
-        from. Pictures are found by name, label and keyword, and a link keeps the view. All of this needs no server:
-        the neighbours are in the page, and so are the thumbnails of up to 4,000 pictures.
+        from. Pictures are found by name, label and keyword, and a link keeps the view. All of this needs no server: the
+        neighbours and the thumbnails are in the page, some 20 megabytes for 10,000 pictures.
 
         Parameters
         ----------
@@ -236,30 +233,21 @@ class Page:
             The id to open with; by default one on which the first system is right more often than the others.
         k : int, default 8
             How many neighbours each system shows.
-        folder : path, optional
-            Where the thumbnails of more than 4,000 pictures are written, as files. Save the page beside this folder.
 
         Raises
         ------
         QueryError
             If there is no system, one is of other pictures, there is no such query, or there are fewer than two
-            pictures or too many for one file.
+            pictures.
         """
         k = check_integer("k", k)
         if not systems:
             raise QueryError("there is nothing that could answer: give at least one system")
         if len(collection) < 2:
             raise QueryError("a page that answers needs at least two pictures: one to ask with, and one to find")
-        if len(collection) > WHOLE and folder is None:
-            raise QueryError(
-                f"{len(collection):,} pictures are too many for one file: give folder=, beside the page, for thumbnails"
-            )
         if query is not None and query not in collection:
             raise MissingKeyError(f"there is no picture {query!r} on the page")
-        files = check_path(folder).absolute() if folder is not None and len(collection) > WHOLE else None
-        data = answers_data(collection, systems, maps or {}, k=k, folder=files)
-        if files:
-            self._sheets |= {src: files / src.rpartition("/")[2] for src in data["sheets"]}
+        data = answers_data(collection, systems, maps or {}, k=k)
         if query is not None:
             data["query"] = collection[[query]].ids[0]
         return self._add_living(data)
@@ -326,10 +314,7 @@ class Page:
         return path
 
     def _repr_html_(self) -> str:
-        html = str(_macros().body(self.title, self._parts, self._alive))
-        for src, path in self._sheets.items():  # a notebook does not find the files
-            html = html.replace(f'"{src}"', f'"{webp_uri(path.read_bytes())}"')
-        return html
+        return str(_macros().body(self.title, self._parts, self._alive))
 
     def _add(self, macro: str, **values) -> Page:
         self._parts.append(getattr(_macros(), macro)(**values))

@@ -51,7 +51,6 @@ def write_report(
     it compares the networks, their fusions and the preset. It ends with near-duplicates and the files that were read,
     skipped and rejected. In a large folder, some parts are made of a random sample, and say so.
 
-    The thumbnails of more than 4,000 pictures are written to a folder beside the page, NAME_files.
 
     The page is written after each part: if the run is interrupted, it holds the parts that were done.
 
@@ -104,8 +103,6 @@ class _Report:
     joined: Features
     """The layer of all networks, concatenated, of a sample of the pictures."""
     k: int
-    files: Path
-    """The folder for thumbnails beside the page."""
 
     @cached_property
     def some(self) -> dict[str, Features]:
@@ -158,7 +155,7 @@ def _extracted(folder, models, output: Path, k: int, how: dict) -> _Report:
     one_layer = {key: made for key, made in extracted.items() if key[1] == LAYER}
     features = FeatureSet(collection, one_layer, extracted.extracted)
     joined = concatenate([sampled(made, JOINED) for made in features.values()])
-    return _Report(features, of_preset, joined, min(k, len(collection) - 1), output.with_name(f"{output.stem}_files"))
+    return _Report(features, of_preset, joined, min(k, len(collection) - 1))
 
 
 def _write(of: _Report, output: Path, progress: bool) -> Path:
@@ -280,7 +277,7 @@ def _answers(page: Page, of: _Report) -> None:
             f"group; the chance level is {purity['chance']:.0%}."
         )
     pictures = of.features.collection.subset(drawn.ids)
-    page.answers(pictures, systems, maps, k=NEAR, folder=of.files)
+    page.answers(pictures, systems, maps, k=NEAR)
 
 
 def _examples(page: Page, of: _Report) -> None:

@@ -85,12 +85,12 @@ def opened(browser):
     """`opened(path, width)`: a file in a browser, whose scripts may not fail, log or fetch anything elsewhere."""
     contexts, complaints = [], []
 
-    def show(path, width=1280, height=900, fragment="", missing=False, **options):
+    def show(path, width=1280, height=900, fragment="", **options):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: missing or complaints.append(message.text))
+        page.on("console", lambda message: complaints.append(message.text))
         local = ("file:", "data:", "blob:")
         page.on("request", lambda request: request.url.startswith(local) or complaints.append(request.url))
         page.goto(path.as_uri() + fragment)

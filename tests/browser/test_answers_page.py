@@ -246,24 +246,6 @@ def test_names_are_found_as_they_are_typed(hard, opened, tmp_path):
     assert page.locator(".am-side button:visible, .am-side select:visible, canvas[role]:visible").count() == 0
 
 
-@pytest.mark.parametrize("name", ["50% #1?", "plain"])
-def test_thumbnails_in_files_are_shown(hard, opened, tmp_path, monkeypatch, name):
-    """In a saved page, in a notebook, and told where they are missing."""
-    monkeypatch.setattr("amulsearch.views.page.WHOLE", 5)
-    collection, found, _ = hard
-    folder = tmp_path / f"of {name}"
-    page = am.views.Page("files").answers(collection, found, folder=folder / f"{name}_files")
-    saved = page.save(folder / f"{name}.html")
-    notebook = inside(page._repr_html_(), tmp_path / "notebook.html")
-    seen = f"{FRONT}.data.sheets.images.every((one) => one.naturalWidth === 96 * 32)"
-    for path in (saved, notebook):
-        page = opened(path)
-        assert page.evaluate(seen) and not page.get_by_text("cannot be loaded").is_visible()
-    (folder / f"{name}_files").rename(folder / "elsewhere")
-    lacking = opened(saved, missing=True).get_by_text(f"the folder {name}_files belongs beside this page")
-    assert lacking.is_visible()
-
-
 def test_in_a_notebook_keys_and_address_are_those_of_the_notebook(hard, opened, tmp_path):
     collection, found, _ = hard
     page = opened(inside(am.views.Page("p").answers(collection, found)._repr_html_(), tmp_path / "notebook.html"))

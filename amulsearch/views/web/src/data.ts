@@ -47,16 +47,14 @@ export class Data {
     this.searched = written.ids.map((id, row) => folded(`${id} ${written.labels[row] ?? ""} ${written.words[row] ?? ""}`));
   }
 
-  /** Load all sheets, that of one picture first; `loaded` is called after each, or `failed` with its address. */
-  load(id: string, loaded: (sheet: number) => void, failed: (src: string) => void) {
-    const { images } = this.sheets, first = this.sheets.sheet(this.sheets.rows.get(id)!);
-    const start = (sheet: number, then: () => void) => {
-      const src = this.written.sheets[sheet];
-      images[sheet].addEventListener("load", () => { loaded(sheet); then(); });
-      images[sheet].addEventListener("error", () => { failed(src); then(); });
-      images[sheet].src = src;
-    };
-    start(first, () => images.forEach((_, sheet) => sheet !== first && start(sheet, () => {})));
+  /** Load all sheets, that of one picture first; `loaded` is called after each. */
+  async load(id: string, loaded: (sheet: number) => void) {
+    const first = this.sheets.sheet(this.sheets.rows.get(id)!), sheets = [...this.written.sheets.keys()];
+    for (const sheet of [first, ...sheets.filter((other) => other !== first)]) {
+      this.sheets.images[sheet].src = this.written.sheets[sheet];
+      await this.sheets.images[sheet].decode();
+      loaded(sheet);
+    }
   }
 
   label(id: string): string | null {

@@ -29,10 +29,9 @@ export function start(root: HTMLElement) {
       element("div", { class: "am-bar" }, search, button("Any picture", anyPicture), first ? button("Copy link", copyLink) : null),
       board.systems, board.said));
   const matches = element("div", { class: "am-list", hidden: true });
-  const lacking = element("p", { class: "am-below", hidden: true });
   if (maps.length) board.map = new MapPanel(data.sheets, maps, root, { query, select }, (names) => state.set({ maps: names }));
   root.append(
-    element("div", { class: "am-answer" }, strip, lacking, matches, board.columns),
+    element("div", { class: "am-answer" }, strip, matches, board.columns),
     element("div", { class: "am-side" }, ...(board.map?.parts ?? []), board.selection, changes()));
   root.classList.add("am-alive");
   root.classList.toggle("am-map-only", !systems.length);
@@ -103,9 +102,6 @@ export function start(root: HTMLElement) {
   const columns = systems.slice(0, 5).map(({ name }) => name);
   const state = new State({ query: data.written.query, columns, maps: [], selected: [] }, data.written.ids, first, show);
   show(state.view);
-  data.load(state.view.query, (sheet) => board.map?.views.forEach((view) => view.refresh(sheet)), (src) => {
-    lacking.hidden = false;
-    lacking.textContent = `Some thumbnails cannot be loaded: the folder ${decodeURIComponent(src.split("/")[0])} belongs beside this page.`;
-  });
+  data.load(state.view.query, (sheet) => board.map?.views.forEach((view) => view.refresh(sheet)));
   (root as any).amulsearch = { data, state, maps: board.map?.views ?? [] };
 }
