@@ -53,8 +53,6 @@ def write_report(
     the preset are compared, by the subfolders as labels if there are any. It ends with near-duplicates and the files
     that were read, skipped and rejected. In a large folder, some parts are made of a random sample, and say so.
 
-    The thumbnails of more than 4,000 pictures are written to a folder beside the page, NAME_files.
-
     The page is written after each part: if the run is interrupted, it holds the parts that were done.
 
     Parameters
@@ -100,7 +98,7 @@ def write_report(
         collection = collection.subset(collection.sample(sample))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Windows deletes no mapped file
         features = _extracted(collection, models, {"store": store or temporary, "progress": progress})
-        report = _Report(features, sample, min(k, len(features.collection) - 1), output, progress)
+        report = _Report(features, sample, min(k, len(features.collection) - 1), progress)
         if output is not None:
             _write(report, output, progress)
         return report.recommendation
@@ -130,7 +128,6 @@ class _Report:
     features: FeatureSet
     sample: int
     k: int
-    output: Path | None
     progress: bool
 
     @cached_property
@@ -234,7 +231,7 @@ def _answers(page: Page, report: _Report) -> None:
             f"chance level is {chance_level(groups):.0%}."
         )
     systems = {title: report.panel[name] for name, title in report.titles.items()}
-    page.answers(pictures, systems, maps, k=NEAR, folder=report.output.with_name(f"{report.output.stem}_files"))
+    page.answers(pictures, systems, maps, k=NEAR)
 
 
 def _examples(page: Page, report: _Report) -> None:

@@ -45,7 +45,7 @@ def explorer(bundled_features, cartoons, tmp_path, monkeypatch):
 
 
 def ids_of(view, column):
-    return next([row["id"] for row in of["rows"]] for of in view["columns"] if of["name"] == column)
+    return next([row["id"] for row in of["hits"]] for of in view["columns"] if of["name"] == column)
 
 
 def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_features, cartoons):
@@ -61,7 +61,7 @@ def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_feature
     assert view["examples"] == [{"id": clicked, "sign": "more", "label": cartoons.labels[cartoons.ids.index(clicked)]}]
     assert ids_of(view, LITE0) == index.query(clicked, 3)["id"].tolist() == widget.found[LITE0]["id"].tolist()
     labels = dict(zip(cartoons.ids, cartoons.labels, strict=True))
-    for row in view["columns"][0]["rows"]:
+    for row in view["columns"][0]["hits"]:
         assert row["same"] == (labels[row["id"]] == labels[clicked])
     assert view["past"] == [{"id": cartoons.ids[7], "at": 0}]
     assert len(ask("query", id=clicked)["past"]) == 1  # the same query again is not a step
@@ -77,9 +77,9 @@ def test_probabilities_and_novelty_are_sent(explorer, cartoons):
     view = ask("look", columns=[SQUEEZENET, "rrf"], k=20)
     table = widget.found[SQUEEZENET]
     sent, fused = view["columns"]
-    assert [row["probability"] for row in sent["rows"]] == [f"{value:.0%}" for value in table["probability"]]
+    assert [row["likely"] for row in sent["hits"]] == [round(100 * value) for value in table["probability"]]
     assert sent["unlikely"] == next(iter(table["rank"][table["probability"] < 0.1]), None)
-    assert "probability" not in fused["rows"][0] and fused["unlikely"] is None and view["novelty"] is None
+    assert fused["hits"][0]["likely"] is None and fused["unlikely"] is None and view["novelty"] is None
     file = io.BytesIO()
     Image.effect_noise((300, 200), 90).save(file, "PNG")
     view = ask("upload", file.getvalue(), name="noise.png")
@@ -101,8 +101,8 @@ def test_more_and_less(explorer, cartoons):
     assert [(example["id"], example["sign"]) for example in view["examples"]] == [
         *((one, "more"), (two, "more"), (three, "less")),
     ]
-    assert not {one, two, three} & {row["id"] for column in view["columns"] for row in column["rows"]}
-    assert not any(row["same"] for column in view["columns"] for row in column["rows"])
+    assert not {one, two, three} & {row["id"] for column in view["columns"] for row in column["hits"]}
+    assert not any(row["same"] for column in view["columns"] for row in column["hits"])
     assert [example["id"] for example in ask("forget", id=three)["examples"]] == [one, two]
     ask("forget", id=two)
     assert ask("forget", id=one) == {
@@ -115,10 +115,9 @@ def test_more_and_less(explorer, cartoons):
 def test_the_look(explorer):
     widget, ask = explorer
     view = ask("look", layer="logits", columns=[LITE0, "vote", "nonsense"], k=5)
-    assert [(column["name"], len(column["rows"])) for column in view["columns"]] == [(LITE0, 5), ("vote", 5)]
-    assert all("votes" in row for row in view["columns"][1]["rows"])
-    view = ask("look", n_trees=2, search_k=10)
-    assert view["look"]["n_trees"] == 2 and widget.look.search_k == 10
+    assert [(column["name"], len(column["hits"])) for column in view["columns"]] == [(LITE0, 5), ("vote", 5)]
+    assert all("votes" in row for row in view["columns"][1]["hits"])
+    assert view["choices"]["columns"] == [SQUEEZENET, LITE0, "vote", "rrf", "combsum"]
     assert ask("look", k=100000)["say"] == "error" and widget.look.k == 5
     assert ask("look", columns=[])["columns"] == []
 
@@ -171,7 +170,7 @@ def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     ask("judge", query=cartoons.ids[7], ids=[good], relevance=1)
     view = ask("judge", query=cartoons.ids[7], ids=[bad], relevance=0)
     assert view["thumbs"] == {"query": 2, "all": 2, "undo": True}
-    judged = {row["id"]: row["judged"] for column in view["columns"] for row in column["rows"]}
+    judged = {row["id"]: row["judged"] for column in view["columns"] for row in column["hits"]}
     assert judged[good] == 1 and judged[bad] == 0
     table = am.measure.Judgements(tmp_path / "judged.csv").table
     assert table.values.tolist() == [[cartoons.ids[7], good, 1], [cartoons.ids[7], bad, 0]]
@@ -298,10 +297,10 @@ def test_the_view_is_saved_as_a_page_that_answers(explorer, cartoons):
     answer = ask("export")
     assert answer["name"] == f"like {short_name(cartoons.ids[7])}.html" and answer["html"].startswith("<!doctype html>")
     data = written(answer["html"])
-    assert data["names"] == cartoons.ids and data["query"] == 7
+    assert data["ids"] == cartoons.ids and data["query"] == cartoons.ids[7]
     assert [system["name"] for system in data["systems"]] == [SQUEEZENET, LITE0, "rrf"]
     for system in data["systems"]:
-        rows = np.frombuffer(base64.b64decode(system["rows"]), "<u2").reshape(-1, system["k"])[7]
+        rows = np.frombuffer(base64.b64decode(system["rows"]), "<i4").reshape(-1, system["k"])[7]
         assert [cartoons.ids[row] for row in rows] == widget.found[system["name"]]["id"].tolist()
     ask("crop", id=cartoons.ids[7], x=0, y=0, w=0.5, h=1)
     ask("less", id=cartoons.ids[50])
