@@ -29,8 +29,7 @@ def saved(cartoons, bundled_features, tmp_path_factory):
     features = {(name, "penultimate"): am.Features(made, kept, labels) for name, made in vectors.items()}
     query = kept[40]
     indexes = {name: am.ExactIndex.build(made) for (name, _), made in features.items()}
-    lists = {**am.query_all(indexes, query, 4)}
-    lists["fused (rrf)"] = am.fuse(list(lists.values()), "rrf", k=4)
+    lists = am.Panel(indexes, fusions=["rrf"]).query(query, 4)
     lists[EVIL] = neighbours([f"{EVIL}/{EVIL}.png"], [0.5], [EVIL], EVIL, "logits")
     page = am.views.Page(f"A page with {EVIL} in its title and in other places").text("Some words. " * 40)
     page.heading("A table").table(collection.table.tail(8)).heading("A grid").grid(collection, query, lists)

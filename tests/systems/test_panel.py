@@ -119,8 +119,8 @@ def test_every_way_to_a_panel_gives_the_same_answer(new, small_folder, tmp_path,
     collection = am.Collection.from_folder(small_folder, progress=False)
     explorer = am.explore(collection, panel, query=id, k=5)
     if new:
-        explorer._do_upload({"name": "new.png"}, [query.read_bytes()])
-    explorer._do_look({"columns": ["combsum"]}, [])
+        explorer._receive(explorer, {"do": "upload", "name": "new.png"}, [query.read_bytes()])
+    explorer._receive(explorer, {"do": "look", "columns": ["combsum"]}, [])
     assert explorer.found["combsum"].equals(expected)
     if not new:
         page = am.views.Page("page").answers(collection, {"combsum": panel[name]}, k=5).html()

@@ -46,8 +46,8 @@ def numbers(text: str, dtype: str, *shape: int) -> np.ndarray:
 
 def test_the_data_are_those_of_the_systems(some, features, layout):
     index = am.systems.calibrated(am.ExactIndex.build(features))
-    fused = am.measure.fuse_all([index.all_neighbours(20), index.all_neighbours(20)], "borda", k=5)
-    systems, maps = {"one": index, "borda": fused}, {"all": layout}
+    fusion = am.Fusion([index, index], "borda", depth=20)
+    systems, maps = {"one": index, "borda": fusion}, {"all": layout}
     data = data_of(am.views.Page("ask").answers(some, systems, maps, query=some.ids[7], k=5))
     assert data["ids"] == some.ids and data["query"] == some.ids[7] and data["labels"] == some.labels
     one, borda = data["systems"]
@@ -56,7 +56,7 @@ def test_the_data_are_those_of_the_systems(some, features, layout):
     assert np.array_equal(numbers(one["values"], "<f4", -1, 5), distances.astype("f4"))
     likely = np.rint(100 * index.calibration.probability(distances))
     assert np.array_equal(numbers(one["likely"], "<u1", -1, 5), likely)
-    assert np.array_equal(numbers(borda["rows"], "<i4", -1, 5), fused[0]) and borda["measure"] == "score"
+    assert np.array_equal(numbers(borda["rows"], "<i4", -1, 5), fusion.all_neighbours(5)[0]) and borda["measure"] == "score"
     assert np.array_equal(numbers(data["maps"][0]["cells"], "<u4", -1, 2), layout.cells)
 
 
