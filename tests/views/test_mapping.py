@@ -53,6 +53,8 @@ def test_a_sample_of_many_pictures_is_laid_out_and_the_map_says_so():
     assert repr(am.views.Map.fit(clouds(50), sample=50)).startswith("Map(50 pictures in")
     with pytest.raises(am.QueryError, match="sample must be an integer of at least 2"):
         am.views.Map.fit(features, sample=1)
+    with pytest.raises(am.QueryError, match="at least two pictures"):
+        am.views.Map.fit(am.Features(np.ones((1, 4)), ["a"]))
 
 
 def test_the_assignment_is_the_best_of_all():
@@ -74,11 +76,6 @@ def test_a_large_grid_is_halved_and_stays_near():
     assert len({tuple(cell) for cell in cells}) == 5000
     assert (cells >= 0).all() and (cells < (90, 73)).all()
     assert np.abs(cells + 0.5 - points).mean() < 1.5
-
-
-def test_one_picture_has_no_map():
-    with pytest.raises(am.QueryError, match="at least two pictures"):
-        am.views.Map.fit(am.Features(np.ones((1, 4)), ["a"]))
 
 
 def test_purity_by_hand():
