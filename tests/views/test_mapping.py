@@ -18,6 +18,12 @@ def clouds(count, kinds=3, seed=0):
     return am.Features(vectors, [str(row) for row in range(count)], [f"kind {one}" for one in kind])
 
 
+def purity(rows, labels):
+    """The fraction of neighbours that have the label of their picture."""
+    k = rows.shape[1]
+    return am.measure.precision_at_k({"map": rows}, labels, at=[k]).at["map", f"P@{k}"]
+
+
 def test_pictures_of_a_kind_lie_together_and_none_share_a_cell():
     features = clouds(90)
     made = am.views.Map.fit(features)
@@ -27,9 +33,7 @@ def test_pictures_of_a_kind_lie_together_and_none_share_a_cell():
     assert (made.cells >= 0).all() and (made.cells < (made.columns, made.rows)).all()
     assert made.columns * made.rows >= 1.3 * 90
     assert made.columns / made.rows == pytest.approx(4 / 3, rel=0.2)
-    purity = am.measure.neighbour_purity({"map": made.neighbours(5)}, made.labels).loc["map"]
-    assert purity["purity"] > 0.95
-    assert purity["chance"] == pytest.approx(29 / 89)
+    assert purity(made.neighbours(5), made.labels) > 0.95
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 7, 40])
@@ -49,10 +53,12 @@ def test_a_sample_of_many_pictures_is_laid_out_and_the_map_says_so():
     assert np.array_equal(made.positions, again.positions) and np.array_equal(made.cells, again.cells)
     assert made.ids == again.ids == sorted(made.ids, key=int)
     assert made.labels == [features.labels[int(id)] for id in made.ids]
-    assert am.measure.neighbour_purity({"map": made.neighbours(5)}, made.labels).at["map", "purity"] > 0.9
+    assert purity(made.neighbours(5), made.labels) > 0.9
     assert repr(am.views.Map.fit(clouds(50), sample=50)).startswith("Map(50 pictures in")
     with pytest.raises(am.errors.QueryError, match="sample must be an integer of at least 2"):
         am.views.Map.fit(features, sample=1)
+    with pytest.raises(am.QueryError, match="at least two pictures"):
+        am.views.Map.fit(am.Features(np.ones((1, 4)), ["a"]))
 
 
 def test_the_assignment_is_the_best_of_all():
@@ -76,19 +82,6 @@ def test_a_large_grid_is_halved_and_stays_near():
     assert np.abs(cells + 0.5 - points).mean() < 1.5
 
 
-def test_one_picture_has_no_map():
-    with pytest.raises(am.errors.QueryError, match="at least two pictures"):
-        am.views.Map.fit(am.Features(np.ones((1, 4)), ["a"]))
-
-
-def test_purity_by_hand():
-    rows = np.array([[1, 2], [0, 3], [0, 1], [0, 1]])
-    found = am.measure.neighbour_purity({"here": rows, "there": rows[:, :1]}, ["a", "a", "b", None])
-    assert found["purity"].tolist() == pytest.approx([(0.5 + 1) / 2, 1])  # of the second, one has no label
-    assert found["chance"].tolist() == pytest.approx([1 / 2, 1 / 2])
-    assert "nothing to count" in repr(am.measure.neighbour_purity({"here": rows}, ["a", "b", "c", None]))
-
-
 def test_groups_and_their_colours():
     assert palette.label_groups(["a", None, "b"]) == ["a", None, "b"]
     many = [f"animals/{n}" for n in range(8)] + [f"food/{n}" for n in range(4)] + [None]
@@ -106,6 +99,5 @@ def test_the_bundled_cartoons_part_into_animals_food_and_vehicles(cartoons, bund
     kept = [row for row, group in enumerate(groups) if group in ("animals", "food", "transportation")]
     joined = am.transforms.concatenate([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     made = am.views.Map.fit(am.Features(joined.vectors[kept], [cartoons.ids[row] for row in kept]))
-    near = {"map": made.neighbours(10)}
-    purity = am.measure.neighbour_purity(near, [groups[row] for row in kept]).loc["map"]
-    assert purity["purity"] > 0.75 > 1.5 * purity["chance"]
+    kinds = [groups[row] for row in kept]
+    assert purity(made.neighbours(10), kinds) > 0.75 > 1.5 * am.measure.chance_level(kinds)
