@@ -205,5 +205,7 @@ def caption_of(example: Example) -> str:
     """A short name of a picture, a part of one, or words."""
     if isinstance(example, NewPicture) and isinstance(example.image, Words):
         return example.name
-    name = name_of(example)  # "animals/cat.webp", "part 0,0,90,90 of animals/cat.webp" or "new picture mine.jpg 0a1b2c3d"
+    name = name_of(
+        example
+    )  # "animals/cat.webp", "part 0,0,90,90 of animals/cat.webp" or "new picture mine.jpg 0a1b2c3d"
     return ("part of " if not isinstance(example, str) and "/" in name else "") + short_name(name)

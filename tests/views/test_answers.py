@@ -56,7 +56,10 @@ def test_the_data_are_those_of_the_systems(some, features, layout):
     assert np.array_equal(numbers(one["values"], "<f4", -1, 5), distances.astype("f4"))
     likely = np.rint(100 * index.calibration.probability(distances))
     assert np.array_equal(numbers(one["likely"], "<u1", -1, 5), likely)
-    assert np.array_equal(numbers(borda["rows"], "<i4", -1, 5), fusion.all_neighbours(5)[0]) and borda["measure"] == "score"
+    assert (
+        np.array_equal(numbers(borda["rows"], "<i4", -1, 5), fusion.all_neighbours(5)[0])
+        and borda["measure"] == "score"
+    )
     assert np.array_equal(numbers(data["maps"][0]["cells"], "<u4", -1, 2), layout.cells)
 
 

@@ -109,7 +109,7 @@ def test_more_and_less(explorer, cartoons):
         "say": "error",
         "text": "the query needs at least one picture: click another one first",
     }
-    assert widget.question.more == (one,)
+    assert widget.session.question.more == (one,)
 
 
 def test_the_look(explorer):
@@ -118,7 +118,7 @@ def test_the_look(explorer):
     assert [(column["name"], len(column["hits"])) for column in view["columns"]] == [(LITE0, 5), ("vote", 5)]
     assert all("votes" in row for row in view["columns"][1]["hits"])
     assert view["choices"]["columns"] == [SQUEEZENET, LITE0, "vote", "rrf", "combsum"]
-    assert ask("look", k=100000)["say"] == "error" and widget.look.k == 5
+    assert ask("look", k=100000)["say"] == "error" and widget.session.look.k == 5
     assert ask("look", columns=[])["columns"] == []
 
 
@@ -147,10 +147,10 @@ def test_a_part_of_the_query(explorer, cartoons):
     width, height = cartoons.open(id).size
     view = ask("crop", id=id, x=0.5, y=0, w=0.5, h=1)
     assert view["examples"][0]["id"] == f"part {round(width / 2)},0,{width},{height} of {id}"
-    (picture,) = widget.question.more
+    (picture,) = widget.session.question.more
     assert np.array_equal(np.asarray(picture.image), np.asarray(cartoons.open(id))[:, round(width / 2) :])
     vector = am.embed(picture.image, LITE0, "penultimate")["penultimate"][0]
-    assert ids_of(view, LITE0) == widget.exploration._index(LITE0, widget.look).query(vector, 3)["id"].tolist()
+    assert ids_of(view, LITE0) == widget.session.panel[f"{LITE0} penultimate"].query(vector, 3)["id"].tolist()
     assert ask("crop", id=id, x=0.5, y=0.5, w=0.001, h=0.5)["text"].startswith("the part is too small")
     ask("query", id=id)
     ask("more", id=cartoons.ids[20])
@@ -183,7 +183,7 @@ def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     assert len(am.measure.Judgements(tmp_path / "judged.csv")) == 0
     assert view["thumbs"] == {"query": 0, "all": 0, "undo": False}
     assert ask("undo")["say"] == "view"  # nothing more to take back
-    other = am.explore(cartoons, widget.exploration.features, query=cartoons.ids[7])
+    other = am.explore(cartoons, widget.session.panel, query=cartoons.ids[7])
     other._handle_custom_msg({"do": "judge", "query": cartoons.ids[7], "ids": [good], "relevance": 1}, [])
     assert other.judgements is None
 
@@ -242,8 +242,6 @@ def test_the_map_and_its_thumbnails_are_sent(bundled_features, all_cartoons, mon
     square.paste(small, ((side - small.width) // 2, (side - small.height) // 2))
     shown = second[row * side : (row + 1) * side, column * side : (column + 1) * side]
     assert np.abs(shown - np.asarray(square, int)).mean() < 12
-    blank = widget.exploration._new["a blank picture", LITE0, "penultimate"]  # the network is warm
-    assert blank.shape == vectors[0].shape
     with pytest.raises(am.errors.QueryError, match="no picture"):
         am.explore(some, features)
 
@@ -259,17 +257,19 @@ def test_a_map_is_laid_out_when_asked(explorer, cartoons, monkeypatch):
     monkeypatch.setattr(am.views.Map, "fit", fit)
     widget._handle_custom_msg({"do": "map"}, [])
     widget._worker.join()
-    widths = [widget.exploration.features[model, "penultimate"].vectors.shape[1] for model in (SQUEEZENET, LITE0)]
+    widths = [widget.session.panel.features(f"{model} penultimate").vectors.shape[1] for model in (SQUEEZENET, LITE0)]
     assert asked == [(len(cartoons), sum(widths))]
 
 
 def test_it_opens_with_a_picture_on_which_the_first_column_is_right(explorer, cartoons):
     widget, _ = explorer
-    opened = widget.exploration.opening(cartoons, widget.look)
+    opened = widget.session.opening()
     labels = dict(zip(cartoons.ids, cartoons.labels, strict=True))
 
     def hits(id):
-        found = am.ExactIndex.build(widget.exploration.features[SQUEEZENET, "penultimate"]).query(id, widget.look.k)
+        found = am.ExactIndex.build(widget.session.panel.features(f"{SQUEEZENET} penultimate")).query(
+            id, widget.session.look.k
+        )
         return (found["label"] == labels[id]).sum()
 
     assert hits(opened) == max(hits(id) for id in cartoons.sample(40)) == 3
@@ -333,7 +333,7 @@ def test_what_is_wrong_leaves_it_working(explorer, cartoons, capsys):
     assert "Traceback" in capsys.readouterr().err
     assert ask("query", id=cartoons.ids[3])["say"] == "view"
     with pytest.raises(am.errors.QueryError, match="no picture 'x'"):
-        am.explore(cartoons, widget.exploration.features, query="x")
+        am.explore(cartoons, widget.session.panel, query="x")
 
 
 def test_the_collection_is_found_by_keywords_too(openclipart):
@@ -438,7 +438,9 @@ def test_vectors_of_ones_own_are_explored_without_a_complaint(few):
     assert [content["say"] for content, _ in ask("start")] == ["view", "sheet", "selected"]
     file = io.BytesIO()
     Image.new("RGB", (20, 20)).save(file, "PNG")
-    assert ask("upload", file.getvalue(), name="new.png")[0][0]["text"].startswith("own has your own vectors")
+    assert ask("upload", file.getvalue(), name="new.png")[0][0]["text"].startswith(
+        "the index was built from vectors without a model"
+    )
 
 
 def test_names_are_found_as_they_are_typed(few):
@@ -446,8 +448,8 @@ def test_names_are_found_as_they_are_typed(few):
     widget, ask = few(3, [f"{nfd}.png", f"{blank}.png", "黒猫.png"])
     for typed, name in (("CAFÉ", nfd), (nfd, nfd), ("9.41 am", blank), ("猫", "黒猫")):
         assert ask("sheet", page=0, text=typed)[0][0]["ids"] == [f"{name}.png"]
-    again = am.explore(widget.collection, widget.exploration.features, query="café.png")
-    assert again.question.more == (f"{nfd}.png",)
+    again = am.explore(widget.collection, widget.session.panel, query="café.png")
+    assert again.session.question.more == (f"{nfd}.png",)
 
 
 def test_examples_with_the_same_name_are_all_on_the_saved_page(few):
@@ -459,13 +461,13 @@ def test_examples_with_the_same_name_are_all_on_the_saved_page(few):
 
 
 def test_new_pictures_are_kept_as_long_as_one_can_go_back(explorer, cartoons, monkeypatch):
-    monkeypatch.setattr("amulsearch.views.explorer.PAST", 2)
+    monkeypatch.setattr("amulsearch.views.session.PAST", 2)
     widget, ask = explorer
     for id in cartoons.ids[20:24]:
         view = ask("upload", cartoons.path(id).read_bytes(), name=Path(id).name)
-    assert len(view["past"]) == 2 and len(widget._pictures) == 3
-    assert {key[0] for key in widget.exploration._new} == set(widget._pictures)
-    assert ask("back", to=0)["examples"][0]["id"] in widget._pictures and len(widget._pictures) == 1
+    pictures = widget.session.pictures
+    assert len(view["past"]) == 2 and len(pictures) == 3
+    assert ask("back", to=0)["examples"][0]["id"] in pictures and len(widget.session.pictures) == 1
 
 
 def test_without_anywidget_it_says_what_to_install(monkeypatch):

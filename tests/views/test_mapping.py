@@ -57,7 +57,7 @@ def test_a_sample_of_many_pictures_is_laid_out_and_the_map_says_so():
     assert repr(am.views.Map.fit(clouds(50), sample=50)).startswith("Map(50 pictures in")
     with pytest.raises(am.errors.QueryError, match="sample must be an integer of at least 2"):
         am.views.Map.fit(features, sample=1)
-    with pytest.raises(am.QueryError, match="at least two pictures"):
+    with pytest.raises(am.errors.QueryError, match="at least two pictures"):
         am.views.Map.fit(am.Features(np.ones((1, 4)), ["a"]))
 
 
