@@ -11,7 +11,6 @@ import subprocess
 import sys
 import types
 
-import lazy_loader
 import numpy as np
 import pytest
 import torch
@@ -21,9 +20,6 @@ import amulsearch as am
 from amulsearch.features import converted, engine
 from amulsearch.models import towers
 from amulsearch.models.architectures import import_torchvision
-
-open_clip = lazy_loader.load("open_clip")
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="open_clip is not installed")
 
 REPOSITORY = "somewhere/CLIP-small"
 NAME = f"open_clip/{REPOSITORY}"
@@ -37,11 +33,16 @@ SENTENCES = ["a man with an umbrella", "a drawing of a red bird", "Ein Vogel, ro
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
+def open_clip():
+    import_torchvision()
+    return pytest.importorskip("open_clip")
+
+
+@pytest.fixture(scope="module")
+def clip(open_clip, tmp_path_factory):
     """The reference: open_clip's own model, and the folder of its files in the layout of a repository."""
     from safetensors.torch import save_file
 
-    import_torchvision()
     folder = tmp_path_factory.mktemp("clip")
     torch.manual_seed(0)
     (folder / towers.CONFIG).write_text(json.dumps({"model_cfg": TOWERS, "preprocess_cfg": PREPROCESS}))
@@ -63,7 +64,7 @@ def published(clip, local_hub, server, monkeypatch):
     towers.tower_record.cache_clear()
 
 
-def test_pictures_are_as_open_clip_s_own(published, clip, cartoons):
+def test_pictures_are_as_open_clip_s_own(published, clip, open_clip, cartoons):
     model, _ = clip
     made = am.extract(cartoons[:20], NAME, ["penultimate", "last:mean"], framing="crop", progress=False)
     assert made[NAME, "penultimate"].vectors.shape == (20, 32)
@@ -83,7 +84,7 @@ def test_pictures_are_as_open_clip_s_own(published, clip, cartoons):
     assert cosines.min() > 0.999  # from the file: its resizing rounds in another way
 
 
-def test_texts_are_as_open_clip_s_own(published, clip):
+def test_texts_are_as_open_clip_s_own(published, clip, open_clip):
     model, folder = clip
     tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(SENTENCES)
     with torch.no_grad():
@@ -221,7 +222,7 @@ def test_a_tokenizer_of_the_hub(published, clip, server, tmp_path, monkeypatch):
     assert calls[1:] == [("somewhere/words", here, True), ("somewhere/words", here, False)]
 
 
-def test_the_command_line_finds_by_words(published, clip, small_folder, tmp_path):
+def test_the_command_line_finds_by_words(published, clip, open_clip, small_folder, tmp_path):
     """From a hub on this machine to the answer, in processes of their own."""
     model, folder = clip
     environment = {**os.environ, **published}

@@ -128,8 +128,8 @@ def test_without_labels_edited_copies_are_found(flat):
     assert ours["MRR"]["vote of 2 penultimate"] == pytest.approx((1 / ranks).mean())
 
 
-def test_every_edit_changes_the_picture_and_leaves_it_a_picture(cartoons):
-    image = cartoons.open("food/desserts/pie_pumpkin.webp")
+def test_every_edit_changes_the_picture_and_leaves_it_a_picture(openclipart):
+    image = am.open_image(openclipart / "food/desserts/pie_pumpkin.webp")
     for size in (image.size, (9, 3)):
         for name, edit in am.measure.EDITS.items():
             edited = edit(image.resize(size))
