@@ -65,7 +65,7 @@ def test_the_trends(all_features):
 
 
 def test_any_system_is_compared(cartoons, bundled_features, relevance):
-    features, queries = bundled_features[SQUEEZENET, "penultimate"], cartoons.ids[::50]
+    features, queries = bundled_features[SQUEEZENET, "penultimate"], cartoons.ids[::5]
     systems = {
         (SQUEEZENET, "penultimate"): features,
         "PCA 64": am.transforms.PCA.fit(features, 64)(features),
