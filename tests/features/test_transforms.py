@@ -26,10 +26,10 @@ def vectors():
 
 @pytest.mark.parametrize("rows", [60, 9])  # more vectors than dimensions, and fewer vectors
 def test_pca_and_whitening_are_those_of_scikit_learn(vectors, rows):
-    from sklearn.decomposition import PCA
+    from sklearn.decomposition import PCA as Reference
 
     vectors = vectors[:rows]
-    reference = PCA(5).fit(unit(vectors))
+    reference = Reference(5).fit(unit(vectors))
     plain = reference.transform(unit(vectors))
     for power in (0, 0.5, 1):
         width = 2 if power == 1 and rows == 9 else 5
