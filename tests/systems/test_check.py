@@ -103,7 +103,7 @@ def test_every_row_swapped_dropped_or_doubled_is_found_and_mended(place, change,
         "UPDATE pictures SET id = 'other.png' WHERE number = 3",
         "UPDATE pictures SET label = 'other' WHERE number = 3",
         "DELETE FROM pictures WHERE number = 3",
-        "UPDATE facts SET value = '\"black\"' WHERE name = 'background'",
+        "UPDATE facts SET value = '{}' WHERE name = 'opening'",
         "UPDATE features SET width = width + 1",
         "UPDATE indexes SET about = '{}'",
         "DELETE FROM checksums",
@@ -183,7 +183,7 @@ def test_only_stores_are_checked_and_none_of_another_format(indexed, store, tmp_
         for command, *more in (["check", "--repair"], ["evaluate"], ["index", str(indexed[0])]):
             assert main([command, *more, "--store", str(store)]) == 2
             assert f"{store} is a store of another version of amulsearch: index the" in capsys.readouterr().err
-    edit(store, "PRAGMA user_version = 5")
+    edit(store, "PRAGMA user_version = 6")
     assert am.systems.check_store(store).empty
 
 
