@@ -222,17 +222,6 @@ def _entries(table: pd.DataFrame, collection: Collection, states: Mapping[str, s
     ]
 
 
-def _open_indexes(store: Store, options: Namespace) -> dict[str, Index]:
-    """The indexes to query, by model, all of one layer; or that of a preset."""
-    if options.preset:
-        if options.models or options.layer or options.fuse:
-            raise QueryError("leave out --models, --layer and --fuse: the preset determines them")
-        return {options.preset: open_preset(store, options.preset)}
-    if not (_indexed(store) or options.models or options.layer or options.fuse) and (presets := current_presets(store)):
-        return {presets[0]: open_preset(store, presets[0])}
-    return _open_layer(store, options.models, options.layer)
-
-
 def _as_query(query: str, store: Store) -> tuple[str | NewPicture, str | Path]:
     """The id if the argument names a picture of the collection, by id or by path, else the opened picture; and what a
     figure shows: the id or the path."""

@@ -221,6 +221,6 @@ def _with_labels(table: pd.DataFrame, means: pd.DataFrame, scores: pd.DataFrame,
 def _without_labels(table: pd.DataFrame) -> str:
     return (
         f"Use {table['system'][0]}: of {len(table)} systems, the others agree most with its neighbours. This is not "
-        "sure: without labels, nothing says which results are alike in meaning. Sort some pictures into subfolders, two "
-        "or more into each of at least five, and compare again."
+        "sure: without labels, nothing says which results are alike in meaning. Sort some pictures into subfolders, "
+        "two or more into each of at least five, and compare again."
     )

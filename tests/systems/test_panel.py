@@ -119,16 +119,15 @@ def test_every_way_to_a_panel_gives_the_same_answer(new, small_folder, tmp_path,
     collection = am.Collection.from_folder(small_folder, progress=False)
     explorer = am.explore(collection, panel, query=id, k=5)
     if new:
-        explorer._do_upload({"name": "new.png"}, [query.read_bytes()])
-    explorer._do_look({"columns": ["combsum"]}, [])
+        explorer._receive(explorer, {"do": "upload", "name": "new.png"}, [query.read_bytes()])
+    explorer._receive(explorer, {"do": "look", "columns": ["combsum"]}, [])
     assert explorer.found["combsum"].equals(expected)
     if not new:
         page = am.views.Page("page").answers(collection, {"combsum": panel[name]}, k=5).html()
-        (system,) = json.loads(re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.S)[1])[
-            "systems"
-        ]
-        rows = np.frombuffer(base64.b64decode(system["rows"]), "<u2").reshape(-1, 5)
-        assert [panel.ids[row] for row in rows[9]] == expected["id"].tolist()
-        values = np.frombuffer(base64.b64decode(system["values"]), "<u2").reshape(-1, 5)[9]
-        scaled = (expected["score"] - system["least"]) / (system["most"] - system["least"])
-        assert values.tolist() == np.rint(65535 * scaled).astype(int).tolist()
+        data = json.loads(re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.S)[1])
+        rows, values = (
+            np.frombuffer(base64.b64decode(data["systems"][0][key]), kind).reshape(-1, 5)[9]
+            for key, kind in (("rows", "<i4"), ("values", "<f4"))
+        )
+        assert [data["ids"][row] for row in rows] == expected["id"].tolist()
+        assert np.array_equal(values, expected["score"].astype(np.float32))
