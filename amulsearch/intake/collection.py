@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from PIL import Image
 from ..errors import AmulsearchError, MissingKeyError, PictureError, QueryError
 from .decoding import Request, decode
 from .labels import labeller
-from .pictures import MAX_PIXELS, opening
+from .pictures import MAX_PIXELS, file_digest, opening
 from .scan import Listing, counts_text, existing_folder, list_folder, scan_all
 from .spelling import ByName
 from .tables import keywords_of, list_table
@@ -127,7 +126,7 @@ class Collection:
         for name, value_of in columns.items():
             if isinstance(value_of, ByName) and not any(collection.table[name]):
                 example = collection.ids[0]
-                raise QueryError(f"no picture has a {name}: name the pictures by their ids, such as {example!r}")
+                raise QueryError(f"{name}: none is of a picture; name the pictures by their ids, such as {example!r}")
         return collection
 
     @classmethod
@@ -308,33 +307,26 @@ class Collection:
 
         For each id whose file is another one: "missing", "changed since it was indexed", or why it cannot be read.
         """
-        states = {id: self._state(id) for id in ids}
-        return {id: state for id, state in states.items() if state}
-
-    def _state(self, id: str) -> str:
-        path = self.path(id)
-        try:
-            if not path.is_file():
-                return "missing"
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            return f"cannot be read: {error.strerror or error}"
-        return "" if digest == self._entry(id)[1] else "changed since it was indexed"
+        states = {}
+        for id in ids:
+            path = self.path(id)
+            try:
+                if not path.is_file():
+                    states[id] = "missing"
+                elif file_digest(path) != self._entry(id)[1]:
+                    states[id] = "changed since it was indexed"
+            except OSError as error:
+                states[id] = f"cannot be read: {error.strerror or error}"
+        return states
 
     def ids_of(self, path: str | os.PathLike) -> list[str]:
         """The ids that a file would have, whether or not the collection holds it.
 
         None, one or two: a link has a place of its own and that of its target.
         """
-        path, ids = Path(path), []
-        for place in (lambda: path.parent.resolve() / path.name, path.resolve):
-            try:
-                id = place().relative_to(self.folder).as_posix()
-            except (ValueError, OSError, RuntimeError):  # RuntimeError: a loop of links
-                continue
-            ids.append(self._entry(id)[0] if id in self else id)
-        return list(dict.fromkeys(ids))
+        places = Path(os.path.realpath(Path(path).parent), Path(path).name), Path(os.path.realpath(path))
+        ids = [place.relative_to(self.folder).as_posix() for place in places if place.is_relative_to(self.folder)]
+        return list(dict.fromkeys(self._entry(id)[0] if id in self else id for id in ids))
 
     def subset(self, ids: Iterable[str]) -> Collection:
         """Return the collection of these pictures only, in the order of the table; MissingKeyError for an unknown id.

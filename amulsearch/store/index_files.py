@@ -16,9 +16,9 @@ from urllib.parse import quote
 import numpy as np
 
 from ..errors import StoreError
-from ..intake import ByName
+from ..intake import ByName, file_digest
 from .database import REMEDY, Database
-from .files import DIGESTED, file_digest, inside, sync, unwritable
+from .files import DIGESTED, inside, sync, unwritable
 
 AGAIN = "build the index again"
 NUMBERS = "pictures.i64"

@@ -11,7 +11,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch import AnnoyIndex, ExactIndex, Features, QueryError, StoreError, open_image
-from amulsearch.store.files import file_digest
+from amulsearch.intake import file_digest
 
 N, D = 600, 24
 KINDS = [AnnoyIndex, ExactIndex, am.indexes.FaissIndex]
