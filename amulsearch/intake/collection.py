@@ -122,12 +122,7 @@ class Collection:
         columns = {"label": labeller(labels)}
         if keywords is not None:
             columns["keywords"] = keywords_of(keywords)
-        collection = cls._scanned(list_folder(folder, columns), progress, how)
-        for name, value_of in columns.items():
-            if isinstance(value_of, ByName) and not any(collection.table[name]):
-                example = collection.ids[0]
-                raise QueryError(f"{name}: none is of a picture; name the pictures by their ids, such as {example!r}")
-        return collection
+        return cls._scanned(list_folder(folder, columns), progress, how)
 
     @classmethod
     def from_table(
@@ -190,7 +185,12 @@ class Collection:
                 + f"; {sum(passed_over.values())} other files passed over{kinds and f' ({kinds})'}"
             )
         for name, value_of in listing.columns.items():
-            if isinstance(value_of, ByName) and (count := value_of.unmatched([*table["id"], *rejected["id"]])):
+            if not isinstance(value_of, ByName):
+                continue
+            if not any(table[name]):
+                example = table["id"].iat[0]
+                raise QueryError(f"{name}: none is of a picture; name the pictures by their ids, such as {example!r}")
+            if count := value_of.unmatched([*table["id"], *rejected["id"]]):
                 passed_over[f"{name} of no picture"] = count
         return cls(listing.folder.resolve(), table, rejected, passed_over, **how)
 

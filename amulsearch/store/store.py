@@ -158,7 +158,9 @@ class Store:
         with self.database.transaction():
             if not collection.part or self._fact("folder") is None:
                 self._save_table(collection, numbers)
-            self._use(current)
+            (latest,) = next(self.database.query("SELECT COALESCE(MAX(used), 0) FROM features"))
+            keys = ((latest + 1, key_of(made_by)) for made_by in current)
+            self.database.change("features", "UPDATE features SET used = ? WHERE fingerprint = ?", keys)
 
     def _save_table(self, collection: Collection, numbers: np.ndarray) -> None:
         table = collection.table
@@ -185,12 +187,6 @@ class Store:
         """The keywords by id; none of a collection without keywords."""
         words = self.database.query("SELECT id, keywords FROM pictures WHERE present AND keywords IS NOT NULL")
         return {id: json.loads(keywords) for id, keywords in words}
-
-    def _use(self, current: Iterable[Mapping]) -> None:
-        """Note that these features are the latest of their model and layer."""
-        latest = next(self.database.query("SELECT COALESCE(MAX(used), 0) FROM features"))[0]
-        keys = ((latest + 1, key_of(made_by)) for made_by in current)
-        self.database.change("features", "UPDATE features SET used = ? WHERE fingerprint = ?", keys)
 
     def collection(self, ids: Sequence[str] | None = None) -> Collection:
         """Return the collection as it was last saved.
@@ -307,9 +303,7 @@ class Store:
         files = [self.vectors(made_by) for made_by in current.values()]
         whole = [file for file in files if (file.places(numbers) >= 0).all()]
         if not whole:
-            names = ", ".join(map(" ".join, current))
-            problem = f"lacks features of {names}" if names else "holds no features"
-            raise StoreError(f"{self.folder} {problem}: index the folder again")
+            raise StoreError(f"{self.folder} holds no features of all its pictures: index the folder again")
         for file in whole:
             yield file.fingerprint, file.take(numbers)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..errors import AmulsearchError, OtherFormatError, StoreError, as_argument, check_path
-from ..store import AGAIN, REMEDY, Store, VectorFile, writable
+from ..store import AGAIN, REMEDY, Store, writable
 
 DAMAGE = (StoreError, ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
 """What reading a changed store may raise: a row may hold any value, and a checksum that fits."""
@@ -82,9 +82,6 @@ def _parts(store: Store) -> Iterator[Part]:
         if store.revision:
             store.collection()  # refuses names that lead out of its folder
 
-    def vectors(fingerprint: str) -> None:
-        VectorFile(store.database, json.loads(fingerprint)).verify()
-
     def nothing_left() -> None:
         if left := store.leftovers():
             name = left[0].relative_to(store.folder).as_posix()
@@ -92,7 +89,7 @@ def _parts(store: Store) -> Iterator[Part]:
 
     yield "store.sqlite", database, store.database.delete
     for feature, *_, fingerprint, _, file, _ in list(store.database.select("features")):
-        yield file, lambda f=fingerprint: vectors(f), lambda f=feature: store.forget(f)
+        yield file, lambda f=fingerprint: store.vectors(json.loads(f)).verify(), lambda f=feature: store.forget(f)
     for name in store.indexes.names():
         yield f"index {name}", lambda n=name: store.indexes.open(n, whole=True), lambda n=name: store.indexes.remove(n)
     yield "leftovers", nothing_left, store.tidy
