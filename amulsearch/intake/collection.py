@@ -70,6 +70,8 @@ class Collection:
     background: str = "white"
     max_pixels: int = MAX_PIXELS
     part: bool = False
+    _inside: dict[Path, bool] = field(default_factory=dict, init=False, repr=False)
+    """Whether folders of pictures lie in the folder of the collection: resolving one takes 0.1 ms."""
 
     @classmethod
     def from_folder(
@@ -250,11 +252,6 @@ class Collection:
     @cached_property
     def _row_of(self) -> ByName:
         return ByName({id: row for row, id in enumerate(self.table["id"])})
-
-    @cached_property
-    def _inside(self) -> dict[Path, bool]:
-        """Whether folders of pictures lie in the folder of the collection: resolving one takes 0.1 ms."""
-        return {}
 
     def _entry(self, id: str) -> tuple[str, str]:
         """The id of a picture as its file is named, and its digest."""

@@ -373,7 +373,7 @@ def test_a_truncated_file_is_told(photographs):
     for name in ("cat", "rocket"):
         data = photographs[name].read_bytes()
         for part in (0.001, 0.1, 0.5, 0.9):
-            with pytest.raises(am.errors.PictureError, match="(?i)truncated|cannot be decoded"):
+            with pytest.raises(am.errors.PictureError, match=r"(?i)truncated|cannot be decoded"):
                 am.open_image(data[: int(part * len(data))])
         assert (read_header(data[: len(data) // 2])["width"] > 400) and am.open_image(data)
 

@@ -309,9 +309,9 @@ def test_a_store_of_another_place_and_of_another_user_is_read(open_folder, index
         assert am.systems.check_store(moved).empty
         id = store.collection().ids[0]
         assert main(["query", id, "--store", str(moved), "--json"]) == 0
-        with pytest.raises(am.errors.StoreError, match="cannot be written: Permission denied; .*or give a folder"):
+        with pytest.raises(am.errors.StoreError, match=r"cannot be written: Permission denied; .*or give a folder"):
             am.extract(store.collection(), MODEL, store=moved)
-        with pytest.raises(am.errors.StoreError, match="cannot be written: Permission denied; .*or give a folder"):
+        with pytest.raises(am.errors.StoreError, match=r"cannot be written: Permission denied; .*or give a folder"):
             am.systems.check_store(moved, repair=True)
     assert {path: path.stat().st_mtime_ns for path in moved.rglob("*")} == before
     for path in (moved, *moved.rglob("*")):
