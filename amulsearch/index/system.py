@@ -271,5 +271,5 @@ def check_same(systems: Sequence[System]) -> None:
     first, *others = [part for system in systems for part in system.parts]
     for part in others:
         known = part.digests and first.digests
-        if (part.pictures is not first.pictures and part.ids != first.ids) or (known and part.digests != first.digests):
+        if not part.pictures.same(first.pictures) or (known and part.digests != first.digests):
             raise QueryError("the systems are not of the same pictures in the same order")

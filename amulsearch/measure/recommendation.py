@@ -100,7 +100,7 @@ def recommend(
     """
     if len(panel.ids) < LEAST:
         raise QueryError(f"a comparison needs at least {LEAST} pictures, not {len(panel.ids)}")
-    systems = {name: system for name, system in panel.items() if system.parts}
+    systems = dict(panel)
     agreement = agreements(systems, seed)
     counts = pd.Series(collection.labels, dtype=object).value_counts()
     comparison = None
