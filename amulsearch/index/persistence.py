@@ -75,7 +75,7 @@ class Persistent(System):
             with store.lock():
                 with store.database.transaction():
                     self._save_in(store, ALONE, store.name_only(self.ids, self.labels), write)
-                store.indexes.tidy()
+                store.tidy()
         except BaseException:
             if new:
                 shutil.rmtree(store.folder, ignore_errors=True)
@@ -98,7 +98,7 @@ class Persistent(System):
         """
         with store.lock():
             self._save_in(store, name, store.find(self.ids, self.digests), self._write)
-            store.indexes.tidy()
+            store.tidy()
 
     def _save_in(self, store: Store, name: str, rows: np.ndarray, write: Callable[[Path], None]) -> None:
         about = {**self._about(), "revision": store.revision}
