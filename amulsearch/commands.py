@@ -132,7 +132,7 @@ def evaluate_store(options: Namespace) -> None:
     presets = table["system"].str.startswith("preset ")
     table["model"] = table["model"].mask(presets, table["system"].str.removeprefix("preset "))
     excluded = comparison[table["system"][0]].excluded
-    about = {"queries": comparison.asked, "excluded": excluded}
+    about = {"queries": comparison.queries, "excluded": excluded}
     if not options.judgements:
         about["chance"] = measure.chance_level(collection.labels)
     if options.json:

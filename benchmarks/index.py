@@ -23,8 +23,7 @@ import numpy as np
 import pandas as pd
 
 import amulsearch as am
-from amulsearch.features import l2_normalize, nearest
-from amulsearch.index.tuning import ask
+from amulsearch.features import distances_to, l2_normalize, nearest
 from amulsearch.store import blocks
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
@@ -35,16 +34,13 @@ K, QUERIES, ROUNDS, SECONDS = 10, 500, 10, 10
 class _Graph(am.indexes.Index):
     """A graph of another library, with the parameters of `FaissIndex`; only what `measure` asks for."""
 
-    ending, effort = ".graph", "ef"
+    ending, approximate = ".graph", True
 
     @classmethod
     def build(cls, vectors: np.ndarray, ids: list[str]):
-        index, vectors = cls._start(vectors, ids, "angular", ef=100)
+        index, vectors = cls._start(vectors, ids, "angular", search_k=100)
         index._fill((start, l2_normalize(block)) for start, block in blocks(vectors))
         return index
-
-    def _effort(self, n: int, effort: int) -> int:
-        return max(effort, n)
 
     def _write(self, path: Path) -> None:
         self._graph.save_index(str(path))
@@ -64,7 +60,7 @@ class Hnswlib(_Graph):
         rows, squares = self._graph.knn_query(l2_normalize(queries), n, num_threads=1)
         return rows.astype(np.int64), np.sqrt(squares.astype(np.float64))
 
-    def _take(self, rows) -> np.ndarray:
+    def take(self, rows) -> np.ndarray:
         return self._graph.get_items(rows, return_type="numpy")
 
 
@@ -83,7 +79,7 @@ class Nmslib(_Graph):
         rows, squares = zip(*self._graph.knnQueryBatch(l2_normalize(queries), n, num_threads=1), strict=True)
         return np.array(rows, dtype=np.int64), np.sqrt(np.array(squares, dtype=np.float64))
 
-    def _take(self, rows) -> np.ndarray:
+    def take(self, rows) -> np.ndarray:
         return self._units[rows]
 
     def _write(self, path: Path) -> None:
@@ -141,6 +137,16 @@ def resident(which: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
 
 
+def ask(index, vectors: np.ndarray, queries: np.ndarray, limits: np.ndarray, search_k: int | None):
+    """The recall (Q,) and the seconds (Q,) of searches, one at a time; limits: the distances of the k-th neighbours."""
+    rows, seconds = np.empty((len(queries), K), dtype=np.int64), np.empty(len(queries))
+    for place, query in enumerate(queries):
+        start = time.perf_counter()
+        rows[place] = index.search(query[None], K, search_k=search_k)[0]
+        seconds[place] = time.perf_counter() - start
+    return (distances_to(vectors, queries, rows, "angular") <= limits[:, None] + 1e-5).mean(axis=1), seconds
+
+
 def measure(system: str, folder: Path) -> list[dict]:
     """Build one index and measure it: one row per search effort."""
     kind, parameters = SYSTEMS[system]
@@ -160,13 +166,13 @@ def measure(system: str, folder: Path) -> list[dict]:
         for effort in efforts:
             if sum(seconds[effort]) > SECONDS:
                 continue
-            recall, took = ask(index, queries[part], limits[part], K, effort)
+            recall, took = ask(index, vectors, queries[part], limits[part], effort)
             found[effort] += recall.tolist()
             seconds[effort] += took.tolist()
     return [
         {
             "system": system,
-            "effort": f"{kind.effort}={effort}" if effort else "",
+            "effort": f"search_k={effort}" if effort else "",
             "recall@10": np.mean(found[effort]),
             "queries/s": 1 / np.median(seconds[effort]),
             **cost,

@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,7 @@ from ..errors import AmulsearchError, MissingPackageError, StoreError, import_op
 from ..features import Features, l2_normalize
 from ..store import blocks
 from .base import Index
+from .exact_index import ExactIndex
 
 
 class AnnoyIndex(Index):
@@ -28,7 +30,6 @@ class AnnoyIndex(Index):
     --------
     ExactIndex : Slower on large collections, and exact.
     FaissIndex : Approximate, and installed without a compiler.
-    tune_index : Choose `n_trees` and `search_k` for a wanted recall.
 
     Examples
     --------
@@ -37,18 +38,13 @@ class AnnoyIndex(Index):
     >>> vectors = np.random.default_rng(0).standard_normal((100, 8))
     >>> ids = [f"{row:02}.png" for row in range(100)]
     >>> index = am.AnnoyIndex.build(vectors, ids, n_trees=10)
-    >>> index
-    AnnoyIndex(own vectors: 100 x 8, angular)
     >>> index.query("07.png", k=3)["id"].tolist()
     ['69.png', '33.png', '53.png']
-    >>> index.query(vectors[7], k=1)["id"].tolist()
-    ['07.png']
     """
 
     ending = ".ann"
-    settings = ("n_trees", "seed", "n_jobs", "search_k")
-    effort = "search_k"
-    ladder = ({"n_trees": 10}, {"n_trees": 30}, {"n_trees": 100})
+    settings = (*Index.settings, "n_trees", "seed", "n_jobs", "search_k")
+    approximate = True
 
     @classmethod
     def build(
@@ -87,10 +83,8 @@ class AnnoyIndex(Index):
         ------
         QueryError
             For invalid vectors, ids or parameters.
-        StoreError
-            If the disk has too little space for the forest.
         AmulsearchError
-            If Annoy is not installed, or the installed build returns wrong neighbours.
+            If Annoy is not installed or returns wrong neighbours, or the disk has too little space for the forest.
         """
         index, vectors = cls._start(features, ids, metric, n_trees=n_trees, search_k=search_k, seed=seed, n_jobs=n_jobs)
         index._annoy = _annoy().AnnoyIndex(index.width, metric)
@@ -126,11 +120,11 @@ class AnnoyIndex(Index):
         node = 16 + 4 * self.width
         return len(self) * node + self.n_trees * (24 * len(self) + 4 * node)
 
-    def _effort(self, n: int, effort: int | None) -> int:
+    def _effort(self, n: int, search_k: int | None) -> int:
         # Annoy's own default, n_trees * n, searches so few nodes for n = 1 that the result is often not the first one
         # for n = 10 (spotify/annoy#215). With one default for all n up to 100, a short list is the beginning of a
         # longer one.
-        return max(effort, n) if effort else self.n_trees * max(100, n)
+        return max(search_k, n) if search_k else self.n_trees * max(100, n)
 
     def _most(self) -> int:
         return 4 * self.n_trees * len(self)
@@ -161,7 +155,13 @@ class AnnoyIndex(Index):
         return self._annoy.get_n_items(), self.width
 
 
-@lru_cache(maxsize=1)
+def default_kind() -> type[Index]:
+    """AnnoyIndex, or where Annoy is not installed ExactIndex: for some ten thousand pictures it is as fast as anyone
+    needs (docs/measurements.md)."""
+    return AnnoyIndex if find_spec("annoy") else ExactIndex
+
+
+@cache
 def _annoy() -> ModuleType:
     """The library; some builds return one neighbour only, or wrong ones (spotify/annoy#679, #686): checked once."""
     instead = "use exact search (am.ExactIndex), or for many pictures am.indexes.FaissIndex"

@@ -37,9 +37,8 @@ class FaissIndex(Index):
 
     ending = ".faiss"
     metrics = ("angular", "euclidean")
-    settings = ("factory", "search_k", "n_jobs")
-    effort, exhaustive = "search_k", False  # parts of a graph can be unreachable
-    ladder = ({"factory": "HNSW16,Flat"}, {"factory": "HNSW32,Flat"})
+    settings = (*Index.settings, "factory", "search_k", "n_jobs")
+    approximate = True
 
     @classmethod
     def build(
@@ -98,8 +97,8 @@ class FaissIndex(Index):
             )
         return kind, int(count)
 
-    def _effort(self, n: int, effort: int) -> int:
-        return effort if self._kind()[0] == "IVF" else max(effort, n)
+    def _effort(self, n: int, search_k: int) -> int:
+        return search_k if self._kind()[0] == "IVF" else max(search_k, n)
 
     def _search(self, queries: np.ndarray, n: int, effort: int) -> tuple[np.ndarray, np.ndarray]:
         parameter = EFFORTS[self._kind()[0]][0]

@@ -78,8 +78,8 @@ class Fusion(System):
         self.method = method
         self.pictures = self.systems[0].pictures
         self.parts = tuple(part for system in self.systems for part in system.parts)
-        self.effort = next((system.effort for system in self.systems if system.effort), None)
-        usual = DEPTHS.get(method, DEPTH if self.effort else max(len(self) - 1, 1))
+        self.approximate = any(system.approximate for system in self.systems)
+        usual = DEPTHS.get(method, DEPTH if self.approximate else max(len(self) - 1, 1))
         self.depth = check_integer("depth", usual if depth is None else depth)
 
     def __repr__(self) -> str:
@@ -133,7 +133,7 @@ class Fusion(System):
     def _list(self, system: System, vectors, own) -> tuple[np.ndarray, np.ndarray]:
         """The rows (Q, d) of the first pictures of a system, best first, and their similarities, -inf for no picture."""
         depth = min(self.depth, len(self) - (own is not None))
-        similarity = system.scores(vectors, own, depth if system.effort or depth <= DEPTH else None)
+        similarity = system.scores(vectors, own, depth if system.approximate or depth <= DEPTH else None)
         if depth < similarity.shape[1] // 2:
             some = np.sort(np.argpartition(-similarity, depth - 1, axis=1)[:, :depth], axis=1)
             order = np.argsort(-np.take_along_axis(similarity, some, axis=1), axis=1, kind="stable")
