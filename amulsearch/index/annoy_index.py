@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -57,7 +56,6 @@ class AnnoyIndex(Index):
         search_k: int | None = None,
         seed: int = 0,
         n_jobs: int = 1,
-        on_disk: str | os.PathLike | None = None,
     ) -> AnnoyIndex:
         """Build an index of Features, or of any (N, D) array and its ids.
 
@@ -75,50 +73,22 @@ class AnnoyIndex(Index):
         seed : int, default 0
         n_jobs : int, default 1
             Threads; -1 uses all processors. One thread always gives the same forest for the same seed, several do not.
-        on_disk : path, optional
-            Build the forest in this folder instead of in memory, and leave it there as `save` would: for collections
-            larger than memory, whose vectors can be a memory map.
 
         Raises
         ------
         QueryError
             For invalid vectors, ids or parameters.
         AmulsearchError
-            If Annoy is not installed or returns wrong neighbours, or the disk has too little space for the forest.
+            If Annoy is not installed, or the installed build returns wrong neighbours.
         """
         index, vectors = cls._start(features, ids, metric, n_trees=n_trees, search_k=search_k, seed=seed, n_jobs=n_jobs)
         index._annoy = _annoy().AnnoyIndex(index.width, metric)
-        if on_disk is None:
-            index._grow(vectors)
-        else:
-            index._save(on_disk, lambda temporary: index._grow_on_disk(vectors, temporary))
-            index._annoy = cls.open(on_disk)._annoy
-        return index
-
-    def _grow(self, vectors: np.ndarray) -> None:
-        self._annoy.set_seed(self.seed)
+        index._annoy.set_seed(index.seed)
         for start, block in blocks(vectors):
             for row, vector in enumerate(block, start):
-                self._annoy.add_item(row, vector.tolist())  # Annoy reads an array slowly, number by number
-        self._annoy.build(self.n_trees, self.n_jobs)
-
-    def _grow_on_disk(self, vectors: np.ndarray, path: Path) -> None:
-        # Annoy maps the file into memory: if the disk is full, the next write kills the process.
-        free, needed = shutil.disk_usage(path.parent).free, self._bytes()
-        if needed > free:
-            raise StoreError(
-                f"{path.parent} has {free / 1e9:.1f} GB free, but the forest takes up to {needed / 1e9:.1f} GB: "
-                "free some space, or give a path on another disk"
-            )
-        path.touch()  # with default permissions; a file created by Annoy is readable by its owner only
-        self._annoy.on_disk_build(str(path))
-        self._grow(vectors)
-        self._annoy.unload()
-
-    def _bytes(self) -> int:
-        """The greatest size of the forest: one node per vector, and per tree 14 to 21 bytes per vector (measured)."""
-        node = 16 + 4 * self.width
-        return len(self) * node + self.n_trees * (24 * len(self) + 4 * node)
+                index._annoy.add_item(row, vector.tolist())  # Annoy reads an array slowly, number by number
+        index._annoy.build(index.n_trees, index.n_jobs)
+        return index
 
     def _effort(self, n: int, search_k: int | None) -> int:
         # Annoy's own default, n_trees * n, searches so few nodes for n = 1 that the result is often not the first one

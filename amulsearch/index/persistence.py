@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Self
@@ -68,15 +68,12 @@ class Persistent(System):
         StoreError
             If the path is something else, or the files cannot be written; an index that was there is kept.
         """
-        return self._save(path, self._write)
-
-    def _save(self, path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
         store = Store(path)
         new = not store.folder.exists()
         try:
             with store.lock():
                 with store.database.transaction():
-                    self._save_in(store, ALONE, store.name_only(self.ids, self.labels), write)
+                    self._save_in(store, ALONE, store.name_only(self.ids, self.labels))
                 store.indexes.tidy()
         except BaseException:
             if new:
@@ -87,19 +84,19 @@ class Persistent(System):
     def save_in(self, store: Store, name: str) -> None:
         """Save the system in the store that holds its pictures, in place of an earlier one of this name."""
         with store.lock():
-            self._save_in(store, name, store.find(self.ids, self.digests), self._write)
+            self._save_in(store, name, store.find(self.ids, self.digests))
             store.indexes.tidy()
 
-    def _save_in(self, store: Store, name: str, numbers: np.ndarray, write: Callable[[Path], None]) -> None:
+    def _save_in(self, store: Store, name: str, numbers: np.ndarray) -> None:
         about = {setting: getattr(self, setting) for setting in self.settings}
         about |= {"kind": type(self).__name__, "revision": store.revision}
         about["calibration"] = self.calibration and asdict(self.calibration)
 
-        def write_all(folder: Path) -> None:
-            write(folder / f"index{self.ending}")
+        def write(folder: Path) -> None:
+            self._write(folder / f"index{self.ending}")
             about["fitted"] = write_fitted(folder, [maker for maker in self.makers if isinstance(maker, PCA)])
 
-        store.indexes.save(name, about, numbers, write_all)
+        store.indexes.save(name, about, numbers, write)
 
     @classmethod
     def open(cls, path: str | os.PathLike, model: Model | None = None) -> Self:

@@ -126,15 +126,16 @@ def test_shorter_vectors(features, near):
     near(overlap[512], "Even 512 numbers keep no more than #.")
 
 
-def test_solution_1(enlarged, near):
-    points, *asked = enlarged
+def test_solution_1(defined, enlarged, near):
+    points, new, truth = enlarged
+    build_faiss = defined(NOTEBOOK, "build_faiss", points=points, faiss=import_optional("faiss", "faiss-cpu"))
     for n_bits, pattern in (
         (64, "contain # of the true neighbours with 64 bits"),
         (256, "with 64 bits, # with 256"),
         (1024, "with 256 and # with 1024"),
     ):
-        found = recall(build(am.indexes.FaissIndex, points, factory=f"LSH{n_bits}rt,RFlat"), *asked, search_k=20)
-        near(found, pattern, of=SOLUTIONS, within=0.01)
+        rows = build_faiss(f"LSH{n_bits}rt,RFlat", "k_factor_rf")(new, 2)
+        near(am.measure.overlap(truth, np.array(rows)).mean(), pattern, of=SOLUTIONS, within=0.01)
 
 
 def test_solution_2(enlarged, near):
