@@ -25,18 +25,12 @@ class AnnoyIndex(Index):
     Needs the package annoy, which is compiled on installation. What Annoy accepts silently and answers wrongly is
     refused. An index opened from disk stays on disk, as a memory map.
 
-    See Also
-    --------
-    ExactIndex : Slower on large collections, and exact.
-    FaissIndex : Approximate, and installed without a compiler.
-
     Examples
     --------
     >>> import numpy as np
     >>> import amulsearch as am
     >>> vectors = np.random.default_rng(0).standard_normal((100, 8))
-    >>> ids = [f"{row:02}.png" for row in range(100)]
-    >>> index = am.AnnoyIndex.build(vectors, ids, n_trees=10)
+    >>> index = am.AnnoyIndex.build(vectors, [f"{row:02}.png" for row in range(100)], n_trees=10)
     >>> index.query("07.png", k=3)["id"].tolist()
     ['69.png', '33.png', '53.png']
     """
@@ -73,13 +67,6 @@ class AnnoyIndex(Index):
         seed : int, default 0
         n_jobs : int, default 1
             Threads; -1 uses all processors. One thread always gives the same forest for the same seed, several do not.
-
-        Raises
-        ------
-        QueryError
-            For invalid vectors, ids or parameters.
-        AmulsearchError
-            If Annoy is not installed, or the installed build returns wrong neighbours.
         """
         index, vectors = cls._start(features, ids, metric, n_trees=n_trees, search_k=search_k, seed=seed, n_jobs=n_jobs)
         index._annoy = _annoy().AnnoyIndex(index.width, metric)

@@ -17,22 +17,7 @@ from .persistence import Persistent
 class Index(Persistent):
     """The base class of every index. Row i of the index is the picture `ids[i]`.
 
-    Attributes
-    ----------
-    ids : list of N str
-    labels : list of N str or None
-    width : int
-        The length D of a vector.
-    metric : {"angular", "euclidean", "manhattan"}
-        "angular" is the distance of the vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
-    fingerprint : dict
-        What made the vectors (model, layer, preprocessing, ...); empty for vectors of your own.
-    calibration : Calibration or None
-        What `calibrate` returned, if you assign it; it is saved with the index.
-
-    See Also
-    --------
-    AnnoyIndex, ExactIndex
+    The metric "angular" is the distance of the vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("angular", "euclidean", "manhattan")
@@ -84,8 +69,6 @@ class Index(Persistent):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest pictures for each of many vectors.
 
-        Everything else that an index answers is made of this.
-
         Parameters
         ----------
         queries : ndarray of shape (Q, D)
@@ -99,14 +82,8 @@ class Index(Persistent):
         Returns
         -------
         rows : ndarray of shape (Q, k), int64
-            `rows[i, j]` is the position in `ids` of the neighbour of rank j + 1.
+            The positions in `ids` of the neighbours, nearest first.
         distances : ndarray of shape (Q, k), float64
-
-        Raises
-        ------
-        QueryError
-            For vectors of the wrong width, vectors that hold NaN or infinite values or are zero if the metric is
-            angular, or k over the number of (other) pictures.
         """
         if search_k is not None:
             if not self.approximate:
@@ -123,17 +100,7 @@ class Index(Persistent):
         return self._find(queries, k, own, search_k or self.search_k)
 
     def vector(self, id: str) -> np.ndarray:
-        """Return the vector of a picture.
-
-        Parameters
-        ----------
-        id : str
-
-        Returns
-        -------
-        ndarray of shape (D,), float32
-            Scaled to length 1 if the metric is angular; `AnnoyIndex` returns the vector as it was given.
-        """
+        """Return the vector (D,) of a picture; unless the index is of Annoy, an angular one is scaled to length 1."""
         row = self.row(id)
         if row is None:
             raise MissingKeyError(f"there is no picture {id!r} in the index")
@@ -150,7 +117,7 @@ class Index(Persistent):
         return np.array(self.spacings[key])
 
     def recall(self, k: int | None = None, *, sample: int = 200, search_k: int | None = None) -> float:
-        """Measure the fraction of the true k nearest neighbours that the index finds.
+        """Measure the fraction, from 0 to 1, of the true k nearest neighbours that the index finds.
 
         Pictures as near as the k-th true neighbour count as found, up to rounding in float32.
 
@@ -162,11 +129,6 @@ class Index(Persistent):
             How many pictures of the index are queried: a random sample, or all if there are fewer.
         search_k : int, optional
             As for `search`.
-
-        Returns
-        -------
-        float
-            From 0 to 1.
         """
         k = check_k(k, len(self) - 1, "other pictures")
         own = sampled_rows(len(self), sample, 0)

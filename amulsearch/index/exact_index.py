@@ -19,16 +19,11 @@ class ExactIndex(Index):
     It is slower than an approximate index on large collections, and misses nothing. The vectors of an index opened
     from disk stay on disk, as a memory map.
 
-    See Also
-    --------
-    AnnoyIndex : Faster on large collections, and approximate.
-
     Examples
     --------
     >>> import numpy as np
     >>> import amulsearch as am
-    >>> vectors = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
-    >>> index = am.ExactIndex.build(vectors, ["a", "b", "c"])
+    >>> index = am.ExactIndex.build(np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), ["a", "b", "c"])
     >>> table = index.query("a", k=2)
     >>> table["id"].tolist(), table["distance"].round(3).tolist()
     (['b', 'c'], [0.632, 1.414])

@@ -25,12 +25,7 @@ ALONE = "index"
 class Persistent(System):
     """A system that can be saved. A subclass has `_write`, which writes a file, and `_read`, which reads it.
 
-    Attributes
-    ----------
-    fingerprint : dict
-        What made the vectors (model, layer, preprocessing, ...); empty for vectors of your own.
-    width : int
-        The length D of a vector.
+    `fingerprint` says what made the vectors, and is empty for vectors of your own; `width` is their length D.
     """
 
     ending: ClassVar[str]
@@ -57,11 +52,6 @@ class Persistent(System):
         ----------
         path : path
             The folder: a new one, or that of an index, which is replaced.
-
-        Returns
-        -------
-        Path
-            The folder, for `open`.
 
         Raises
         ------

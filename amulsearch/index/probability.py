@@ -29,13 +29,6 @@ class Calibration:
     ----------
     Platt 1999, Probabilistic outputs for support vector machines.
     Zadrozny & Elkan 2002, Transforming classifier scores into accurate multiclass probability estimates.
-
-    Examples
-    --------
-    >>> import amulsearch as am
-    >>> calibration = am.indexes.Calibration(slope=1.0, intercept=-1.0)
-    >>> calibration.probability([0.0, 1.0, 1.414]).round(3)
-    array([0.974, 0.269, 0.004])
     """
 
     slope: float

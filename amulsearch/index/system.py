@@ -28,15 +28,8 @@ class System:
     """Ranks the pictures of a collection for a query.
 
     A query needs its vector in each of the system's `parts`: an index has itself as its only part, a fusion or a
-    diffusion those of all networks and layers that it combines.
-
-    Attributes
-    ----------
-    ids : list of N str
-    labels : list of N str or None
-    parts : tuple of P Index
-    calibration : Calibration or None
-        What `calibrate` returned, if you assign it.
+    diffusion those of all networks and layers that it combines. `calibration` is what `calibrate` returned, if you
+    assign it.
     """
 
     quantity: ClassVar[str] = "distance"
@@ -86,14 +79,13 @@ class System:
         Returns
         -------
         DataFrame with k rows
-            Columns rank (from 1), id, distance or score, label, model, layer; nearest first. If the system has a
-            calibration, a column probability after distance: how probable it is that the picture is relevant. Fewer
-            rows if a fusion has fewer in its lists.
+            Columns rank (from 1), id, distance or score, label, model, layer; nearest first. With a calibration, also
+            probability: how probable it is that the picture is relevant. Fewer rows if a fusion lists fewer.
 
         Raises
         ------
         QueryError
-            For an unknown id, a vector of the wrong width, an unknown option, or k over the number of pictures.
+            For an unknown id, a vector of the wrong width, or k over the number of pictures.
         PictureError
             If the file cannot be read as a picture.
         """
@@ -153,7 +145,7 @@ class System:
         Returns
         -------
         rows : ndarray of shape (N, k), int64
-            `rows[i, j]` is the position in `ids` of the neighbour of rank j + 1 of `ids[i]`; -1 for no neighbour.
+            The positions in `ids` of the neighbours of `ids[i]`, nearest first; -1 for no neighbour.
         values : ndarray of shape (N, k), float64
             Distances or scores.
         """
@@ -166,19 +158,8 @@ class System:
         return rows, values
 
     def similarities(self, rows: np.ndarray, k: int | None = None) -> np.ndarray:
-        """Compute the similarities of some pictures to the pictures that the system answers, as `evaluate` uses them.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (B,), int
-        k : int, optional
-            How many neighbours of each it answers: by default all.
-
-        Returns
-        -------
-        ndarray of shape (B, N), float64
-            Scores, or negative distances; inf to the picture itself, -inf to those that are not answered.
-        """
+        """Return the similarities (B, N) float64 of pictures by their rows (B,) to the k pictures that are answered, by
+        default all: scores or negative distances, inf to the picture itself, -inf to those that are not answered."""
         rows = np.asarray(rows)
         values = self.scores([part.take(rows) for part in self.parts], rows, k)
         values[np.arange(len(rows)), rows] = np.inf
@@ -186,13 +167,7 @@ class System:
 
 
 class NewPicture:
-    """A picture that is not in the collection, or words in its place, and its vectors as far as they are computed.
-
-    Parameters
-    ----------
-    image : path, PIL image or Words
-    name : str, default ""
-    """
+    """A picture that is not in the collection, or words in its place, and its vectors as far as they are computed."""
 
     def __init__(self, image: str | os.PathLike | Image.Image | Words, name: str = ""):
         self.image, self.name = image, name
