@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 import amulsearch as am
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
-READY = "document.querySelector('.am-answers')?.amulsearch?.data.images.{}((one) => one.naturalWidth)"
+READY = "document.querySelector('.am-answers')?.amulsearch?.data.sheets.images.{}((one) => one.naturalWidth)"
 DRAG = """async () => {
     const { maps: [map] } = document.querySelector(".am-answers").amulsearch, times = [];
     const box = map.canvas.getBoundingClientRect(), at = (step) => ({
@@ -70,7 +70,7 @@ def make(count: int, folder: Path, store: str) -> Path:
     cells = np.stack(np.divmod(np.arange(len(pictures)), columns)[::-1], axis=1)
     rows = -(-len(pictures) // columns)
     layout = am.views.Map(pictures.ids, pictures.labels, cells / columns, cells, columns, rows, len(pictures))
-    page = am.views.Page("benchmark").answers(pictures, systems, {"map": layout}, folder=folder / "page_files")
+    page = am.views.Page("benchmark").answers(pictures, systems, {"map": layout})
     return page.save(folder / "page.html")
 
 
@@ -86,8 +86,7 @@ def main() -> None:
             start = time.perf_counter()
             path = make(size, folder, options.store or str(folder / "store"))
             row = {"pictures": size, "made in s": time.perf_counter() - start}
-            files = list((folder / "page_files").glob("*")) if (folder / "page_files").exists() else []
-            row |= {"page MB": path.stat().st_size / 1e6, "files MB": sum(one.stat().st_size for one in files) / 1e6}
+            row |= {"page MB": path.stat().st_size / 1e6}
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1440, "height": 900}, bypass_csp=True)
             start = time.perf_counter()

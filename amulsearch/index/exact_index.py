@@ -62,21 +62,21 @@ class ExactIndex(Index):
         return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
 
     def cosines(self, queries: np.ndarray) -> np.ndarray:
-        """The cosines (Q, N) float32 of queries (Q, D) with all vectors; the metric is angular."""
-        return metric_vectors(queries, self.metric) @ self._vectors.T
+        """The cosines (Q, N) float64 of queries (Q, D) with all vectors; the metric is angular."""
+        queries = metric_vectors(queries, self.metric).astype(np.float64)
+        values = np.empty((len(queries), len(self)))
+        for start, block in blocks(self._vectors):
+            np.matmul(queries, block.T.astype(np.float64), out=values[:, start : start + len(block)])
+        return values
 
     def scores(self, vectors: Sequence[np.ndarray], own: np.ndarray | None = None, k: int | None = None) -> np.ndarray:
         """As `System.scores`; all distances at once, to six decimals, so that they are the same for one query and for
         many together, and equal vectors have equal ones."""
         if k is not None or self.metric != "angular":
             return super().scores(vectors, own, k)
-        queries = metric_vectors(self.checked(vectors[0]), self.metric).astype(np.float64)
-        values = np.empty((len(queries), len(self)))
-        for start, block in blocks(self._vectors):
-            np.matmul(queries, block.T.astype(np.float64), out=values[:, start : start + len(block)])
-        values = -np.sqrt(np.maximum(2 - 2 * values, 0)).round(6)
+        values = -np.sqrt(np.maximum(2 - 2 * self.cosines(self.checked(vectors[0])), 0)).round(6)
         if own is not None:
-            values[np.arange(len(queries)), own] = -np.inf
+            values[np.arange(len(values)), own] = -np.inf
         return values
 
     def _write(self, path: Path) -> None:

@@ -14,10 +14,10 @@ from PIL import Image
 from ..errors import MissingKeyError, QueryError, check_k, check_path
 from ..features import Words, encode_each, opening_of
 from ..intake import open_image
+from .neighbours import neighbours
 
 if TYPE_CHECKING:
     from ..store import Names
-    from .base import Index
     from .probability import Calibration
 
 BLOCK = 2**24
@@ -38,7 +38,7 @@ class System:
     """Whether it may miss neighbours."""
     title: tuple[object, object] = (None, None)
     """What the columns model and layer of a table say."""
-    parts: tuple[Index, ...] = ()
+    parts: tuple[System, ...] = ()
     calibration: Calibration | None = None
     pictures: Names
     """The ids and labels; of a system opened from disk, they are read when they are first used."""
@@ -101,17 +101,11 @@ class System:
     def table(self, rows: np.ndarray, values: np.ndarray, **columns: np.ndarray) -> pd.DataFrame:
         """A table of neighbours from their rows (k,), -1 for none, and their distances or scores (k,)."""
         there = rows >= 0
-        ids, labels = self.pictures.at(rows[there].tolist())
-        places = pd.RangeIndex(len(ids))  # one index for all columns, so that nothing is aligned
-        text = lambda values: pd.Series(values, places, dtype=object)  # noqa: E731
-        table = {"rank": np.arange(1, len(ids) + 1), "id": text(ids), self.quantity: values[there]}
-        if self.calibration:
-            table["probability"] = self.calibration.probability(values[there])
-        table["label"] = text(labels)
-        table |= {name: column[there] for name, column in columns.items()}
-        model, layer = self.title
-        table |= {"model": text([model] * len(ids)), "layer": text([layer] * len(ids))}
-        return pd.DataFrame(table, places, copy=False)
+        rows, values = rows[there], values[there]
+        columns = {name: column[there] for name, column in columns.items()}
+        probability = {"probability": self.calibration.probability(values)} if self.calibration else {}
+        ids, labels = self.pictures.at(rows.tolist())
+        return neighbours(ids, labels, {self.quantity: values, **probability}, columns, *self.title)
 
     def rank(
         self, vectors: Sequence[np.ndarray], k: int | None = None, own: np.ndarray | None = None, **options
@@ -171,13 +165,13 @@ class NewPicture:
 
     def __init__(self, image: str | os.PathLike | Image.Image | Words, name: str = ""):
         self.image, self.name = image, name
-        self._vectors: dict[Index, np.ndarray] = {}
+        self._vectors: dict[System, np.ndarray] = {}
         self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"NewPicture({self.name or self.image!r})"
 
-    def vectors(self, parts: Sequence[Index]) -> list[np.ndarray]:
+    def vectors(self, parts: Sequence[System]) -> list[np.ndarray]:
         """The vectors (1, D) in each part, with one pass of each network for those that are missing."""
         with self._lock:
             missing = [part for part in dict.fromkeys(parts) if part not in self._vectors]
@@ -186,7 +180,7 @@ class NewPicture:
             return [self._vectors[part] for part in parts]
 
 
-def query_vectors(parts: Sequence[Index], query) -> list[np.ndarray]:
+def query_vectors(parts: Sequence[System], query) -> list[np.ndarray]:
     """The vectors (1, D) in each part of a query that is no picture of the collection, with one pass of each network.
 
     A query is a path, a PIL image, `Words`, a `NewPicture`, or vectors (D,), of several parts in a list.
@@ -206,7 +200,7 @@ def query_vectors(parts: Sequence[Index], query) -> list[np.ndarray]:
     return [part.checked(np.asarray(vector)[None]) for part, vector in zip(parts, vectors, strict=True)]
 
 
-def _vectors(parts: Sequence[Index], image: str | os.PathLike | Image.Image | Words) -> dict[Index, np.ndarray]:
+def _vectors(parts: Sequence[System], image: str | os.PathLike | Image.Image | Words) -> dict[System, np.ndarray]:
     """The vectors (1, D) of a picture or of words by part, with one pass of each network."""
     file = isinstance(image, (str, os.PathLike))
     if file and not _is_file(image):
@@ -214,7 +208,7 @@ def _vectors(parts: Sequence[Index], image: str | os.PathLike | Image.Image | Wo
     if not all(part.fingerprint for part in parts):
         raise QueryError("the index was built from vectors without a model: query it by id or by vector")
     openings = [opening_of(part.fingerprint) for part in parts]
-    vectors: dict[Index, np.ndarray] = {}
+    vectors: dict[System, np.ndarray] = {}
     for place, opening in enumerate(openings):
         if opening in openings[:place]:
             continue
@@ -240,5 +234,5 @@ def check_same(systems: Sequence[System]) -> None:
     first, *others = [part for system in systems for part in system.parts]
     for part in others:
         known = part.digests and first.digests
-        if (part.pictures is not first.pictures and part.ids != first.ids) or (known and part.digests != first.digests):
+        if not part.pictures.same(first.pictures) or (known and part.digests != first.digests):
             raise QueryError("the systems are not of the same pictures in the same order")

@@ -12,7 +12,7 @@ from ..errors import QueryError, check_integer
 from ..features import Features, l2_normalize
 from ..index import System
 from ..store import blocks
-from ..systems import Relevance
+from ..systems import Fusion, Relevance
 from .ranking_measures import MEASURES, rank_measures
 
 ANSWERED = 10
@@ -251,6 +251,8 @@ def _similarities(system, relevance: Relevance, depth: int | None) -> Callable[[
         raise QueryError("system and relevance do not hold the same pictures in the same order: use the ids of both")
     if isinstance(system, Features):
         return cosines(system.vectors)
+    if isinstance(system, Fusion) and system.depth < len(system):
+        system = Fusion(system.systems, system.method, depth=min(relevance.reach(system.depth), len(system)))
     if isinstance(system, System):
         answers = min(relevance.reach(depth), len(system) - 1) if system.approximate else None
         return lambda rows: system.similarities(rows, answers)

@@ -90,7 +90,7 @@ def recommend(panel: Panel, collection: Collection, *, sample: int = 2000, progr
     """
     if len(panel.ids) < LEAST:
         raise QueryError(f"a comparison needs at least {LEAST} pictures, not {len(panel.ids)}")
-    systems = {name: system for name, system in panel.items() if system.parts}
+    systems = dict(panel)
     agreement = agreements(systems)
     counts = pd.Series(collection.labels, dtype=object).value_counts()
     comparison = None

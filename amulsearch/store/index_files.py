@@ -34,6 +34,10 @@ class Names:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def same(self, other: Names | SavedIndex) -> bool:
+        """Whether these are the names of the same pictures in the same order."""
+        return self is other or self.ids == other.ids
+
     @cached_property
     def _place_of(self) -> ByName:
         return ByName({id: place for place, id in enumerate(self.ids)})
@@ -59,6 +63,12 @@ class SavedIndex:
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    def same(self, other: Names | SavedIndex) -> bool:
+        """As `Names.same`; of two indexes of one store, without reading their names."""
+        if isinstance(other, SavedIndex) and other._database.path == self._database.path:
+            return np.array_equal(self._numbers, other._numbers)
+        return self.ids == other.ids
 
     @cached_property
     def _all(self) -> tuple[list[str], list[str | None]]:

@@ -1,7 +1,7 @@
 """What answers a query besides an index: fusions, diffusion, presets, keywords, and the panel that asks them all.
 
-Input: `Features`, indexes, or a store. Output: ranked lists, the probability of each neighbour, and whether a picture is
-like the collection at all. `check_store` verifies the systems of a store.
+Input: `Features`, indexes, or a store. Output: ranked lists, the probability of each neighbour, and whether a picture
+is like the collection at all. `check_store` verifies a store.
 """
 
 import lazy_loader
@@ -15,7 +15,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "presets": ["BEST", "Preset", "preset"],
         "keywords": ["Keywords"],
         "panel": ["Panel"],
-        "stored": ["index_again", "indexed", "is_current", "open_index", "open_panel", "save_index", "save_preset"],
+        "stored": [
+            *("index_again", "indexed", "is_current", "open_index", "open_panel", "save_index", "save_preset"),
+            *("text_towers", "usual_layer"),
+        ],
         "platt_scaling": ["calibrate", "calibrated"],
         "relevance": ["Relevance"],
         "novelty": ["NoveltyTest"],

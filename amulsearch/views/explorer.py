@@ -1,7 +1,7 @@
 """An interactive search for notebooks: JupyterLab, Notebook 7 and Voila.
 
-What is seen is explorer.js, built from web/src by `npm ci && npm run build` in web/, with two style sheets; the answers
-come from `exploration.py`. The widget sends messages {"do": ...}, each handled by the method of this name, and receives
+What is seen is front.js, built from web/src by `npm ci && npm run build` in web/; the answers come from a `Session`.
+The widget sends messages {"do": ...}, whose other values are the arguments of the method of this name, and receives
 {"say": ...}; pictures are sent as buffers.
 """
 
@@ -11,11 +11,9 @@ import hashlib
 import io
 import os
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Thread
 
@@ -24,32 +22,32 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import AmulsearchError, PictureError, QueryError, import_optional
-from ..features import Features, Words, concatenate
-from ..index import Index, KeywordIndex, novelty_told, unlikely_from
+from ..features import Features, Words
+from ..index import NewPicture, System
 from ..intake import Collection, Request, decode, fold_name, near_names
-from ..measure import METHODS, Judgements
-from ..models import reads_words
-from .answers import ACROSS, SIDE, WHOLE, thumbnail_sheets
-from .captions import short_name
-from .exploration import Exploration, Look, NewPicture, Question
+from ..measure import Judgements
+from ..systems import Keywords, Panel
+from .answers import ACROSS, SIDE, thumbnail_sheets
 from .mapping import Map
 from .page import Page
 from .selection import Selection
+from .session import Example, Question, Session, caption_of, name_of
 from .thumbnails import thumbnails, written
 
 anywidget = import_optional("anywidget", "anywidget")
 
 HERE = Path(__file__).parent
 
-SHEET, PAST = 60, 20
-"""Pictures on a page of the contact sheet, and earlier queries that are kept, with their new pictures."""
+SHEET = 60
+"""Pictures on a page of the contact sheet."""
+FUSIONS = ("vote", "rrf", "combsum")
+"""The fusions that are offered as columns."""
 
 
 def explore(
     collection: Collection,
-    features: Mapping[tuple[str, str], Features],
+    panel: Panel | Mapping[tuple[str, str], Features | System],
     *,
-    presets: Mapping[str, Features | Index] | None = None,
     judgements: str | os.PathLike | Judgements | None = None,
     map: Map | None = None,
     query: str | None = None,
@@ -61,10 +59,8 @@ def explore(
     ----------
     collection : Collection
         The pictures.
-    features : Mapping of (str, str) to Features
-        (model, layer) -> features, as `extract` returns them.
-    presets : Mapping of str to Features or Index, optional
-        Name -> features, or an index such as `indexes.DiffusionIndex.build(BEST.parts(collection))`.
+    panel : Panel, or mapping of (str, str) to Features
+        What answers: a panel, or features by (model, layer) as `extract` returns them.
     judgements : path or Judgements, optional
         The CSV file in which thumbs up and down and tags are saved. Without it, the widget has neither.
     map : Map, optional
@@ -83,7 +79,7 @@ def explore(
     Raises
     ------
     QueryError
-        If there are no features, they are not of the same pictures, or an id is not in the collection.
+        If nothing can answer, or an id is not in the collection.
     StoreError
         If the file of judgements cannot be read.
 
@@ -94,9 +90,11 @@ def explore(
     >>> features = am.extract(cartoons, "bundled", "penultimate", store="build/store")  # doctest: +SKIP
     >>> am.explore(cartoons, features, judgements="judgements.csv")  # doctest: +SKIP
     """
+    if not isinstance(panel, Panel):
+        panel = Panel(panel, fusions=FUSIONS, calibrate=True)
     if judgements is not None and not isinstance(judgements, Judgements):
         judgements = Judgements(judgements)
-    return Explorer(collection, Exploration(features, presets), judgements, map, query, k)
+    return Explorer(Session(collection, panel, judgements, query, k), map)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -104,56 +102,35 @@ class Explorer(anywidget.AnyWidget):
 
     Attributes
     ----------
-    question : Question
-        The current query.
-    look : Look
-        The current settings.
-    found : dict of str to DataFrame
-        Column -> table of neighbours.
-    collection : Collection
-        The pictures.
-    exploration : Exploration
-        The systems.
+    session : Session
+        The query, the settings and the panel.
     judgements : Judgements or None
         The judgements so far.
     map : Map or None
         The map.
     """
 
-    _esm = (HERE / "explorer.js").read_text(encoding="utf-8")
-    _css = "".join((HERE / name).read_text(encoding="utf-8") for name in ("answers.css", "explorer.css"))
+    _esm = (HERE / "front.js").read_text(encoding="utf-8")
+    _css = (HERE / "front.css").read_text(encoding="utf-8")
 
-    def __init__(
-        self,
-        collection: Collection,
-        exploration: Exploration,
-        judgements: Judgements | None,
-        map: Map | None,
-        query: str | None,
-        k: int,
-    ):
+    def __init__(self, session: Session, map: Map | None):
         super().__init__()
-        if len(exploration.ids) < 2:
-            raise QueryError("the explorer needs at least two pictures: one to ask with, and one to find")
-        self.collection, self.exploration, self.judgements, self.map = collection, exploration, judgements, map
-        self._labels = dict(zip(collection.ids, collection.labels, strict=True))
-        query = None if query is None else collection[[query]].ids[0]  # it may be in another Unicode form
-        unknown = [id for id in (*exploration.ids, *(map.ids if map else [])) if id not in self._labels]
-        if unknown:
-            raise QueryError(f"no picture {unknown[0]!r} in {collection.folder}")
-        layers = exploration.layers
-        layer = "penultimate" if "penultimate" in layers else layers[0]
-        shown = [name for name in exploration.columns(layer) if name not in METHODS or name == "rrf"]
-        self.look = Look(layer, tuple(shown[:6]), min(k, len(exploration.ids) - 1))
-        self.question = Question((query or exploration.opening(collection, self.look),))
-        self.found = exploration.answer(self.question, self.look)
-        self._pictures: dict[str, NewPicture] = {}
-        self._past: list[Question] = []
-        self._selection = Selection(collection, judgements)
+        self.session, self.map, self.judgements = session, map, session.judgements
+        self.collection = session.collection
+        for id in map.ids if map else ():
+            if id not in session.labels:
+                raise QueryError(f"no picture {id!r} in {self.collection.folder}")
+        self._selection = Selection(self.collection, self.judgements)
         self._page, self._text = 0, ""
-        self._keywords = KeywordIndex(collection) if "keywords" in collection.table else None
+        self._view = None  # which of the views of this explorer sent the last message
+        self._keywords = Keywords(self.collection) if "keywords" in self.collection.table else None
         self._worker: Thread | None = None
         self.on_msg(self._receive)
+
+    @property
+    def found(self) -> dict[str, pd.DataFrame]:
+        """Column -> table of neighbours."""
+        return self.session.found
 
     @property
     def selected(self) -> pd.DataFrame:
@@ -161,7 +138,11 @@ class Explorer(anywidget.AnyWidget):
         return self._selection.table
 
     def _receive(self, _, message: dict, buffers: list) -> None:
-        self._guard(lambda: getattr(self, f"_do_{message['do']}")(message, buffers))
+        arguments = {name: value for name, value in message.items() if name not in ("do", "view")}
+        if buffers:
+            arguments["content"] = bytes(buffers[0])
+        self._view = message.get("view")
+        self._guard(lambda: getattr(self, f"_do_{message['do']}")(**arguments))
 
     def _guard(self, work: Callable[[], None]) -> None:
         """Do something, and say what goes wrong."""
@@ -172,12 +153,6 @@ class Explorer(anywidget.AnyWidget):
         except Exception as error:  # an error in this program must not leave the widget waiting
             traceback.print_exc()
             self.send({"say": "error", "text": f"something went wrong: {type(error).__name__}: {error}"})
-
-    def _do_start(self, message: dict, buffers: list) -> None:
-        self._show()
-        self._show_sheet()
-        self._show_selected()
-        self._start(self._prepare)
 
     def _start(self, work: Callable[[], None]) -> None:
         """Do something in the background, after what is being done there."""
@@ -191,62 +166,77 @@ class Explorer(anywidget.AnyWidget):
         self._worker = Thread(target=in_turn, daemon=True)
         self._worker.start()
 
+    def _show(self) -> None:
+        thumbs = self._selection.judged(self.session.question.name)
+        self.send({"say": "view", **self.session.view(), "thumbs": thumbs})
+
+    def _ask(self, question: Question) -> None:
+        self.session.ask(question)
+        self._show()
+
+    def _do_start(self) -> None:
+        self.session.show()
+        self._show()
+        self._show_sheet()
+        self._show_selected()
+        self._start(self._prepare)
+
     def _prepare(self) -> None:
         """Send the map, and load the networks for the first new picture."""
         if self.map is not None:
             self._show_map()
-        self.exploration.warm_up(self.look)
+        self.session.warm_up()
 
-    def _lay_out(self) -> None:
-        if self.map is None:
-            models, layer = self.exploration.models(self.look.layer), self.look.layer
-            self.map = Map.fit(concatenate([self.exploration.features[model, layer] for model in models]))
-        self._show_map()
+    def _do_map(self) -> None:
+        def lay_out() -> None:
+            self.map = self.map or self.session.lay_out()
+            self._show_map()
 
-    def _do_query(self, message: dict, buffers: list) -> None:
-        self._ask(Question((self._example(message["id"]),)))
+        self._start(lay_out)
 
-    def _do_more(self, message: dict, buffers: list) -> None:
-        self._ask(self.question.with_(self._example(message["id"]), "more"))
+    def _do_query(self, id: str) -> None:
+        self._ask(Question((self.session.example(id),)))
 
-    def _do_less(self, message: dict, buffers: list) -> None:
-        self._ask(self.question.with_(self._example(message["id"]), "less"))
+    def _do_more(self, id: str) -> None:
+        self._ask(self.session.question.with_example(self.session.example(id), "more"))
 
-    def _do_forget(self, message: dict, buffers: list) -> None:
-        self._ask(self.question.without(self._example(message["id"])))
+    def _do_less(self, id: str) -> None:
+        self._ask(self.session.question.with_example(self.session.example(id), "less"))
 
-    def _do_back(self, message: dict, buffers: list) -> None:
-        """Go back to the query before, or to an earlier one."""
-        if self._past:
-            to = message.get("to", len(self._past) - 1)
-            self._show(question=self._past[to], past=self._past[:to])
+    def _do_forget(self, id: str) -> None:
+        self._ask(self.session.question.without(self.session.example(id)))
 
-    def _do_map(self, message: dict, buffers: list) -> None:
-        self._start(self._lay_out)
+    def _do_back(self, to: int = -1) -> None:
+        self.session.back(to)
+        self._show()
 
-    def _do_select(self, message: dict, buffers: list) -> None:
-        self._selection.select([*(self._selection.ids if message.get("add") else ()), *message["ids"]])
+    def _do_look(self, **changed) -> None:
+        self.session.change(**changed)
+        self._show()
+
+    def _do_select(self, ids: list[str], add: bool = False) -> None:
+        self._selection.select([*(self._selection.ids if add else ()), *ids])
         self._show_selected()
 
-    def _do_toggle(self, message: dict, buffers: list) -> None:
-        self._selection.toggle(message["ids"])
+    def _do_toggle(self, ids: list[str]) -> None:
+        self._selection.toggle(ids)
         self._show_selected()
 
-    def _do_select_found(self, message: dict, buffers: list) -> None:
-        self._selection.select([*self._selection.ids, *self._matching(message["text"])])
+    def _do_select_found(self, text: str) -> None:
+        self._selection.select([*self._selection.ids, *self._matching(text)])
         self._show_selected()
 
-    def _do_tag(self, message: dict, buffers: list) -> None:
-        done = self._selection.tag(message["text"])
+    def _do_tag(self, text: str) -> None:
+        done = self._selection.tag(text)
         self._show()
         self.send({"say": "done", "text": done})
 
-    def _do_copy(self, message: dict, buffers: list) -> None:
-        self.send({"say": "done", "text": self._selection.copy_to(message["text"])})
+    def _do_copy(self, text: str) -> None:
+        self.send({"say": "done", "text": self._selection.copy_to(text)})
 
-    def _do_about(self, message: dict, buffers: list) -> None:
+    def _do_about(self, id: str) -> None:
         """Say what is known of a picture."""
-        example = self._example(message["id"])
+        example = self.session.example(id)
         if isinstance(example, str):
             row = self.collection.table.iloc[self.collection.ids.index(example)]
             facts = [f"label: {row['label']}"] if isinstance(row["label"], str) else []
@@ -256,178 +246,83 @@ class Explorer(anywidget.AnyWidget):
             facts = ["words"]
         else:
             facts = [f"{example.image.width:,} x {example.image.height:,} pixels, not in the collection"]
-        self.send({"say": "about", "to": message.get("view"), "id": message["id"], "facts": facts})
+        self.send({"say": "about", "to": self._view, "id": id, "facts": facts})
 
-    def _do_look(self, message: dict, buffers: list) -> None:
-        changed = {name: message[name] for name in ("layer", "k", "n_trees", "search_k") if name in message}
-        columns = tuple(message.get("columns", self.look.columns))
-        known = self.exploration.columns(changed.get("layer", self.look.layer))
-        look = replace(self.look, columns=tuple(name for name in columns if name in known), **changed)
-        self._show(look=look)
-
-    def _do_upload(self, message: dict, buffers: list) -> None:
-        name, content = message["name"], bytes(buffers[0])
+    def _do_upload(self, name: str, content: bytes) -> None:
         try:
             image = _decoded(content, self.collection)
         except PictureError as error:
             raise PictureError(f"{name} cannot be used: {error}") from None
         digest = hashlib.sha256(content).hexdigest()
-        self._ask_new(NewPicture(f"new picture {name} {digest[:12]}", image))
+        self._ask(Question((NewPicture(image, f"new picture {name} {digest[:12]}"),)))
 
-    def _do_words(self, message: dict, buffers: list) -> None:
+    def _do_words(self, text: str) -> None:
         """Ask with words; those that begin with a minus sign are to be avoided."""
-        parts = message["text"].split()
+        parts = text.split()
         avoided = [part for part in parts if part[0] == "-" and len(part) > 1]
         words = Words(" ".join(part for part in parts if part not in avoided), " ".join(part[1:] for part in avoided))
-        self._ask_new(NewPicture(f"words: {' '.join(parts)}", words))
+        self._ask(Question((NewPicture(words, f"words: {' '.join(parts)}"),)))
 
-    def _do_crop(self, message: dict, buffers: list) -> None:
+    def _do_crop(self, id: str, x: float, y: float, w: float, h: float) -> None:
         """Search with a part of a picture, in its place if it is in the query; x, y, w, h are fractions of its width
         and height."""
-        source, question = self._example(message["id"]), self.question
+        source, question = self.session.example(id), self.session.question
         if not isinstance(source, str) and isinstance(source.image, Words):
             raise QueryError("words have no parts: choose a picture first")
-        image, name = self._image(source), _name(source)
-        (width, height), x, y = image.size, message["x"], message["y"]
-        box = [
-            round(x * width),
-            round(y * height),
-            round((x + message["w"]) * width),
-            round((y + message["h"]) * height),
-        ]
+        image = self._image(source)
+        box = [round(edge * image.size[place % 2]) for place, edge in enumerate((x, y, x + w, y + h))]
         if box[2] - box[0] < 8 or box[3] - box[1] < 8:
             raise QueryError("the part is too small: select at least 8 x 8 pixels")
-        part = NewPicture(f"part {','.join(str(edge) for edge in box)} of {name}", image.crop(box))
-        more = tuple(part if one == source else one for one in question.more)
-        self._ask_new(part, Question(more, question.less) if source in question.more else None)
+        part = NewPicture(image.crop(box), f"part {','.join(map(str, box))} of {name_of(source)}")
+        more = tuple(part if example == source else example for example in question.more)
+        self._ask(Question(more, question.less) if source in question.more else Question((part,)))
 
-    def _do_judge(self, message: dict, buffers: list) -> None:
-        self._selection.judge(message["query"], message["ids"], message["relevance"])
+    def _do_judge(self, query: str, ids: list[str], relevance: int | None) -> None:
+        self._selection.judge(query, ids, relevance)
         self._show()
 
-    def _do_undo(self, message: dict, buffers: list) -> None:
+    def _do_undo(self) -> None:
         self._selection.undo()
         self._show()
 
-    def _do_export(self, message: dict, buffers: list) -> None:
+    def _do_export(self) -> None:
         """Send a page that opens with what is on the screen, and in which every picture can be clicked."""
-        if not self.found:
+        session, look = self.session, self.session.look
+        if not session.found:
             raise QueryError("there is nothing to save: choose a column first")
-        asked: dict[str, str | Image.Image | Words] = {}
-        for sign, part in vars(self.question).items():
-            for one in part:
-                caption, number = f"{sign} like {_caption(one)}", 1
-                while (name := caption if number == 1 else f"{caption} ({number})") in asked:
-                    number += 1
-                asked[name] = one if isinstance(one, str) else one.image
-        look, first = self.look, self.question.more[0]
-        search = f"Annoy, {look.n_trees} trees, search_k {look.search_k}" if look.n_trees else "exact search"
-        page = Page(f"Pictures like {_caption(first)}").text(f"Layer {look.layer}, {search}.")
-        pictures = self.collection.subset(self.exploration.ids)
-        single, whole = len(asked) == 1 and isinstance(first, str), len(pictures) <= WHOLE
-        if not single or not whole:
-            page.grid(self.collection, first if single else asked if len(asked) > 1 else first.image, self.found)
-        if whole:
-            maps = {"of the explorer": self.map} if self.map is not None and self.map.ids == pictures.ids else {}
-            systems = self.exploration.systems(look)
-            page.answers(pictures, systems, maps, query=first if single else None, k=look.k)
-        name = f"like {_caption(first)}.html".replace("/", "_")
-        self.send({"say": "page", "to": message.get("view"), "name": name, "html": page.html()})
+        first, captions = session.question.more[0], {}
+        for sign, example in session.question.examples:
+            caption, number = f"{sign} like {caption_of(example)}", 1
+            while (name := caption if number == 1 else f"{caption} ({number})") in captions:
+                number += 1
+            captions[name] = example if isinstance(example, str) else example.image
+        page = Page(f"Pictures like {caption_of(first)}").text(f"Layer {look.layer}." if look.layer else "")
+        pictures = self.collection.subset(session.panel.ids)
+        single = len(captions) == 1 and isinstance(first, str)
+        if not single:
+            page.grid(self.collection, captions if len(captions) > 1 else first.image, session.found)
+        maps = {"of the explorer": self.map} if self.map is not None and self.map.ids == pictures.ids else {}
+        systems = {title: session.panel[session.system(title, look.layer)] for title in look.columns}
+        page.answers(pictures, systems, maps, query=first if single else None, k=look.k)
+        name = f"like {caption_of(first)}.html".replace("/", "_")
+        self.send({"say": "page", "to": self._view, "name": name, "html": page.html()})
 
-    def _do_sheet(self, message: dict, buffers: list) -> None:
-        self._page, self._text = message["page"], message["text"]
+    def _do_sheet(self, page: int, text: str) -> None:
+        self._page, self._text = page, text
         self._show_sheet()
 
-    def _do_pictures(self, message: dict, buffers: list) -> None:
+    def _do_pictures(self, ids: list[str], side: int) -> None:
         """Send the pictures that the page lacks."""
-        ids = [id for id in message["ids"] if id in self._labels or id in self._pictures]
-        side = min(int(message["side"]), 1024)
-        stored = [id for id in ids if id in self._labels]
+        labels, pictures = self.session.labels, self.session.pictures
+        ids = [id for id in ids if id in labels or id in pictures]
+        side = min(side, 1024)
+        stored = [id for id in ids if id in labels]
         images = dict(zip(stored, thumbnails(self.collection, stored, side, progress=False), strict=True))
-        content = [_jpeg(images.get(id) or self._image(self._pictures[id]), side) for id in ids]
+        content = [_jpeg(images.get(id) or self._image(pictures[id]), side) for id in ids]
         self.send({"say": "pictures", "side": side, "ids": ids}, content)
 
-    def _example(self, id: str) -> str | NewPicture:
-        if id not in self._labels and id not in self._pictures:
-            raise QueryError(f"no picture {id!r} in {self.collection.folder}")
-        return self._pictures.get(id, id)
-
-    def _ask_new(self, picture: NewPicture, question: Question | None = None) -> None:
-        self._ask(question or Question((picture,)))
-
-    def _ask(self, question: Question) -> None:
-        if not question.more:
-            raise QueryError("the query needs at least one picture: click another one first")
-        before = self.question
-        self._show(question=question, past=[*self._past, before] if question != before else self._past)
-
-    @property
-    def _asked(self) -> str:
-        """The name of the question in the judgements: the id, if the query is one picture."""
-        more, less = (
-            [one if isinstance(one, str) else one.name for one in part] for part in vars(self.question).values()
-        )
-        return " ".join([" + ".join(more), *(f"- {name}" for name in less)])
-
-    def _show(
-        self, question: Question | None = None, look: Look | None = None, past: list[Question] | None = None
-    ) -> None:
-        """Search, and only then accept the new question and settings: an error leaves everything as it was."""
-        question, look = question or self.question, look or self.look
-        start = time.perf_counter()
-        found = self.exploration.answer(question, look)
-        seconds = time.perf_counter() - start
-        self.question, self.look, self.found = question, look, found
-        self._past = (self._past if past is None else past)[-PAST:]
-        self._forget_pictures()
-        examples = [
-            {"id": _name(one), "sign": sign, "label": self._labels.get(one)}
-            for sign, part in vars(self.question).items()
-            for one in part
-        ]
-        label, single = self._labels.get(self.question.more[0]), len(examples) == 1
-        columns = [
-            {
-                "name": name,
-                "rows": [self._row(row, label if single else None) for row in table.to_dict("records")],
-                "unlikely": unlikely_from(table),
-            }
-            for name, table in self.found.items()
-        ]
-        choices = {"layers": self.exploration.layers, "columns": self.exploration.columns(self.look.layer)}
-        view = {"examples": examples, "columns": columns, "look": asdict(self.look), "choices": choices}
-        p_value = self.exploration.p_value(question, look)
-        view |= {"words": any(reads_words(name) for name in self.look.columns)}
-        view |= {"novelty": None if p_value is None else novelty_told(p_value, len(self.exploration.ids))}
-        past = [{"id": _name(one.more[0]), "at": at} for at, one in enumerate(self._past)]
-        view |= {
-            "past": past,
-            "asked": self._asked,
-            "thumbs": self._selection.judged(self._asked),
-            "ms": round(1000 * seconds),
-        }
-        self.send({"say": "view", "most": len(self.exploration.ids) - 1, **view})
-
-    def _forget_pictures(self) -> None:
-        """Free the new pictures that are in no query to which one can go back."""
-        asked = [one for question in (*self._past, self.question) for one in (*question.more, *question.less)]
-        self._pictures = {one.name: one for one in asked if isinstance(one, NewPicture)}
-        self.exploration.keep(self._pictures)
-
-    def _row(self, row: dict, label: str | None) -> dict:
-        judged = self.judgements.get(self._asked, row["id"]) if self.judgements else None
-        measure = "distance" if "distance" in row else "score"
-        shown = {
-            "measure": measure,
-            "value": f"{row[measure]:.3g}",
-            "same": label is not None and row["label"] == label,
-        }
-        votes = {"votes": int(row["votes"])} if "votes" in row else {}
-        likely = {"probability": f"{row['probability']:.0%}"} if "probability" in row else {}
-        return {"id": row["id"], "rank": row["rank"], "judged": judged, **shown, **votes, **likely}
-
     def _show_selected(self) -> None:
-        rows = [{"id": id, "label": self._labels[id]} for id in self._selection.ids]
+        rows = [{"id": id, "label": self.session.labels[id]} for id in self._selection.ids]
         self.send({"say": "selected", "rows": rows})
 
     def _show_map(self) -> None:
@@ -436,30 +331,30 @@ class Explorer(anywidget.AnyWidget):
         about = {"name": f"of {len(map):,} pictures", "columns": map.columns, "rows": map.rows, "ids": map.ids}
         cells = np.ascontiguousarray(map.cells, dtype="<u4").tobytes()
         self.send({"say": "map", "side": SIDE, "across": ACROSS, **about}, [cells])
-        for sheet, (_, content) in enumerate(thumbnail_sheets(self.collection, map.ids, progress=False)):
+        for sheet, content in enumerate(thumbnail_sheets(self.collection, map.ids, progress=False)):
             self.send({"say": "thumbnails", "sheet": sheet}, [content])
 
     def _matching(self, text: str) -> list[str]:
         """The pictures whose ids contain every word of a text, then those whose keywords have a word of it."""
-        words, ids = fold_name(text).lower().split(), self.exploration.ids
+        words, ids = fold_name(text).lower().split(), self.session.panel.ids
         named = [id for id in ids if all(word in fold_name(id).lower() for word in words)]
-        found = []
+        keyed = []
         if words and self._keywords is not None:
             with suppress(QueryError):  # no picture has any of them
-                found = self._keywords.query(text, len(self.collection))["id"]
+                keyed = self._keywords.query(text, len(self.collection))["id"]
         shown = set(ids)
-        return list(dict.fromkeys([*named, *(id for id in found if id in shown)]))
+        return list(dict.fromkeys([*named, *(id for id in keyed if id in shown)]))
 
     def _show_sheet(self) -> None:
         ids = self._matching(self._text)
         pages = max(1, -(-len(ids) // SHEET))
         self._page = min(max(self._page, 0), pages - 1)
         shown = ids[self._page * SHEET : (self._page + 1) * SHEET]
-        near = [] if ids else near_names(self._text, self.exploration.ids)
+        near = [] if ids else near_names(self._text, self.session.panel.ids)
         about = {"page": self._page, "pages": pages, "count": len(ids), "text": self._text, "near": near}
         self.send({"say": "sheet", "ids": shown, **about})
 
-    def _image(self, example: str | NewPicture) -> Image.Image:
+    def _image(self, example: Example) -> Image.Image:
         if isinstance(example, str):
             return self.collection.open(example)
         return written(example.image) if isinstance(example.image, Words) else example.image
@@ -470,17 +365,6 @@ def _jpeg(image: Image.Image, side: int) -> bytes:
     image.thumbnail((side, side))
     image.save(file, "JPEG", quality=85)
     return file.getvalue()
-
-
-def _name(example: str | NewPicture) -> str:
-    return example if isinstance(example, str) else example.name
-
-
-def _caption(example: str | NewPicture) -> str:
-    if isinstance(example, NewPicture) and isinstance(example.image, Words):
-        return example.name
-    name = _name(example)  # "animals/cat.webp", "part 0,0,90,90 of animals/cat.webp" or "new picture mine.jpg 0a1b2c3d"
-    return ("part of " if not isinstance(example, str) and "/" in name else "") + short_name(name)
 
 
 def _decoded(content: bytes, collection: Collection) -> Image.Image:

@@ -9,8 +9,8 @@ import numpy as np
 from ..errors import QueryError, check_integer, check_k
 from ..features import Features, l2_normalize, nearest
 
-SPARE = 1.3
-"""Cells of the grid per picture: the empty cells keep groups apart."""
+SPARE, ASPECT = 1.3, 4 / 3
+"""Cells of the grid per picture (the empty cells keep groups apart), and its width divided by its height."""
 SAMPLE = 20_000
 """Up to this many pictures are laid out, which takes minutes."""
 EXACT = 2500
@@ -33,7 +33,7 @@ class Map:
         The column and the row of each picture in a grid; no two pictures share a cell.
     columns, rows : int
         The size of the grid.
-    of : int
+    total : int
         How many pictures there were to lay out: more than N if the map is that of a sample.
 
     Examples
@@ -55,29 +55,24 @@ class Map:
     cells: np.ndarray
     columns: int
     rows: int
-    of: int
+    total: int
 
     @classmethod
-    def fit(cls, features: Features, *, aspect: float = 4 / 3, sample: int = SAMPLE, seed: int = 0) -> Map:
+    def fit(cls, features: Features, *, sample: int = SAMPLE) -> Map:
         """Lay out a collection.
 
         The L2-normalised vectors are reduced to 50 principal components and laid out by t-SNE (perplexity 30, lower
-        for fewer than 91 pictures; initialised with the first two components). Then each picture is assigned to a cell
-        of a grid so that the sum of the squared distances between positions and cells is minimal. A grid of more than
-        2,500 cells is first halved repeatedly, and the pictures are divided in the same proportion.
-
-        The same vectors give the same map on the same type of processor, whatever the number of cores.
+        for fewer than 91 pictures). Then each picture is assigned to a cell of a grid so that the sum of the squared
+        distances between positions and cells is minimal; a grid of more than 2,500 cells is first halved repeatedly,
+        and the pictures are divided in the same proportion. The same vectors give the same map on the same type of
+        processor.
 
         Parameters
         ----------
         features : Features
             Vectors (N, D) of at least two pictures.
-        aspect : float, default 4 / 3
-            Width divided by height of the grid.
         sample : int, default 20,000
             How many pictures are laid out, at least 2: a random sample, or all if there are fewer.
-        seed : int, default 0
-            Of the sample.
 
         Returns
         -------
@@ -94,19 +89,19 @@ class Map:
         """
         if len(features) < 2:
             raise QueryError("a map needs at least two pictures")
-        of, part = len(features), sampled(features, check_integer("sample", sample, least=2), seed)
+        part = sampled(features, check_integer("sample", sample, least=2))
         positions = _positions(l2_normalize(part.vectors))
-        columns = max(1, round((len(part) * SPARE * aspect) ** 0.5))
+        columns = max(1, round((len(part) * SPARE * ASPECT) ** 0.5))
         rows = -(-int(np.ceil(len(part) * SPARE)) // columns)
         cells = np.empty((len(part), 2), dtype=np.int64)
         _assign(positions * (columns, rows), np.arange(len(part)), (0, 0, columns, rows), cells)
-        return cls(part.ids, part.labels, positions, cells, columns, rows, of)
+        return cls(part.ids, part.labels, positions, cells, columns, rows, len(features))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        count = f"{len(self):,}" if len(self) == self.of else f"{len(self):,} of {self.of:,}"
+        count = f"{len(self):,}" if len(self) == self.total else f"{len(self):,} of {self.total:,}"
         return f"Map({count} pictures in a grid of {self.columns} x {self.rows})"
 
     def neighbours(self, k: int | None = None) -> np.ndarray:
@@ -131,24 +126,11 @@ class Map:
         return nearest(self.positions, self.positions, k, "euclidean", np.arange(len(self)))[0]
 
 
-def sampled(features: Features, most: int, seed: int = 0) -> Features:
-    """Take a random sample of the pictures, in their order.
-
-    Parameters
-    ----------
-    features : Features
-    most : int
-        The size of the sample.
-    seed : int, default 0
-
-    Returns
-    -------
-    Features
-        Unchanged if there are no more than `most` pictures.
-    """
+def sampled(features: Features, most: int) -> Features:
+    """A random sample of at most `most` pictures, in their order."""
     if len(features) <= most:
         return features
-    rows = np.sort(np.random.default_rng(seed).permutation(len(features))[:most])
+    rows = np.sort(np.random.default_rng(0).permutation(len(features))[:most])
     names = {name: [getattr(features, name)[row] for row in rows] for name in ("ids", "labels")}
     digests = [features.digests[row] for row in rows] if features.digests else []
     return replace(features, vectors=features.vectors[rows], **names, digests=digests)

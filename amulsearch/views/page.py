@@ -1,6 +1,7 @@
 """A results page in one HTML file that opens without a server or a network and displays itself in a notebook.
 
-Pictures are embedded as WebP. The markup is in templates/page.html, the style in page.css, the script in page.js.
+The markup is in templates/page.html, the style of what is still in page.css; what lives, the answers and the maps, has
+the style front.css and the script front.js, which `npm ci && npm run build` in web/ makes of web/src.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,15 +21,15 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import MissingKeyError, QueryError, check_integer, check_path, one_line
-from ..index import Index, unlikely_from
+from ..index import System, unlikely_from
 from ..intake import Collection
-from ..measure import MEASURES, Comparison, Evaluation
+from ..measure import MEASURES, Comparison
 from ..store import replacing
-from .answers import WHOLE, answers_data, as_script
+from .answers import answers_data
 from .captions import duplicate_caption, neighbour_caption, short_name
 from .mapping import Map
 from .palette import group_frames
-from .thumbnails import data_uri, map_sheet, query_picture, thumbnails, webp_uri
+from .thumbnails import data_uri, query_picture, thumbnails
 
 if TYPE_CHECKING:
     from jinja2.environment import TemplateModule
@@ -36,9 +37,16 @@ if TYPE_CHECKING:
 
 TILE, QUERY = 200, 320
 """Longest side, in pixels, of a picture in a grid and of a query."""
-
 MAP_PIXELS, SHEET_PIXELS = 6_000_000, 3_000_000
 """Approximate total pixels of all pictures on a map and on a contact sheet, which make one to two megabytes."""
+EACH = 8
+"""Pictures of a group of duplicates that are shown."""
+KEYS = {
+    "label": "Blue frame: same label as the query.",
+    "distance": "Below a picture: its distance, the smaller, the more similar.",
+    "score": "Score: the larger, the more similar.",
+    "probability": "Per cent: how probable it is, by the labels, that the picture is relevant.",
+}
 
 
 class Page:
@@ -57,44 +65,23 @@ class Page:
     def __init__(self, title: str):
         self.title = str(title)
         self._parts = []
-        self._alive = False  # whether the part that answers is among them
-        self._sheets: dict[str, Path] = {}  # the files of thumbnails, by their addresses beside the page
+        self._alive = False  # whether a part needs the script
 
     def heading(self, text: str) -> Page:
-        """Append a section heading.
-
-        Parameters
-        ----------
-        text : str
-            The heading.
-        """
+        """Append a section heading."""
         return self._add("heading", text=text)
 
     def text(self, text: str) -> Page:
-        """Append one or more paragraphs.
-
-        Parameters
-        ----------
-        text : str
-            Plain text. An empty line separates paragraphs.
-        """
+        """Append one or more paragraphs of plain text, which an empty line separates."""
         return self._add("text", paragraphs=str(text).split("\n\n"))
 
-    def table(self, table: pd.DataFrame | pd.Series, *, digits: int = 3) -> Page:
-        """Append a table.
-
-        Parameters
-        ----------
-        table : DataFrame or Series
-            Its index is shown unless it is a RangeIndex. Missing values are left blank.
-        digits : int, default 3
-            Decimal places of floats.
-        """
+    def table(self, table: pd.DataFrame | pd.Series) -> Page:
+        """Append a table; its index is shown unless it is a RangeIndex, and missing values are left blank."""
         table = table.to_frame() if isinstance(table, pd.Series) else table
         if not isinstance(table.index, pd.RangeIndex):
             table = table.reset_index(allow_duplicates=True)
         numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]
-        rows = [[_cell(value, digits) for value in row] for row in table.itertuples(index=False, name=None)]
+        rows = [[_cell(value) for value in row] for row in table.itertuples(index=False, name=None)]
         return self._add("table", names=table.columns, numeric=numeric, rows=rows)
 
     def grid(self, collection: Collection, query, lists: Mapping[str, pd.DataFrame]) -> Page:
@@ -106,12 +93,11 @@ class Page:
         Parameters
         ----------
         collection : Collection
-            The collection that contains the neighbours.
         query : str, path, PIL.Image.Image or mapping
             An id of the collection, the path of an image file or an image; or a mapping of captions to several such
             queries.
         lists : mapping of str to DataFrame
-            Column title -> neighbours, as `query_all`, `fuse` or `Index.query` return them.
+            Column title -> neighbours, as `Panel.query` or `System.query` return them.
 
         Raises
         ------
@@ -123,13 +109,13 @@ class Page:
         if not lists:
             raise QueryError("the grid has nothing to show: pass at least one list of neighbours")
         queries = query if isinstance(query, Mapping) else {"query": query}
-        shown = [(words, *query_picture(collection, one)) for words, one in queries.items()]
-        label = shown[0][3] if len(shown) == 1 else None
-        top = []
-        for words, image, name, _ in shown:
+        examples, label = [], None
+        for words, one in queries.items():
+            image, name, label = query_picture(collection, one)
             image.thumbnail((QUERY, QUERY))
             caption = f"{words}\n{short_name(name)}" if name else words
-            top.append(_tile(image, caption, f"{words} {name}", kind="am-query"))
+            examples.append(_tile(image, caption, f"{words} {name}", kind="am-query"))
+        label = label if len(queries) == 1 else None
         ids = list(dict.fromkeys(id for table in lists.values() for id in table["id"]))
         image_of = dict(zip(ids, thumbnails(collection, ids, TILE), strict=True))
 
@@ -141,17 +127,9 @@ class Page:
             name: {"tiles": [tile(row) for row in table.itertuples()], "unlikely": unlikely_from(table)}
             for name, table in lists.items()
         }
-        told = {
-            "Blue frame: same label as the query.": label is not None,
-            "Below a picture: its distance, the smaller, the more similar.": any(
-                "distance" in of for of in lists.values()
-            ),
-            "Score: the larger, the more similar.": any("score" in of for of in lists.values()),
-            "Per cent: how probable it is, by the labels, that the picture is relevant.": any(
-                "probability" in of for of in lists.values()
-            ),
-        }
-        return self._add("grid", queries=top, columns=columns, keys=[key for key, holds in told.items() if holds])
+        shown = {name for table in lists.values() for name in table if name != "label"}
+        keys = [text for name, text in KEYS.items() if name in shown or (name == "label" and label is not None)]
+        return self._add("grid", queries=examples, columns=columns, keys=keys)
 
     def contact_sheet(
         self, collection: Collection, ids: Sequence[str] | None = None, *, captions: Mapping[str, str] | None = None
@@ -161,7 +139,6 @@ class Page:
         Parameters
         ----------
         collection : Collection
-            The collection that contains the pictures.
         ids : sequence of str, optional
             Pictures to show, by default the whole collection.
         captions : mapping of str to str, optional
@@ -181,53 +158,39 @@ class Page:
         tiles = [_tile(image, captions.get(id, short_name(id)), id) for id, image in images]
         return self._add("contact_sheet", pictures=tiles)
 
-    def duplicates(self, collection: Collection, table: pd.DataFrame, *, most: int = 12, each: int = 8) -> Page:
-        """Append groups of duplicates, one contact sheet per group.
+    def duplicates(self, collection: Collection, table: pd.DataFrame, *, most: int = 12) -> Page:
+        """Append groups of duplicates, one contact sheet per group, of its first eight pictures.
 
         Parameters
         ----------
         collection : Collection
-            The collection that contains the pictures.
         table : DataFrame
             Groups as `near_duplicates` or `Collection.duplicates` return them.
         most : int, default 12
-            Maximum number of groups; the first ones are shown.
-        each : int, default 8
-            Maximum number of pictures per group.
+            How many groups to show, from the first.
         """
         for _, group in list(table.groupby("group", sort=False))[:most]:
             captions = {row.id: duplicate_caption(row) for row in group.itertuples()}
-            self.contact_sheet(collection, group["id"].head(each), captions=captions)
-            if len(group) > each:
-                self.text(f"and {len(group) - each:,} more in this group")
+            self.contact_sheet(collection, group["id"].head(EACH), captions=captions)
+            if len(group) > EACH:
+                self.text(f"and {len(group) - EACH:,} more in this group")
         return self
 
-    def map(self, collection: Collection, map: Map, *, groups: Sequence[str | None] | None = None) -> Page:
-        """Append a map that can be dragged and zoomed; without JavaScript it is a still picture.
+    def map(self, collection: Collection, map: Map) -> Page:
+        """Append a map that can be dragged, zoomed and selected from; a click shows the picture and its name.
+
+        The colour of a frame is that of the label, or of its top folder if there are more than ten labels.
 
         Parameters
         ----------
         collection : Collection
-            The collection that contains the pictures.
         map : Map
-            Layout of N pictures.
-        groups : sequence of str or None, length N, optional
-            Group of each picture; it sets the colour of the frame. By default derived from the labels: the labels
-            themselves if there are at most ten, otherwise their top folders.
-
-        Raises
-        ------
-        QueryError
-            If `groups` does not have N entries.
         """
-        frames, colour_of = group_frames(map.labels, groups)
-        side = int(min(80, max(8, (MAP_PIXELS / (map.columns * map.rows)) ** 0.5)))
-        sheet = map_sheet(collection, map, frames, side)
-        names = [""] * (map.columns * map.rows)
-        for id, (column, row) in zip(map.ids, map.cells, strict=True):
-            names[row * map.columns + column] = one_line(id)
-        values = {"names": dumps(names, ensure_ascii=False), "src": data_uri(sheet, 60), "width": sheet.width}
-        return self._add("map", grid=map, colours=colour_of, **values)
+        name = f"of {len(map):,} pictures"
+        data = answers_data(collection.subset(map.ids), {}, {name: map}, pixels=MAP_PIXELS)
+        frames, colour_of = group_frames(map.labels)
+        data["maps"][0] |= {"frames": frames, "legend": {one_line(name): one for name, one in colour_of.items()}}
+        return self._add_living(data)
 
     def figure(self, figure: Figure, alt: str) -> Page:
         """Append a matplotlib figure.
@@ -247,93 +210,75 @@ class Page:
     def answers(
         self,
         collection: Collection,
-        systems: Mapping[str, Index | tuple],
+        systems: Mapping[str, System],
         maps: Mapping[str, Map] | None = None,
         *,
         query: str | None = None,
         k: int = 8,
-        folder: str | os.PathLike | None = None,
     ) -> Page:
         """Append a part that answers: any picture can be clicked and becomes the query.
 
         Its neighbours stand in columns, one for each system, beside a map that can be zoomed, dragged and selected
-        from. Pictures are found by name, label and keyword, and a link keeps the view. All of this needs no server:
-        the neighbours are in the page, and so are the thumbnails of up to 4,000 pictures.
+        from. Pictures are found by name, label and keyword, and a link keeps the view. All of this needs no server: the
+        neighbours and the thumbnails are in the page, some 20 megabytes for 10,000 pictures.
 
         Parameters
         ----------
         collection : Collection
-        systems : mapping of str to Index or tuple
-            Name -> an index of the same pictures in the same order, or what `measure.fuse_all` returns for them.
+        systems : Panel, or mapping of str to System
+            Of the same pictures in the same order.
         maps : mapping of str to Map, optional
             Of the same pictures in the same order; two can be seen side by side.
         query : str, optional
             The id to open with; by default one on which the first system is right more often than the others.
         k : int, default 8
             How many neighbours each system shows.
-        folder : path, optional
-            Where the thumbnails of more than 4,000 pictures are written, as files. Save the page beside this folder.
 
         Raises
         ------
         QueryError
             If there is no system, one is of other pictures, there is no such query, or there are fewer than two
-            pictures or too many for one file.
+            pictures.
         """
         k = check_integer("k", k)
         if not systems:
             raise QueryError("there is nothing that could answer: give at least one system")
         if len(collection) < 2:
             raise QueryError("a page that answers needs at least two pictures: one to ask with, and one to find")
-        if len(collection) > WHOLE and folder is None:
-            raise QueryError(
-                f"{len(collection):,} pictures are too many for one file: give folder=, beside the page, for thumbnails"
-            )
         if query is not None and query not in collection:
             raise MissingKeyError(f"there is no picture {query!r} on the page")
-        files = check_path(folder) if folder is not None and len(collection) > WHOLE else None
-        data = answers_data(collection, systems, maps or {}, k=k, folder=files)
-        if files:
-            self._sheets |= {one["src"]: files.absolute() / one["src"].rpartition("/")[2] for one in data["sheets"]}
+        data = answers_data(collection, systems, maps or {}, k=k)
         if query is not None:
-            data["query"] = collection.ids.index(collection[[query]].ids[0])
-        self._alive = True
-        return self._add("answers", data=as_script(data))
+            data["query"] = collection[[query]].ids[0]
+        return self._add_living(data)
 
-    def evaluation(self, result: Evaluation | Comparison) -> Page:
-        """Append the measures of one or several systems, each from 0 to 1.
+    def evaluation(self, result: Comparison) -> Page:
+        """Append the measures of several systems, each from 0 to 1, with a sentence on what each column is.
 
         Parameters
         ----------
-        result : Evaluation or Comparison
-            Result of `evaluate`: the means, the 95% confidence interval of mAP, and mAP by label. Result of `compare`:
-            one row per system, after a sentence if only a sample of the pictures queried; intervals and p are by label
-            where there are labels, and p is corrected for the number of systems.
+        result : Comparison
+            Result of `compare`. Intervals and p are by label where there are labels; p is corrected for the number of
+            systems.
         """
-        if isinstance(result, Comparison):
-            table, by_label = result.table, result.table["label_low"].notna().all()
-            low, high = ("label_low", "label_high") if by_label else ("low", "high")
-            measures = ["mAP" if name == "AP" else name for name in MEASURES]
-            shown = ["system", *measures, low, high, "difference", "holm", "wins", "losses"]
-            if result.note:
-                self.text(result.note)
-            baseline = table["system"][table["difference"].isna()].iat[0]
-            drawn = "labels with all their queries" if by_label else "queries"
-            self.text(
-                "P@1 and P@5: the fraction of the first one and five neighbours that are relevant. R-precision: of the "
-                "first R, if R pictures are relevant. mAP: 1 if the relevant pictures come before all others; MAP@R: "
-                "the same among the first R. nDCG@10: the same among the first ten, where the first count most.\n\n"
-                f"95% low and high: the interval of mAP if {drawn} are drawn at random. difference: of mAP from "
-                f"{baseline}. p: how often chance alone gives a difference as large, corrected for the number of "
-                "systems. wins and losses: queries with a higher and a lower mAP."
-            )
-            names = {low: "95% low", high: "95% high", "holm": "p"}
-            return self.table(table[shown].rename(columns=names).dropna(axis="columns", how="all"))
-        low, high = result.interval("AP")
-        self.text(f"{len(result.per_query):,} queries; {result.excluded:,} more pictures have no relevant pictures.")
-        self.table(pd.DataFrame([{**result.mean(), "95% low": low, "95% high": high}]))
-        by_label = result.by_label()
-        return self.table(by_label.rename("mAP").reset_index()) if len(by_label) else self
+        table, by_label = result.table, result.table["label_low"].notna().all()
+        low, high = ("label_low", "label_high") if by_label else ("low", "high")
+        measures = ["mAP" if name == "AP" else name for name in MEASURES]
+        shown = ["system", *measures, low, high, "difference", "holm", "wins", "losses"]
+        baseline = table["system"][table["difference"].isna()].iat[0]
+        drawn = "labels with all their queries" if by_label else "queries"
+        if result.note:
+            self.text(result.note)
+        self.text(
+            "P@1 and P@5: the fraction of the first one and five neighbours that are relevant. R-precision: of the "
+            "first R, if R pictures are relevant. mAP: 1 if the relevant pictures come before all others; MAP@R: "
+            "the same among the first R. nDCG@10: the same among the first ten, where the first count most.\n\n"
+            f"95% low and high: the interval of mAP if {drawn} are drawn at random. difference: of mAP from "
+            f"{baseline}. p: how often chance alone gives a difference as large, corrected for the number of "
+            "systems. wins and losses: queries with a higher and a lower mAP."
+        )
+        names = {low: "95% low", high: "95% high", "holm": "p"}
+        return self.table(table[shown].rename(columns=names).dropna(axis="columns", how="all"))
 
     def html(self) -> str:
         """Render the page as a complete HTML document.
@@ -369,37 +314,38 @@ class Page:
         return path
 
     def _repr_html_(self) -> str:
-        html = str(_macros().body(self.title, self._parts, self._alive))
-        for src, path in self._sheets.items():  # a notebook does not find the files
-            html = html.replace(f'"{src}"', f'"{webp_uri(path.read_bytes())}"')
-        return html
+        return str(_macros().body(self.title, self._parts, self._alive))
 
     def _add(self, macro: str, **values) -> Page:
         self._parts.append(getattr(_macros(), macro)(**values))
         return self
 
+    def _add_living(self, data: dict) -> Page:
+        """Append a part that front.js brings to life; its data cannot end the script element that holds them."""
+        self._alive = True
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        return self._add("living", data=text.replace("<", "\\u003c"))
+
 
 @lru_cache(maxsize=1)
 def _macros() -> TemplateModule:
-    """The macros of templates/page.html, which can use the style, the script and its digest."""
+    """The macros of templates/page.html, which can use the styles, the script and its digest."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    read = lambda name: Path(__file__).with_name(name).read_text(encoding="utf-8")  # noqa: E731
-    known = {"style": read("page.css"), "answers_style": read("answers.css")}
-    for name, file in (("script", "page.js"), ("answers_script", "answers.js")):
-        known[name] = read(file)
-        known[f"{name}_digest"] = base64.b64encode(hashlib.sha256(known[name].encode()).digest()).decode()
+    files = {"style": "page.css", "living_style": "front.css", "script": "front.js"}
+    known = {name: Path(__file__).with_name(file).read_text(encoding="utf-8") for name, file in files.items()}
+    known["digest"] = base64.b64encode(hashlib.sha256(known["script"].encode()).digest()).decode()
     loader, layout = PackageLoader(__package__), {"trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **layout)
     environment.filters["one_line"] = one_line
     return environment.get_template("page.html", globals=known).module
 
 
-def _cell(value: object, digits: int) -> str:
+def _cell(value: object) -> str:
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
     if isinstance(value, (float, np.floating)):
-        return f"{value:,.{digits}f}"
+        return f"{value:,.3f}"
     return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else one_line(value)
 
 

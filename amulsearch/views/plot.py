@@ -91,7 +91,7 @@ def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame],
     query : str, path or PIL.Image.Image
         An id of the collection, a path, or a picture.
     lists : Mapping of str to DataFrame
-        Column title -> table of neighbours, as `query_all` returns them.
+        Column title -> table of neighbours, as `Panel.query` returns them.
     title : str, optional
 
     Raises

@@ -53,8 +53,6 @@ def write_report(
     the preset are compared, by the subfolders as labels if there are any. It ends with near-duplicates and the files
     that were read, skipped and rejected. In a large folder, some parts are made of a random sample, and say so.
 
-    The thumbnails of more than 4,000 pictures are written to a folder beside the page, NAME_files.
-
     The page is written after each part: if the run is interrupted, it holds the parts that were done.
 
     Parameters
@@ -100,7 +98,7 @@ def write_report(
         collection = collection.subset(collection.sample(sample))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Windows deletes no mapped file
         features = _extracted(collection, models, {"store": store or temporary, "progress": progress})
-        report = _Report(features, sample, min(k, len(features.collection) - 1), output, progress)
+        report = _Report(features, sample, min(k, len(features.collection) - 1), progress)
         if output is not None:
             _write(report, output, progress)
         return report.recommendation
@@ -130,7 +128,6 @@ class _Report:
     features: FeatureSet
     sample: int
     k: int
-    output: Path | None
     progress: bool
 
     @cached_property
@@ -205,8 +202,8 @@ def _summary(page: Page, report: _Report) -> None:
         right, chance = table["P@1"][advice.system], chance_level(report.some.collection.labels)
         contents.append(
             f"For {right:.0%} of the {advice.queries:,} pictures that queried, the nearest neighbour with a label has "
-            f"the same label, that is, it lies in the same subfolder, if {advice.system} is asked; by chance it would be "
-            f"{chance:.0%}."
+            f"the same label, that is, it lies in the same subfolder, if {advice.system} is asked; by chance it would "
+            f"be {chance:.0%}."
         )
     page.text("\n\n".join([*sentences, " ".join(contents)]))
 
@@ -234,7 +231,7 @@ def _answers(page: Page, report: _Report) -> None:
             f"chance level is {chance_level(groups):.0%}."
         )
     systems = {title: report.panel[name] for name, title in report.titles.items()}
-    page.answers(pictures, systems, maps, k=NEAR, folder=report.output.with_name(f"{report.output.stem}_files"))
+    page.answers(pictures, systems, maps, k=NEAR)
 
 
 def _examples(page: Page, report: _Report) -> None:
@@ -297,16 +294,16 @@ def _quality(page: Page, report: _Report) -> None:
     by_labels = advice.comparison is not None
     page.figure(systems_chart(advice), f"{advice.measure} of each system, with its 95% interval")
     meaning = (
-        f"{advice.queries:,} pictures query all others; those with the same label are relevant. mAP: how well they come "
-        "before all others; it is low for a vote, which ranks only the pictures that it lists."
+        f"{advice.queries:,} pictures query all others; those with the same label are relevant. mAP: how well they "
+        "come before all others; it is low for a vote, which ranks only the pictures that it lists."
         if by_labels
         else "No two pictures share a label, or too few do: nothing is measured but agreement. Sort some pictures into "
         "subfolders to have the systems measured."
     )
     page.text(
         f"{meaning} agreement: how much of a system's first ten neighbours the other systems find too. low and high: "
-        f"the 95% interval over {'labels' if by_labels else 'queries'}. first: the fraction of random draws in which the "
-        "system is best. ms: the time for a new picture, once the networks are loaded. kB: vectors of a picture."
+        f"the 95% interval over {'labels' if by_labels else 'queries'}. first: the fraction of random draws in which "
+        "the system is best. ms: the time for a new picture, once the networks are loaded. kB: vectors of a picture."
     )
     page.table(advice.table)
     if not by_labels:

@@ -12,24 +12,14 @@ from ..measure import Judgements
 
 
 class Selection:
-    """Some pictures of a collection, and the judgements of them.
-
-    Parameters
-    ----------
-    collection : Collection
-    judgements : Judgements or None
-        Where judgements and tags are kept; a tag is a judgement whose query is words. None: there are none.
-
-    Attributes
-    ----------
-    ids : list of str
-        The selected pictures, in the order of the collection.
-    """
+    """Some pictures of a collection, and the judgements of them; a tag is a judgement whose query is words."""
 
     def __init__(self, collection: Collection, judgements: Judgements | None):
         self.collection, self.judgements = collection, judgements
-        self.ids: list[str] = []
-        self._done: list[tuple[str, dict[str, int | None]]] = []  # the query, and how its pictures were judged before
+        self.ids: list[str] = []  # in the order of the collection
+        self._history: list[
+            tuple[str, dict[str, int | None]]
+        ] = []  # queries, and how their pictures were judged before
 
     @property
     def table(self) -> pd.DataFrame:
@@ -47,45 +37,15 @@ class Selection:
         self.select(set(self.ids) ^ set(ids))
 
     def judge(self, query: str, ids: list[str], relevance: int | None) -> None:
-        """Judge pictures for a query, or withdraw their judgements, as `Judgements.add`.
-
-        Parameters
-        ----------
-        query : str
-        ids : list of str
-        relevance : 0, 1 or None
-
-        Raises
-        ------
-        QueryError
-            If there is no file for judgements.
-        StoreError
-            If it cannot be written.
-        """
+        """Judge pictures for a query, or withdraw their judgements, as `Judgements.add`."""
         if self.judgements is None:
             raise QueryError("there is no file for judgements: call explore(..., judgements=FILE)")
         before = {id: self.judgements.get(query, id) for id in ids}
         self.judgements.add(query, ids, relevance)
-        self._done.append((query, before))
+        self._history.append((query, before))
 
     def tag(self, text: str) -> str:
-        """Judge the selected pictures as relevant to words; returns what was done, in a sentence.
-
-        Parameters
-        ----------
-        text : str
-
-        Returns
-        -------
-        str
-
-        Raises
-        ------
-        QueryError
-            If there are no words, or no file for judgements.
-        StoreError
-            If it cannot be written.
-        """
+        """Judge the selected pictures as relevant to words; returns what was done, in a sentence."""
         tag = " ".join(text.split())
         if not tag:
             raise QueryError("a tag needs at least one letter: type a word for the selected pictures")
@@ -94,39 +54,25 @@ class Selection:
 
     def undo(self) -> None:
         """Take back the last judgement or tag made here."""
-        if self._done:
-            query, before = self._done[-1]
+        if self._history:
+            query, before = self._history[-1]
             for value in set(before.values()):
-                self.judgements.add(query, [id for id, one in before.items() if one == value], value)
-            self._done.pop()
+                self.judgements.add(query, [id for id, judged in before.items() if judged == value], value)
+            self._history.pop()
 
     def judged(self, query: str) -> dict | None:
         """Count the judgements: of a query, in all, and whether one can be taken back; None without a file."""
         if self.judgements is None:
             return None
         queries = self.judgements.table["query"]
-        return {"query": int((queries == query).sum()), "all": len(queries), "undo": bool(self._done)}
+        return {"query": int((queries == query).sum()), "all": len(queries), "undo": bool(self._history)}
 
     def copy_to(self, folder: str) -> str:
-        """Copy the files of the selected pictures, as `copy_pictures`; returns what was done, in a sentence.
-
-        Parameters
-        ----------
-        folder : str
-
-        Returns
-        -------
-        str
-
-        Raises
-        ------
-        QueryError
-            If no folder is given, or it cannot be written to.
-        """
+        """Copy the files of the selected pictures, as `copy_pictures`; returns what was done, in a sentence."""
         if not folder.strip():
             raise QueryError("type the folder that the files are to be copied to")
         path = check_path(folder.strip()).absolute()
-        errors = [one for one in copy_pictures(self.collection, self.ids, path) if isinstance(one, PictureError)]
+        errors = [copy for copy in copy_pictures(self.collection, self.ids, path) if isinstance(copy, PictureError)]
         if not errors:
             return f"{self._count} copied to {path}"
         return f"{len(self.ids) - len(errors):,} of {self._count} copied to {path}; {errors[0]}"

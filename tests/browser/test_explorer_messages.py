@@ -10,8 +10,9 @@ from PIL import Image
 
 import amulsearch as am
 
-SCRIPT = (Path(am.views.__file__).parent / "explorer.js").read_text(encoding="utf-8")
-STYLE = "".join((Path(am.views.__file__).parent / name).read_text("utf-8") for name in ("answers.css", "explorer.css"))
+SCRIPT, STYLE = (
+    (Path(am.views.__file__).parent / f"front.{kind}").read_text(encoding="utf-8") for kind in ("js", "css")
+)
 IDS = ["a/cat.png", "b/cat.png", "c/dog.png", "c/bird.png"]
 START = """async ([script, style]) => {
     const { default: widget } = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
@@ -35,14 +36,13 @@ START = """async ([script, style]) => {
 
 def view_of(query, *found):
     """What Python says of a query with one column."""
-    row = {"measure": "distance", "value": "0.5", "same": False, "judged": None}
-    rows = [{"id": id, "rank": rank, **row} for rank, id in enumerate(found, 1)]
+    hits = [{"id": id, "rank": rank, "value": 0.5, "same": False, "judged": None} for rank, id in enumerate(found, 1)]
     return {
         "say": "view",
         "most": 3,
         "examples": [{"id": query, "sign": "more", "label": None}],
-        "columns": [{"name": "net", "rows": rows, "unlikely": None}],
-        "look": {"layer": "l", "columns": ["net"], "k": 3, "n_trees": None, "search_k": 1000},
+        "columns": [{"name": "net", "measure": "distance", "hits": hits, "unlikely": None}],
+        "look": {"layer": "l", "columns": ["net"], "k": 3},
         "choices": {"layers": ["l"], "columns": ["net"]},
         "words": False,
         "novelty": None,
@@ -75,7 +75,7 @@ def page(browser):
 
 
 def tile(page, id):
-    return page.locator(f'.am-columns [data-id="{id}"]')
+    return page.locator(f'.am-answer-columns [data-id="{id}"]')
 
 
 def test_each_message_says_what_was_seen(page):
@@ -89,7 +89,7 @@ def test_each_message_says_what_was_seen(page):
     assert [(one["query"], one["ids"]) for one in page.sent("judge")] == [(IDS[0], [IDS[1]])]
     page.say({"say": "pictures", "side": 480, "ids": [IDS[0]]}, encoded("red"))
     page.say(view_of(IDS[3], *IDS[:3]))  # its picture has not come: that of the query before is still seen
-    page.locator(".am-strip .am-frame").focus()
+    page.locator(".am-strip .am-big").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     assert [one["id"] for one in page.sent("crop")] == [IDS[0]]
@@ -100,7 +100,7 @@ def test_a_late_picture_does_not_take_the_place_of_the_query(page):
     page.say(view_of(IDS[1], *IDS[2:]))
     page.say(view_of(IDS[0], *IDS[1:]))  # back to the first, which is known
     page.say({"say": "pictures", "side": 480, "ids": [IDS[1]]}, encoded("blue"))
-    shown = "document.querySelector('.am-strip .am-frame img')"
+    shown = "document.querySelector('.am-strip .am-big img')"
     page.wait_for_function(f"{shown}.naturalWidth")
     colour = page.evaluate(
         f"""() => {{
@@ -122,23 +122,16 @@ def test_a_restarted_kernel_is_told(page):
     assert page.locator(".am-waiting").count() == 0
 
 
-def test_the_map_stays_where_it_is_after_a_selection(page):
+def test_a_map_and_its_thumbnails_are_shown_and_a_second_one_takes_its_place(page):
     cells = np.array([[0, 0], [9, 0], [0, 9], [9, 9]], "<u4")
     about = {"name": "m", "columns": 10, "rows": 10, "ids": IDS, "side": 96, "across": 32}
-    for _ in range(2):  # a second map takes the place of the first
+    for _ in range(2):
         page.say({"say": "map", **about}, base64.b64encode(cells.tobytes()).decode())
-    canvas = page.locator(".am-canvas canvas")
-    canvas.focus()
-    for _ in range(6):
-        page.keyboard.press("+")  # the query, in a corner, is out of sight
-    place = "document.querySelector('.am-explorer').amulsearch.map().position(0)"
-    before = page.evaluate(place)
-    assert before[0] < 0
-    page.say({"say": "selected", "rows": [{"id": IDS[3], "label": None}]})
-    page.say({"say": "selected", "rows": []})
-    assert page.evaluate(place) == before
-    page.say(view_of(IDS[1], *IDS[2:]))  # a new query is brought into sight
-    assert page.evaluate(place) != before
+    page.say({"say": "thumbnails", "sheet": 0}, encoded("red"))
+    page.wait_for_function("document.querySelector('.am-explorer').amulsearch.map().sheets.images[0].naturalWidth")
+    x, y = page.evaluate("document.querySelector('.am-explorer').amulsearch.map().position(2)")
+    page.locator(".am-canvas canvas").click(position={"x": x, "y": y})
+    assert [one["id"] for one in page.sent("query")] == [IDS[2]]
 
 
 def test_what_another_view_asked_for_is_not_shown_here(page):
@@ -150,12 +143,33 @@ def test_what_another_view_asked_for_is_not_shown_here(page):
     assert "a fact" in page.locator("dialog[open]").inner_text()
 
 
+def test_a_pasted_picture_is_sent(page):
+    page.evaluate(
+        """() => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.of(1, 2)], "pasted.webp", { type: "image/webp" }));
+            const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+            document.querySelector(".am-strip").dispatchEvent(event);
+        }"""
+    )
+    page.wait_for_function("sent.some((one) => one.do === 'upload' && one.name === 'pasted.webp')")
+
+
+def test_the_pages_of_the_collection_are_turned_by_the_keyboard(page):
+    for number in range(2):
+        page.say({"say": "sheet", "page": number, "pages": 3, "count": 9, "text": "", "near": [], "ids": IDS})
+        if number == 0:
+            page.get_by_label("Next page").focus()
+        page.keyboard.press("Enter")
+    assert [one["page"] for one in page.sent("sheet")] == [1, 2]
+
+
 def test_pictures_are_freed(page):
     for start in range(0, 1500, 100):
         ids = [f"{number}.png" for number in range(start, start + 100)]
         page.say({"say": "sheet", "page": 0, "pages": 1, "count": 100, "text": "", "near": [], "ids": ids})
         page.say({"say": "pictures", "side": 240, "ids": ids}, *[encoded("red")] * 100)
     assert page.evaluate("urls.size") == 600
-    assert page.evaluate("[...document.querySelectorAll('.am-tiles img')].every((one) => one.src)")
+    assert page.evaluate("[...document.querySelectorAll('.am-sheet img')].every((one) => one.src)")
     page.evaluate("leave()")
     assert page.evaluate("urls.size") == 0

@@ -45,7 +45,7 @@ def explorer(bundled_features, cartoons, tmp_path, monkeypatch):
 
 
 def ids_of(view, column):
-    return next([row["id"] for row in of["rows"]] for of in view["columns"] if of["name"] == column)
+    return next([row["id"] for row in of["hits"]] for of in view["columns"] if of["name"] == column)
 
 
 def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_features, cartoons):
@@ -61,7 +61,7 @@ def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_feature
     assert view["examples"] == [{"id": clicked, "sign": "more", "label": cartoons.labels[cartoons.ids.index(clicked)]}]
     assert ids_of(view, LITE0) == index.query(clicked, 3)["id"].tolist() == widget.found[LITE0]["id"].tolist()
     labels = dict(zip(cartoons.ids, cartoons.labels, strict=True))
-    for row in view["columns"][0]["rows"]:
+    for row in view["columns"][0]["hits"]:
         assert row["same"] == (labels[row["id"]] == labels[clicked])
     assert view["past"] == [{"id": cartoons.ids[7], "at": 0}]
     assert len(ask("query", id=clicked)["past"]) == 1  # the same query again is not a step
@@ -77,9 +77,9 @@ def test_probabilities_and_novelty_are_sent(explorer, cartoons):
     view = ask("look", columns=[SQUEEZENET, "rrf"], k=20)
     table = widget.found[SQUEEZENET]
     sent, fused = view["columns"]
-    assert [row["probability"] for row in sent["rows"]] == [f"{value:.0%}" for value in table["probability"]]
+    assert [row["likely"] for row in sent["hits"]] == [round(100 * value) for value in table["probability"]]
     assert sent["unlikely"] == next(iter(table["rank"][table["probability"] < 0.1]), None)
-    assert "probability" not in fused["rows"][0] and fused["unlikely"] is None and view["novelty"] is None
+    assert fused["hits"][0]["likely"] is None and fused["unlikely"] is None and view["novelty"] is None
     file = io.BytesIO()
     Image.effect_noise((300, 200), 90).save(file, "PNG")
     view = ask("upload", file.getvalue(), name="noise.png")
@@ -101,25 +101,24 @@ def test_more_and_less(explorer, cartoons):
     assert [(example["id"], example["sign"]) for example in view["examples"]] == [
         *((one, "more"), (two, "more"), (three, "less")),
     ]
-    assert not {one, two, three} & {row["id"] for column in view["columns"] for row in column["rows"]}
-    assert not any(row["same"] for column in view["columns"] for row in column["rows"])
+    assert not {one, two, three} & {row["id"] for column in view["columns"] for row in column["hits"]}
+    assert not any(row["same"] for column in view["columns"] for row in column["hits"])
     assert [example["id"] for example in ask("forget", id=three)["examples"]] == [one, two]
     ask("forget", id=two)
     assert ask("forget", id=one) == {
         "say": "error",
         "text": "the query needs at least one picture: click another one first",
     }
-    assert widget.question.more == (one,)
+    assert widget.session.question.more == (one,)
 
 
 def test_the_look(explorer):
     widget, ask = explorer
     view = ask("look", layer="logits", columns=[LITE0, "vote", "nonsense"], k=5)
-    assert [(column["name"], len(column["rows"])) for column in view["columns"]] == [(LITE0, 5), ("vote", 5)]
-    assert all("votes" in row for row in view["columns"][1]["rows"])
-    view = ask("look", n_trees=2, search_k=10)
-    assert view["look"]["n_trees"] == 2 and widget.look.search_k == 10
-    assert ask("look", k=100000)["say"] == "error" and widget.look.k == 5
+    assert [(column["name"], len(column["hits"])) for column in view["columns"]] == [(LITE0, 5), ("vote", 5)]
+    assert all("votes" in row for row in view["columns"][1]["hits"])
+    assert view["choices"]["columns"] == [SQUEEZENET, LITE0, "vote", "rrf", "combsum"]
+    assert ask("look", k=100000)["say"] == "error" and widget.session.look.k == 5
     assert ask("look", columns=[])["columns"] == []
 
 
@@ -148,10 +147,10 @@ def test_a_part_of_the_query(explorer, cartoons):
     width, height = cartoons.open(id).size
     view = ask("crop", id=id, x=0.5, y=0, w=0.5, h=1)
     assert view["examples"][0]["id"] == f"part {round(width / 2)},0,{width},{height} of {id}"
-    (picture,) = widget.question.more
+    (picture,) = widget.session.question.more
     assert np.array_equal(np.asarray(picture.image), np.asarray(cartoons.open(id))[:, round(width / 2) :])
     vector = am.embed(picture.image, LITE0, "penultimate")["penultimate"][0]
-    assert ids_of(view, LITE0) == widget.exploration._index(LITE0, widget.look).query(vector, 3)["id"].tolist()
+    assert ids_of(view, LITE0) == widget.session.panel[f"{LITE0} penultimate"].query(vector, 3)["id"].tolist()
     assert ask("crop", id=id, x=0.5, y=0.5, w=0.001, h=0.5)["text"].startswith("the part is too small")
     ask("query", id=id)
     ask("more", id=cartoons.ids[20])
@@ -171,7 +170,7 @@ def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     ask("judge", query=cartoons.ids[7], ids=[good], relevance=1)
     view = ask("judge", query=cartoons.ids[7], ids=[bad], relevance=0)
     assert view["thumbs"] == {"query": 2, "all": 2, "undo": True}
-    judged = {row["id"]: row["judged"] for column in view["columns"] for row in column["rows"]}
+    judged = {row["id"]: row["judged"] for column in view["columns"] for row in column["hits"]}
     assert judged[good] == 1 and judged[bad] == 0
     table = am.measure.Judgements(tmp_path / "judged.csv").table
     assert table.values.tolist() == [[cartoons.ids[7], good, 1], [cartoons.ids[7], bad, 0]]
@@ -184,7 +183,7 @@ def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     assert len(am.measure.Judgements(tmp_path / "judged.csv")) == 0
     assert view["thumbs"] == {"query": 0, "all": 0, "undo": False}
     assert ask("undo")["say"] == "view"  # nothing more to take back
-    other = am.explore(cartoons, widget.exploration.features, query=cartoons.ids[7])
+    other = am.explore(cartoons, widget.session.panel, query=cartoons.ids[7])
     other._handle_custom_msg({"do": "judge", "query": cartoons.ids[7], "ids": [good], "relevance": 1}, [])
     assert other.judgements is None
 
@@ -243,8 +242,6 @@ def test_the_map_and_its_thumbnails_are_sent(bundled_features, all_cartoons, mon
     square.paste(small, ((side - small.width) // 2, (side - small.height) // 2))
     shown = second[row * side : (row + 1) * side, column * side : (column + 1) * side]
     assert np.abs(shown - np.asarray(square, int)).mean() < 12
-    blank = widget.exploration._new["a blank picture", LITE0, "penultimate"]  # the network is warm
-    assert blank.shape == vectors[0].shape
     with pytest.raises(am.errors.QueryError, match="no picture"):
         am.explore(some, features)
 
@@ -260,17 +257,19 @@ def test_a_map_is_laid_out_when_asked(explorer, cartoons, monkeypatch):
     monkeypatch.setattr(am.views.Map, "fit", fit)
     widget._handle_custom_msg({"do": "map"}, [])
     widget._worker.join()
-    widths = [widget.exploration.features[model, "penultimate"].vectors.shape[1] for model in (SQUEEZENET, LITE0)]
+    widths = [widget.session.panel.features(f"{model} penultimate").vectors.shape[1] for model in (SQUEEZENET, LITE0)]
     assert asked == [(len(cartoons), sum(widths))]
 
 
 def test_it_opens_with_a_picture_on_which_the_first_column_is_right(explorer, cartoons):
     widget, _ = explorer
-    opened = widget.exploration.opening(cartoons, widget.look)
+    opened = widget.session.opening()
     labels = dict(zip(cartoons.ids, cartoons.labels, strict=True))
 
     def hits(id):
-        found = am.ExactIndex.build(widget.exploration.features[SQUEEZENET, "penultimate"]).query(id, widget.look.k)
+        found = am.ExactIndex.build(widget.session.panel.features(f"{SQUEEZENET} penultimate")).query(
+            id, widget.session.look.k
+        )
         return (found["label"] == labels[id]).sum()
 
     assert hits(opened) == max(hits(id) for id in cartoons.sample(40)) == 3
@@ -298,10 +297,10 @@ def test_the_view_is_saved_as_a_page_that_answers(explorer, cartoons):
     answer = ask("export")
     assert answer["name"] == f"like {short_name(cartoons.ids[7])}.html" and answer["html"].startswith("<!doctype html>")
     data = written(answer["html"])
-    assert data["names"] == cartoons.ids and data["query"] == 7
+    assert data["ids"] == cartoons.ids and data["query"] == cartoons.ids[7]
     assert [system["name"] for system in data["systems"]] == [SQUEEZENET, LITE0, "rrf"]
     for system in data["systems"]:
-        rows = np.frombuffer(base64.b64decode(system["rows"]), "<u2").reshape(-1, system["k"])[7]
+        rows = np.frombuffer(base64.b64decode(system["rows"]), "<i4").reshape(-1, system["k"])[7]
         assert [cartoons.ids[row] for row in rows] == widget.found[system["name"]]["id"].tolist()
     ask("crop", id=cartoons.ids[7], x=0, y=0, w=0.5, h=1)
     ask("less", id=cartoons.ids[50])
@@ -334,7 +333,7 @@ def test_what_is_wrong_leaves_it_working(explorer, cartoons, capsys):
     assert "Traceback" in capsys.readouterr().err
     assert ask("query", id=cartoons.ids[3])["say"] == "view"
     with pytest.raises(am.errors.QueryError, match="no picture 'x'"):
-        am.explore(cartoons, widget.exploration.features, query="x")
+        am.explore(cartoons, widget.session.panel, query="x")
 
 
 def test_the_collection_is_found_by_keywords_too(openclipart):
@@ -439,7 +438,9 @@ def test_vectors_of_ones_own_are_explored_without_a_complaint(few):
     assert [content["say"] for content, _ in ask("start")] == ["view", "sheet", "selected"]
     file = io.BytesIO()
     Image.new("RGB", (20, 20)).save(file, "PNG")
-    assert ask("upload", file.getvalue(), name="new.png")[0][0]["text"].startswith("own has your own vectors")
+    assert ask("upload", file.getvalue(), name="new.png")[0][0]["text"].startswith(
+        "the index was built from vectors without a model"
+    )
 
 
 def test_names_are_found_as_they_are_typed(few):
@@ -447,8 +448,8 @@ def test_names_are_found_as_they_are_typed(few):
     widget, ask = few(3, [f"{nfd}.png", f"{blank}.png", "黒猫.png"])
     for typed, name in (("CAFÉ", nfd), (nfd, nfd), ("9.41 am", blank), ("猫", "黒猫")):
         assert ask("sheet", page=0, text=typed)[0][0]["ids"] == [f"{name}.png"]
-    again = am.explore(widget.collection, widget.exploration.features, query="café.png")
-    assert again.question.more == (f"{nfd}.png",)
+    again = am.explore(widget.collection, widget.session.panel, query="café.png")
+    assert again.session.question.more == (f"{nfd}.png",)
 
 
 def test_examples_with_the_same_name_are_all_on_the_saved_page(few):
@@ -460,13 +461,13 @@ def test_examples_with_the_same_name_are_all_on_the_saved_page(few):
 
 
 def test_new_pictures_are_kept_as_long_as_one_can_go_back(explorer, cartoons, monkeypatch):
-    monkeypatch.setattr("amulsearch.views.explorer.PAST", 2)
+    monkeypatch.setattr("amulsearch.views.session.PAST", 2)
     widget, ask = explorer
     for id in cartoons.ids[20:24]:
         view = ask("upload", cartoons.path(id).read_bytes(), name=Path(id).name)
-    assert len(view["past"]) == 2 and len(widget._pictures) == 3
-    assert {key[0] for key in widget.exploration._new} == set(widget._pictures)
-    assert ask("back", to=0)["examples"][0]["id"] in widget._pictures and len(widget._pictures) == 1
+    pictures = widget.session.pictures
+    assert len(view["past"]) == 2 and len(pictures) == 3
+    assert ask("back", to=0)["examples"][0]["id"] in pictures and len(widget.session.pictures) == 1
 
 
 def test_without_anywidget_it_says_what_to_install(monkeypatch):

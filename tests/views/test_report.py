@@ -105,12 +105,12 @@ def test_good_examples_come_before_hard_ones(collection, graph, page):
 
 def test_the_map_holds_all_and_is_measured(collection, graph, page):
     data = data_of(page[0].read_text(encoding="utf-8"))
-    assert data["names"] == collection.ids
+    assert data["ids"] == collection.ids
     assert [one["name"] for one in data["maps"]] == ["all networks", "squeezenet1_1"]
     names = ["preset best", *am.models.BUNDLED, "vote", "rrf", "combsum"]
     assert [one["name"] for one in data["systems"]] == names
     expected = graph.all_neighbours(8)[0]
-    assert np.array_equal(np.frombuffer(base64.b64decode(data["systems"][0]["rows"]), "<u2").reshape(-1, 8), expected)
+    assert np.array_equal(np.frombuffer(base64.b64decode(data["systems"][0]["rows"]), "<i4").reshape(-1, 8), expected)
     purity, chance = map(int, re.search(r"(\d+)% of a picture's.* chance level is (\d+)%", page[1].text).groups())
     assert purity > chance
     assert chance == round(100 * (24 * 7 + 9 * 8) / 33 / 32)
@@ -147,7 +147,6 @@ def test_the_evaluation_is_that_of_evaluate(collection, features, page):
 def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, monkeypatch):
     for name, value in (("JOINED", 30), ("ANSWERED", 20), ("ASKED", 10)):
         monkeypatch.setattr(report, name, value)
-    monkeypatch.setattr("amulsearch.views.page.WHOLE", 15)
     path = am.views.write_report(folder, tmp_path / "page.html", models="squeezenet1_1,tf_efficientnet_lite0")
     page = Seen(path.read_text(encoding="utf-8"))
     parts = page.text.split("Ask with any picture")[1]
@@ -159,9 +158,7 @@ def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, mon
     assert "10 pictures query all others" in quality and "A random sample of 10 of 33 pictures queried." in quality
     assert "A random sample of 30 of the 33 pictures." in copies
     data = data_of(path.read_text(encoding="utf-8"))
-    assert len(data["names"]) == 20 and set(data["names"]) <= set(am.Collection.from_folder(folder).ids)
-    assert [one["src"] for one in data["sheets"]] == ["page_files/sheet-000.webp"]
-    assert (tmp_path / "page_files" / "sheet-000.webp").stat().st_size > 1000
+    assert len(data["ids"]) == 20 and set(data["ids"]) <= set(am.Collection.from_folder(folder).ids)
 
 
 def test_an_interrupted_report_leaves_what_was_done(folder, tmp_path, monkeypatch):

@@ -45,18 +45,9 @@ def test_a_data_uri_holds_the_picture(mode):
 
 
 def test_names_are_short_and_in_one_line():
-    assert short_name("a/b/cat.png") == "cat"
-    assert short_name("a\nb.png") == "a\\nb"
+    assert short_name("a/b/cat.png") == "cat" and short_name("a\nb.png") == "a\\nb"
     long = short_name("x" * 40 + "0123456789.webp")
     assert len(long) == 26 and long.endswith("…0123456789")
-
-
-def test_titles_break_once_near_their_middle():
-    assert wrapped("short") == "short"
+    assert wrapped("short") == "short" and wrapped("x" * 30) == "x" * 30
     assert wrapped("squeezenet1_1 penultimate") == "squeezenet1_1\npenultimate"
-    assert wrapped("x" * 30) == "x" * 30
-
-
-@pytest.mark.parametrize("value, text", [(0.12345, "0.123"), (12.345, "12.3"), (1234.5, "1234"), (0, "0")])
-def test_numbers_have_three_digits(value, text):
-    assert number(value) == text
+    assert [number(value) for value in (0.12345, 12.345, 1234.5, 0)] == ["0.123", "12.3", "1234", "0"]

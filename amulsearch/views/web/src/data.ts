@@ -1,149 +1,85 @@
 // What Python writes into the page (answers.py), and what is read from it.
 
-import { folded, short } from "./dom";
-import type { Layout, Thumbnails } from "./map";
+import { folded } from "./dom";
+import type { Layout } from "./map";
+import { Sheets } from "./sheets";
 
 interface Written {
-  query: number;
-  names: string[];
-  labels: number[]; // -1: none
-  labelNames: string[];
+  query: string;
+  ids: string[];
+  labels: (string | null)[];
   words: string[]; // keywords of each picture; empty if the collection has none
   side: number;
-  sheets: { src: string; columns: number; rows: number }[];
-  systems: {
-    name: string; k: number; measure: string;
-    rows: string; // uint32, or uint16 in a collection of fewer than 65,535 pictures
-    values: string; least: number; most: number; // uint16 steps between the two
-    likely: string;
-  }[];
-  maps: { name: string; columns: number; rows: number; cells: string }[];
+  across: number;
+  sheets: string[];
+  systems: { name: string; k: number; measure: string; rows: string; values: string; likely: string }[];
+  maps: (Omit<Layout, "cells"> & { cells: string })[];
 }
 
 export interface System {
   name: string;
   k: number;
   measure: string;
-  rows: Uint32Array | Uint16Array; // picture i: i * k to i * k + k - 1; nobody where the list is short
+  rows: Int32Array; // picture i: i * k to i * k + k - 1; -1 where the list is short
   values: Float32Array;
   likely: Uint8Array; // probabilities in per cent; empty if there are none
 }
 
-function bytes(text: string): Uint8Array<ArrayBuffer> {
-  const raw = atob(text), found = new Uint8Array(raw.length);
-  for (let at = 0; at < raw.length; at++) found[at] = raw.charCodeAt(at);
-  return found;
-}
+const bytes = (text: string) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0)).buffer;
 
-const words = (text: string) => new Uint32Array(bytes(text).buffer);
-
-export class Data implements Thumbnails {
-  readonly names: string[];
+export class Data {
+  readonly written: Written;
+  readonly sheets: Sheets;
   readonly systems: System[];
   readonly maps: Layout[];
-  readonly side: number;
-  readonly perSheet: number;
-  readonly images: HTMLImageElement[];
-  private readonly written: Written;
   private readonly searched: string[];
 
   constructor(text: string) {
     const written: Written = (this.written = JSON.parse(text));
-    this.names = written.names;
-    this.side = written.side;
-    this.perSheet = written.sheets[0].columns * written.sheets[0].rows;
-    this.systems = written.systems.map((one) => ({
-      name: one.name, k: one.k, measure: one.measure, rows: this.rows(one.rows),
-      values: Float32Array.from(new Uint16Array(bytes(one.values).buffer), (step) => one.least + (step * (one.most - one.least)) / 65535),
-      likely: bytes(one.likely),
+    this.sheets = new Sheets(written.ids, written.side, written.across);
+    this.systems = written.systems.map((system) => ({
+      ...system,
+      rows: new Int32Array(bytes(system.rows)),
+      values: new Float32Array(bytes(system.values)),
+      likely: new Uint8Array(bytes(system.likely)),
     }));
-    this.maps = written.maps.map((one) => ({ name: one.name, columns: one.columns, rows: one.rows, cells: words(one.cells) }));
-    this.searched = written.names.map((name, row) => folded(`${name} ${this.label(row) ?? ""} ${written.words[row] ?? ""}`));
-    this.images = written.sheets.map(() => new Image());
+    this.maps = written.maps.map((map) => ({ ...map, cells: new Uint32Array(bytes(map.cells)) }));
+    this.searched = written.ids.map((id, row) => folded(`${id} ${written.labels[row] ?? ""} ${written.words[row] ?? ""}`));
   }
 
-  /** The picture to open with. */
-  get first() {
-    return this.written.query;
+  /** Load all sheets, that of one picture first; `loaded` is called after each. */
+  async load(id: string, loaded: (sheet: number) => void) {
+    const first = this.sheets.sheet(this.sheets.rows.get(id)!), sheets = [...this.written.sheets.keys()];
+    for (const sheet of [first, ...sheets.filter((other) => other !== first)]) {
+      this.sheets.images[sheet].src = this.written.sheets[sheet];
+      await this.sheets.images[sheet].decode();
+      loaded(sheet);
+    }
   }
 
-  get count() {
-    return this.names.length;
+  label(id: string): string | null {
+    return this.written.labels[this.sheets.rows.get(id)!];
   }
 
-  /** Load all sheets, that of one picture first; `loaded` is called after each, or `failed` with its address. */
-  load(row: number, loaded: (sheet: number) => void, failed: (src: string) => void) {
-    const start = (sheet: number, then: () => void) => {
-      const image = this.images[sheet];
-      image.onload = () => {
-        loaded(sheet);
-        then();
-      };
-      image.onerror = () => {
-        failed(this.written.sheets[sheet].src);
-        then();
-      };
-      image.src = this.written.sheets[sheet].src;
-    };
-    const [first] = this.place(row), others = this.images.map((_, sheet) => sheet).filter((sheet) => sheet !== first);
-    start(first, () => others.forEach((sheet) => start(sheet, () => {})));
+  find(text: string): string[] {
+    const words = folded(text).split(" ").filter(Boolean);
+    return words.length ? this.written.ids.filter((_, row) => words.every((word) => this.searched[row].includes(word))) : [];
   }
 
-  private get nobody() {
-    return this.names.length < 65535 ? 65535 : 4294967295;
-  }
-
-  private rows(text: string) {
-    return this.names.length < 65535 ? new Uint16Array(bytes(text).buffer) : words(text);
-  }
-
-  label(row: number): string | null {
-    return this.written.labelNames[this.written.labels[row]] ?? null;
-  }
-
-  short(row: number) {
-    return short(this.names[row]);
-  }
-
-  /** Where the thumbnail of a picture lies: its sheet, and its corner in pixels. */
-  place(row: number): [number, number, number] {
-    const sheet = Math.floor(row / this.perSheet), inside = row % this.perSheet;
-    const { columns } = this.written.sheets[sheet];
-    return [sheet, (inside % columns) * this.side, Math.floor(inside / columns) * this.side];
-  }
-
-  /** A picture as an element, drawn when its sheet has arrived. */
-  picture(row: number): HTMLCanvasElement {
-    const canvas = document.createElement("canvas"), [sheet, x, y] = this.place(row), image = this.images[sheet];
-    canvas.width = canvas.height = this.side;
-    canvas.setAttribute("aria-hidden", "true");
-    const draw = () => canvas.getContext("2d")!.drawImage(image, x, y, this.side, this.side, 0, 0, this.side, this.side);
-    if (image.complete && image.naturalWidth) draw();
-    else image.addEventListener("load", draw, { once: true });
-    return canvas;
-  }
-
-  find(text: string): number[] {
-    const asked = folded(text).split(" ").filter(Boolean);
-    if (!asked.length) return [];
-    const found: number[] = [];
-    this.searched.forEach((one, row) => asked.every((word) => one.includes(word)) && found.push(row));
-    return found;
-  }
-
-  neighbours(system: System, row: number): { row: number; value: number; likely: number | null }[] {
-    const found = [];
-    for (let at = row * system.k; at < (row + 1) * system.k && system.rows[at] !== this.nobody; at++)
-      found.push({ row: system.rows[at], value: system.values[at], likely: system.likely.length ? system.likely[at] : null });
-    return found;
+  neighbours(system: System, id: string): { id: string; value: number; likely: number | null }[] {
+    const start = this.sheets.rows.get(id)! * system.k;
+    const places = Array.from({ length: system.k }, (_, rank) => start + rank).filter((place) => system.rows[place] >= 0);
+    return places.map((place) => ({
+      id: this.written.ids[system.rows[place]], value: system.values[place], likely: system.likely[place] ?? null,
+    }));
   }
 
   /** The pictures on whose neighbours two systems agree least, with how many they share. */
-  changed(a: System, b: System, most: number): { row: number; shared: number }[] {
-    const shared = this.names.map((_, row) => {
-      const own = new Set(this.neighbours(a, row).map((one) => one.row));
-      return { row, shared: this.neighbours(b, row).filter((one) => own.has(one.row)).length };
+  changed(a: System, b: System, most: number): { id: string; shared: number }[] {
+    const shared = this.written.ids.map((id) => {
+      const ids = new Set(this.neighbours(a, id).map((hit) => hit.id));
+      return { id, shared: this.neighbours(b, id).filter((hit) => ids.has(hit.id)).length };
     });
-    return shared.sort((one, other) => one.shared - other.shared || one.row - other.row).slice(0, most);
+    return shared.sort((one, other) => one.shared - other.shared).slice(0, most); // the sort is stable
   }
 }

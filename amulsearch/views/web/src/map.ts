@@ -2,51 +2,42 @@
 
 import { select } from "d3-selection";
 import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
-import { button } from "./dom";
+import { button, element, nameOf } from "./dom";
+import type { Sheets } from "./sheets";
 
 export interface Layout {
   name: string;
   columns: number;
   rows: number;
   cells: Uint32Array; // column and row of each picture
+  frames?: string[]; // the colour of the frame of each picture
+  legend?: Record<string, string>; // group -> colour
 }
 
-/** The pictures of a map: squares on sheets that arrive one after the other. */
-export interface Thumbnails {
-  readonly count: number;
-  readonly perSheet: number;
-  readonly side: number;
-  readonly images: HTMLImageElement[];
-  /** The sheet of a picture, and its corner there in pixels. */
-  place(row: number): [number, number, number];
+/** What a map calls when pictures are clicked, pointed at or surrounded. */
+export interface Listener {
+  query(id: string): void;
+  select(ids: string[], add: boolean): void;
 }
 
-const COLOURS = { query: "#e69f00", found: "#0072b2", selected: "#d55e00" };
-const SLOW = 20; // milliseconds; if a sharp frame takes longer, the map is drawn from its overview while it moves
+const COLOURS = { query: "#e69f00", hit: "#0072b2", selected: "#d55e00" };
 const PIXELS = 16e6; // of the overview
 
 export class MapView {
   readonly canvas = document.createElement("canvas");
   layout!: Layout;
   lasso = false;
-  /** Milliseconds of the last frame, for the benchmark. */
-  frame = 0;
-  private at: Map<number, number> = new Map(); // cell -> picture
   private transform: ZoomTransform = zoomIdentity;
   private readonly behaviour = zoom<HTMLCanvasElement, unknown>();
   private whole: HTMLCanvasElement | null = null; // all pictures, small
-  private asked = false;
-  private moving = false;
-  private sharp = 0; // milliseconds of the last sharp frame
-  private rest = 0; // the timer that ends a movement
-  private line: [number, number][] = [];
-  private marks = { query: -1, found: new Set<number>(), selected: new Set<number>() };
+  private due = false; // whether a frame is to be drawn
+  private line: Path2D | null = null; // of the lasso
+  private marks = { query: -1, hits: [] as number[], selected: [] as number[] };
 
   constructor(
-    private readonly data: Thumbnails,
-    private readonly click: (row: number) => void,
-    private readonly hover: (row: number | null) => void,
-    private readonly chosen: (rows: number[], add: boolean) => void,
+    private readonly sheets: Sheets,
+    private readonly listener: Listener,
+    private readonly hover: (id: string | null) => void,
   ) {
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "application");
@@ -56,18 +47,12 @@ export class MapView {
       .filter((event: Event) => !this.lasso && !(event as PointerEvent).button && !(event.type === "dblclick"))
       .on("zoom", (event) => {
         this.transform = event.transform;
-        this.moving = true;
-        clearTimeout(this.rest);
-        this.rest = window.setTimeout(() => {
-          this.moving = false;
-          this.draw();
-        }, 150);
         this.draw();
       });
     target.call(this.behaviour);
     this.canvas.addEventListener("click", (event) => {
-      const row = this.pictureAt(event.offsetX, event.offsetY);
-      if (!this.lasso && row !== null) this.click(row);
+      const id = this.at(event);
+      if (!this.lasso && id !== null) this.listener.query(id);
     });
     this.canvas.addEventListener("mousedown", (event) => {
       event.preventDefault(); // a focus that scrolls would move the map from under the pointer
@@ -85,8 +70,6 @@ export class MapView {
   show(layout: Layout) {
     this.layout = layout;
     this.marks.query = -1;
-    this.at = new Map();
-    for (let row = 0; row < this.data.count; row++) this.at.set(this.cell(layout.cells[2 * row], layout.cells[2 * row + 1]), row);
     this.canvas.setAttribute(
       "aria-label",
       `Map ${layout.name}: similar pictures lie near each other. Arrow keys move, plus and minus zoom, Enter asks with the picture in the middle.`,
@@ -96,15 +79,17 @@ export class MapView {
   }
 
   /** Frame pictures, and bring a query into view if it is another one than before. */
-  mark(query: number, found: Iterable<number>, selected: Iterable<number>) {
-    if (query >= 0 && query !== this.marks.query) this.centre(query);
-    this.marks = { query, found: new Set(found), selected: new Set(selected) };
+  mark(query: string, hits: Iterable<string>, selected: Iterable<string>) {
+    const rows = (ids: Iterable<string>) => [...ids].flatMap((id) => this.sheets.rows.get(id) ?? []);
+    const [row = -1] = rows([query]);
+    if (row >= 0 && row !== this.marks.query) this.centre(row);
+    this.marks = { query: row, hits: rows(hits), selected: rows(selected) };
     this.draw();
   }
 
   /** A sheet of thumbnails has arrived. */
   refresh(sheet: number) {
-    if (this.whole) this.fill(this.whole, sheet * this.data.perSheet, Math.min((sheet + 1) * this.data.perSheet, this.data.count));
+    if (this.whole) this.fill(this.whole, this.sheets.start(sheet), this.sheets.start(sheet + 1));
     this.draw();
   }
 
@@ -131,10 +116,6 @@ export class MapView {
     return this.transform.apply([left + (column + 0.5) * step, top + (line + 0.5) * step]);
   }
 
-  private cell(column: number, row: number) {
-    return row * this.layout.columns + column;
-  }
-
   /** The side of a cell and the corner of the map, before zooming. */
   private scale(): [number, number, number] {
     const { clientWidth: width, clientHeight: height } = this.canvas;
@@ -142,21 +123,19 @@ export class MapView {
     return [step, (width - step * this.layout.columns) / 2, (height - step * this.layout.rows) / 2];
   }
 
-  private pictureAt(x: number, y: number): number | null {
-    const [step, left, top] = this.scale(), [u, v] = this.transform.invert([x, y]);
-    const column = Math.floor((u - left) / step), row = Math.floor((v - top) / step);
-    if (column < 0 || row < 0 || column >= this.layout.columns || row >= this.layout.rows) return null;
-    return this.at.get(this.cell(column, row)) ?? null;
+  /** The picture under a pointer. */
+  private at({ offsetX, offsetY }: MouseEvent): string | null {
+    const [step, left, top] = this.scale(), [x, y] = this.transform.invert([offsetX, offsetY]), { cells } = this.layout;
+    const column = Math.floor((x - left) / step), line = Math.floor((y - top) / step);
+    return this.sheets.ids.find((_, row) => cells[2 * row] === column && cells[2 * row + 1] === line) ?? null;
   }
 
   private draw() {
-    if (this.asked || !this.layout) return;
-    this.asked = true;
+    if (this.due || !this.layout) return;
+    this.due = true;
     requestAnimationFrame(() => {
-      this.asked = false;
-      const start = performance.now();
+      this.due = false;
       this.paint();
-      this.frame = performance.now() - start;
     });
   }
 
@@ -169,69 +148,47 @@ export class MapView {
     context.setTransform(density, 0, 0, density, 0, 0);
     context.clearRect(0, 0, width, height);
     const [step, left, top] = this.scale(), { k, x, y } = this.transform, side = step * k;
-    const [first, last] = [this.transform.invert([0, 0]), this.transform.invert([width, height])];
-    const inside = (low: number, high: number, corner: number, most: number): [number, number] =>
-      [Math.max(0, Math.floor((low - corner) / step)), Math.min(most - 1, Math.floor((high - corner) / step))];
-    const [fromColumn, toColumn] = inside(first[0], last[0], left, layout.columns);
-    const [fromRow, toRow] = inside(first[1], last[1], top, layout.rows);
-    const whole = this.overview(), start = performance.now();
-    if (side * density <= whole.width / layout.columns || (this.moving && this.sharp > SLOW)) {
+    const whole = this.overview();
+    if (side * density <= whole.width / layout.columns) {
       context.drawImage(whole, left * k + x, top * k + y, step * layout.columns * k, step * layout.rows * k);
     } else {
       const gap = side > 12 ? Math.min(side * 0.04, 3) : 0;
-      for (let row = fromRow; row <= toRow; row++)
-        for (let column = fromColumn; column <= toColumn; column++) {
-          const picture = this.at.get(this.cell(column, row));
-          if (picture === undefined) continue;
-          this.stamp(context, picture, (left + column * step) * k + x + gap, (top + row * step) * k + y + gap, side - 2 * gap);
-        }
-      this.sharp = performance.now() - start;
+      this.sheets.ids.forEach((_, row) => {
+        const [u, v] = this.position(row).map((middle) => middle - side / 2);
+        if (u > -side && v > -side && u < width && v < height) this.stamp(context, row, u + gap, v + gap, side - 2 * gap);
+      });
     }
-    const frame = (row: number, colour: string, thick: number) => {
-      const [u, v] = this.position(row), half = Math.max(side / 2, 4);
-      if (side < 16 && thick < 4) {
-        context.fillStyle = `${colour}99`;
-        context.fillRect(u - half, v - half, 2 * half, 2 * half);
-        return;
-      }
-      context.strokeStyle = "#ffffff";
-      context.lineWidth = thick + 2;
-      context.strokeRect(u - half, v - half, 2 * half, 2 * half);
-      context.strokeStyle = colour;
-      context.lineWidth = thick;
-      context.strokeRect(u - half, v - half, 2 * half, 2 * half);
-    };
-    for (const row of this.marks.selected) frame(row, COLOURS.selected, 2);
-    for (const row of this.marks.found) frame(row, COLOURS.found, 2);
-    if (this.marks.query >= 0) frame(this.marks.query, COLOURS.query, 4);
-    if (this.line.length) {
-      context.beginPath();
-      for (const [u, v] of this.line) context.lineTo(u, v);
-      context.closePath();
-      context.fillStyle = "#d55e0022";
-      context.strokeStyle = COLOURS.selected;
-      context.lineWidth = 2;
-      context.fill();
-      context.stroke();
+    for (const row of this.marks.selected) this.frame(context, row, COLOURS.selected, 2);
+    for (const row of this.marks.hits) this.frame(context, row, COLOURS.hit, 2);
+    if (this.marks.query >= 0) this.frame(context, this.marks.query, COLOURS.query, 4);
+    if (!this.line) return;
+    context.fillStyle = "#d55e0022";
+    context.strokeStyle = COLOURS.selected;
+    context.lineWidth = 2;
+    context.fill(this.line);
+    context.stroke(this.line);
+  }
+
+  private frame(context: CanvasRenderingContext2D, row: number, colour: string, thick: number) {
+    const side = this.scale()[0] * this.transform.k, shown = Math.max(side, 8);
+    const [x, y] = this.position(row).map((middle) => middle - shown / 2);
+    if (side < 16 && thick < 4) {
+      context.fillStyle = `${colour}99`;
+      context.fillRect(x, y, shown, shown);
+      return;
     }
-    if (document.activeElement === canvas && canvas.matches(":focus-visible")) {
-      context.strokeStyle = COLOURS.found;
-      context.beginPath();
-      context.moveTo(width / 2 - 8, height / 2);
-      context.lineTo(width / 2 + 8, height / 2);
-      context.moveTo(width / 2, height / 2 - 8);
-      context.lineTo(width / 2, height / 2 + 8);
-      context.stroke();
+    for (const [stroke, wide] of [["#ffffff", thick + 2], [colour, thick]] as const) {
+      context.strokeStyle = stroke;
+      context.lineWidth = wide;
+      context.strokeRect(x, y, shown, shown);
     }
   }
 
   private stamp(context: CanvasRenderingContext2D, row: number, x: number, y: number, side: number) {
-    const [sheet, u, v] = this.data.place(row), image = this.data.images[sheet];
-    if (image.complete && image.naturalWidth) context.drawImage(image, u, v, this.data.side, this.data.side, x, y, side, side);
-    else {
-      context.fillStyle = "#8884";
-      context.fillRect(x, y, side, side);
-    }
+    const colour = this.layout.frames?.[row] ?? "#fff0", thick = this.layout.frames ? side / 20 : 0;
+    context.fillStyle = colour;
+    context.fillRect(x, y, side, side);
+    this.sheets.draw(context, row, x + thick, y + thick, side - 2 * thick);
   }
 
   /** All pictures, small. */
@@ -241,7 +198,7 @@ export class MapView {
     this.whole = document.createElement("canvas");
     this.whole.width = columns * side;
     this.whole.height = rows * side;
-    this.fill(this.whole, 0, this.data.count);
+    this.fill(this.whole, 0, this.sheets.ids.length);
     return this.whole;
   }
 
@@ -254,27 +211,27 @@ export class MapView {
   private start(event: PointerEvent) {
     if (!this.lasso || event.button) return;
     this.canvas.setPointerCapture(event.pointerId);
-    this.line = [[event.offsetX, event.offsetY]];
+    this.line = new Path2D();
+    this.line.moveTo(event.offsetX, event.offsetY);
   }
 
   private move(event: PointerEvent) {
-    if (this.line.length) {
-      this.line.push([event.offsetX, event.offsetY]);
-      this.draw();
-    } else this.hover(this.pictureAt(event.offsetX, event.offsetY));
+    if (!this.line) return this.hover(this.at(event));
+    this.line.lineTo(event.offsetX, event.offsetY);
+    this.draw();
   }
 
   private end(event: PointerEvent) {
-    if (!this.line.length) return;
-    const line = this.line;
+    const line = this.line, context = this.canvas.getContext("2d")!;
+    if (!line) return;
     this.stop();
-    const rows = [];
-    for (let row = 0; row < this.data.count; row++) if (within(this.position(row), line)) rows.push(row);
-    this.chosen(rows, event.shiftKey);
+    context.resetTransform();
+    const inside = (_: string, row: number) => context.isPointInPath(line, ...this.position(row), "evenodd");
+    this.listener.select(this.sheets.ids.filter(inside), event.shiftKey);
   }
 
   private stop() {
-    this.line = [];
+    this.line = null;
     this.draw();
   }
 
@@ -284,54 +241,77 @@ export class MapView {
     const keys: Record<string, () => void> = {
       "+": () => this.zoomBy(1.5), "=": () => this.zoomBy(1.5), "-": () => this.zoomBy(1 / 1.5), "0": () => this.reset(),
       ArrowLeft: () => by(far, 0), ArrowRight: () => by(-far, 0), ArrowUp: () => by(0, far), ArrowDown: () => by(0, -far),
-      Enter: () => {
-        const row = this.nearest(this.canvas.clientWidth / 2, this.canvas.clientHeight / 2);
-        if (row !== null) this.click(row);
-      },
+      Enter: () => this.listener.query(this.nearest(this.canvas.clientWidth / 2, this.canvas.clientHeight / 2)),
     };
     if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
     event.preventDefault();
     keys[event.key]();
   }
 
-  private nearest(x: number, y: number): number | null {
-    let best: number | null = null, least = Infinity;
-    for (let row = 0; row < this.data.count; row++) {
-      const [u, v] = this.position(row), far = (u - x) ** 2 + (v - y) ** 2;
-      if (far < least) [best, least] = [row, far];
-    }
-    return best;
+  private nearest(x: number, y: number): string {
+    const far = this.sheets.ids.map((_, row) => {
+      const [u, v] = this.position(row);
+      return (u - x) ** 2 + (v - y) ** 2;
+    });
+    return this.sheets.ids[far.indexOf(far.reduce((least, other) => Math.min(least, other)))];
   }
 }
 
-/** The buttons of one or several maps: zoom, and the lasso, which the key Escape puts away. */
-export function mapButtons(maps: MapView[], root: HTMLElement): HTMLButtonElement[] {
-  const zoom = (by: number) => {
-    for (const map of maps) if (map.layout) by ? map.zoomBy(by) : map.reset();
-  };
-  const lasso = (on: boolean) => {
-    for (const map of maps) map.lasso = on;
-    tool.setAttribute("aria-pressed", String(on));
-    root.classList.toggle("am-lasso", on);
-  };
-  const tool = button("Lasso", () => lasso(!maps[0].lasso), { "aria-pressed": "false", title: "Draw around pictures to select them; with Shift, to add them" });
-  root.onkeydown = (event) => { // one handler, also if the maps are made again
-    if (event.key === "Escape") lasso(false);
-  };
-  return [
-    button("+", () => zoom(1.5), { title: "Zoom in", "aria-label": "Zoom in" }),
-    button("−", () => zoom(1 / 1.5), { title: "Zoom out", "aria-label": "Zoom out" }),
-    button("all", () => zoom(0), { title: "Show the whole map" }),
-    tool,
-  ];
-}
+/** One or two maps side by side, with their buttons and a legend; Escape puts the lasso away. */
+export class MapPanel {
+  readonly views: MapView[];
+  readonly parts: HTMLElement[];
+  private readonly hovered = element("span", { class: "am-hovered", hidden: true });
+  private readonly choices: HTMLSelectElement[];
 
-/** Whether a point lies in a polygon (even-odd rule). */
-function within([x, y]: [number, number], line: [number, number][]) {
-  let inside = false;
-  for (let at = 0, before = line.length - 1; at < line.length; before = at++) {
-    const [a, b] = line[at], [c, d] = line[before];
-    if (b > y !== d > y && x < ((c - a) * (y - b)) / (d - b) + a) inside = !inside;
+  constructor(
+    sheets: Sheets, private readonly layouts: Layout[], root: HTMLElement, listener: Listener,
+    change: (names: string[]) => void = () => {},
+  ) {
+    this.views = layouts.slice(0, 2).map(() => new MapView(sheets, listener, (id) => this.hover(id)));
+    const choice = (label: string, none: boolean) =>
+      element("select", { "aria-label": label, onchange: () => change(this.choices.map((one) => one.value).filter(Boolean)) },
+        none ? element("option", { value: "" }, "no second map") : null,
+        ...layouts.map(({ name }) => element("option", { value: name }, `map: ${name}`)));
+    this.choices = layouts.length > 1 ? [choice("Map", false), choice("Second map, beside the first", true)] : [];
+    const zoom = (by: number) => this.views.forEach((view) => view.layout && (by ? view.zoomBy(by) : view.reset()));
+    const lasso = (on: boolean) => {
+      for (const view of this.views) view.lasso = on;
+      tool.setAttribute("aria-pressed", String(on));
+      root.classList.toggle("am-lasso", on);
+    };
+    const tool = button("Lasso", () => lasso(!this.views[0].lasso), {
+      "aria-pressed": "false", title: "Draw around pictures to select them; with Shift, to add them",
+    });
+    root.onkeydown = (event) => { // one handler, also if the maps are made again
+      if (event.key === "Escape") lasso(false);
+    };
+    const legend = Object.entries(layouts[0].legend ?? {}).map(([name, colour]) =>
+      element("li", {}, element("i", { style: `background: ${colour}` }), name));
+    this.parts = [
+      element("div", { class: "am-bar" }, ...this.choices,
+        button("+", () => zoom(1.5), { title: "Zoom in", "aria-label": "Zoom in" }),
+        button("−", () => zoom(1 / 1.5), { title: "Zoom out", "aria-label": "Zoom out" }),
+        button("all", () => zoom(0), { title: "Show the whole map" }), tool),
+      element("div", { class: "am-maps" },
+        ...this.views.map((view) => element("div", { class: "am-canvas" }, view.canvas)), this.hovered),
+      element("ul", { class: "am-legend", hidden: !legend.length }, ...legend),
+    ];
   }
-  return inside;
+
+  /** Show the maps of these names, or the first one. */
+  show(names: string[]) {
+    const shown = names.flatMap((name) => this.layouts.find((layout) => layout.name === name) ?? []);
+    this.views.forEach((view, place) => {
+      const layout = shown[place] ?? (place ? undefined : this.layouts[0]);
+      view.canvas.parentElement!.hidden = !layout;
+      if (layout && view.layout !== layout) view.show(layout);
+      if (this.choices.length) this.choices[place].value = layout?.name ?? "";
+    });
+  }
+
+  hover(id: string | null) {
+    this.hovered.textContent = id === null ? "" : nameOf(id);
+    this.hovered.hidden = id === null;
+  }
 }

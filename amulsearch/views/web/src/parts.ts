@@ -1,6 +1,6 @@
-// The parts of the explorer: pictures fetched on demand, the selection of a part, sliders, thumbs and keys.
+// The parts of the explorer: pictures fetched on demand, the selection of a part, and thumbs.
 
-import { element } from "./dom";
+import { button, element } from "./dom";
 
 const KEPT = 600; // pictures of each size; others are fetched again
 
@@ -22,47 +22,31 @@ export function thumb(way: "up" | "down") {
   return svg;
 }
 
-/** The file name without folders and extension; for a part or a new picture, preceded by what it is. */
-export function nameOf(id: string) {
-  if (id.startsWith("words: ")) return id;
-  const [, kind, of] = id.match(/^((?:part [\d,]+ of )*(?:new picture )?)(.*)$/s)!;
-  const file = kind.endsWith("new picture ") ? of.replace(/ [0-9a-f]{12}$/, "") : of;
-  return kind + file.replace(/^.*\//s, "").replace(/\.[^.]+$/, "");
-}
-
 /** Pictures by id, fetched when they are needed; `into` shows one in an <img> as soon as it has arrived. */
 export class Pictures {
   private readonly urls = new Map<string, string>(); // those used last at the end
   private readonly waiting = new Map<string, HTMLImageElement[]>();
-  private readonly wanted = new WeakMap<HTMLImageElement, string>();
-  private readonly shown = new WeakMap<HTMLImageElement, string>();
   private timer = 0;
 
   constructor(private readonly model: Model, readonly side: number) {}
 
   into(image: HTMLImageElement, id: string) {
-    this.wanted.set(image, id);
+    image.dataset.wanted = id;
     if (this.urls.has(id)) this.show(image, id);
     else {
-      if (!this.waiting.has(id)) this.waiting.set(id, []);
-      this.waiting.get(id)!.push(image);
-      this.timer ||= window.setTimeout(() => this.fetch()); // all pictures of a screen in one message
+      this.waiting.set(id, [...(this.waiting.get(id) ?? []), image]);
+      this.timer ||= window.setTimeout(() => this.request()); // all pictures of a screen in one message
     }
     return image;
-  }
-
-  /** The id of the picture that an <img> shows. */
-  of(image: HTMLImageElement) {
-    return this.shown.get(image);
   }
 
   private show(image: HTMLImageElement, id: string) {
     const url = this.urls.get(id)!;
     this.urls.delete(id);
     this.urls.set(id, url);
-    if (this.wanted.get(image) !== id) return; // meanwhile it is to show another
+    if (image.dataset.wanted !== id) return; // meanwhile it is to show another
     image.src = url;
-    this.shown.set(image, id);
+    image.dataset.shown = id;
   }
 
   /** Forget the pictures that were not used for longest. */
@@ -74,7 +58,7 @@ export class Pictures {
     }
   }
 
-  private fetch() {
+  private request() {
     this.timer = 0;
     this.model.send({ do: "pictures", ids: [...this.waiting.keys()], side: this.side });
   }
@@ -90,22 +74,33 @@ export class Pictures {
   }
 }
 
-export type Box = [x: number, y: number, width: number, height: number];
+/** Left, top, width and height, as fractions of those of the picture. */
+export type Box = [number, number, number, number];
 
-/** A rectangle on a picture, drawn with the pointer or moved with the arrow keys (Shift: resized). */
+/** A picture with a rectangle on it, drawn with the pointer or moved with the arrow keys (Shift: resized). */
 export class Part {
-  box: Box | null = null; // fractions of the width and the height
+  readonly image = element("img", { draggable: "false" });
+  readonly tool = button("Search with this part", () => this.use(), { disabled: true });
+  readonly frame: HTMLElement;
+  private box: Box | null = null;
   private readonly shade = element("div", { class: "am-part", hidden: true });
 
-  constructor(
-    readonly frame: HTMLElement,
-    private readonly image: HTMLImageElement,
-    private readonly use: () => void,
-    private readonly changed: (box: Box | null) => void,
-  ) {
-    frame.append(this.shade);
-    frame.addEventListener("pointerdown", (event) => this.down(event));
-    frame.addEventListener("keydown", (event) => this.key(event));
+  constructor(private readonly pictures: Pictures, private readonly search: (id: string | undefined, box: Box) => void) {
+    this.frame = element("div", {
+      class: "am-big", tabindex: 0, role: "group",
+      "aria-label": "Select a part of the query to search with: drag the pointer, or use the arrow keys (Shift changes the size)",
+      onpointerdown: (event) => this.down(event), onkeydown: (event) => this.key(event),
+    }, this.image, this.shade);
+  }
+
+  show(id: string, alt: string) {
+    this.image.alt = alt;
+    this.pictures.into(this.image, id);
+    this.set(null);
+  }
+
+  private use() {
+    if (this.box) this.search(this.image.dataset.shown, this.box);
   }
 
   private at(event: PointerEvent) {
@@ -120,18 +115,15 @@ export class Part {
     this.frame.focus({ preventScroll: true });
     this.frame.setPointerCapture(event.pointerId);
     const [x, y] = this.at(event);
-    const move = (event: PointerEvent) => {
+    this.set([x, y, 0, 0]);
+    this.frame.onpointermove = (event) => {
       const [u, v] = this.at(event);
       this.set([Math.min(x, u), Math.min(y, v), Math.abs(u - x), Math.abs(v - y)]);
     };
-    const up = (event: PointerEvent) => {
-      this.frame.removeEventListener("pointermove", move);
-      this.frame.removeEventListener("pointerup", up);
-      move(event);
-      if (this.box![2] < 0.02 || this.box![3] < 0.02) this.set(null); // a click, not a drag
+    this.frame.onpointerup = () => {
+      this.frame.onpointermove = this.frame.onpointerup = null;
+      if (this.box && Math.min(this.box[2], this.box[3]) < 0.02) this.set(null); // a click, not a drag
     };
-    this.frame.addEventListener("pointermove", move);
-    this.frame.addEventListener("pointerup", up);
   }
 
   private key(event: KeyboardEvent) {
@@ -150,48 +142,11 @@ export class Part {
     event.stopPropagation();
   }
 
-  set(box: Box | null) {
+  private set(box: Box | null) {
     this.box = box;
     this.shade.hidden = !box;
     const sides = ["left", "top", "width", "height"] as const;
     if (box) sides.forEach((name, at) => (this.shade.style[name] = `${100 * box[at]}%`));
-    this.changed(box);
+    this.tool.disabled = !box;
   }
-}
-
-/** A range input with its value beside it; `changed` is called when it is released. */
-export function slider(least: number, most: number, changed: (value: number) => void, name: (value: number) => string = String) {
-  const output = element("output");
-  const input = element("input", {
-    type: "range", min: least, max: most,
-    oninput: () => (output.textContent = name(Number(input.value))),
-    onchange: () => changed(Number(input.value)),
-  });
-  const show = (value: number, limit = most) => {
-    Object.assign(input, { max: limit, value });
-    output.textContent = name(value);
-  };
-  return { input, show, parts: [input, output] };
-}
-
-/** The keys on a picture: the arrows move to the next one, the others press a button below it or do the same. */
-export function walk(root: HTMLElement, event: KeyboardEvent, acts: Record<string, (tile: HTMLElement) => void>) {
-  const at = (event.target as HTMLElement).closest<HTMLElement>(".am-picture");
-  if (!at || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (acts[event.key]) {
-    event.preventDefault();
-    return acts[event.key](at.parentElement!);
-  }
-  const sign = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-  if (!sign) return;
-  event.preventDefault();
-  const { x, y, width, height } = at.getBoundingClientRect();
-  let best: HTMLElement | null = null, least = Infinity;
-  for (const other of root.querySelectorAll<HTMLElement>(".am-picture")) {
-    const box = other.getBoundingClientRect(), across = box.x - x, down = box.y - y;
-    const along = across * sign[0] + down * sign[1], aside = Math.abs(across * sign[1]) + Math.abs(down * sign[0]);
-    const far = along + 3 * aside;
-    if (along > Math.min(width, height) / 2 && far < least) [best, least] = [other, far];
-  }
-  best?.focus();
 }

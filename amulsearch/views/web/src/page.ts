@@ -1,0 +1,107 @@
+// The page that answers: a click makes any picture the query, and its neighbours stand in columns of systems, beside maps.
+
+import { Board, type Column } from "./board";
+import { Data, type System } from "./data";
+import { button, counted, element } from "./dom";
+import { MapPanel } from "./map";
+import { State, type View } from "./state";
+
+const LIKELY = 10; // per cent; below it, nothing is likely to fit
+
+export function start(root: HTMLElement) {
+  const data = new Data(root.querySelector("script[type='application/json']")!.textContent!), { systems, maps } = data;
+  const saved = root.closest("body > main > .am-page"); // not within a notebook
+  const first = saved?.querySelector(".am-answers") === root;
+  const query = (id: string) => state.set({ query: id });
+  const select = (ids: string[], add: boolean) => state.set({ selected: add ? [...new Set([...state.view.selected, ...ids])] : ids });
+  const toggle = (id: string) => {
+    const { selected } = state.view;
+    state.set({ selected: selected.includes(id) ? selected.filter((other) => other !== id) : [...selected, id] });
+  };
+  const board = new Board(root, { query, select, toggle, picture: (id) => data.sheets.canvas(id) });
+  const big = element("div", { class: "am-big" });
+  const search = element("input", {
+    type: "search", placeholder: "name, label or keyword", "aria-label": "Find pictures by name, label or keyword", oninput: find,
+  });
+  const anyPicture = () => query(data.written.ids[Math.floor(Math.random() * data.written.ids.length)]);
+  const strip = element("div", { class: "am-strip" }, big,
+    element("div", { class: "am-about" }, board.title,
+      element("div", { class: "am-bar" }, search, button("Any picture", anyPicture), first ? button("Copy link", copyLink) : null),
+      board.systems, board.said));
+  const matches = element("div", { class: "am-list", hidden: true });
+  if (maps.length) board.map = new MapPanel(data.sheets, maps, root, { query, select }, (names) => state.set({ maps: names }));
+  root.append(
+    element("div", { class: "am-answer" }, strip, matches, board.columns),
+    element("div", { class: "am-side" }, ...(board.map?.parts ?? []), board.selection, changes()));
+  root.classList.add("am-alive");
+  root.classList.toggle("am-map-only", !systems.length);
+
+  async function copyLink() {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      board.said.textContent = "The link is copied.";
+    } catch {
+      board.said.textContent = "The address of this page is the link.";
+    }
+  }
+
+  function find() {
+    const text = search.value.trim(), ids = data.find(text);
+    const close = button("Close", () => {
+      search.value = "";
+      find();
+      search.focus();
+    });
+    const title = `${counted(ids.length, "picture")} with “${text}”`;
+    board.list(matches, title, ids.map((id) => ({ id, note: data.label(id) ?? "" })), text ? [close] : []);
+  }
+
+  /** Two systems, and the pictures whose neighbours differ most between them. */
+  function changes() {
+    const choice = (label: string, place: number) => {
+      const options = systems.map(({ name }, at) => element("option", { value: at, selected: at === place }, name));
+      return element("select", { "aria-label": `${label} system`, onchange: update }, ...options);
+    };
+    const [a, b] = [choice("first", 0), choice("second", 1)], inside = element("div", { class: "am-hits" });
+    function update() {
+      const [one, other] = [systems[+a.value], systems[+b.value]];
+      const notes = data.changed(one, other, 24).map(({ id, shared }) => ({ id, note: `${shared} of ${one.k} shared` }));
+      inside.replaceChildren(...notes.map((hit) => board.tile(hit)));
+    }
+    return element("details", { class: "am-changes", hidden: systems.length < 2, ontoggle: update },
+      element("summary", {}, "Where do two systems differ most?"), element("div", { class: "am-bar" }, a, b), inside);
+  }
+
+  function column(system: System, id: string): Column {
+    const label = data.label(id), neighbours = data.neighbours(system, id);
+    const unlikely = neighbours.findIndex(({ likely }) => likely !== null && likely < LIKELY);
+    const hits = neighbours.map((hit, rank) => ({ ...hit, rank: rank + 1, same: label !== null && data.label(hit.id) === label }));
+    return { name: system.name, measure: system.measure, hits, unlikely: unlikely < 0 ? null : unlikely + 1 };
+  }
+
+  function show(view: View) {
+    const label = data.label(view.query), chosen = systems.filter(({ name }) => view.columns.includes(name));
+    big.replaceChildren(data.sheets.canvas(view.query));
+    board.map?.show(view.maps);
+    board.showQuery(view.query, label);
+    board.showSystems(systems.map(({ name }) => name), view.columns, (columns) => state.set({ columns }));
+    board.showColumns(chosen.map((system) => column(system, view.query)));
+    board.showSelected(view.selected.map((id) => ({ id, label: data.label(id) })));
+    board.said.textContent = label === null || !systems.length ? "" : "A blue frame marks the label of the query.";
+  }
+
+  (first ? document : root).addEventListener("keydown", (event) => {
+    const { key, target } = event as KeyboardEvent;
+    board.key(event as KeyboardEvent);
+    if (key === "/" && !/INPUT|SELECT|TEXTAREA/.test((target as HTMLElement).tagName)) {
+      event.preventDefault();
+      search.focus();
+    }
+    if (!saved) event.stopPropagation(); // a notebook has shortcuts, such as d d: delete the cell
+  });
+  const columns = systems.slice(0, 5).map(({ name }) => name);
+  const state = new State({ query: data.written.query, columns, maps: [], selected: [] }, data.written.ids, first, show);
+  show(state.view);
+  data.load(state.view.query, (sheet) => board.map?.views.forEach((view) => view.refresh(sheet)));
+  (root as any).amulsearch = { data, state, maps: board.map?.views ?? [] };
+}
