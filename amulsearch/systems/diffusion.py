@@ -60,7 +60,7 @@ class Diffusion(Persistent):
 
     metric = "angular"
     ending = ".npy"
-    settings = ("alpha", "power", "widths")
+    settings = (*Persistent.settings, "alpha", "power", "widths")
 
     @classmethod
     def build(cls, parts: Sequence[Features], k: int = K, *, power: float = 2.0, alpha: float = 0.9) -> Diffusion:
