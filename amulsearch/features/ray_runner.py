@@ -45,13 +45,6 @@ class RayRunner:
     gpus : float, default 0
         GPUs per process; with 1, it computes on the GPU that Ray assigns to it.
 
-    Raises
-    ------
-    QueryError
-        If a parameter is out of range, and in `extract` if the cluster has too few processors or GPUs for one process.
-    AmulsearchError
-        In `extract`, if ray is not installed, the cluster cannot be reached or fails, or a process reports an error.
-
     Notes
     -----
     Needs the package ray: pip install 'amulsearch[ray]'.

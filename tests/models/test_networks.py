@@ -356,7 +356,7 @@ def test_an_unknown_layer_or_pooling_is_refused(squeezenet, layer, message):
     "wrong", [lambda batch: batch / 255, lambda batch: batch[0], list, lambda batch: batch.transpose(0, 3, 1, 2), id]
 )
 def test_what_is_no_batch_is_refused(squeezenet, wrong):
-    with pytest.raises(am.errors.QueryError, match=r"squeezenet1_1 takes an array \(B, size, size, 3\) uint8, not"):
+    with pytest.raises(am.errors.QueryError, match=r"squeezenet1_1 takes an array \(B, size, size, 3\) uint8: see"):
         squeezenet(wrong(squeezenet.blank()), ["logits"])
 
 
