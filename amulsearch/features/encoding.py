@@ -42,14 +42,12 @@ def embed(
     layers : str or sequence of str, optional
         See `extract`.
     framing : {"pad", "crop", "squash"}
-        See `models.resize_image`.
     background : str, default "white"
-        The colour behind transparent parts and of the padding: a name or #rrggbb.
+        As for `models.resize_image`, and behind transparent parts.
 
     Returns
     -------
     dict of str to ndarray of shape (N, D), float32
-        The vectors by layer.
 
     Examples
     --------
@@ -76,8 +74,7 @@ def embed(
 class Words:
     """A query in words, for indexes of networks with a text tower (`open_clip/REPOSITORY`, see `models.get`).
 
-    Such networks learned from captions: "a drawing of a man with an umbrella" is nearer to what they know than "man
-    umbrella".
+    Such networks learned from captions: "a man with an umbrella" is nearer to what they know than "man umbrella".
 
     Parameters
     ----------

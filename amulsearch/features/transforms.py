@@ -139,7 +139,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
     Returns
     -------
     Features
-        Vectors of shape (N, D1 + D2 + ...), float32, of length 1.
+        Vectors of shape (N, D1 + D2 + ...), of length 1.
     """
     first = same_pictures(parts)[0]
     fingerprint, makers = combination(parts)

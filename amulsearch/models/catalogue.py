@@ -31,10 +31,6 @@ def get(name: str | Model) -> Model:
         open_clip, "open_clip/REPOSITORY". A name may end in a view, for which the network gets mirrored pictures
         ("@mirror") or pictures of another size ("@320", 320 x 320 pixels). A Model is returned unchanged.
 
-    Returns
-    -------
-    Model
-
     Raises
     ------
     ModelError

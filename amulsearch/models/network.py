@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 
 from ..errors import AmulsearchError, ModelError, QueryError, first_line
-from ..intake import Decoded
 from .architectures import LOADING, import_torchvision
 from .catalogue import get, main_layers
 from .checkpoints import fill
@@ -51,6 +50,8 @@ def load(model: str | Model, precision: str = "float32") -> Network:
         If the weights are missing and cannot be downloaded, are damaged, or do not fit the architecture.
     """
     model = get(model)
+    if precision not in PRECISIONS:
+        raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
     with LOADING, torch.inference_mode(False):  # in that mode, no network for gradients can be made
         try:
             network = _load(model, precision, model.weights.identity)
@@ -207,18 +208,16 @@ class Network:
             return Tap("", "out")
         if node == "penultimate":
             return Tap("", "out") if self.model.classes == 0 else Tap(self.model.head or self._find_head(), "in")
-        if node == "last":
-            return Tap(self.model.feature_map or self._find_last(), "out", pooling or "mean")
+        if node == "last" and self._last:
+            return Tap(self._last, "out", pooling or "mean")
         if node == "cls" and self._has_class_token:
             return Tap(self.tap("last").module, "out", "cls")
         if node in self.modules and node:
             return Tap(node, "out", pooling or "mean")
-        usual = [*main_layers(self.model), *(["cls"] if self._has_class_token else []), "last:gem"]
-        near = [name for name in self.modules if "." not in name and name]
-        missing = "no classes, and therefore no layer" if node == "logits" else "no layer"
+        usual = ", ".join(main_layers(self.model))
         raise ModelError(
-            f"{self.model.name} has {missing} {layer!r}: use {', '.join(usual)}, or the name of a module "
-            f"such as {', '.join(near[:8])} (am.models.load(model).nodes() lists all modules)"
+            f"{self.model.name} has no layer {layer!r}: use {usual}, last:gem, or the name of a module "
+            f"(am.models.load({self.model.name!r}).nodes() lists them)"
         )
 
     @property
@@ -235,12 +234,9 @@ class Network:
                 return node.name
         raise ModelError(f"{self.model.name}: no classifier was found: name it with head=")
 
-    def _find_last(self) -> str:
-        last = last_map(self._probe[0], self.tap("penultimate").module)
-        if last is None:
-            usual = ", ".join(main_layers(self.model))
-            raise ModelError(f"{self.model.name} has no feature map: use {usual} or the name of a module")
-        return last
+    @cached_property
+    def _last(self) -> str | None:
+        return self.model.feature_map or last_map(self._probe[0], self.tap("penultimate").module)
 
     @cached_property
     def _probe(self) -> tuple[list[Node], int]:
@@ -284,37 +280,22 @@ class Network:
         return f"{inner_map(self._probe[0], self.tap('last').module) or 'last'}:gem"
 
     def nodes(self) -> pd.DataFrame:
-        """List the inner modules in the order in which they finish; each is a layer.
-
-        Returns
-        -------
-        DataFrame
-            Columns: node (the layer's name), kind (the class), shape (of the output for one picture), width (D of the
-            pooled vector).
-        """
+        """The inner modules in the order in which they finish, each of them a layer: DataFrame with the columns node
+        (its name), kind (the class), shape (of the output for one picture), width (D of the pooled vector)."""
         rows = [(node.name, node.kind, node.shape, node.width) for node in self._probe[0]]
         return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
 
     def stages(self) -> pd.DataFrame:
-        """List the last feature map of each size, in the order in which they finish, or every third block.
-
-        The blocks are those of a transformer, whose tokens are as many at every depth. The last row is the layer
-        "last", under this name.
-
-        Returns
-        -------
-        DataFrame
-            Columns node and shape, as in `nodes`.
-        """
+        """The last feature map of each size, or every third block of a transformer, whose tokens are as many at every
+        depth: the columns node and shape of `nodes`. The last row is the layer "last", under this name."""
         last = self.tap("last").module
         stages = stages_of(self._probe[0], last, self.blocks)
         rows = [("last" if node.name == last else node.name, node.shape) for node in stages]
         return pd.DataFrame(rows, columns=["node", "shape"])
 
     def blank(self) -> np.ndarray:
-        """A batch of one black picture, as `model.preprocess.pixels` prepares it."""
-        black = Decoded(np.zeros((64, 64, 3), dtype=np.uint8), (64, 64))
-        return self.model.preprocess.pixels(black, "squash", "white")[None]
+        """A batch of one black picture."""
+        return np.zeros((1, self.model.preprocess.size, self.model.preprocess.size, 3), dtype=np.uint8)
 
 
 def _usable(output, count: int) -> bool:

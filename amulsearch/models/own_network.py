@@ -40,10 +40,6 @@ def own(
         Of the code of `module`, which a fingerprint cannot know: give another one whenever the code or its settings
         change. A store, which gives the vectors in later runs too, needs it; the weights are known anyway.
 
-    Returns
-    -------
-    Model
-
     Examples
     --------
     >>> import amulsearch as am

@@ -125,10 +125,6 @@ def resize_image(
         The fraction of the shorter side that "crop" keeps.
     interpolation : {"bicubic", "bilinear", "lanczos"}
         With antialiasing when the picture is made smaller.
-
-    Returns
-    -------
-    PIL image
     """
     how = Preprocess(size, interpolation=interpolation, crop_pct=crop_pct)
     return Image.fromarray(how.pixels(Decoded(np.array(image), image.size), framing, background))

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 
 from ..errors import ModelError, first_line, import_optional
@@ -109,7 +110,7 @@ def _build(weights: HuggingFace):
         def words(self, texts: list[str]) -> torch.Tensor:
             """The vectors (B, D) of texts."""
             with _open_clip(weights.repository) as open_clip:
-                tokenize = open_clip.get_tokenizer(f"local-dir:{folder}", cache_dir=weights_folder())
+                tokenize = _tokenizer(open_clip, folder / CONFIG)
             tokens = tokenize(texts)
             most = tokens.shape[1]
             whole = tokenize(texts, 2 * most)  # the end of a text that is read whole is padding
@@ -120,3 +121,13 @@ def _build(weights: HuggingFace):
             return self.clip.encode_text(tokens.to(next(self.parameters()).device))
 
     return Towers()
+
+
+def _tokenizer(open_clip: ModuleType, path: Path):
+    """What open_clip takes for a configuration file; SimpleTokenizer is part of it, others are files of the hub."""
+    config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
+    more = {"context_length": config.get("context_length", 77), **config.get("tokenizer_kwargs", {})}
+    name, mode = config.get("hf_tokenizer_name"), config.get("tokenizer_mode")
+    if not name:
+        return open_clip.SimpleTokenizer(**more)
+    return open_clip.tokenizer.HFTokenizer(name, cache_dir=weights_folder(), tokenizer_mode=mode, **more)

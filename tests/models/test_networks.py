@@ -340,7 +340,7 @@ def test_the_stages_are_the_last_maps_of_each_size(squeezenet):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("fc7", r"has no layer 'fc7': use logits, penultimate, last:gem, or .* such as features, classifier"),
+        ("fc7", r"squeezenet1_1 has no layer 'fc7': use logits, penultimate, last:gem, or the name of a"),
         ("", "has no layer ''"),
         ("last:max", "unknown pooling 'max' in 'last:max': use mean or gem"),
         ("logits:gem", "logits is already a vector: write it without :gem"),

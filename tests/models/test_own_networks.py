@@ -96,7 +96,7 @@ def test_one_without_classes():
     batch = random_batch(160)
     with torch.inference_mode():
         assert close(network(batch, "penultimate")["penultimate"], module(normalised(model, batch)))
-    with pytest.raises(am.errors.ModelError, match=r"no layer 'logits': use penultimate, cls, last:gem, or"):
+    with pytest.raises(am.errors.ModelError, match=r"no layer 'logits': use penultimate, last:gem, or"):
         network(batch, "logits")
 
 

@@ -79,9 +79,7 @@ def test_a_damaged_download_is_refused_and_not_kept(server, cache, checkpoint, f
     server.files[f"/{name}"] = checkpoint
     getattr(server, fault).add(f"/{name}")
     source = Downloaded(f"{server.url}/{name}")
-    with pytest.raises(
-        am.errors.ModelError, match=rf"{name} is not on this machine .*downloaded \(invalid hash"
-    ):
+    with pytest.raises(am.errors.ModelError, match=rf"{name} is not on this machine .*downloaded \(invalid hash"):
         source.read()
     assert list(cache.iterdir()) == [] and source.find() is None
     assert source.read()
@@ -92,7 +90,9 @@ def test_a_missing_file_is_told_with_what_to_do(server, cache):
     model = dataclasses.replace(models.get("squeezenet1_1"), weights=source)
     with pytest.raises(am.errors.ModelError) as error:
         models.load(model)
-    missing = "the file absent-01234567.pth is not on this machine and could not be downloaded (HTTP Error 404: Not Found)"
+    missing = (
+        "the file absent-01234567.pth is not on this machine and could not be downloaded (HTTP Error 404: Not Found)"
+    )
     remedy = f"download {source.url} and save it in {cache}"
     assert str(error.value) == f"squeezenet1_1: {missing}: {remedy}"
     assert list(cache.iterdir()) == []
