@@ -123,7 +123,7 @@ class Persistent(System):
             if about["calibration"]:
                 system.calibration = Calibration(**about["calibration"])
             system.pictures, system.digests = saved, []
-            fitted = open_fitted(saved.folder, about["fitted"], system.fingerprint)
+            fitted = open_fitted(saved.folder, about["fitted"])
             system.makers = (*([model] if model else []), *fitted)
             shape = system._read(path)
         except AmulsearchError:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from ..errors import ModelError, QueryError
 from ..features import Features, l2_normalize, pixels_of
-from ..models import Model, Network, Preprocess, canonical_layer, load, spatial_dims
+from ..models import Model, Network, canonical_layer, load, spatial_dims
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +125,7 @@ def similarity_maps(
 
 def _shown(network: Network, pixels: np.ndarray) -> np.ndarray:
     """The input of a network as an RGB picture (S, S, 3) uint8."""
-    if isinstance(network.model.preprocess, Preprocess):
-        return np.ascontiguousarray(pixels[..., ::-1]) if network.model.preprocess.channels == "BGR" else pixels
-    values = pixels.transpose(1, 2, 0)  # of a custom transform only the result is known
-    spread = max(float(np.ptp(values)), 1e-12)
-    return np.uint8((values - values.min()) / spread * 255)
+    return np.ascontiguousarray(pixels[..., ::-1]) if network.model.preprocess.channels == "BGR" else pixels
 
 
 def _mean_unit(against: Features, network: Network, layer: str, width: int) -> np.ndarray:

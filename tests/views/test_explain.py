@@ -102,10 +102,6 @@ def test_networks_of_ones_own(cartoons):
     assert heat.total == pytest.approx(heat.values.sum() + heat.rest, abs=1e-6)
     with pytest.raises(am.errors.ModelError, match="inner gives no feature map"):
         similarity_maps(*images, biased, "inner")
-    own = am.models.own(
-        "with a transform", Biased(), lambda image: torch.ones(3, 32, 48), head="head", feature_map="features"
-    )
-    assert similarity_maps(*images, own)[0].picture.shape == (32, 48, 3)
 
 
 def test_wrong_use_is_told(cartoons):
