@@ -28,7 +28,6 @@ from ..store import replacing
 from .answers import answers_data
 from .captions import duplicate_caption, neighbour_caption, short_name
 from .mapping import Map
-from .palette import group_frames
 from .thumbnails import data_uri, query_picture, thumbnails
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
 TILE, QUERY = 200, 320
 """Longest side, in pixels, of a picture in a grid and of a query."""
-MAP_PIXELS, SHEET_PIXELS = 6_000_000, 3_000_000
-"""Approximate total pixels of all pictures on a map and on a contact sheet, which make one to two megabytes."""
+SHEET_PIXELS = 3_000_000
+"""Approximate total pixels of all pictures on a contact sheet, which make one megabyte."""
 EACH = 8
 """Pictures of a group of duplicates that are shown."""
 KEYS = {
@@ -176,22 +175,6 @@ class Page:
                 self.text(f"and {len(group) - EACH:,} more in this group")
         return self
 
-    def map(self, collection: Collection, map: Map) -> Page:
-        """Append a map that can be dragged, zoomed and selected from; a click shows the picture and its name.
-
-        The colour of a frame is that of the label, or of its top folder if there are more than ten labels.
-
-        Parameters
-        ----------
-        collection : Collection
-        map : Map
-        """
-        name = f"of {len(map):,} pictures"
-        data = answers_data(collection.subset(map.ids), {}, {name: map}, pixels=MAP_PIXELS)
-        frames, colour_of = group_frames(map.labels)
-        data["maps"][0] |= {"frames": frames, "legend": {one_line(name): one for name, one in colour_of.items()}}
-        return self._add_living(data)
-
     def figure(self, figure: Figure, alt: str) -> Page:
         """Append a matplotlib figure.
 
@@ -247,7 +230,7 @@ class Page:
             raise QueryError("a page that answers needs at least two pictures: one to ask with, and one to find")
         if query is not None and query not in collection:
             raise MissingKeyError(f"there is no picture {query!r} on the page")
-        data = answers_data(collection, systems, maps or {}, k=k)
+        data = answers_data(collection, systems, maps or {}, k)
         if query is not None:
             data["query"] = collection[[query]].ids[0]
         return self._add_living(data)

@@ -59,7 +59,8 @@ def colours(tmp_path):
 
 def found(collection, *ids):
     label = dict(zip(collection.ids, collection.labels, strict=True))
-    return neighbours(ids, np.arange(len(ids)) / 3, [label[id] for id in ids], "m", "logits")
+    distances = {"distance": np.arange(len(ids)) / 3}
+    return neighbours(ids, [label[id] for id in ids], distances, {}, "m", "logits")
 
 
 def everything(collection):
@@ -73,9 +74,9 @@ def everything(collection):
     page.table(pd.DataFrame({EVIL: [EVIL]}, index=pd.Index([EVIL], name=EVIL)))
     page.grid(collection, {EVIL: ids[0]}, {EVIL: found(collection, *ids)})
     page.contact_sheet(collection, captions={ids[0]: EVIL}).duplicates(collection, duplicates)
-    page.map(collection, am.views.Map.fit(features)).figure(figure, EVIL)
-    systems = {(EVIL, "logits"): features, ("m", "logits"): features}
-    return page.evaluation(am.compare(systems, fusions=["rrf"]))
+    panel = am.Panel({(EVIL, "logits"): features, ("m", "logits"): features}, fusions=["rrf"])
+    page.answers(collection, panel, {EVIL: am.views.Map.fit(features)}).figure(figure, EVIL)
+    return page.evaluation(am.compare(panel))
 
 
 def test_a_grid_has_the_right_pictures_in_the_right_places(colours):
