@@ -113,13 +113,13 @@ def evaluate_store(options: Namespace) -> None:
         if not options.judgements.is_file():
             raise QueryError(f"there is no file {options.judgements}: give the file of judgements")
         judgements = measure.Judgements(options.judgements)
-        relevance = measure.Relevance.from_judgements(collection.ids, judgements.table)
+        relevance = systems.Relevance.from_judgements(collection.ids, judgements.table)
         if relevance.unmatched:
             count = f"{relevance.unmatched} of {len(judgements)} judgements are left out"
             say(f"{count}: their query or their picture is not in the store")
         missing = "no query has a picture judged relevant to it and another judged not relevant: judge some of both"
     else:
-        relevance = measure.Relevance.from_labels(collection.ids, collection.labels)
+        relevance = systems.Relevance.from_labels(collection.ids, collection.labels)
         missing = "no two pictures have the same label: sort the pictures into folders"
     if not len(relevance.queries):
         raise QueryError(missing)

@@ -18,9 +18,9 @@ ROWS = INDEX.all_neighbours(3)[0]
     [
         (lambda: am.extract("folder"), r"takes a Collection, not str: .*from_folder"),
         (lambda: am.AnnoyIndex.build({("model", "layer"): FEATURES}), r"choose features\[model, layer\]"),
-        (lambda: am.query_all([INDEX], "a"), "takes indexes by name"),
-        (lambda: am.fuse(TABLE), "takes several tables"),
-        (lambda: am.fuse([TABLE], depth=0), "depth must be an integer of at least 1"),
+        (lambda: am.Panel([INDEX]), "at least one system, by name"),
+        (lambda: am.Fusion(INDEX), "the systems in a list"),
+        (lambda: am.Fusion([INDEX], depth=0), "depth must be an integer of at least 1"),
         (lambda: am.evaluate(FEATURES, FEATURES.labels), "needs a Relevance, not list"),
         (lambda: am.compare(FEATURES), r"by \(model, layer\)"),
         (lambda: am.compare({("m", "l"): FEATURES}, measure="F1", progress=False), "unknown measure 'F1'"),

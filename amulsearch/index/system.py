@@ -18,7 +18,6 @@ from .neighbours import neighbours
 
 if TYPE_CHECKING:
     from ..store import Names
-    from .base import Index
     from .probability import Calibration
 
 BLOCK = 2**24
@@ -45,7 +44,7 @@ class System:
     greater."""
     effort: str | None = None
     """The option of `query` with which an approximate system trades speed for recall."""
-    parts: tuple[Index, ...] = ()
+    parts: tuple[System, ...] = ()
     calibration: Calibration | None = None
 
     pictures: Names
@@ -209,13 +208,13 @@ class NewPicture:
 
     def __init__(self, image: str | os.PathLike | Image.Image | Words, name: str = ""):
         self.image, self.name = image, name
-        self._vectors: dict[Index, np.ndarray] = {}
+        self._vectors: dict[System, np.ndarray] = {}
         self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"NewPicture({self.name or self.image!r})"
 
-    def vectors(self, parts: Sequence[Index]) -> list[np.ndarray]:
+    def vectors(self, parts: Sequence[System]) -> list[np.ndarray]:
         """The vectors (1, D) in each part, with one pass of each network for those that are missing."""
         with self._lock:
             missing = [part for part in dict.fromkeys(parts) if part not in self._vectors]
@@ -223,7 +222,7 @@ class NewPicture:
             return [self._vectors[part] for part in parts]
 
 
-def query_vectors(parts: Sequence[Index], query) -> list[np.ndarray]:
+def query_vectors(parts: Sequence[System], query) -> list[np.ndarray]:
     """The vectors (1, D) in each part of a query that is no picture of the collection, with one pass of each network.
 
     A query is a path, a PIL image, `Words`, a `NewPicture`, or vectors (D,), of several parts in a list.
@@ -239,7 +238,7 @@ def query_vectors(parts: Sequence[Index], query) -> list[np.ndarray]:
     return [part.vector_of(vector)[None] for part, vector in zip(parts, vectors, strict=True)]
 
 
-def _vectors(parts: Sequence[Index], query) -> list[np.ndarray]:
+def _vectors(parts: Sequence[System], query) -> list[np.ndarray]:
     """The vectors (1, D) of a picture or of words in each part, with one pass of each network."""
     if not isinstance(query, (Image.Image, Words)) and not _is_file(query):
         raise MissingKeyError(f"{os.fspath(query)!r} is neither the id of a picture in the index nor a file")

@@ -1,7 +1,7 @@
 """What answers a query besides an index: fusions, diffusion, presets, keywords, and the panel that asks them all.
 
-Input: `Features`, indexes, or a store. Output: ranked lists, the probability of each neighbour, and whether a picture is
-like the collection at all. `check_store` verifies the systems of a store.
+Input: `Features`, indexes, or a store. Output: ranked lists, the probability of each neighbour, and whether a picture
+is like the collection at all. `check_store` verifies a store.
 """
 
 import lazy_loader

@@ -131,7 +131,7 @@ class Fusion(System):
         return total, votes, ranks, best
 
     def _list(self, system: System, vectors, own) -> tuple[np.ndarray, np.ndarray]:
-        """The rows (Q, d) of the first pictures of a system, best first, and their similarities, -inf for no picture."""
+        """The rows (Q, d) of the first pictures of a system, best first, and their similarities; -inf for none."""
         depth = min(self.depth, len(self) - (own is not None))
         similarity = system.scores(vectors, own, depth if system.effort or depth <= DEPTH else None)
         if depth < similarity.shape[1] // 2:

@@ -132,7 +132,10 @@ class NoveltyTest:
         """Return what a p-value means, in a sentence (str)."""
         pictures = len(self.sums)
         if (pictures + 1) * NOVEL < 1:
-            return f"Whether anything here fits cannot be said: that takes at least 19 pictures to compare, not {pictures}."
+            return (
+                "Whether anything here fits cannot be said: that takes at least 19 pictures to compare, not "
+                f"{pictures}."
+            )
         if p_value <= NOVEL:
             return (
                 f"Nothing here is likely to fit: {p_value:.1%} of the collection's pictures are as far from all others."

@@ -38,11 +38,6 @@ class Panel(Mapping[str, System]):
     reference : sequence of Features, default ()
         With what `novelty` compares new pictures if all systems were fitted to the collection.
 
-    Attributes
-    ----------
-    layers : list of str
-        The layers of the networks that were given by (model, layer).
-
     Raises
     ------
     QueryError
@@ -123,6 +118,7 @@ class Panel(Mapping[str, System]):
 
     @property
     def layers(self) -> list[str]:
+        """The layers of the networks that were given by (model, layer), list of str."""
         return [layer for layer in self._titles if layer]
 
     def titles(self, layer: str = "") -> dict[str, str]:

@@ -108,6 +108,12 @@ def open_panel(
     ------
     StoreError
         If there is no store, or it lacks what is asked for.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> panel = am.open_panel("build/store")  # doctest: +SKIP
+    >>> panel.query("photo.jpg", k=4)  # doctest: +SKIP
     """
     store = store if isinstance(store, Store) else Store.open(store)
     if preset:

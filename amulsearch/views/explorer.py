@@ -1,7 +1,7 @@
 """An interactive search for notebooks: JupyterLab, Notebook 7 and Voila.
 
-What is seen is front.js, built from web/src by `npm ci && npm run build` in web/; the answers come from a `Session`. The
-widget sends messages {"do": ...}, whose other values are the arguments of the method of this name, and receives
+What is seen is front.js, built from web/src by `npm ci && npm run build` in web/; the answers come from a `Session`.
+The widget sends messages {"do": ...}, whose other values are the arguments of the method of this name, and receives
 {"say": ...}; pictures are sent as buffers.
 """
 

@@ -202,8 +202,8 @@ def _summary(page: Page, report: _Report) -> None:
         right, chance = table["P@1"][advice.system], chance_level(report.some.collection.labels)
         contents.append(
             f"For {right:.0%} of the {advice.queries:,} pictures that queried, the nearest neighbour with a label has "
-            f"the same label, that is, it lies in the same subfolder, if {advice.system} is asked; by chance it would be "
-            f"{chance:.0%}."
+            f"the same label, that is, it lies in the same subfolder, if {advice.system} is asked; by chance it would "
+            f"be {chance:.0%}."
         )
     page.text("\n\n".join([*sentences, " ".join(contents)]))
 
@@ -294,16 +294,16 @@ def _quality(page: Page, report: _Report) -> None:
     by_labels = advice.comparison is not None
     page.figure(systems_chart(advice), f"{advice.measure} of each system, with its 95% interval")
     meaning = (
-        f"{advice.queries:,} pictures query all others; those with the same label are relevant. mAP: how well they come "
-        "before all others; it is low for a vote, which ranks only the pictures that it lists."
+        f"{advice.queries:,} pictures query all others; those with the same label are relevant. mAP: how well they "
+        "come before all others; it is low for a vote, which ranks only the pictures that it lists."
         if by_labels
         else "No two pictures share a label, or too few do: nothing is measured but agreement. Sort some pictures into "
         "subfolders to have the systems measured."
     )
     page.text(
         f"{meaning} agreement: how much of a system's first ten neighbours the other systems find too. low and high: "
-        f"the 95% interval over {'labels' if by_labels else 'queries'}. first: the fraction of random draws in which the "
-        "system is best. ms: the time for a new picture, once the networks are loaded. kB: vectors of a picture."
+        f"the 95% interval over {'labels' if by_labels else 'queries'}. first: the fraction of random draws in which "
+        "the system is best. ms: the time for a new picture, once the networks are loaded. kB: vectors of a picture."
     )
     page.table(advice.table)
     if not by_labels:

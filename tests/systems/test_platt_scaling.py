@@ -33,7 +33,8 @@ def test_known_odds_are_found_again():
     chance, count = np.random.default_rng(0), 600
     ids = [f"{row:03}.png" for row in range(count)]
     index = am.ExactIndex.build(np.array([2.0, 0, 0]) + chance.standard_normal((count, 3)), ids)
-    far = np.sqrt(np.maximum(2 - 2 * index.similarities(np.arange(count)).astype(float), 0))
+    far = -index.similarities(np.arange(count))
+    np.fill_diagonal(far, 0)
     similar = np.clip(1 - far**2 / 2, 0, 1)
     odds = np.exp(1.5 * np.log((similar + 0.01) / (1.01 - similar)) - 1)
     drawn = (chance.random(odds.shape) < odds / (1 + odds)).astype(np.float32)
