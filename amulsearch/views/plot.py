@@ -27,8 +27,7 @@ from ..errors import QueryError
 from ..index import unlikely_from
 from ..intake import Collection
 from .captions import neighbour_caption, short_name, wrapped
-from .drawing import PIXELS, new_figure, sentence, tiles
-from .palette import OTHER, QUERY, SAME, UNLIKELY
+from .drawing import OTHER, PIXELS, QUERY, SAME, UNLIKELY, new_figure, sentence, tiles
 from .thumbnails import query_picture, thumbnails
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ __all__ = [
     "query_grid",
     "systems_chart",
 ]
+
 
 def __dir__() -> list[str]:
     return __all__.copy()

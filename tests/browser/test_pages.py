@@ -38,7 +38,7 @@ def saved(cartoons, bundled_features, tmp_path_factory):
     page.heading("Answers").answers(collection, {"own": am.ExactIndex.build(own)}, {"all": am.views.Map.fit(own)})
     compared = am.compare(am.Panel(features, fusions=["rrf"]), progress=False)
     page.heading("A figure").figure(am.plot.systems_chart(compared), "a chart")
-    page.heading("A measure").evaluation(compared)
+    page.heading("A measure").table(compared.table)
     return page.save(folder / "page.html")
 
 

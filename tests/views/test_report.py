@@ -40,7 +40,7 @@ def kept(tmp_path_factory):
 def page(folder, kept, tmp_path_factory):
     """The path and the parsed page that the command line wrote."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    assert main(["report", str(folder), "-o", str(path), "-k", "3", "--store", str(kept)]) == 0
+    assert main(["report", str(folder), "-o", str(path), "--store", str(kept)]) == 0
     return path, Seen(path.read_text(encoding="utf-8"))
 
 
@@ -62,11 +62,6 @@ def graph(collection, kept, page):
 @pytest.fixture(scope="module")
 def advice(folder, kept, page):
     return am.views.write_report(folder, store=kept, progress=False)
-
-
-def queries_of(html):
-    """The pictures that ask in the grids of a part of a page."""
-    return [one["alt"].removeprefix("query ") for one in Seen(html).of("img") if one["alt"].startswith("query ")]
 
 
 def test_the_contents_are_those_of_the_scan(collection, page):
@@ -133,37 +128,15 @@ def test_the_map_and_the_neighbours_are_those_of_the_systems(collection, graph, 
     assert purity > chance == round(100 * (32 * 7 + 9 * 8) / 41 / 40)
 
 
-def test_examples_are_where_the_preset_is_right_and_where_networks_differ_most(collection, features, graph, page):
-    label = dict(zip(collection.ids, collection.labels, strict=True))
-    good, hard = page[0].read_text("utf-8").split("Where the networks differ most")
-    right, asked = queries_of(good), queries_of(hard)
-    for ids in (right, asked):
-        assert len({label[id] for id in ids}) == len(ids) == 3
-    for id in right:
-        assert (graph.query(id, 3)["label"] == label[id]).all()
-    panel = am.Panel(features, fusions=["combsum"])
-    lists = [panel[f"{name} penultimate"].all_neighbours(10)[0] for name in am.models.BUNDLED]
-    shared = np.mean([am.measure.overlap(a, b) for place, a in enumerate(lists) for b in lists[:place]], axis=0)
-    shared = dict(zip(collection.ids, shared, strict=True))
-    assert shared[asked[0]] == min(value for id, value in shared.items() if id not in right)
-    shown = [one["alt"] for one in Seen(hard).of("img")]
-    place = shown.index(f"query {asked[0]}") + 1 + 3  # after the column of the preset
-    tables = panel.query(asked[0], 3).values()
-    expected = [f"{row.rank}: {row.id}" for table in tables for row in table.itertuples()]
-    assert shown[place : place + 15] == expected
-
-
 def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, monkeypatch):
     for name, value in (("JOINED", 35), ("ANSWERED", 30)):
         monkeypatch.setattr(report, name, value)
     path = tmp_path / "page.html"
     am.views.write_report(folder, path, models=TWO, sample=20, progress=False)
     parts = Seen(path.read_text(encoding="utf-8")).text.split("Ask with any picture")[1]
-    asked, _, parts = parts.partition("Where squeezenet1_1 is right")
-    examples, _, parts = parts.partition("Which system is best")
+    asked, _, parts = parts.partition("Which system is best")
     quality, _, copies = parts.partition("Near-duplicates")
     assert "A random sample of 30 of the 41 pictures." in asked
-    assert examples.count("A random sample of 20 of the 41 pictures.") == 2
     assert "20 pictures query all others" in quality
     assert "A random sample of 35 of the 41 pictures." in copies
     data = data_of(path.read_text(encoding="utf-8"))
@@ -195,7 +168,7 @@ def test_few_pictures_and_a_flat_folder_are_reported_as_far_as_there_are(folder,
     page, store = tmp_path / "page.html", tmp_path / "store"
     advice = am.views.write_report(tmp_path / "few", page, models=TWO, store=store, progress=False)
     text = Seen(page.read_text(encoding="utf-8")).text
-    assert f"{count} pictures can be searched" in text and "100% of their first" not in text and "1 groups" not in text
+    assert f"{count} pictures can be searched" in text and "1 groups" not in text
     if count < 5:
         assert advice is None and "There are too few pictures to compare systems" in text
     else:
