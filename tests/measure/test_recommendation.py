@@ -133,7 +133,9 @@ def test_mistakes_are_told(panel, drawings, flat, tmp_path, capsys):
 
 def test_a_network_without_classes_is_compared_by_its_other_layers(drawings):
     torch.manual_seed(0)
-    mine = am.models.own("mine", import_timm().create_model("test_vit", num_classes=0), am.models.Preprocess(160), version=1)
+    mine = am.models.own(
+        "mine", import_timm().create_model("test_vit", num_classes=0), am.models.Preprocess(160), version=1
+    )
     table = am.views.write_report(drawings, models=[mine, *MODELS], progress=False).table.set_index("system")
     singles = {f"mine {layer}" for layer in ("penultimate", "last:gem")}
     singles |= {f"{name} {layer}" for name in MODELS for layer in ("logits", "penultimate", "last:gem")}

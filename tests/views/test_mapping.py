@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from amulsearch.views.palette import COLOURS, colours
 
 import amulsearch as am
 from amulsearch.views import mapping, palette
-from amulsearch.views.palette import COLOURS, colours
 
 
 def clouds(count, kinds=3, seed=0):
