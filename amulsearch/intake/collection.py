@@ -180,11 +180,10 @@ class Collection:
         rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
         passed_over = dict(listing.passed_over)
         if table.empty:
-            kinds = counts_text(passed_over)
+            reasons = "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
+            others = counts_text(passed_over) or "none"
             raise AmulsearchError(
-                f"no picture in {listing.folder} can be used: {len(rejected)} rejected"
-                + "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
-                + f"; {sum(passed_over.values())} other files passed over{kinds and f' ({kinds})'}"
+                f"no picture in {listing.folder} can be used: {len(rejected)} rejected{reasons}; other files: {others}"
             )
         for name, value_of in listing.columns.items():
             if not isinstance(value_of, ByName):
