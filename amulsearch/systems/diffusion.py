@@ -60,7 +60,7 @@ class Diffusion(Persistent):
 
     metric = "angular"
     ending = ".npy"
-    settings = ("alpha", "power", "widths")
+    settings = (*Persistent.settings, "alpha", "power", "widths")
 
     @classmethod
     def build(cls, parts: Sequence[Features], k: int = K, *, power: float = 2.0, alpha: float = 0.9) -> Diffusion:
@@ -103,7 +103,7 @@ class Diffusion(Persistent):
     @staticmethod
     def fingerprint_of(parts: Sequence[Features]) -> dict:
         """The fingerprint of what `build` makes of these Features; empty if one has none."""
-        made_by = combination("concatenate", parts)[0]
+        made_by = combination(parts)[0]
         return {**made_by, "layer": f"diffusion over {len(parts)} parts"} if made_by else {}
 
     @property

@@ -83,8 +83,8 @@ class Fusion(System):
         self.method = method
         self.pictures = self.systems[0].pictures
         self.parts = tuple(part for system in self.systems for part in system.parts)
-        self.effort = next((system.effort for system in self.systems if system.effort), None)
-        usual = DEPTHS.get(method, DEPTH if self.effort else len(self))
+        self.approximate = any(system.approximate for system in self.systems)
+        usual = DEPTHS.get(method, DEPTH if self.approximate else len(self))
         self.depth = check_integer("depth", usual if depth is None else depth)
 
     def __repr__(self) -> str:
@@ -144,12 +144,12 @@ class Fusion(System):
     def _list(self, system: System, vectors, own, options: Mapping) -> tuple[np.ndarray, np.ndarray]:
         """The rows (Q, d) of the first pictures of a system, best first, -1 for none, and their similarities."""
         most = len(self) - (own is not None)
-        if system.effort is None and self.depth >= most > DEPTH:
+        if not system.approximate and self.depth >= most > DEPTH:
             similarity = system.scores(vectors, own)
             rows = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
             similarity = np.take_along_axis(similarity, rows, axis=1)
             return np.where(np.isfinite(similarity), rows, -1), similarity
-        rows, values = system.rank(vectors, min(self.depth, most), own, **(options if system.effort else {}))
+        rows, values = system.rank(vectors, min(self.depth, most), own, **(options if system.approximate else {}))
         return rows, np.where(rows < 0, -np.inf, values if system.quantity == "score" else -values)
 
     def _points(self, similarity: np.ndarray) -> np.ndarray:
@@ -167,7 +167,7 @@ class Fusion(System):
 
     def _first(self, vectors, k: int | None, own, options: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first k rows, their scores and votes, each (Q, k); -1 and NaN where fewer are in the lists."""
-        if options and self.effort is None:
+        if options and not self.approximate:
             raise QueryError(f"this fusion has no query option {next(iter(options))!r}: its systems are exact")
         what = "pictures of the collection" if own is None else "other pictures"
         k = check_k(k, len(self) - (own is not None), what)
