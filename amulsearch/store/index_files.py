@@ -52,10 +52,8 @@ class Names:
 
 
 class SavedIndex:
-    """A saved index: the folder of its files, what it was saved with, and the names of its pictures as `Names`.
-
-    The names are read from the database when they are asked for, and only those.
-    """
+    """A saved index: the folder of its files, what it was saved with, and the names of its pictures as `Names`, of
+    which only those that are asked for are read from the database."""
 
     def __init__(self, database: Database, folder: Path, about: dict):
         self._database, self.folder, self.about = database, folder, about
@@ -132,10 +130,9 @@ class IndexFiles:
         return name in self.names()
 
     def save(self, name: str, about: dict, numbers: np.ndarray, write: Callable[[Path], None]) -> None:
-        """Save an index of pictures in place of an earlier one of this name, of which `tidy` then deletes the files.
+        """Save an index of pictures in place of an earlier one of this name, which is kept if `write` fails.
 
-        `write` writes the files of the index to a folder, and may add to `about`, what describes the index. If it
-        fails, the earlier index is kept.
+        write: writes the files of the index to a folder, and may add to `about`, what describes the index.
         """
         folder = self._folder / f"{quote(name, safe=' ')[:150]}-{token_hex(4)}"
         try:
