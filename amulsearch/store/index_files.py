@@ -172,7 +172,7 @@ class IndexFiles:
             if intact and (whole or size <= DIGESTED):
                 intact = file_digest(path) == digest
             if not intact:
-                raise StoreError(f"{path} was changed, damaged or deleted after it was written: {AGAIN}")
+                raise StoreError(f"{path} was deleted, changed or damaged after it was written: {AGAIN}")
         return SavedIndex(self._database, folder, json.loads(entry[1]))
 
     def remove(self, name: str) -> None:
