@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from ..errors import QueryError, as_number, check_integer
 from .features import Features, title
@@ -195,7 +196,7 @@ def open_fitted(folder: Path, about: list[dict]) -> list[PCA]:
     """Open PCAs, their arrays as memory maps."""
     fitted = []
     for place, known in enumerate(about):
-        mean, axes = (np.lib.format.open_memmap(folder / f"{place}.{name}.npy", mode="r") for name in ("mean", "axes"))
+        mean, axes = (open_memmap(folder / f"{place}.{name}.npy", mode="r") for name in ("mean", "axes"))
         pca = PCA(known["settings"], mean, axes, known["source"])
         pca.__dict__["digest"] = known["digest"]  # computing it would read all arrays; `check` verifies the files
         fitted.append(pca)

@@ -145,9 +145,9 @@ class Collection:
         ----------
         table : path or DataFrame
             A .csv file with commas, semicolons or tabs, or a pandas table. Columns: path (or id), and label and
-            keywords if they are known; the keywords of a picture are a list or one string of words joined by ";".
+            keywords if they are known; the keywords of a picture are a list or words joined by ";".
         folder : path, optional
-            The folder that the paths are relative to. By default the folder of the file; required for a DataFrame.
+            The folder that the paths are relative to; by default that of the file, required for a DataFrame.
         frame, background, max_pixels
             How pictures are opened, see `open_image`.
         progress : bool, default True
@@ -180,11 +180,10 @@ class Collection:
         rejected = plain_text(pd.DataFrame(sorted(rejected, key=lambda row: row["id"]), columns=["id", "reason"]))
         passed_over = dict(listing.passed_over)
         if table.empty:
-            kinds = counts_text(passed_over)
+            reasons = "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
+            others = counts_text(passed_over) or "none"
             raise AmulsearchError(
-                f"no picture in {listing.folder} can be used: {len(rejected)} rejected"
-                + "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
-                + f"; {sum(passed_over.values())} other files passed over{kinds and f' ({kinds})'}"
+                f"no picture in {listing.folder} can be used: {len(rejected)} rejected{reasons}; other files: {others}"
             )
         for name, value_of in listing.columns.items():
             if not isinstance(value_of, ByName):
@@ -282,8 +281,6 @@ class Collection:
 
         Raises
         ------
-        MissingKeyError
-            If the collection has no such picture.
         PictureError
             If the file is missing or damaged, or has changed since the folder was scanned.
         """
@@ -317,10 +314,7 @@ class Collection:
         return states
 
     def ids_of(self, path: str | os.PathLike) -> list[str]:
-        """The ids that a file would have, whether or not the collection holds it.
-
-        None, one or two: a link has a place of its own and that of its target.
-        """
+        """The ids that a file would have, if the collection held it: none, one, or that of a link and of its target."""
         places = Path(os.path.realpath(Path(path).parent), Path(path).name), Path(os.path.realpath(path))
         ids = [place.relative_to(self.folder).as_posix() for place in places if place.is_relative_to(self.folder)]
         return list(dict.fromkeys(self._entry(id)[0] if id in self else id for id in ids))
@@ -380,10 +374,8 @@ class Collection:
 
 
 def plain_text(columns: Mapping[str, list] | pd.DataFrame) -> pd.DataFrame:
-    """A table whose columns id, label, format, digest and reason hold Python strings and None.
-
-    The string type of pandas would turn None into NaN and copy every string, even those that many rows share.
-    """
+    """A table whose columns id, label, format, digest and reason hold Python strings and None: the string type of
+    pandas would turn None into NaN and copy every string, even those that many rows share."""
     plain = dict(columns.items())
     for name in plain.keys() & {"id", "label", "format", "digest", "reason"}:
         values = [None if pd.isna(value) else str(value) for value in plain[name]]

@@ -15,12 +15,10 @@ from .outputs import note_outputs
 
 
 def copy_pictures(collection: Collection, ids: Iterable[str], folder: str | os.PathLike) -> list[Path | PictureError]:
-    """Copy the files of pictures to a folder, which is made if necessary, and overwrite nothing.
+    """Copy the files of pictures to a folder, and overwrite nothing; a file in the folder for each id, or an error.
 
-    A file keeps its name; if the folder has another file of this name, a number is added, as in "fawn (2).webp". A
-    file that the folder holds already, byte for byte, is not copied again. Returns a file in the folder for each id; an
-    error in place of one that cannot be read, or has changed since it was indexed. An unknown id is a MissingKeyError
-    before anything is copied.
+    If the folder has another file of a name, a number is added, as in "fawn (2).webp"; what it holds already, byte for
+    byte, is not copied again. An unknown id is a MissingKeyError before anything is copied.
     """
     requests = [collection.request(id) for id in ids]
     folder = check_output(folder, "the copies", folder=True)

@@ -99,10 +99,8 @@ def decode(requests: Sequence[Request]) -> Iterator[Decoded | dict | PictureErro
 
 @contextlib.contextmanager
 def decoding_threads() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as processors, for calls of `decode`; left by an error, they wait for no slow picture.
-
-    The workers that these threads use are then ended, and no others.
-    """
+    """As many threads as processors, for calls of `decode`; left by an error, they wait for no slow picture: the
+    workers that these threads use are ended, and no others."""
     calls = _Calls()
     pool = ThreadPoolExecutor(processors(), initializer=lambda: setattr(_thread, "calls", calls))
     try:

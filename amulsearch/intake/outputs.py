@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,25 +14,18 @@ NOTE = ".amulsearch"
 def note_outputs(paths: Iterable[Path]) -> None:
     """Note files that were written beside them, so that a scan passes them over."""
     for path in paths:
-        entry = json.dumps([path.name, path.stat().st_size]) + "\n"
-        if entry not in _entries(path.parent):
-            with suppress(OSError), (path.parent / NOTE).open("a", encoding="utf-8") as file:
-                file.write(entry)
+        with suppress(OSError), (path.parent / NOTE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps([path.name, path.stat().st_size]) + "\n")
 
 
-def outputs_in(folder: str | os.PathLike) -> set[str]:
+def outputs_in(folder: Path) -> set[str]:
     """The names of the files in a folder that were noted and still have the size that they were written with."""
     names = set()
-    for entry in _entries(Path(folder)):
+    if not (folder / NOTE).is_file():
+        return names
+    for line in (folder / NOTE).read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError, TypeError, OSError):
-            name, size = json.loads(entry)
-            if (Path(folder) / name).stat().st_size == size:
+            name, size = json.loads(line)
+            if (folder / name).stat().st_size == size:
                 names.add(name)
     return names
-
-
-def _entries(folder: Path) -> list[str]:
-    try:
-        return (folder / NOTE).read_text(encoding="utf-8").splitlines(keepends=True)
-    except (OSError, ValueError):
-        return []

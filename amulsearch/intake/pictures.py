@@ -135,11 +135,10 @@ def opening(frame: int = 0, background: str = "white", max_pixels: int = MAX_PIX
 def open_for(
     side: int | None, source, *, frame: int, background: str, max_pixels: int
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Open a picture as `open_image` does, for shrinking to squares of half of `side`; also its full width and height.
+    """Open a picture as `open_image` does; also its full width and height.
 
-    A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, with at least `side` pixels on its shorter side, three to
-    five times faster. After shrinking, its pixels differ from those of the full picture by less than 0.5 of 255 levels
-    on average.
+    With `side`, a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, with at least `side` pixels on its shorter
+    side, three to five times faster; shrunk to half of `side`, its pixels differ by less than 0.5 of 255 levels.
     """
     with _opened(source) as image, guarded():
         _reduce_jpeg(image, max_pixels, side)
@@ -220,10 +219,7 @@ def file_of(source) -> BinaryIO:
 
 
 def _reduce_jpeg(image: Image.Image, max_pixels: int, side: int | None = None) -> None:
-    """Set a reduced JPEG decoding size if it suffices for `side` or is needed for the limit; reject larger pictures.
-
-    The size that the file declares is kept in `image.info`.
-    """
+    """Set a reduced JPEG decoding size if it suffices for `side` or is needed for the limit; reject larger pictures."""
     width, height = image.size
     if image.format in ("JPEG", "MPO"):
         enough = min(width, height) // side if side else 1

@@ -70,7 +70,7 @@ def list_folder(folder: Path, columns: Mapping[str, Callable]) -> Listing:
         if "store.sqlite" in files:
             kinds, files = {"": "store of amulsearch"}, []
             folders.clear()
-        written = outputs_in(parent)
+        written = outputs_in(Path(parent))
         for name in files:
             kinds[name] = "written by amulsearch" if name in written else _file_kind(parent, name)
             if kinds[name]:

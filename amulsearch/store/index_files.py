@@ -52,10 +52,8 @@ class Names:
 
 
 class SavedIndex:
-    """A saved index: the folder of its files, what it was saved with, and the names of its pictures as `Names`.
-
-    The names are read from the database when they are asked for, and only those.
-    """
+    """A saved index: the folder of its files, what it was saved with, and the names of its pictures as `Names`, of
+    which only those that are asked for are read from the database."""
 
     def __init__(self, database: Database, folder: Path, about: dict):
         self._database, self.folder, self.about = database, folder, about
@@ -132,10 +130,9 @@ class IndexFiles:
         return name in self.names()
 
     def save(self, name: str, about: dict, numbers: np.ndarray, write: Callable[[Path], None]) -> None:
-        """Save an index of pictures in place of an earlier one of this name, of which `tidy` then deletes the files.
+        """Save an index of pictures in place of an earlier one of this name, which is kept if `write` fails.
 
-        `write` writes the files of the index to a folder, and may add to `about`, what describes the index. If it
-        fails, the earlier index is kept.
+        write: writes the files of the index to a folder, and may add to `about`, what describes the index.
         """
         folder = self._folder / f"{quote(name, safe=' ')[:150]}-{token_hex(4)}"
         try:
@@ -175,7 +172,7 @@ class IndexFiles:
             if intact and (whole or size <= DIGESTED):
                 intact = file_digest(path) == digest
             if not intact:
-                raise StoreError(f"{path} was changed, damaged or deleted after it was written: {AGAIN}")
+                raise StoreError(f"{path} was deleted, changed or damaged after it was written: {AGAIN}")
         return SavedIndex(self._database, folder, json.loads(entry[1]))
 
     def remove(self, name: str) -> None:

@@ -97,10 +97,8 @@ class Store:
         return [name for name in names if name not in ("lock", "vectors", "indexes") and not name.startswith(NAME)]
 
     def lock(self, *, wait: bool = True) -> AbstractContextManager[None]:
-        """Hold the lock of the store while something is written, a context manager; reading needs no lock.
-
-        StoreError if another process holds the lock and `wait` is false, or the store cannot be written to.
-        """
+        """Hold the lock of the store while something is written, a context manager; StoreError if another process
+        holds it and `wait` is false, or the store cannot be written to."""
         return locked(self.folder / "lock", wait=wait)
 
     def _fact(self, name: str):
@@ -195,11 +193,6 @@ class Store:
         ----------
         ids : sequence of str, optional
             Only these pictures, by any form of their ids; others are not read. Unknown ids are left out.
-
-        Raises
-        ------
-        StoreError
-            If the store is damaged, or its table names a picture outside the collection's folder.
         """
         rest, wanted = "WHERE present ORDER BY id", ()
         if ids is not None:

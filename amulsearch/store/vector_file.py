@@ -31,10 +31,7 @@ Blocks = Iterable[tuple[int, np.ndarray]]
 
 
 class VectorFile:
-    """The vectors of one fingerprint in a store.
-
-    numbers: (M,) int64, the pictures in the order of the file. A picture is known by its number in the database.
-    """
+    """The vectors of one fingerprint in a store; `numbers` (M,) int64 are the pictures in the order of the file."""
 
     def __init__(self, database: Database, fingerprint: Mapping):
         self._database, self.fingerprint = database, dict(fingerprint)

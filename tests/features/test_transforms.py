@@ -119,7 +119,7 @@ def test_a_new_picture_takes_the_same_way(kind, small_folder, tmp_path):
     ):
         kind.open(tmp_path / "index")
     mean.unlink()
-    with pytest.raises(am.errors.StoreError, match="is missing: build the index again"):
+    with pytest.raises(am.errors.StoreError, match=r"deleted, changed or damaged .*: build the index again"):
         kind.open(tmp_path / "index")
 
 

@@ -308,7 +308,7 @@ def test_a_file_of_other_vectors_is_refused(kind, vectors, ids, tmp_path):
     for number, other in enumerate((vectors[:, :12], vectors[:40])):
         made = kind.build(other, ids[: len(other)]).save(tmp_path / str(number))
         file_of(path).write_bytes(file_of(made).read_bytes())
-        with pytest.raises(StoreError, match="was changed, damaged or deleted"):
+        with pytest.raises(StoreError, match="was deleted, changed or damaged"):
             kind.open(path)
         if kind is not AnnoyIndex:  # the file of Annoy does not record the width of the vectors
             seal(path)

@@ -309,7 +309,7 @@ def test_a_missing_or_empty_folder_is_told_in_one_sentence(tmp_path):
         assert str(told.value) == f"{path} is not a folder: give the folder that holds the pictures"
     empty.mkdir()
     with pytest.raises(
-        am.errors.AmulsearchError, match=r"no picture in .*empty can be used: 0 rejected; 0 other files"
+        am.errors.AmulsearchError, match=r"no picture in .*empty can be used: 0 rejected; other files: none"
     ):
         scan(empty)
     (empty / "notes.txt").write_text("words")
@@ -317,7 +317,7 @@ def test_a_missing_or_empty_folder_is_told_in_one_sentence(tmp_path):
     with pytest.raises(am.errors.AmulsearchError) as told:
         scan(empty)
     assert "1 rejected; broken.png: not a picture" in str(told.value)
-    assert "1 other file" in str(told.value) and "\n" not in str(told.value)
+    assert "other files: not a picture: .txt: 1" in str(told.value) and "\n" not in str(told.value)
 
 
 # Methods of a collection

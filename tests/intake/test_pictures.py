@@ -410,22 +410,6 @@ def test_postscript_is_refused_and_not_run(tmp_path, monkeypatch):
     assert ran.exists()  # Pillow itself runs the interpreter
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda path: os.mkfifo(path), "not a regular file"),
-        (os.mkdir, "not a regular file"),
-        (lambda path: path.symlink_to("nowhere.png"), "No such file"),
-        (lambda path: path.symlink_to(path.name), "cannot be read"),
-        (str, "No such file"),
-    ],
-)
-def test_what_is_no_file(make, reason, tmp_path):
-    make(path := tmp_path / "picture.png")
-    with pytest.raises(am.errors.PictureError, match=reason):
-        am.open_image(path)
-
-
 def test_a_file_without_permission(open_folder, without_root):
     path = open_folder / "secret.png"
     path.write_bytes(png(1, 1, 8, 0, [b"\0"]))
