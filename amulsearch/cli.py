@@ -253,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", type=_page, metavar="FILE.html", help="the page to write (default: none, only the comparison)"
     )
     command.add_argument("--models", type=_names, default="bundled", metavar="A,B", help=MODELS_HELP)
-    command.add_argument("-k", type=_count, default=4, metavar="K", help="number of neighbours (default: 4)")
+    command.add_argument("-k", type=_count, default=8, metavar="K", help="number of neighbours (default: 8)")
     command.add_argument(
         "--sample",
         type=_count,

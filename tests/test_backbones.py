@@ -1,4 +1,4 @@
-"""Networks of today, each at a small depth: from a hub on this machine to features, heat maps and an index.
+"""Networks of today, each at a small depth: from a hub on this machine to features and an index.
 
 The weights are random, the architectures, the checkpoints and the way to them are real; timm's own forward pass says
 what the layers are.
@@ -15,7 +15,6 @@ import amulsearch as am
 from amulsearch import models
 from amulsearch.features import converted, engine, pixels_of
 from amulsearch.models.architectures import import_timm
-from amulsearch.views import similarity_maps
 
 TINY_VIT = {"depth": 2, "embed_dim": 96, "num_heads": 3}
 TINY_STAGES = {"depths": (1, 1, 1, 1), "dims": (16, 24, 32, 48)}
@@ -119,20 +118,6 @@ def test_a_family(name, hub, cartoons):
         np.testing.assert_allclose(made, values.numpy(), atol=2e-3 * float(values.abs().max()), rtol=0)
     assert importlib.util.find_spec("openvino") is None or converted.path_of(model, [of for _, of in features]).exists()
     assert list(am.extract(some, model, progress=False)) == [(model.name, layer) for layer in models.main_layers(model)]
-
-    side = int(len(flat[0]) ** 0.5)
-    pictures = [some.open(id) for id in some.ids[:2]]
-    for layer in ("penultimate", *(["cls"] if "cls" in expected else []), "last:gem"):
-        for heat in similarity_maps(*pictures, model, layer, against=features[model.name, layer]):
-            assert heat.values.shape == (side, side) and np.isfinite(heat.values).all() and heat.values.any()
-            assert heat.values.sum() + heat.rest == pytest.approx(heat.total, abs=1e-5)
-            assert layer != "last:gem" or abs(heat.rest) < 1e-4
-            assert np.abs(heat.values).sum() > 1e-4 * abs(heat.total)  # a token before a normalisation adds nothing
-    heat, _ = similarity_maps(*pictures, model, "last:mean")
-    one, other = flat[:2].mean(1).numpy()
-    by_hand = flat[0].numpy() @ other / (len(flat[0]) * np.linalg.norm(one) * np.linalg.norm(other))
-    np.testing.assert_allclose(heat.values, by_hand.reshape(side, side), atol=1e-4 * np.abs(by_hand).max())
-    assert am.plot.heat_maps({"query": heat}).axes
 
     index = am.ExactIndex.build(features[model.name, "penultimate"])
     unit = am.features.l2_normalize(penultimate.numpy())

@@ -151,7 +151,7 @@ def _extract(collection: Collection, work: Work, store: Store | None, runner, pr
     rejected = {id: run.rejected[number] for id, number in reasons if number in run.rejected}
     collection, numbers = _without(collection, rejected), numbers[usable]
     if store is not None:  # until here, the store holds its previous collection and features
-        store.save_collection(collection, rows[usable], current=fingerprints.values(), rejected=rejected)
+        store.save_collection(collection, rows[usable], current=fingerprints.values())
     ids, labels, digests = collection.ids, collection.labels, collection.table["digest"].tolist()
     records = {model.name: model for model in work.models}
     features = {

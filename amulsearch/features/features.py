@@ -117,7 +117,7 @@ class FeatureSet(dict):
             If there is no store, or its features are missing or damaged.
         """
         store = store if isinstance(store, Store) else Store.open(store)
-        with store.snapshot():
+        with store.database.transaction(write=False):
             collection = store.collection()
             ids, labels, digests = collection.ids, collection.labels, collection.table["digest"].tolist()
             features = {

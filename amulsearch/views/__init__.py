@@ -1,4 +1,4 @@
-"""Presentation: figures, maps, heat maps, pages, reports and the explorer.
+"""Presentation: figures, maps, pages, reports and the explorer.
 
 Input: collections, features, neighbours and measures. Output: matplotlib figures, HTML and widgets.
 No lower room imports this one. matplotlib is imported with `plot`, and anywidget with `explore`.
@@ -11,7 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["plot"],
     submod_attrs={
         "mapping": ["Map"],
-        "explain": ["HeatMap", "similarity_maps"],
         "page": ["Page"],
         "report": ["write_report"],
         "explorer": ["explore"],

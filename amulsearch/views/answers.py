@@ -25,17 +25,10 @@ ACROSS = 32
 """How many thumbnails stand side by side on a sheet, which is square if it is full."""
 
 
-def answers_data(
-    collection: Collection,
-    systems: Mapping[str, System],
-    maps: Mapping[str, Map],
-    *,
-    k: int = 1,
-    pixels: int = PIXELS,
-) -> dict:
+def answers_data(collection: Collection, systems: Mapping[str, System], maps: Mapping[str, Map], k: int) -> dict:
     """The data of a part, for `json.dumps`; arrays are in base64."""
     ids, labels = collection.ids, collection.labels
-    side = int(min(SIDE, max(8, (pixels / len(ids)) ** 0.5)))
+    side = int(min(SIDE, max(8, (PIXELS / len(ids)) ** 0.5)))
     lists = {name: _neighbours(name, system, ids, k) for name, system in systems.items()}
     keywords = collection.keywords.values() if "keywords" in collection.table else ()
     return {

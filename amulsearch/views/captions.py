@@ -46,8 +46,3 @@ def neighbour_caption(row) -> str:
     value = number(row.distance) if hasattr(row, "distance") else f"score {number(row.score)}"
     value += f" · {row.probability:.0%}" if hasattr(row, "probability") else ""
     return f"{row.rank}  {short_name(row.id)}\n{value}"
-
-
-def duplicate_caption(row) -> str:
-    """Name, and cosine if there is one, of a row of a table of duplicates."""
-    return short_name(row.id) + (f"\ncosine {row.cosine:.3f}" if hasattr(row, "cosine") else "")

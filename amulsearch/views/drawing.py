@@ -14,8 +14,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
-from .palette import OTHER
-
+SAME, OTHER, QUERY, UNLIKELY = "#0072b2", "#d0d0d0", "#e69f00", "#d55e00"
+"""Frames: a neighbour with the label of the query, any other, the query; and the line from which on nothing is likely
+to fit (from the palette of Okabe and Ito, which is safe for colour-blind readers)."""
 SIDE, PIXELS = 1.7, 320
 """Side of a tile in inches, and the longest side of the picture in it in pixels."""
 

@@ -28,10 +28,11 @@ from ..intake import Collection, Request, decode, fold_name, near_names
 from ..measure import Judgements
 from ..systems import Keywords, Panel
 from .answers import ACROSS, SIDE, thumbnail_sheets
+from .captions import short_name
 from .mapping import Map
 from .page import Page
 from .selection import Selection
-from .session import Example, Question, Session, caption_of, name_of
+from .session import Example, Question, Session, name_of
 from .thumbnails import thumbnails, written
 
 anywidget = import_optional("anywidget", "anywidget")
@@ -80,8 +81,6 @@ def explore(
     ------
     QueryError
         If nothing can answer, or an id is not in the collection.
-    StoreError
-        If the file of judgements cannot be read.
 
     Examples
     --------
@@ -121,7 +120,6 @@ class Explorer(anywidget.AnyWidget):
             if id not in session.labels:
                 raise QueryError(f"no picture {id!r} in {self.collection.folder}")
         self._selection = Selection(self.collection, self.judgements)
-        self._page, self._text = 0, ""
         self._view = None  # which of the views of this explorer sent the last message
         self._keywords = Keywords(self.collection) if "keywords" in self.collection.table else None
         self._worker: Thread | None = None
@@ -177,7 +175,7 @@ class Explorer(anywidget.AnyWidget):
     def _do_start(self) -> None:
         self.session.show()
         self._show()
-        self._show_sheet()
+        self._do_sheet(0, "")
         self._show_selected()
         self._start(self._prepare)
 
@@ -195,7 +193,7 @@ class Explorer(anywidget.AnyWidget):
         self._start(lay_out)
 
     def _do_query(self, id: str) -> None:
-        self._ask(Question((self.session.example(id),)))
+        self._ask(Question.like(self.session.example(id)))
 
     def _do_more(self, id: str) -> None:
         self._ask(self.session.question.with_example(self.session.example(id), "more"))
@@ -219,7 +217,7 @@ class Explorer(anywidget.AnyWidget):
         self._show_selected()
 
     def _do_toggle(self, ids: list[str]) -> None:
-        self._selection.toggle(ids)
+        self._selection.select(set(self._selection.ids) ^ set(ids))
         self._show_selected()
 
     def _do_select_found(self, text: str) -> None:
@@ -254,14 +252,14 @@ class Explorer(anywidget.AnyWidget):
         except PictureError as error:
             raise PictureError(f"{name} cannot be used: {error}") from None
         digest = hashlib.sha256(content).hexdigest()
-        self._ask(Question((NewPicture(image, f"new picture {name} {digest[:12]}"),)))
+        self._ask(Question.like(NewPicture(image, f"new picture {name} {digest[:12]}")))
 
     def _do_words(self, text: str) -> None:
         """Ask with words; those that begin with a minus sign are to be avoided."""
         parts = text.split()
         avoided = [part for part in parts if part[0] == "-" and len(part) > 1]
         words = Words(" ".join(part for part in parts if part not in avoided), " ".join(part[1:] for part in avoided))
-        self._ask(Question((NewPicture(words, f"words: {' '.join(parts)}"),)))
+        self._ask(Question.like(NewPicture(words, f"words: {' '.join(parts)}")))
 
     def _do_crop(self, id: str, x: float, y: float, w: float, h: float) -> None:
         """Search with a part of a picture, in its place if it is in the query; x, y, w, h are fractions of its width
@@ -274,8 +272,8 @@ class Explorer(anywidget.AnyWidget):
         if box[2] - box[0] < 8 or box[3] - box[1] < 8:
             raise QueryError("the part is too small: select at least 8 x 8 pixels")
         part = NewPicture(image.crop(box), f"part {','.join(map(str, box))} of {name_of(source)}")
-        more = tuple(part if example == source else example for example in question.more)
-        self._ask(Question(more, question.less) if source in question.more else Question((part,)))
+        pairs = tuple((sign, part if example == source else example) for sign, example in question.examples)
+        self._ask(Question(pairs) if source in question.signed("more") else Question.like(part))
 
     def _do_judge(self, query: str, ids: list[str], relevance: int | None) -> None:
         self._selection.judge(query, ids, relevance)
@@ -290,26 +288,30 @@ class Explorer(anywidget.AnyWidget):
         session, look = self.session, self.session.look
         if not session.found:
             raise QueryError("there is nothing to save: choose a column first")
-        first, captions = session.question.more[0], {}
-        for sign, example in session.question.examples:
-            caption, number = f"{sign} like {caption_of(example)}", 1
-            while (name := caption if number == 1 else f"{caption} ({number})") in captions:
-                number += 1
-            captions[name] = example if isinstance(example, str) else example.image
-        page = Page(f"Pictures like {caption_of(first)}").text(f"Layer {look.layer}." if look.layer else "")
-        pictures = self.collection.subset(session.panel.ids)
-        single = len(captions) == 1 and isinstance(first, str)
-        if not single:
-            page.grid(self.collection, captions if len(captions) > 1 else first.image, session.found)
+        (_, first), *others = session.question.examples
+        name = short_name(name_of(first))
+        page = Page(f"Pictures like {name}").text(f"Layer {look.layer}." if look.layer else "")
+        query = first if isinstance(first, str) and not others else None
+        if query is None:
+            captions = {
+                f"{sign} like {name_of(example)}": example if isinstance(example, str) else example.image
+                for sign, example in session.question.examples
+            }
+            page.grid(self.collection, captions, session.found)
+        pictures, systems = self.collection.subset(session.panel.ids), session.systems(look.layer)
         maps = {"of the explorer": self.map} if self.map is not None and self.map.ids == pictures.ids else {}
-        systems = {title: session.panel[session.system(title, look.layer)] for title in look.columns}
-        page.answers(pictures, systems, maps, query=first if single else None, k=look.k)
-        name = f"like {caption_of(first)}.html".replace("/", "_")
-        self.send({"say": "page", "to": self._view, "name": name, "html": page.html()})
+        systems = {title: session.panel[systems[title]] for title in look.columns}
+        page.answers(pictures, systems, maps, query=query, k=look.k)
+        self.send({"say": "page", "to": self._view, "name": f"like {name}.html", "html": page.html()})
 
     def _do_sheet(self, page: int, text: str) -> None:
-        self._page, self._text = page, text
-        self._show_sheet()
+        """Send a page of the contact sheet of the pictures that match a text."""
+        ids = self._matching(text)
+        pages = max(1, -(-len(ids) // SHEET))
+        page = min(max(page, 0), pages - 1)
+        near = [] if ids else near_names(text, self.session.panel.ids)
+        about = {"page": page, "pages": pages, "count": len(ids), "text": text, "near": near}
+        self.send({"say": "sheet", "ids": ids[page * SHEET : (page + 1) * SHEET], **about})
 
     def _do_pictures(self, ids: list[str], side: int) -> None:
         """Send the pictures that the page lacks."""
@@ -344,15 +346,6 @@ class Explorer(anywidget.AnyWidget):
                 keyed = self._keywords.query(text, len(self.collection))["id"]
         shown = set(ids)
         return list(dict.fromkeys([*named, *(id for id in keyed if id in shown)]))
-
-    def _show_sheet(self) -> None:
-        ids = self._matching(self._text)
-        pages = max(1, -(-len(ids) // SHEET))
-        self._page = min(max(self._page, 0), pages - 1)
-        shown = ids[self._page * SHEET : (self._page + 1) * SHEET]
-        near = [] if ids else near_names(self._text, self.session.panel.ids)
-        about = {"page": self._page, "pages": pages, "count": len(ids), "text": self._text, "near": near}
-        self.send({"say": "sheet", "ids": shown, **about})
 
     def _image(self, example: Example) -> Image.Image:
         if isinstance(example, str):

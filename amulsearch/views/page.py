@@ -23,12 +23,10 @@ from PIL import Image
 from ..errors import MissingKeyError, QueryError, check_integer, check_path, one_line
 from ..index import System, unlikely_from
 from ..intake import Collection
-from ..measure import MEASURES, Comparison
 from ..store import replacing
 from .answers import answers_data
-from .captions import duplicate_caption, neighbour_caption, short_name
+from .captions import neighbour_caption, short_name
 from .mapping import Map
-from .palette import group_frames
 from .thumbnails import data_uri, query_picture, thumbnails
 
 if TYPE_CHECKING:
@@ -37,10 +35,8 @@ if TYPE_CHECKING:
 
 TILE, QUERY = 200, 320
 """Longest side, in pixels, of a picture in a grid and of a query."""
-MAP_PIXELS, SHEET_PIXELS = 6_000_000, 3_000_000
-"""Approximate total pixels of all pictures on a map and on a contact sheet, which make one to two megabytes."""
-EACH = 8
-"""Pictures of a group of duplicates that are shown."""
+SHEET_PIXELS = 3_000_000
+"""Approximate total pixels of all pictures on a contact sheet, which make one megabyte."""
 KEYS = {
     "label": "Blue frame: same label as the query.",
     "distance": "Below a picture: its distance, the smaller, the more similar.",
@@ -158,40 +154,6 @@ class Page:
         tiles = [_tile(image, captions.get(id, short_name(id)), id) for id, image in images]
         return self._add("contact_sheet", pictures=tiles)
 
-    def duplicates(self, collection: Collection, table: pd.DataFrame, *, most: int = 12) -> Page:
-        """Append groups of duplicates, one contact sheet per group, of its first eight pictures.
-
-        Parameters
-        ----------
-        collection : Collection
-        table : DataFrame
-            Groups as `near_duplicates` or `Collection.duplicates` return them.
-        most : int, default 12
-            How many groups to show, from the first.
-        """
-        for _, group in list(table.groupby("group", sort=False))[:most]:
-            captions = {row.id: duplicate_caption(row) for row in group.itertuples()}
-            self.contact_sheet(collection, group["id"].head(EACH), captions=captions)
-            if len(group) > EACH:
-                self.text(f"and {len(group) - EACH:,} more in this group")
-        return self
-
-    def map(self, collection: Collection, map: Map) -> Page:
-        """Append a map that can be dragged, zoomed and selected from; a click shows the picture and its name.
-
-        The colour of a frame is that of the label, or of its top folder if there are more than ten labels.
-
-        Parameters
-        ----------
-        collection : Collection
-        map : Map
-        """
-        name = f"of {len(map):,} pictures"
-        data = answers_data(collection.subset(map.ids), {}, {name: map}, pixels=MAP_PIXELS)
-        frames, colour_of = group_frames(map.labels)
-        data["maps"][0] |= {"frames": frames, "legend": {one_line(name): one for name, one in colour_of.items()}}
-        return self._add_living(data)
-
     def figure(self, figure: Figure, alt: str) -> Page:
         """Append a matplotlib figure.
 
@@ -228,7 +190,7 @@ class Page:
         systems : Panel, or mapping of str to System
             Of the same pictures in the same order.
         maps : mapping of str to Map, optional
-            Of the same pictures in the same order; two can be seen side by side.
+            Of the same pictures in the same order; the page shows one at a time.
         query : str, optional
             The id to open with; by default one on which the first system is right more often than the others.
         k : int, default 8
@@ -247,38 +209,10 @@ class Page:
             raise QueryError("a page that answers needs at least two pictures: one to ask with, and one to find")
         if query is not None and query not in collection:
             raise MissingKeyError(f"there is no picture {query!r} on the page")
-        data = answers_data(collection, systems, maps or {}, k=k)
+        data = answers_data(collection, systems, maps or {}, k)
         if query is not None:
             data["query"] = collection[[query]].ids[0]
         return self._add_living(data)
-
-    def evaluation(self, result: Comparison) -> Page:
-        """Append the measures of several systems, each from 0 to 1, with a sentence on what each column is.
-
-        Parameters
-        ----------
-        result : Comparison
-            Result of `compare`. Intervals and p are by label where there are labels; p is corrected for the number of
-            systems.
-        """
-        table, by_label = result.table, result.table["label_low"].notna().all()
-        low, high = ("label_low", "label_high") if by_label else ("low", "high")
-        measures = ["mAP" if name == "AP" else name for name in MEASURES]
-        shown = ["system", *measures, low, high, "difference", "holm", "wins", "losses"]
-        baseline = table["system"][table["difference"].isna()].iat[0]
-        drawn = "labels with all their queries" if by_label else "queries"
-        if result.note:
-            self.text(result.note)
-        self.text(
-            "P@1 and P@5: the fraction of the first one and five neighbours that are relevant. R-precision: of the "
-            "first R, if R pictures are relevant. mAP: 1 if the relevant pictures come before all others; MAP@R: "
-            "the same among the first R. nDCG@10: the same among the first ten, where the first count most.\n\n"
-            f"95% low and high: the interval of mAP if {drawn} are drawn at random. difference: of mAP from "
-            f"{baseline}. p: how often chance alone gives a difference as large, corrected for the number of "
-            "systems. wins and losses: queries with a higher and a lower mAP."
-        )
-        names = {low: "95% low", high: "95% high", "holm": "p"}
-        return self.table(table[shown].rename(columns=names).dropna(axis="columns", how="all"))
 
     def html(self) -> str:
         """Render the page as a complete HTML document.

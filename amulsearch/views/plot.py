@@ -19,10 +19,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -30,30 +27,21 @@ from ..errors import QueryError
 from ..index import unlikely_from
 from ..intake import Collection
 from .captions import neighbour_caption, short_name, wrapped
-from .drawing import PIXELS, SIDE, new_figure, sentence, tiles
-from .palette import OTHER, QUERY, SAME, UNLIKELY
+from .drawing import OTHER, PIXELS, QUERY, SAME, UNLIKELY, new_figure, sentence, tiles
 from .thumbnails import query_picture, thumbnails
 
 if TYPE_CHECKING:
     from ..measure import Comparison, Recommendation
-    from .explain import HeatMap
 
 __all__ = [
     "chart",
     "contact_sheet",
     "ensemble_grid",
-    "heat_maps",
     "model_grid",
     "pictures",
     "query_grid",
     "systems_chart",
 ]
-
-_AGAINST, _FOR = (0.13, 0.40, 0.67), (0.84, 0.12, 0.05)
-HEAT = LinearSegmentedColormap.from_list(
-    "heat", [(*_AGAINST, 0.9), (*_AGAINST, 0.35), (1, 1, 1, 0), (*_FOR, 0.35), (*_FOR, 0.9)]
-)
-"""Red raises the number, blue lowers it; the picture shows through where the contribution is small."""
 
 
 def __dir__() -> list[str]:
@@ -221,55 +209,6 @@ def systems_chart(results: Comparison | Recommendation) -> Figure:
     return figure
 
 
-def heat_maps(maps: Mapping[str, HeatMap], *, columns: int = 4, title: str | None = None) -> Figure:
-    """Draw heat maps over their pictures, which are shown in grey as the network saw them.
-
-    All maps share one colour scale. The colour of a place is its contribution times the number of places, so the mean
-    over a map is the sum of its contributions. Red raises the number, blue lowers it.
-
-    Parameters
-    ----------
-    maps : Mapping of str to HeatMap
-        Caption -> heat map. The total is written below the caption.
-    columns : int, default 4
-        The most maps in a row.
-    title : str, optional
-
-    Raises
-    ------
-    QueryError
-        If there is no map.
-    """
-    if not maps:
-        raise QueryError("there is nothing to draw: give at least one heat map")
-    captions = [f"{caption}\n{_total(heat)}" for caption, heat in maps.items()]
-    columns, lines = min(columns, len(maps)), max(_total(heat).count("\n") + 2 for heat in maps.values())
-    rows, side = -(-len(maps) // columns), 1.5 * SIDE
-    width, height = columns * side + 1.2, rows * (side + 0.2 + 0.15 * lines) + (0.35 if title else 0.05)
-    figure = new_figure(width, height, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    scaled = [heat.values * heat.values.size for heat in maps.values()]
-    peak = max(float(np.abs(values).max()) for values in scaled) or 1.0
-    low = min(float(values.min()) for values in scaled)
-    for axis in axes.flat[len(maps) :]:
-        axis.set_axis_off()
-    for axis, caption, heat, values in zip(axes.flat, captions, maps.values(), scaled, strict=False):
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_color(OTHER)
-        grey = Image.fromarray(heat.picture).convert("L")
-        smooth = Image.fromarray(values.astype(np.float32)).resize(grey.size, Image.Resampling.BICUBIC)
-        axis.imshow(grey, cmap="gray", vmin=0, vmax=255, alpha=0.6)  # light, so that colours match their scale
-        axis.imshow(np.asarray(smooth), cmap=HEAT, vmin=-peak, vmax=peak)
-        axis.set_xlabel(caption, fontsize=8, color="#333333")
-    bar = figure.colorbar(ScalarMappable(Normalize(-peak, peak), HEAT), ax=axes, fraction=0.05, pad=0.02)
-    bar.ax.set_ylim(0 if low > -0.05 * peak else -peak, peak)
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label("contribution x number of places", fontsize=7.5)
-    if title:
-        figure.suptitle(title, fontsize=11)
-    return figure
-
-
 def _check_tables(lists) -> None:
     if not isinstance(lists, Mapping) or not all(isinstance(table, pd.DataFrame) for table in lists.values()):
         raise QueryError('lists= takes tables of neighbours by name, such as {"squeezenet1_1": index.query(id, k=4)}')
@@ -313,10 +252,3 @@ def _mark_unlikely(axis, across: bool) -> None:
     axis.plot(*line, transform=axis.transAxes, color=UNLIKELY, linewidth=1.5, linestyle="--", clip_on=False)
     text = "from here on, nothing is likely to fit"
     axis.text(0.03, 0.97, text, transform=axis.transAxes, ha="left", va="top", fontsize=6, color=UNLIKELY)
-
-
-def _total(heat: HeatMap) -> str:
-    """What a map explains and its total; also the sum over the places and the rest, if the rest is not negligible."""
-    exact = abs(heat.rest) <= 0.005 * abs(heat.total)
-    parts = "" if exact else f"\nplaces {heat.total - heat.rest:.3g}, rest {heat.rest:.2g}"
-    return f"{heat.quantity} {heat.total:.3g}{parts}"

@@ -5,32 +5,29 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from .. import models as networks  # loads no network
-from ..errors import QueryError, check_integer, check_k, check_output
+from ..errors import QueryError, check_integer, check_output
 from ..features import Features, FeatureSet, concatenate, extract
 from ..intake import Collection, counts_text
-from ..measure import LEAST, Recommendation, chance_level, overlap, precision_at_k, recommend
+from ..measure import LEAST, MEASURES, Recommendation, chance_level, precision_at_k, recommend
 from ..store import Store
 from ..systems import BEST, THRESHOLD, Panel, near_duplicates
+from .captions import short_name
 from .mapping import Map, sampled
 from .page import Page
-from .palette import label_groups
 from .plot import systems_chart
 
 LAYERS, SHOWN_LAYER = ("logits", "penultimate", "last:gem"), "penultimate"
 """The layers of each network that are compared, and the one whose neighbours the page shows."""
 FUSIONS = ("vote", "rrf", "combsum")
-SHEET, GROUPS, QUERIES, LISTED, NEAR, LABELS = 48, 10, 3, 50, 8, 6
-"""Maximum numbers of pictures on the contact sheet, groups of near-duplicates, good and hard queries each, rejected
-files listed by name, neighbours of each picture that can be asked with, and labels with the best and worst results."""
+SHEET, GROUPS, EACH, LISTED, LABELS = 48, 10, 8, 50, 6
+"""Maximum numbers of pictures on the contact sheet, groups of near-duplicates, pictures of each, rejected files listed
+by name, and labels with the best and worst results."""
 COMPARED, JOINED, ANSWERED = 2000, 50_000, 20_000
 """Maximum numbers of pictures that query for the measures, among which near-duplicates are searched, and that can be
 asked with. In a larger folder each is a random sample, and the page says so."""
@@ -41,17 +38,17 @@ def write_report(
     output: str | os.PathLike | None = None,
     *,
     models: str | list = networks.BUNDLED,
-    k: int = 4,
+    k: int = 8,
     store: str | os.PathLike | Store | None = None,
     sample: int = COMPARED,
     progress: bool = True,
 ) -> Recommendation | None:
     """Say which system to use for a folder of pictures, and write a page about it, as `amulsearch report` does.
 
-    The page begins with that advice. It answers queries by any picture, with a map (see `Page.answers`), and shows
-    queries that are answered well and queries on which the networks differ most. Networks, layers, their fusions and
-    the preset are compared, by the subfolders as labels if there are any. It ends with near-duplicates and the files
-    that were read, skipped and rejected. In a large folder, some parts are made of a random sample, and say so.
+    The page begins with that advice. It answers queries by any picture, with a map (see `Page.answers`). Networks,
+    layers, their fusions and the preset are compared, by the subfolders as labels if there are any. It ends with
+    near-duplicates and the files that were read, skipped and rejected. In a large folder, some parts are made of a
+    random sample, and say so.
 
     The page is written after each part: if the run is interrupted, it holds the parts that were done.
 
@@ -63,8 +60,8 @@ def write_report(
         HTML file to write. Without it, only `sample` pictures are compared.
     models : str or list, default `models.BUNDLED`
         Networks, as `extract` takes them. The preset is among the systems if its networks are.
-    k : int, default 4
-        Number of neighbours in each column of a grid.
+    k : int, default 8
+        How many neighbours of each picture the page shows.
     store : str, path or Store, optional
         Keeps the features for later runs. By default they are discarded.
     sample : int, default 2000
@@ -90,7 +87,7 @@ def write_report(
     Page : Build a page part by part.
     """
     output = None if output is None else check_output(output, "the page")
-    k, sample = check_k(k, k), check_integer("sample", sample)
+    k, sample = check_integer("k", k), check_integer("sample", sample)
     collection = folder
     if not isinstance(folder, Collection):
         collection = Collection.from_folder(folder, progress=progress)
@@ -98,10 +95,13 @@ def write_report(
         collection = collection.subset(collection.sample(sample))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Windows deletes no mapped file
         features = _extracted(collection, models, {"store": store or temporary, "progress": progress})
-        report = _Report(features, sample, min(k, len(features.collection) - 1), progress)
+        panel = _panel({key: sampled(layer, ANSWERED) for key, layer in features.items()})
+        pictures, advice = features.collection.subset(panel.ids), None
+        if len(pictures) >= LEAST:
+            advice = recommend(panel, pictures, sample=sample, progress=progress)
         if output is not None:
-            _write(report, output, progress)
-        return report.recommendation
+            _write(_Report(features, panel, pictures, advice, k), output, progress)
+        return advice
 
 
 def _extracted(collection: Collection, models, how: dict) -> FeatureSet:
@@ -109,7 +109,7 @@ def _extracted(collection: Collection, models, how: dict) -> FeatureSet:
     records = networks.get_all(models)
     layers = {model.name: [layer for layer in LAYERS if layer != "logits" or model.classes != 0] for model in records}
     if BEST.layers.keys() <= layers.keys():
-        layers |= {name: list(dict.fromkeys([*layers[name], *own])) for name, own in BEST.layers.items()}
+        layers |= {name: list(dict.fromkeys([*layers[name], *more])) for name, more in BEST.layers.items()}
     if len(collection) > 1:
         features = extract(collection, records, layers, **how)
         collection = features.collection
@@ -121,53 +121,24 @@ def _extracted(collection: Collection, models, how: dict) -> FeatureSet:
     return features
 
 
+def _panel(layers: dict[tuple[str, str], Features]) -> Panel:
+    """The preset, the networks by layer and their fusions."""
+    preset = {}
+    if layers.keys() >= set(BEST.keys) and len(next(iter(layers.values()))) > 2:
+        preset = {f"preset {BEST.name}": BEST.diffusion([layers[key] for key in BEST.keys])}
+    compared = {key: layer for key, layer in layers.items() if key[1] in LAYERS}
+    return Panel({**preset, **compared}, fusions=FUSIONS, calibrate=True)
+
+
 @dataclass(frozen=True, eq=False)
 class _Report:
-    """What the parts of a report are made from."""
+    """What the parts of a report are made from; panel, pictures: of those that can be asked with."""
 
     features: FeatureSet
-    sample: int
+    panel: Panel
+    pictures: Collection
+    advice: Recommendation | None
     k: int
-    progress: bool
-
-    @cached_property
-    def some(self) -> FeatureSet:
-        """The features of the pictures that can be asked with."""
-        layers = {key: sampled(layer, ANSWERED) for key, layer in self.features.items()}
-        ids = next(iter(layers.values())).ids
-        whole = self.features.collection
-        return FeatureSet(whole if len(ids) == len(whole) else whole.subset(ids), layers, 0)
-
-    @cached_property
-    def panel(self) -> Panel:
-        """The preset, the networks by layer and their fusions."""
-        preset = {}
-        if self.some.keys() >= set(BEST.keys) and len(self.some.collection) > 2:
-            preset = {f"preset {BEST.name}": BEST.diffusion([self.some[key] for key in BEST.keys])}
-        layers = {key: layer for key, layer in self.some.items() if key[1] in LAYERS}
-        return Panel({**preset, **layers}, fusions=FUSIONS, calibrate=True)
-
-    @cached_property
-    def titles(self) -> dict[str, str]:
-        """The systems whose neighbours the page shows, by their names."""
-        return self.panel.titles(SHOWN_LAYER)
-
-    @cached_property
-    def networks(self) -> dict[str, Features]:
-        """The layer of each network that the page shows."""
-        return {model: layer for (model, name), layer in self.some.items() if name == SHOWN_LAYER}
-
-    @cached_property
-    def recommendation(self) -> Recommendation | None:
-        if len(self.some.collection) < LEAST:
-            return None
-        return recommend(self.panel, self.some.collection, sample=self.sample, progress=self.progress)
-
-    @cached_property
-    def rows(self) -> np.ndarray:
-        """The rows of the pictures for which systems are compared."""
-        count = len(self.some.collection)
-        return np.sort(np.random.default_rng(0).permutation(count)[: self.sample])
 
 
 def _write(report: _Report, output: Path, progress: bool) -> None:
@@ -191,102 +162,47 @@ def _say_sample(page: Page, part: int, whole: int) -> None:
 
 def _summary(page: Page, report: _Report) -> None:
     """Which system to use, what there is, and how well it is found, in words."""
-    collection, advice = report.features.collection, report.recommendation
-    sentences = [advice.advice] if advice else []
+    collection, advice = report.features.collection, report.advice
     contents = [f"{len(collection):,} pictures can be searched."]
     if len(collection.rejected):
         files = "file looks like a picture" if len(collection.rejected) == 1 else "files look like pictures"
         contents.append(f"{len(collection.rejected):,} more {files} but cannot be used; the last part lists them.")
     if advice and advice.comparison:
-        table = advice.comparison.table.set_index("system")
-        right, chance = table["P@1"][advice.system], chance_level(report.some.collection.labels)
+        right = advice.comparison.table.set_index("system")["P@1"][advice.system]
         contents.append(
             f"For {right:.0%} of the {advice.queries:,} pictures that queried, the nearest neighbour with a label has "
             f"the same label, that is, it lies in the same subfolder, if {advice.system} is asked; by chance it would "
-            f"be {chance:.0%}."
+            f"be {chance_level(report.pictures.labels):.0%}."
         )
-    page.text("\n\n".join([*sentences, " ".join(contents)]))
+    page.text("\n\n".join([*([advice.advice] if advice else []), " ".join(contents)]))
 
 
 def _answers(page: Page, report: _Report) -> None:
     """Every picture can be asked with; of a large folder, those of a sample."""
+    pictures, titles = report.pictures, report.panel.titles(SHOWN_LAYER)
+    layers = {title: layer for name, title in titles.items() if (layer := report.panel.features(name))}
     page.heading("Ask with any picture")
-    pictures, parts = report.some.collection, list(report.networks.values())
     _say_sample(page, len(pictures), len(report.features.collection))
-    first = next(iter(report.networks))
-    maps = {"all networks" if len(parts) > 1 else first: Map.fit(concatenate(parts))}
-    if len(parts) > 1:
-        maps[first] = Map.fit(parts[0])
-    drawn = next(iter(maps.values()))
-    groups = label_groups(drawn.labels)
+    maps = {"all networks": Map.fit(concatenate(list(layers.values())))} if len(layers) > 1 else {}
+    first = next(iter(layers))
+    maps[first] = Map.fit(layers[first])
     page.text(
         "Click a picture: its neighbours stand in columns, one for each system. On the map, similar pictures lie near "
         "each other; distances between dissimilar pictures mean little."
     )
-    if pd.Series(groups, dtype=object).dropna().duplicated().any():
-        nearest = min(10, len(drawn) - 1)
-        purity = precision_at_k({"map": drawn.neighbours(nearest)}, groups, at=[nearest]).iat[0, 0]
+    if (chance := chance_level(pictures.labels)) > 0:  # NaN without labels
+        nearest = min(10, len(pictures) - 1)
+        near = next(iter(maps.values())).neighbours(nearest)
+        purity = precision_at_k({"map": near}, pictures.labels, at=[nearest]).iat[0, 0]
         page.text(
-            f"On average, {purity:.0%} of a picture's {nearest} nearest neighbours on the map belong to its group; the "
-            f"chance level is {chance_level(groups):.0%}."
+            f"On average, {purity:.0%} of a picture's {nearest} nearest neighbours on the map have its label; the "
+            f"chance level is {chance:.0%}."
         )
-    systems = {title: report.panel[name] for name, title in report.titles.items()}
-    page.answers(pictures, systems, maps, k=NEAR)
-
-
-def _examples(page: Page, report: _Report) -> None:
-    """Queries that are answered well, then queries on which the networks differ most, at most one for each label."""
-    pictures, rows = report.some.collection, report.rows
-    depth = min(10, len(pictures) // 2)  # of few pictures, each is the neighbour of all
-    systems = {title: report.panel[name] for name, title in report.titles.items() if title not in FUSIONS}
-    lists = {
-        title: system.rank([part.take(rows) for part in system.parts], max(depth, report.k), rows)[0]
-        for title, system in systems.items()
-    }
-    ids, labels = np.array(pictures.ids, dtype=object)[rows], np.array(pictures.labels, dtype=object)
-    known = np.array([label is not None for label in labels])
-    same = (np.where(known[near], labels[near] == labels[rows, None], np.nan)[:, : report.k] for near in lists.values())
-    first, *others = (pd.DataFrame(hits).mean(axis=1).fillna(0).to_numpy() for hits in same)
-    gain = first - np.mean(others, axis=0) if others else first
-    good = pd.DataFrame({"id": ids, "hits": first, "gain": gain})[known[rows] & (first > 0)]
-    good = _one_a_label(good.sort_values(["hits", "gain"], ascending=False, kind="stable"), pictures)
-    if len(good):
-        page.heading(f"Where {next(iter(lists))} is right")
-        _say_sample(page, len(rows), len(report.features.collection))
-        page.text("Queries whose neighbours have their label, most of all where the others have fewer.")
-        _grids(page, report, good)
-    networks = [near[:, :depth] for title, near in lists.items() if title in report.networks]
-    if len(networks) < 2:
-        return
-    shared = np.mean([overlap(a, b) for a, b in combinations(networks, 2)], axis=0)
-    if shared.min() == 1:
-        return
-    page.heading("Where the networks differ most")
-    _say_sample(page, len(rows), len(report.features.collection))
-    page.text(
-        f"On average, two networks share {shared.mean():.0%} of their first {depth} neighbours. These "
-        "are the queries for which they share the fewest: hard ones."
-    )
-    hard = pd.DataFrame({"id": ids[np.argsort(shared, kind="stable")]})
-    _grids(page, report, _one_a_label(hard[~hard["id"].isin(good)], pictures))
-
-
-def _one_a_label(table: pd.DataFrame, pictures: Collection) -> list[str]:
-    """The first ids of a table, at most one for each label."""
-    label = table["id"].map(dict(zip(pictures.ids, pictures.labels, strict=True)))
-    return table["id"][~label.duplicated() | label.isna()].head(QUERIES).tolist()
-
-
-def _grids(page: Page, report: _Report, ids: list[str]) -> None:
-    """A grid for each query: the preset, the networks and their fusion by CombSUM."""
-    titles = {name: title for name, title in report.titles.items() if title not in FUSIONS[:-1]}
-    for id in ids:
-        lists = report.panel.query(id, report.k, systems=list(titles))
-        page.grid(report.some.collection, id, {titles[name]: table for name, table in lists.items()})
+    page.answers(pictures, {title: report.panel[name] for name, title in titles.items()}, maps, k=report.k)
 
 
 def _quality(page: Page, report: _Report) -> None:
-    advice = report.recommendation
+    advice = report.advice
     page.heading("Which system is best")
     if advice is None:
         page.text("There are too few pictures to compare systems.")
@@ -308,7 +224,12 @@ def _quality(page: Page, report: _Report) -> None:
     page.table(advice.table)
     if not by_labels:
         return
-    page.evaluation(advice.comparison)
+    page.text(
+        "P@1 and P@5: the fraction of the first one and five neighbours that are relevant. R-precision: of the first "
+        "R, if R pictures are relevant. mAP: 1 if the relevant pictures come before all others; MAP@R: the same among "
+        "the first R. nDCG@10: the same among the first ten, where the first count most."
+    )
+    page.table(advice.comparison.table[["system", *("mAP" if name == "AP" else name for name in MEASURES)]])
     by_label = advice.comparison[advice.system].by_label().rename("mAP").reset_index()
     page.text(f"Results of {advice.system} by label, best first:")
     page.table(by_label.head(LABELS) if len(by_label) > 2 * LABELS else by_label)
@@ -334,7 +255,12 @@ def _near_duplicates(page: Page, report: _Report) -> None:
         f"or more to the first in its group; the least is {table['cosine'].min():.3f}. {exact} "
         "byte for byte the same as another in the group."
     )
-    page.duplicates(collection, table, most=GROUPS)
+    for _, group in list(table.groupby("group", sort=False))[:GROUPS]:
+        shown = group.head(EACH).itertuples()
+        captions = {row.id: f"{short_name(row.id)}\ncosine {row.cosine:.3f}" for row in shown}
+        page.contact_sheet(collection, list(captions), captions=captions)
+        if len(group) > EACH:
+            page.text(f"and {len(group) - EACH:,} more in this group")
     if groups > GROUPS:
         page.text(f"and {groups - GROUPS:,} more groups")
 
@@ -366,7 +292,6 @@ def _contents(page: Page, report: _Report) -> None:
 _PARTS = {
     "summary": _summary,
     "answers": _answers,
-    "examples": _examples,
     "quality": _quality,
     "near-duplicates": _near_duplicates,
     "contents": _contents,

@@ -17,9 +17,8 @@ class Selection:
     def __init__(self, collection: Collection, judgements: Judgements | None):
         self.collection, self.judgements = collection, judgements
         self.ids: list[str] = []  # in the order of the collection
-        self._history: list[
-            tuple[str, dict[str, int | None]]
-        ] = []  # queries, and how their pictures were judged before
+        # Queries, and how their pictures were judged before.
+        self._history: list[tuple[str, dict[str, int | None]]] = []
 
     @property
     def table(self) -> pd.DataFrame:
@@ -31,10 +30,6 @@ class Selection:
         """Select these pictures and no others; names that are not of the collection are left out."""
         chosen = set(ids)
         self.ids = [id for id in self.collection.ids if id in chosen]
-
-    def toggle(self, ids: Iterable[str]) -> None:
-        """Select these pictures, and those of them that were selected no more."""
-        self.select(set(self.ids) ^ set(ids))
 
     def judge(self, query: str, ids: list[str], relevance: int | None) -> None:
         """Judge pictures for a query, or withdraw their judgements, as `Judgements.add`."""

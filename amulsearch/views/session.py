@@ -17,7 +17,6 @@ from ..intake import Collection
 from ..measure import Judgements
 from ..systems import Fusion, Panel
 from .answers import most_telling
-from .captions import short_name
 from .mapping import Map
 
 COLUMNS, PAST, OPENINGS = 6, 20, 40
@@ -29,28 +28,28 @@ Example = str | NewPicture
 
 @dataclass(frozen=True)
 class Question:
-    """A query of positive examples, at least one, and negative ones; each is an id or a `NewPicture`."""
+    """A query of examples, each with its sign: "more", of which there is at least one, or "less" like it."""
 
-    more: tuple[Example, ...]
-    less: tuple[Example, ...] = ()
+    examples: tuple[tuple[str, Example], ...]
+
+    @classmethod
+    def like(cls, example: Example) -> Question:
+        return cls((("more", example),))
 
     def with_example(self, example: Example, sign: str) -> Question:
-        """With one more example, "more" or "less"; if it is there already, it moves."""
-        rest = self.without(example)
-        return Question(*((*part, example) if name == sign else part for name, part in vars(rest).items()))
+        """With one more example; if it is there already, it moves."""
+        return Question((*self.without(example).examples, (sign, example)))
 
     def without(self, example: Example) -> Question:
-        return Question(*(tuple(other for other in part if other != example) for part in (self.more, self.less)))
+        return Question(tuple(pair for pair in self.examples if pair[1] != example))
 
-    @property
-    def examples(self) -> list[tuple[str, Example]]:
-        """The examples, each with its sign."""
-        return [(sign, example) for sign, part in vars(self).items() for example in part]
+    def signed(self, sign: str) -> list[Example]:
+        return [example for own, example in self.examples if own == sign]
 
     @property
     def name(self) -> str:
         """The name of the query in the judgements: the id, if the query is one picture."""
-        more, less = ([name_of(example) for example in part] for part in (self.more, self.less))
+        more, less = ([name_of(example) for example in self.signed(sign)] for sign in ("more", "less"))
         return " ".join([" + ".join(more), *(f"- {name}" for name in less)])
 
 
@@ -77,30 +76,27 @@ class Session:
                 raise QueryError(f"no picture {id!r} in {collection.folder}")
         layers = panel.layers or [""]
         layer = "penultimate" if "penultimate" in layers else layers[0]
-        fusions = [title for title in self.titles(layer) if isinstance(panel[self.system(title, layer)], Fusion)]
-        shown = [title for title in self.titles(layer) if title not in fusions or title == "rrf"]
+        systems = self.systems(layer)
+        shown = [title for title, name in systems.items() if title == "rrf" or not isinstance(panel[name], Fusion)]
         self.look = Look(layer, tuple(shown[:COLUMNS]), min(check_k(k, k), len(panel.ids) - 1))
         self.past: list[Question] = []
         self.pictures: dict[str, NewPicture] = {}
-        self.question = Question((query or self.opening(),))
+        self.question = Question.like(query or self.opening())
         self.found, self.milliseconds = self.answer(self.question, self.look), 0
         self.novelty: str | None = None
 
-    def titles(self, layer: str) -> list[str]:
-        """What can be shown with a layer."""
-        return list(self.panel.titles(layer).values())
-
-    def system(self, title: str, layer: str) -> str:
-        """The name of a system in the panel."""
-        return next(name for name, known in self.panel.titles(layer).items() if known == title)
+    def systems(self, layer: str) -> dict[str, str]:
+        """What can be shown with a layer: title -> name in the panel."""
+        return {title: name for name, title in self.panel.titles(layer).items()}
 
     def answer(self, question: Question, look: Look) -> dict[str, pd.DataFrame]:
         """The neighbours by column."""
-        names = {self.system(title, look.layer): title for title in look.columns}
+        systems, titles = self.systems(look.layer), self.panel.titles(look.layer)
+        names = [systems[title] for title in look.columns]
         if not names:
             return {}
-        tables = self.panel.query(list(question.more), look.k, less=question.less, systems=list(names))
-        return {names[name]: table for name, table in tables.items()}
+        tables = self.panel.query(question.signed("more"), look.k, less=question.signed("less"), systems=names)
+        return {titles[name]: table for name, table in tables.items()}
 
     def show(self, question: Question | None = None, look: Look | None = None, past: Sequence[Question] | None = None):
         """Search, and only then accept the new question and settings: an error leaves everything as it was."""
@@ -115,7 +111,7 @@ class Session:
         self.novelty = self._novelty()
 
     def ask(self, question: Question) -> None:
-        if not question.more:
+        if not question.signed("more"):
             raise QueryError("the query needs at least one picture: click another one first")
         self.show(question, past=[*self.past, self.question] if question != self.question else self.past)
 
@@ -126,7 +122,7 @@ class Session:
 
     def change(self, columns: Sequence[str] | None = None, **changed) -> None:
         """Change the settings; columns that the layer lacks are left out."""
-        known = self.titles(changed.get("layer", self.look.layer))
+        known = self.systems(changed.get("layer", self.look.layer))
         shown = self.look.columns if columns is None else columns
         self.show(look=replace(self.look, columns=tuple(title for title in shown if title in known), **changed))
 
@@ -140,7 +136,7 @@ class Session:
         more of them than the other columns if several are equal; the first picture if there are no labels."""
         sample = self.collection.subset(self.panel.ids).sample(min(OPENINGS, len(self.panel.ids)))
         ids = [id for id in sample if self.labels[id] is not None] if self.look.columns else []
-        found = [self.answer(Question((id,)), self.look).values() for id in ids]
+        found = [self.answer(Question.like(id), self.look).values() for id in ids]
         pairs = zip(ids, found, strict=True)
         hits = np.array([[(table["label"] == self.labels[id]).sum() for table in tables] for id, tables in pairs]).T
         return ids[most_telling(hits)] if hits.size and hits[0].any() else self.panel.ids[0]
@@ -158,7 +154,9 @@ class Session:
 
     def view(self) -> dict:
         """What the front end shows."""
-        label = self.labels.get(self.question.more[0]) if len(self.question.examples) == 1 else None
+        (_, first), *others = self.question.examples
+        label = None if others else self.labels.get(first)
+        systems = self.systems(self.look.layer)
         return {
             "most": len(self.panel.ids) - 1,
             "examples": [
@@ -167,10 +165,10 @@ class Session:
             ],
             "columns": [self._column(title, table, label) for title, table in self.found.items()],
             "look": asdict(self.look),
-            "choices": {"layers": self.panel.layers or [""], "columns": self.titles(self.look.layer)},
-            "words": any(self.panel.reads(self.system(title, self.look.layer)) for title in self.look.columns),
+            "choices": {"layers": self.panel.layers or [""], "columns": list(systems)},
+            "words": any(self.panel.reads(systems[title]) for title in self.look.columns),
             "novelty": self.novelty,
-            "past": [{"id": name_of(question.more[0]), "at": at} for at, question in enumerate(self.past)],
+            "past": [{"id": name_of(question.examples[0][1]), "at": at} for at, question in enumerate(self.past)],
             "asked": self.question.name,
             "ms": self.milliseconds,
         }
@@ -199,13 +197,3 @@ class Session:
 
 def name_of(example: Example) -> str:
     return example if isinstance(example, str) else example.name
-
-
-def caption_of(example: Example) -> str:
-    """A short name of a picture, a part of one, or words."""
-    if isinstance(example, NewPicture) and isinstance(example.image, Words):
-        return example.name
-    name = name_of(
-        example
-    )  # "animals/cat.webp", "part 0,0,90,90 of animals/cat.webp" or "new picture mine.jpg 0a1b2c3d"
-    return ("part of " if not isinstance(example, str) and "/" in name else "") + short_name(name)

@@ -7,7 +7,6 @@ import io
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
@@ -17,13 +16,10 @@ from ..features import Words
 from ..intake import Collection, decoding_threads, open_image
 from .captions import room_for
 
-if TYPE_CHECKING:
-    from .mapping import Map
-
 CHUNK = 16
 SHOWN = 320
 """The longest side, in pixels, of the picture of a query."""
-MARKS = {"no such file": "missing", "does not exist": "missing", "changed since": "changed"}
+MARKS = {"No such file": "missing", "changed since": "changed"}
 """What stands in place of a picture that can no longer be read, by words of the reason; otherwise "unreadable"."""
 
 
@@ -92,20 +88,6 @@ def written(words: Words, side: int = 320) -> Image.Image:
         (side / 2, side / 2), "\n".join(lines), "black", font, anchor="mm", align="center", spacing=side // 32
     )
     return image
-
-
-def map_sheet(collection: Collection, map: Map, frames: Sequence[str], side: int) -> Image.Image:
-    """Draw all pictures of a map in their cells of `side` pixels, each in a frame of its colour; an RGBA image that is
-    transparent in empty cells."""
-    sheet = Image.new("RGBA", (map.columns * side, map.rows * side), (255, 255, 255, 0))
-    thick = max(1, side // 30)
-    inside = max(1, side - 1 - 2 * thick)
-    for image, (column, row), frame in zip(thumbnails(collection, map.ids, inside), map.cells, frames, strict=True):
-        cell = Image.new("RGB", (side - 1, side - 1), frame)
-        cell.paste("white", (thick, thick, thick + inside, thick + inside))
-        cell.paste(image, ((side - 1 - image.width) // 2, (side - 1 - image.height) // 2))
-        sheet.paste(cell, (int(column) * side, int(row) * side))
-    return sheet
 
 
 def _shrunk(collection: Collection, id: str, side: int) -> Image.Image:

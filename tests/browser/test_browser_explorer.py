@@ -25,12 +25,17 @@ SELECTED = "for id in explorer.selected['id']:\n    print(id)"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, openclipart, store, bundled_features):
-    """A folder with the part of notebook 10 that is about the explorer, set to the bundled cartoons and two networks;
+def folder(tmp_path_factory, cartoons, store, bundled_features):
+    """A folder with the part of notebook 10 that is about the explorer, set to some cartoons and two networks;
     and with a notebook that shows an explorer and a page."""
     folder = tmp_path_factory.mktemp("lab")
     notebook = json.loads((ROOT / "notebooks" / "10_explore.ipynb").read_text())
-    values = {"IMAGES": openclipart, "MODELS": ",".join(MODELS), "STORE": store, "JUDGEMENTS": folder / "judged.csv"}
+    values = {
+        "IMAGES": cartoons.folder,
+        "MODELS": ",".join(MODELS),
+        "STORE": store,
+        "JUDGEMENTS": folder / "judged.csv",
+    }
     values = {name: str(value) for name, value in values.items()}
     for cell in notebook["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
@@ -110,7 +115,7 @@ def a_click_on_a_picture_makes_it_the_query(lab):
 
 
 def a_drawn_part_is_asked(lab):
-    id = "food/bread_and_wine_mark_near_.webp"
+    id = "food/cake_and_candle_anton_fr_01.webp"
     search(lab, id)
     lab.locator(".am-explorer .am-strip").scroll_into_view_if_needed()
     box = lab.locator(QUERY).bounding_box()
@@ -178,7 +183,7 @@ def a_lasso_selects_and_the_selection_is_a_table_in_the_kernel(lab):
     lab.locator(".am-explorer").get_by_role("button", name="Lasso").click()
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    at = [(0.35, 0.35), (0.65, 0.35), (0.65, 0.65), (0.35, 0.65), (0.35, 0.35)]
+    at = [(0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8), (0.2, 0.2)]
     corners = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in at]
     lab.mouse.move(*corners[0])
     lab.mouse.down()

@@ -30,17 +30,15 @@ def saved(cartoons, bundled_features, tmp_path_factory):
     query = kept[40]
     indexes = {name: am.ExactIndex.build(made) for (name, _), made in features.items()}
     lists = am.Panel(indexes, fusions=["rrf"]).query(query, 4)
-    lists[EVIL] = neighbours([f"{EVIL}/{EVIL}.png"], [0.5], [EVIL], EVIL, "logits")
+    lists[EVIL] = neighbours([f"{EVIL}/{EVIL}.png"], [EVIL], {"distance": np.array([0.5])}, {}, EVIL, "logits")
     page = am.views.Page(f"A page with {EVIL} in its title and in other places").text("Some words. " * 40)
     page.heading("A table").table(collection.table.tail(8)).heading("A grid").grid(collection, query, lists)
     page.heading("Side by side").contact_sheet(collection, collection.sample(30))
     own = am.Features(np.random.default_rng(0).normal(size=(len(collection), 8)), collection.ids, collection.labels)
-    page.heading("A map").map(collection, am.views.Map.fit(own))
-    figure = am.plot.heat_maps(
-        {"x": am.views.HeatMap(np.zeros((9, 9, 3), np.uint8), np.eye(3, dtype="f4"), 3.0, "sum")}
-    )
-    page.heading("A figure").figure(figure, "a heat map")
-    page.heading("A measure").evaluation(am.compare(features, fusions=["rrf"], progress=False))
+    page.heading("Answers").answers(collection, {"own": am.ExactIndex.build(own)}, {"all": am.views.Map.fit(own)})
+    compared = am.compare(am.Panel(features, fusions=["rrf"]), progress=False)
+    page.heading("A figure").figure(am.plot.systems_chart(compared), "a chart")
+    page.heading("A measure").table(compared.table)
     return page.save(folder / "page.html")
 
 
@@ -69,6 +67,6 @@ def test_a_script_in_a_name_does_not_run(opened, saved):
     assert page.locator("h1").inner_text().startswith(f"A page with {EVIL}")
     assert page.locator("script").count() == 2
     assert page.get_by_alt_text(EVIL).count() == 1
-    page.locator(".am-map-only input").fill("<script>")
-    page.locator(".am-list .am-picture").click()
-    assert page.locator(".am-map-only .am-title").get_attribute("title") == f"{EVIL}/{EVIL}.png"
+    page.locator(".am-answers input").first.fill("<script>")
+    page.locator(".am-answer > .am-list .am-picture").click()
+    assert page.locator(".am-answers .am-title").get_attribute("title") == f"{EVIL}/{EVIL}.png"

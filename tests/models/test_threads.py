@@ -22,22 +22,6 @@ def test_threads_that_use_one_network_get_what_each_asked_for(cartoons):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_a_heat_map_is_not_disturbed_by_queries(cartoons):
-    images = [cartoons.open(id) for id in cartoons.ids[:4]]
-
-    def heat(place: int) -> np.ndarray:
-        return am.views.similarity_maps(images[place], images[place - 1], "squeezenet1_1")[0].values
-
-    alone = [heat(place) for place in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        maps = []
-        for place in range(4):
-            maps.append(pool.submit(heat, place))
-            pool.submit(am.embed, images[place], "squeezenet1_1")
-    for one, other in zip(alone, maps, strict=True):
-        np.testing.assert_allclose(other.result(), one, atol=1e-5)
-
-
 def test_two_threads_load_their_first_network_at_once():
     code = """
 from concurrent.futures import ThreadPoolExecutor

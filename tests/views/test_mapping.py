@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from amulsearch.views.palette import COLOURS, colours
 
 import amulsearch as am
 from amulsearch.views import mapping, palette
-from amulsearch.views.palette import COLOURS, colours
 
 
 def clouds(count, kinds=3, seed=0):
@@ -94,7 +94,8 @@ def test_groups_and_their_colours():
     assert colours(["b", "a", "b"]) == {"b": COLOURS[0], "a": COLOURS[1]}
 
 
-def test_the_bundled_cartoons_part_into_animals_food_and_vehicles(cartoons, bundled_features):
+def test_the_bundled_cartoons_part_into_animals_food_and_vehicles(all_features):
+    bundled_features, cartoons = all_features, all_features.collection
     groups = [label.split("/")[0] for label in cartoons.labels]
     kept = [row for row, group in enumerate(groups) if group in ("animals", "food", "transportation")]
     joined = am.transforms.concatenate([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])

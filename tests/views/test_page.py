@@ -59,23 +59,22 @@ def colours(tmp_path):
 
 def found(collection, *ids):
     label = dict(zip(collection.ids, collection.labels, strict=True))
-    return neighbours(ids, np.arange(len(ids)) / 3, [label[id] for id in ids], "m", "logits")
+    distances = {"distance": np.arange(len(ids)) / 3}
+    return neighbours(ids, [label[id] for id in ids], distances, {}, "m", "logits")
 
 
 def everything(collection):
     """A page with every kind of part."""
     ids = collection.ids
     features = am.Features(np.eye(4), ids, collection.labels)
-    duplicates = pd.DataFrame({"group": [1, 1], "id": ids[:2], "label": collection.labels[:2], "cosine": [1.0, 0.96]})
     figure = plt.figure()
     plt.close(figure)
     page = am.views.Page(f"All {EVIL}").heading(EVIL).text(f"{EVIL}\n\nsecond").table(collection.table)
     page.table(pd.DataFrame({EVIL: [EVIL]}, index=pd.Index([EVIL], name=EVIL)))
     page.grid(collection, {EVIL: ids[0]}, {EVIL: found(collection, *ids)})
-    page.contact_sheet(collection, captions={ids[0]: EVIL}).duplicates(collection, duplicates)
-    page.map(collection, am.views.Map.fit(features)).figure(figure, EVIL)
-    systems = {(EVIL, "logits"): features, ("m", "logits"): features}
-    return page.evaluation(am.compare(systems, fusions=["rrf"]))
+    page.contact_sheet(collection, captions={ids[0]: EVIL})
+    panel = am.Panel({(EVIL, "logits"): features, ("m", "logits"): features}, fusions=["rrf"])
+    return page.answers(collection, panel, {EVIL: am.views.Map.fit(features)}).figure(figure, EVIL)
 
 
 def test_a_grid_has_the_right_pictures_in_the_right_places(colours):
@@ -144,8 +143,8 @@ def test_tables_show_what_they_hold():
     assert "12345" not in seen.text.replace("1,234,567", "")
 
 
-def test_many_pictures_are_a_few_megabytes(cartoons, tmp_path):
-    page = am.views.Page("many").contact_sheet(cartoons, cartoons.sample(400))
+def test_many_pictures_are_a_few_megabytes(all_cartoons, tmp_path):
+    page = am.views.Page("many").contact_sheet(all_cartoons, all_cartoons.sample(400))
     assert page.save(tmp_path / "many.html").stat().st_size < 6_000_000
 
 

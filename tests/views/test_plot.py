@@ -12,7 +12,8 @@ from matplotlib.text import Text
 from PIL import Image, ImageFile
 
 import amulsearch as am
-from amulsearch import Collection, QueryError, plot
+from amulsearch import Collection, plot
+from amulsearch.errors import QueryError
 from amulsearch.index.neighbours import neighbours
 from amulsearch.views.captions import short_name
 from amulsearch.views.thumbnails import written
@@ -36,13 +37,8 @@ def id_of(collection, colour):
 
 def table(collection, *names):
     ids = [id_of(collection, name) for name in names]
-    return neighbours(ids, np.arange(len(ids)) / 3, [id.split("/")[0] for id in ids], "m", "logits")
-
-
-def heat(values, total=None, quantity="cosine"):
-    values = np.array(values, dtype=np.float32)
-    picture = np.full((60, 60, 3), 255, np.uint8)
-    return am.views.HeatMap(picture, values, float(values.sum()) if total is None else total, quantity)
+    distances = {"distance": np.arange(len(ids)) / 3}
+    return neighbours(ids, [id.split("/")[0] for id in ids], distances, {}, "m", "logits")
 
 
 def pixels_of(figure):
@@ -159,14 +155,13 @@ def test_names_are_plain_text_in_the_letters_of_their_script(tmp_path, name, rec
         Image.new("RGB", (60, 40), (90 * number, 0, 0)).save(tmp_path / name / f"{name}{number}.png")
     collection = Collection.from_folder(tmp_path)
     first, second = collection.ids
-    near = neighbours([second], [0.5], collection.labels[1:], "m", "logits")
+    near = neighbours([second], collection.labels[1:], {"distance": np.array([0.5])}, {}, "m", "logits")
     numbers = pd.DataFrame({name: [1.0, 2.0], "b": [2.0, 3.0]}, index=pd.Index([name, "b"], name=name))
     systems = pd.DataFrame({"system": [name], "mAP": 0.5, "low": 0.4, "high": 0.6})
     for figure in (
         plot.chart(numbers, "bar", title=name),
         plot.chart(numbers, ylabel=name),
         plot.systems_chart(SimpleNamespace(table=systems, measure="mAP")),
-        plot.heat_maps({name: heat(np.eye(4), quantity=f"logit of {name}")}, title=name),
         plot.model_grid(collection, first, {name: near}, title=name),
         plot.pictures({name: Image.new("RGB", (9, 9))}, title=name),
     ):
@@ -233,7 +228,6 @@ def test_wrong_use_is_told(colours):
         (lambda: plot.query_grid(colours, "none.png", near), "neither an id of the collection nor a file"),
         (lambda: plot.query_grid(colours, 3, near), "an id, a path or a PIL image"),
         (lambda: plot.pictures({}), "nothing to draw"),
-        (lambda: plot.heat_maps({}), "nothing to draw"),
     ):
         with pytest.raises(QueryError, match=words):
             draw()
@@ -257,26 +251,3 @@ def test_systems_chart_of_a_comparison(colours):
     axis = plot.systems_chart(compared).axes[0]
     assert axis.lines[0].get_xdata().tolist() == compared.table["P@1"].tolist()[::-1]
     assert axis.get_xlabel().startswith("P@1")
-
-
-def test_red_speaks_for_and_blue_against():
-    values = np.zeros((5, 5))
-    values[0, 4], values[4, 0] = 0.5, -0.5
-    figure = plot.heat_maps({"one $a_b$": heat(values), "two": heat(np.zeros((5, 5)), 0.2, "logit of a cat")})
-    one, two, bar = figure.axes
-    red, _, blue = colour_at(figure, one, 0.9, 0.1)
-    assert red > blue + 80
-    red, _, blue = colour_at(figure, one, 0.1, 0.9)
-    assert blue > red + 80
-    assert min(colour_at(figure, one)) > 235 and min(colour_at(figure, two, 0.9, 0.1)) > 235
-    assert one.get_xlabel() == "one $a_b$\ncosine 0"
-    assert two.get_xlabel() == "two\nlogit of a cat 0.2\nplaces 0, rest 0.2"
-    assert bar.get_ylim() == pytest.approx((-12.5, 12.5))
-    assert_readable(figure)
-
-
-def test_all_heat_maps_of_a_figure_share_one_scale():
-    figure = plot.heat_maps({"strong": heat(np.full((3, 3), 0.1)), "weak": heat(np.full((3, 3), 0.01))}, columns=1)
-    strong, weak, bar = figure.axes
-    assert colour_at(figure, strong)[2] < colour_at(figure, weak)[2] - 100
-    assert bar.get_ylim() == pytest.approx((0, 0.9))

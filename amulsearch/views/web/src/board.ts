@@ -123,11 +123,11 @@ export class Board {
     this.mark();
   }
 
-  /** Frame on the pictures and on the maps what is selected, what answers and what is asked. */
+  /** Frame on the pictures and on the map what is selected, what answers and what is asked. */
   mark() {
     for (const tile of this.root.querySelectorAll<HTMLElement>(".am-hit"))
       tile.classList.toggle("am-selected", this.selected.has(tile.dataset.id!));
-    for (const view of this.map?.views ?? []) if (view.layout) view.mark(this.query, this.hits, this.selected);
+    if (this.map?.view.layout) this.map.view.mark(this.query, this.hits, this.selected);
   }
 
   /** The keys on a picture: the arrows move to the next one; others press a button below it, or do the same. */

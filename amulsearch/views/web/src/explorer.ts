@@ -141,7 +141,7 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     upload(event.dataTransfer?.files[0]);
   });
   el.append(root);
-  (root as any).amulsearch = { map: () => board.map?.views[0] };
+  (root as any).amulsearch = { map: () => board.map?.view };
 
   function press(act: string) {
     return (tile: HTMLElement) => tile.querySelector<HTMLElement>(`[data-act="${act}"]`)?.click();
@@ -253,7 +253,7 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     const buffer = cells.buffer.slice(cells.byteOffset, cells.byteOffset + cells.byteLength) as ArrayBuffer;
     board.map = new MapPanel(sheets, [{ name, columns, rows, cells: new Uint32Array(buffer) }], root, host);
     mapPart.replaceChildren(...board.map.parts);
-    board.map.show([name]);
+    board.map.show(name);
     if (last) showThumbs();
     board.mark();
   }
@@ -263,7 +263,7 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     if (!image) return;
     image.onload = () => {
       URL.revokeObjectURL(image.src); // what has been loaded stays
-      board.map?.views[0].refresh(sheet);
+      board.map?.view.refresh(sheet);
     };
     image.src = URL.createObjectURL(new Blob([content as BlobPart], { type: "image/webp" }));
   }

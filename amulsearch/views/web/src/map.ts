@@ -10,8 +10,6 @@ export interface Layout {
   columns: number;
   rows: number;
   cells: Uint32Array; // column and row of each picture
-  frames?: string[]; // the colour of the frame of each picture
-  legend?: Record<string, string>; // group -> colour
 }
 
 /** What a map calls when pictures are clicked, pointed at or surrounded. */
@@ -155,7 +153,7 @@ export class MapView {
       const gap = side > 12 ? Math.min(side * 0.04, 3) : 0;
       this.sheets.ids.forEach((_, row) => {
         const [u, v] = this.position(row).map((middle) => middle - side / 2);
-        if (u > -side && v > -side && u < width && v < height) this.stamp(context, row, u + gap, v + gap, side - 2 * gap);
+        if (u > -side && v > -side && u < width && v < height) this.sheets.draw(context, row, u + gap, v + gap, side - 2 * gap);
       });
     }
     for (const row of this.marks.selected) this.frame(context, row, COLOURS.selected, 2);
@@ -184,13 +182,6 @@ export class MapView {
     }
   }
 
-  private stamp(context: CanvasRenderingContext2D, row: number, x: number, y: number, side: number) {
-    const colour = this.layout.frames?.[row] ?? "#fff0", thick = this.layout.frames ? side / 20 : 0;
-    context.fillStyle = colour;
-    context.fillRect(x, y, side, side);
-    this.sheets.draw(context, row, x + thick, y + thick, side - 2 * thick);
-  }
-
   /** All pictures, small. */
   private overview(): HTMLCanvasElement {
     if (this.whole) return this.whole;
@@ -205,7 +196,7 @@ export class MapView {
   /** Draw some pictures on the overview, as far as their sheets have arrived. */
   private fill(whole: HTMLCanvasElement, from: number, to: number) {
     const context = whole.getContext("2d")!, side = whole.width / this.layout.columns, { cells } = this.layout;
-    for (let row = from; row < to; row++) this.stamp(context, row, cells[2 * row] * side, cells[2 * row + 1] * side, side - 1);
+    for (let row = from; row < to; row++) this.sheets.draw(context, row, cells[2 * row] * side, cells[2 * row + 1] * side, side - 1);
   }
 
   private start(event: PointerEvent) {
@@ -257,57 +248,44 @@ export class MapView {
   }
 }
 
-/** One or two maps side by side, with their buttons and a legend; Escape puts the lasso away. */
+/** A map with its buttons, and the choice between several; Escape puts the lasso away. */
 export class MapPanel {
-  readonly views: MapView[];
+  readonly view: MapView;
   readonly parts: HTMLElement[];
   private readonly hovered = element("span", { class: "am-hovered", hidden: true });
-  private readonly choices: HTMLSelectElement[];
+  private readonly choice: HTMLSelectElement;
 
   constructor(
-    sheets: Sheets, private readonly layouts: Layout[], root: HTMLElement, listener: Listener,
-    change: (names: string[]) => void = () => {},
+    sheets: Sheets, private readonly layouts: Layout[], root: HTMLElement, listener: Listener, change: (name: string) => void = () => {},
   ) {
-    this.views = layouts.slice(0, 2).map(() => new MapView(sheets, listener, (id) => this.hover(id)));
-    const choice = (label: string, none: boolean) =>
-      element("select", { "aria-label": label, onchange: () => change(this.choices.map((one) => one.value).filter(Boolean)) },
-        none ? element("option", { value: "" }, "no second map") : null,
-        ...layouts.map(({ name }) => element("option", { value: name }, `map: ${name}`)));
-    this.choices = layouts.length > 1 ? [choice("Map", false), choice("Second map, beside the first", true)] : [];
-    const zoom = (by: number) => this.views.forEach((view) => view.layout && (by ? view.zoomBy(by) : view.reset()));
+    const view = (this.view = new MapView(sheets, listener, (id) => this.hover(id)));
+    this.choice = element("select", { "aria-label": "Map", hidden: layouts.length < 2, onchange: () => change(this.choice.value) },
+      ...layouts.map(({ name }) => element("option", { value: name }, `map: ${name}`)));
     const lasso = (on: boolean) => {
-      for (const view of this.views) view.lasso = on;
+      view.lasso = on;
       tool.setAttribute("aria-pressed", String(on));
       root.classList.toggle("am-lasso", on);
     };
-    const tool = button("Lasso", () => lasso(!this.views[0].lasso), {
+    const tool = button("Lasso", () => lasso(!view.lasso), {
       "aria-pressed": "false", title: "Draw around pictures to select them; with Shift, to add them",
     });
-    root.onkeydown = (event) => { // one handler, also if the maps are made again
+    root.onkeydown = (event) => { // one handler, also if the map is made again
       if (event.key === "Escape") lasso(false);
     };
-    const legend = Object.entries(layouts[0].legend ?? {}).map(([name, colour]) =>
-      element("li", {}, element("i", { style: `background: ${colour}` }), name));
     this.parts = [
-      element("div", { class: "am-bar" }, ...this.choices,
-        button("+", () => zoom(1.5), { title: "Zoom in", "aria-label": "Zoom in" }),
-        button("−", () => zoom(1 / 1.5), { title: "Zoom out", "aria-label": "Zoom out" }),
-        button("all", () => zoom(0), { title: "Show the whole map" }), tool),
-      element("div", { class: "am-maps" },
-        ...this.views.map((view) => element("div", { class: "am-canvas" }, view.canvas)), this.hovered),
-      element("ul", { class: "am-legend", hidden: !legend.length }, ...legend),
+      element("div", { class: "am-bar" }, this.choice,
+        button("+", () => view.zoomBy(1.5), { title: "Zoom in", "aria-label": "Zoom in" }),
+        button("−", () => view.zoomBy(1 / 1.5), { title: "Zoom out", "aria-label": "Zoom out" }),
+        button("all", () => view.reset(), { title: "Show the whole map" }), tool),
+      element("div", { class: "am-canvas" }, view.canvas, this.hovered),
     ];
   }
 
-  /** Show the maps of these names, or the first one. */
-  show(names: string[]) {
-    const shown = names.flatMap((name) => this.layouts.find((layout) => layout.name === name) ?? []);
-    this.views.forEach((view, place) => {
-      const layout = shown[place] ?? (place ? undefined : this.layouts[0]);
-      view.canvas.parentElement!.hidden = !layout;
-      if (layout && view.layout !== layout) view.show(layout);
-      if (this.choices.length) this.choices[place].value = layout?.name ?? "";
-    });
+  /** Show the map of this name, or the first one. */
+  show(name: string) {
+    const layout = this.layouts.find((one) => one.name === name) ?? this.layouts[0];
+    if (this.view.layout !== layout) this.view.show(layout);
+    this.choice.value = layout.name;
   }
 
   hover(id: string | null) {

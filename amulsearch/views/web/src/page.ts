@@ -1,4 +1,4 @@
-// The page that answers: a click makes any picture the query, and its neighbours stand in columns of systems, beside maps.
+// The page that answers: a click makes any picture the query, and its neighbours stand in columns of systems, beside a map.
 
 import { Board, type Column } from "./board";
 import { Data, type System } from "./data";
@@ -29,12 +29,11 @@ export function start(root: HTMLElement) {
       element("div", { class: "am-bar" }, search, button("Any picture", anyPicture), first ? button("Copy link", copyLink) : null),
       board.systems, board.said));
   const matches = element("div", { class: "am-list", hidden: true });
-  if (maps.length) board.map = new MapPanel(data.sheets, maps, root, { query, select }, (names) => state.set({ maps: names }));
+  if (maps.length) board.map = new MapPanel(data.sheets, maps, root, { query, select }, (map) => state.set({ map }));
   root.append(
     element("div", { class: "am-answer" }, strip, matches, board.columns),
     element("div", { class: "am-side" }, ...(board.map?.parts ?? []), board.selection, changes()));
   root.classList.add("am-alive");
-  root.classList.toggle("am-map-only", !systems.length);
 
   async function copyLink() {
     try {
@@ -82,12 +81,12 @@ export function start(root: HTMLElement) {
   function show(view: View) {
     const label = data.label(view.query), chosen = systems.filter(({ name }) => view.columns.includes(name));
     big.replaceChildren(data.sheets.canvas(view.query));
-    board.map?.show(view.maps);
+    board.map?.show(view.map);
     board.showQuery(view.query, label);
     board.showSystems(systems.map(({ name }) => name), view.columns, (columns) => state.set({ columns }));
     board.showColumns(chosen.map((system) => column(system, view.query)));
     board.showSelected(view.selected.map((id) => ({ id, label: data.label(id) })));
-    board.said.textContent = label === null || !systems.length ? "" : "A blue frame marks the label of the query.";
+    board.said.textContent = label === null ? "" : "A blue frame marks the label of the query.";
   }
 
   (first ? document : root).addEventListener("keydown", (event) => {
@@ -100,8 +99,8 @@ export function start(root: HTMLElement) {
     if (!saved) event.stopPropagation(); // a notebook has shortcuts, such as d d: delete the cell
   });
   const columns = systems.slice(0, 5).map(({ name }) => name);
-  const state = new State({ query: data.written.query, columns, maps: [], selected: [] }, data.written.ids, first, show);
+  const state = new State({ query: data.written.query, columns, map: "", selected: [] }, data.written.ids, first, show);
   show(state.view);
-  data.load(state.view.query, (sheet) => board.map?.views.forEach((view) => view.refresh(sheet)));
-  (root as any).amulsearch = { data, state, maps: board.map?.views ?? [] };
+  data.load(state.view.query, (sheet) => board.map?.view.refresh(sheet));
+  (root as any).amulsearch = { data, state, map: board.map?.view };
 }

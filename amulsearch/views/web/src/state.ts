@@ -5,7 +5,7 @@ const LONGEST = 300; // a larger selection would make the address too long
 export interface View {
   query: string;
   columns: string[];
-  maps: string[]; // one, or two side by side
+  map: string;
   selected: string[];
 }
 
@@ -32,8 +32,8 @@ export class State {
   }
 
   private write() {
-    const { query, columns, maps, selected } = this.view;
-    const parts = new URLSearchParams([["q", query], ...columns.map((name) => ["c", name]), ...maps.map((name) => ["m", name])]);
+    const { query, columns, map, selected } = this.view;
+    const parts = new URLSearchParams([["q", query], ...columns.map((name) => ["c", name]), ["m", map]]);
     const rows = selected.map((id) => this.ids.indexOf(id).toString(36));
     if (!columns.length) parts.set("c", "");
     if (rows.length && rows.length <= LONGEST) parts.set("s", rows.join("."));
@@ -48,7 +48,7 @@ export class State {
     return {
       query: query ?? start.query,
       columns: parts.has("c") ? parts.getAll("c") : start.columns,
-      maps: parts.has("m") ? parts.getAll("m") : start.maps,
+      map: parts.get("m") ?? start.map,
       selected: rows.filter(Boolean),
     };
   }
