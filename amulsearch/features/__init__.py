@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "features": ["FeatureSet", "Features"],
         "extraction": ["extract"],
-        "encoding": ["Words", "embed", "encode", "encode_each", "opening_of", "pixels_of", "text"],
+        "encoding": ["Words", "embed", "encode", "opening_of", "pixels_of", "text"],
         "ray_runner": ["RayRunner"],
         "transforms": [
             "PCA",

@@ -124,10 +124,10 @@ def query_graph(model: Model, layers: list[str], precision: str):
 
 
 def run_one(compiled, layers: list[str], pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """The vectors (D,) of one picture by layer."""
+    """The vectors (1, D) of one picture by layer."""
     request = compiled.create_infer_request()  # not shared by threads
     request.infer({0: pixels[None]})
-    return {layer: request.get_tensor(layer).data[0].copy() for layer in layers}
+    return {layer: request.get_tensor(layer).data.copy() for layer in layers}
 
 
 @lru_cache

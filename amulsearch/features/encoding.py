@@ -145,15 +145,10 @@ def pixels_of(image: Image.Image, model: Model, framing: str, background: str) -
     return model.preprocess.pixels(Decoded(np.array(image), image.size), framing, background)
 
 
-def encode(images: list[Image.Image], fingerprint: Mapping, makers: Iterable[Model | PCA]) -> np.ndarray:
-    """The vectors (B, D), float32, of new pictures as a fingerprint says, see `encode_each`."""
-    return encode_each(images, [fingerprint], makers)[0]
-
-
-def encode_each(
-    images: list[Image.Image | Words], fingerprints: Sequence[Mapping], makers: Iterable[Model | PCA]
+def encode(
+    query: Image.Image | Words, fingerprints: Sequence[Mapping], makers: Iterable[Model | PCA]
 ) -> list[np.ndarray]:
-    """The vectors (B, D), float32, of new pictures as each fingerprint says, with one pass of each network.
+    """The vector (1, D), float32, of a new picture or of words as each fingerprint says, with one pass of each network.
 
     makers: the records of your own networks, and the fitted PCAs that the fingerprints refer to. QueryError if a
     network now has other weights or another preprocessing.
@@ -172,38 +167,35 @@ def encode_each(
         described = model.describe()
         if any({field: leaf.get(field) for field in described} != described for leaf in leaves):
             raise QueryError(f"the index was made with other weights or preprocessing of {name}: build it again")
-        known |= {(*key, layer): vectors for layer, vectors in _by_layer(images, model, leaves).items()}
+        known |= {(*key, layer): vectors for layer, vectors in _by_layer(query, model, leaves).items()}
     return [_follow(fingerprint, known, fitted) for fingerprint in fingerprints]
 
 
-def _by_layer(images: list[Image.Image | Words], model: Model, leaves: list[Mapping]) -> dict[str, np.ndarray]:
-    """The vectors (B, D) by layer, by the graph with which the collection's were computed if there is one: then neither
+def _by_layer(query: Image.Image | Words, model: Model, leaves: list[Mapping]) -> dict[str, np.ndarray]:
+    """The vectors (1, D) by layer, by the graph with which the collection's were computed if there is one: then neither
     torch is imported nor a network built."""
     layers, leaf = list(dict.fromkeys(leaf["layer"] for leaf in leaves)), leaves[0]
-    if any(isinstance(image, Words) for image in images):
-        return {layers[0]: np.stack([_words_vector(image, model, leaves, layers) for image in images])}
+    if isinstance(query, Words):
+        return {layers[0]: _words_vector(query, model, leaves, layers)}
     framing, background = leaf["framing"], leaf["background"]
-    if images and all(each.get("backend", "").startswith("openvino") for each in leaves):
+    if all(each.get("backend", "").startswith("openvino") for each in leaves):
         graph = query_graph(model, layers, leaf["precision"])
         if graph is not None:
-            pixels = [pixels_of(image, model, framing, background) for image in images]
-            vectors = [run_one(graph, layers, each) for each in pixels]
-            return {layer: np.stack([each[layer] for each in vectors]) for layer in layers}
-    return embed(images, model, layers, framing=framing, background=background)
+            return run_one(graph, layers, pixels_of(query, model, framing, background))
+    return embed(query, model, layers, framing=framing, background=background)
 
 
-def _words_vector(query: Words | Image.Image, model: Model, leaves: list[Mapping], layers: list[str]) -> np.ndarray:
-    """The unit vector (D,) of a text, plus the mean of those of the pictures, less half that of what to avoid."""
-    if not isinstance(query, Words):
-        return _by_layer([query], model, leaves)[layers[0]][0]
+def _words_vector(query: Words, model: Model, leaves: list[Mapping], layers: list[str]) -> np.ndarray:
+    """The unit vector (1, D) of a text, plus the mean of those of the pictures, less half that of what to avoid."""
     if layers != ["penultimate"]:
         raise QueryError(f"words are comparable with the layer penultimate only, not with {', '.join(layers)}")
-    texts = l2_normalize(text(model, [query.text, *([query.avoid] if query.avoid.strip() else [])]))
-    vector = texts[0] - (AVOIDED * texts[1] if len(texts) > 1 else 0)
-    if not query.pictures:
-        return vector
-    pictures = _by_layer(list(query.pictures), model, leaves)[layers[0]]
-    return vector + l2_normalize(pictures).mean(axis=0)
+    vector = l2_normalize(text(model, [query.text]))
+    if query.avoid.strip():
+        vector = vector - AVOIDED * l2_normalize(text(model, [query.avoid]))
+    if query.pictures:
+        pictures = [_by_layer(picture, model, leaves)["penultimate"] for picture in query.pictures]
+        vector = vector + l2_normalize(np.concatenate(pictures)).mean(axis=0)
+    return vector
 
 
 def opening_of(fingerprint: Mapping) -> dict:
@@ -217,7 +209,7 @@ def _leaves(fingerprint: Mapping) -> list[Mapping]:
 
 
 def _follow(fingerprint: Mapping, known: Mapping, fitted: Mapping[str, PCA]) -> np.ndarray:
-    """The vectors (B, D) at a node of the tree, from those of the leaves."""
+    """The vector (1, D) at a node of the tree, from those of the leaves."""
     if "of" not in fingerprint:
         return known[tuple(fingerprint[key] for key in (*PASS, "layer"))]
     parts = [_follow(part, known, fitted) for part in fingerprint["of"]]

@@ -151,11 +151,9 @@ class Run:
                 self.rejected[int(self.numbers[rows[at]])] = f"{name} gives {what} at {layer}"
         usable = ~np.isin(self.numbers[rows], list(self.rejected))
         for layer, values in vectors.items():
-            lacking = self.lacking[name, layer]
-            new = usable & lacking[rows]
+            new = usable & self.lacking[name, layer][rows]
             if new.any():
                 self.files[name, layer].append(self.numbers[rows[new]], values[new])
-                lacking[rows[new]] = False
 
     def _give_up(self, name: str, layer: str, id: str) -> None:
         where = f"the values of {name} at {layer} for {id!r}"

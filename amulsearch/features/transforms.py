@@ -119,12 +119,9 @@ class PCA:
             sha.update(name.encode() + np.ascontiguousarray(getattr(self, name)).tobytes())
         return sha.hexdigest()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         whitened = f" whitened {self.settings['whiten']:g}" if self.settings["whiten"] else ""
         return f"PCA {self.settings['width']}{whitened}"
-
-    def __repr__(self) -> str:
-        return f"PCA({self}, for vectors of width {len(self.mean):,})"
 
 
 def concatenate(parts: Sequence[Features]) -> Features:

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import MissingKeyError, QueryError, check_k, check_path
-from ..features import Words, encode_each, opening_of
+from ..features import Words, encode, opening_of
 from ..intake import open_image
 from .neighbours import neighbours
 
@@ -215,7 +215,7 @@ def _vectors(parts: Sequence[System], image: str | os.PathLike | Image.Image | W
         some = [part for part, theirs in zip(parts, openings, strict=True) if theirs == opening]
         picture = open_image(image, **opening) if file else image
         makers = [maker for part in some for maker in part.makers]
-        each = encode_each([picture], [part.fingerprint for part in some], makers)
+        each = encode(picture, [part.fingerprint for part in some], makers)
         vectors |= {part: part.checked(vector) for part, vector in zip(some, each, strict=True)}
     return vectors
 

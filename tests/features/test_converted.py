@@ -44,7 +44,7 @@ def test_a_query_takes_any_graph_that_has_its_layers(few, own_cache, monkeypatch
     assert len(list(own_cache.rglob("*.xml"))) == 1
     monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_: pytest.fail("torch computed something"))
     for made in features.values():
-        vectors = encode(first_pictures(features), made.fingerprint, made.makers)
+        vectors = [encode(image, [made.fingerprint], made.makers)[0][0] for image in first_pictures(features)]
         np.testing.assert_allclose(vectors, made.vectors[:2], atol=1e-4 * abs(made.vectors).max())
     assert converted.query_graph(am.models.get(MODEL), ["blocks.1:mean"], "float32") is None
 
@@ -56,7 +56,8 @@ def test_what_was_compiled_is_kept_and_gives_the_same_numbers(few, own_cache):
 
     def vectors():
         converted._compiled_for_one.cache_clear()  # as in a new process
-        return [encode(images, made.fingerprint, made.makers).tobytes() for made in features.values()]
+        fingerprints = [made.fingerprint for made in features.values()]
+        return [each.tobytes() for image in images for each in encode(image, fingerprints, [])]
 
     compiled = vectors()
     (kept,) = own_cache.rglob("*.blob")
@@ -92,7 +93,7 @@ def test_without_a_graph_or_with_a_damaged_one_torch_computes(few, own_cache):
     for content in (b"damaged", b"\xff" + text[:-100], None):
         graph.write_bytes(content) if content else graph.unlink()
         converted._compiled_for_one.cache_clear()
-        vectors = encode(first_pictures(features, 1), made.fingerprint, made.makers)
+        (vectors,) = encode(*first_pictures(features, 1), [made.fingerprint], made.makers)
         np.testing.assert_allclose(vectors, made.vectors[:1], atol=1e-4 * abs(made.vectors).max())
 
 

@@ -40,7 +40,7 @@ def test_pca_and_whitening_are_those_of_scikit_learn(vectors, rows):
 
 
 def test_there_are_no_more_components_than_dimensions_or_other_vectors(vectors):
-    assert repr(PCA.fit(vectors, 13, whiten=0.5)) == "PCA(PCA 12 whitened 0.5, for vectors of width 12)"
+    assert repr(PCA.fit(vectors, 13, whiten=0.5)) == "PCA 12 whitened 0.5"
     assert PCA.fit(vectors[:7], 512)(vectors).shape == (60, 6)
 
 
@@ -104,7 +104,7 @@ def test_a_new_picture_takes_the_same_way(kind, small_folder, tmp_path):
     index = kind.build(reduced)
     image = collection.open(collection.ids[3])
     expected = reduced.vector(collection.ids[3])
-    encoded = lambda one: am.features.encode([image], one.fingerprint, one.makers)[0]  # noqa: E731
+    encoded = lambda one: am.features.encode(image, [one.fingerprint], one.makers)[0][0]  # noqa: E731
     np.testing.assert_allclose(encoded(index), expected, atol=2e-3)
     index.save(tmp_path / "index")
     opened = kind.open(tmp_path / "index")
@@ -114,12 +114,10 @@ def test_a_new_picture_takes_the_same_way(kind, small_folder, tmp_path):
     assert isinstance(opened.makers[-1].mean, np.memmap)
     mean = next((tmp_path / "index").glob("indexes/*/0.mean.npy"))
     np.save(mean, np.load(mean) + 1)
-    with pytest.raises(
-        am.errors.StoreError, match="changed, damaged or deleted after it was written: build the index again"
-    ):
+    with pytest.raises(am.errors.StoreError, match="damaged or deleted after it was written: build the index again"):
         kind.open(tmp_path / "index")
     mean.unlink()
-    with pytest.raises(am.errors.StoreError, match=r"deleted, changed or damaged .*: build the index again"):
+    with pytest.raises(am.errors.StoreError, match="damaged or deleted after it was written: build the index again"):
         kind.open(tmp_path / "index")
 
 

@@ -417,7 +417,7 @@ def test_what_decides_a_vector_is_in_the_fingerprint(monkeypatch):
         assert replace(model, **{name: value}).describe() != before
     for name, value in (("licence", "other"), ("source", "other"), ("penultimate", 3)):
         assert replace(model, **{name: value}).describe() == before
-    for name, value in vars(Preprocess(64, (1, 2, 3), (1, 2, 3), "RGB", "lanczos", 0.5, True)).items():
+    for name, value in vars(Preprocess(64, (1, 2, 3), (1, 2, 3), "RGB", "bicubic", 0.5, True)).items():
         changed = replace(model, preprocess=replace(model.preprocess, **{name: value}))
         assert changed.describe() != before, name
     monkeypatch.setattr("amulsearch.models.model.POOLING_VERSION", 0)

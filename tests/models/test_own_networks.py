@@ -7,6 +7,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch import models
+from amulsearch.intake import Decoded
 from amulsearch.models.architectures import import_timm, import_torchvision
 from amulsearch.models.preprocess import Preprocess
 
@@ -41,7 +42,7 @@ def test_a_network_of_one_s_own(photographs):
     module = small_module()
     model = models.own("mine", module, Preprocess(32, (0, 0, 0), (255, 255, 255)))
     image = am.open_image(photographs["cat"])
-    square = np.asarray(am.models.resize_image(image, 32, "pad", interpolation="bilinear"))
+    square = model.preprocess.pixels(Decoded(np.array(image), image.size), "pad", "white")
     with torch.inference_mode():
         expected = module(torch.from_numpy(square.transpose(2, 0, 1)[None] / np.float32(255))).numpy()
     vectors = am.embed(image, model, ["logits", "penultimate", "0"])

@@ -265,8 +265,8 @@ def test_edited_pictures(cartoons, features, compared, cells_of):
     exec(cell, notebook)
     for name, edit in notebook["edits"].items():
         ids = cartoons.sample(12)
-        edited = encode([edit(cartoons.open(id)) for id in ids], index.fingerprint, index.makers)
-        rows, far = index.search(edited, len(index))
+        edited = [encode(edit(cartoons.open(id)), [index.fingerprint], index.makers)[0] for id in ids]
+        rows, far = index.search(np.concatenate(edited), len(index))
         own = rows == [[cartoons.ids.index(id)] for id in ids]
         first[name] = (far[:, 0] > far[own] - 1e-6).sum()
     found_all = dict.fromkeys(("recompress", "rotate", "caption", "colour", "crop"), 12)

@@ -76,8 +76,8 @@ def test_several_pictures_are_averaged_as_the_metric_compares_them():
 def test_a_new_picture_runs_each_network_once_and_is_tested_for_novelty(panel, chosen, cartoons, monkeypatch):
     id = panel.ids[40]
     picture = NewPicture(cartoons.open(id))
-    passes, encode = [], am.index.system.encode_each
-    monkeypatch.setattr(am.index.system, "encode_each", lambda *args: passes.append(args[1]) or encode(*args))
+    passes, encode = [], am.index.system.encode
+    monkeypatch.setattr(am.index.system, "encode", lambda *args: passes.append(args[1]) or encode(*args))
     tables = panel.query(picture, 3, systems=[*NAMES, "joined", "combsum of 2 penultimate"])
     assert all(table["id"][0] == id for table in tables.values())
     assert all(table["distance"][0] < 0.01 for table in tables.values() if "distance" in table)
