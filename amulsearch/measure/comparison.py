@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, QueryError, check_integer
 from ..features import Features
-from ..index import Persistent, System
-from ..systems import Fusion, Relevance
+from ..index import System
+from ..systems import Relevance
 from .evaluation import ANSWERED, Evaluation, column_of, evaluate, holm
 from .tables import Table, table_of
 
@@ -21,17 +21,8 @@ from .tables import Table, table_of
 class Comparison:
     """The result of `compare`; `comparison[name]` is the Evaluation of one system, with its measures by query.
 
-    Attributes
-    ----------
-    table : Table
-        One row per system, best first; see `compare`.
-    measure : str
-        What the table is sorted by, and what its intervals and differences are of.
-    evaluations : dict of name to Evaluation
-    queries : int
-        How many pictures queried.
-    note : str
-        Whether these are only a sample, or only the first answers, in sentences; else empty.
+    `table` has one row per system, the best by `measure` first; `queries` is how many pictures queried, and `note` says
+    if these are only a sample, or only the first answers were measured.
     """
 
     table: Table
@@ -88,7 +79,7 @@ def compare(
     Returns
     -------
     Comparison
-        Its table has the columns system, model, layer, width, the measures, low and high (the 95% bootstrap interval of
+        Its table has the columns system, width, the measures, low and high (the 95% bootstrap interval of
         `measure` by query), label_low and label_high (the same by label), and against the baseline difference, p
         (paired randomisation test by query), label_p (the same by label), holm (label_p corrected for the number of
         systems), wins and losses (numbers of queries). Without at least two labels, the columns by label are NaN, and
@@ -123,10 +114,11 @@ def compare(
     bar = tqdm(named.items(), desc="compare", unit="system", delay=1, disable=not progress or None)
     evaluations = {name: evaluate(system, relevance, queries=queries, depth=depth) for name, system in bar}
     labelled = evaluations[baseline].per_query["label"].nunique() > 1
-    rows = [
-        {"system": name, **_described(system), **_measured(evaluations[name], evaluations[baseline], measure, labelled)}
-        for name, system in named.items()
-    ]
+    rows = []
+    for name, system in named.items():
+        width = system.vectors.shape[1] if isinstance(system, Features) else getattr(system, "width", None)
+        measured = _measured(evaluations[name], evaluations[baseline], measure, labelled)
+        rows.append({"system": name, "width": width, **measured})
     table = pd.DataFrame(rows)
     table["holm"] = holm(table["label_p" if labelled else "p"])
     counts = ["width", "wins", "losses"]
@@ -134,21 +126,6 @@ def compare(
     measure, count = "mAP" if measure == "AP" else measure, len(evaluations[baseline].per_query)
     table = table_of(table.sort_values(measure, ascending=False, ignore_index=True), count > 0)
     return Comparison(table, measure, evaluations, count, " ".join(notes))
-
-
-def _described(system: object) -> dict:
-    """What the table of `compare` says about a system itself: model, layer and width; of a fusion, its method."""
-    model, layer, width = "", "", None
-    if isinstance(system, Features):
-        model, layer = system.fingerprint.get("model", ""), system.fingerprint.get("layer", "")
-        width = system.vectors.shape[1]
-    elif isinstance(system, Fusion):
-        model = f"{system.method} of {len(system.systems)}"
-        layer = " + ".join(str(layer) for layer in system.title[1] if layer)
-    elif isinstance(system, Persistent):
-        model, layer = (name or "" for name in system.title)
-        width = system.width
-    return {"model": model, "layer": layer, "width": width}
 
 
 def _measured(result: Evaluation, baseline: Evaluation, measure: str, labelled: bool) -> dict:
