@@ -23,8 +23,8 @@ def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
     Returns
     -------
     ndarray of shape (N, k), float64
-        1 for the same label, 0 for another, and NaN, which the means of pandas skip, for a neighbour without a label.
-        The rows of pictures without a label, or with a label that no other picture has, are NaN.
+        1 for the same label, 0 for another, NaN for a neighbour without a label, and in the rows of pictures without a
+        label that another has.
     """
     labels = pd.Series(list(labels), dtype=object)
     codes, rows = labels.factorize()[0], np.asarray(rows)
@@ -58,8 +58,7 @@ def precision_at_k(
     -------
     Table
         One row per system, with the columns P@1 and P@5 (those of `at`): means over the pictures whose label another
-        picture has. With a baseline also wins and losses: for how many queries the system has more, or fewer,
-        neighbours with the label of the query among the first `at[0]` than the baseline.
+        picture has. With a baseline also wins and losses: for how many queries P@k is higher, or lower, at `at[0]`.
 
     Examples
     --------
