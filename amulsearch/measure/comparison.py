@@ -16,6 +16,9 @@ from ..systems import Relevance
 from .evaluation import ANSWERED, Evaluation, column_of, evaluate, holm
 from .tables import Table, table_of
 
+COMPARED = ("low", "high", "label_low", "label_high", "difference", "p", "label_p", "holm", "wins", "losses")
+"""The columns of the table of `compare` behind the measures."""
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -119,7 +122,7 @@ def compare(
         width = system.vectors.shape[1] if isinstance(system, Features) else getattr(system, "width", None)
         measured = _measured(evaluations[name], evaluations[baseline], measure, labelled)
         rows.append({"system": name, "width": width, **measured})
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["system", "width", *evaluations[baseline].mean().index, *COMPARED])
     table["holm"] = holm(table["label_p" if labelled else "p"])
     counts = ["width", "wins", "losses"]
     table[counts] = table[counts].astype("Int64")
@@ -130,22 +133,15 @@ def compare(
 
 def _measured(result: Evaluation, baseline: Evaluation, measure: str, labelled: bool) -> dict:
     """What the table of `compare` says about the results of a system."""
-    against = {} if result is baseline else result.compare(baseline, measure)
-    low, high = result.interval(measure)
-    by_label = result.interval(measure, by="label") if labelled else (np.nan, np.nan)
-    return {
-        **result.mean(),
-        "low": low,
-        "high": high,
-        "label_low": by_label[0],
-        "label_high": by_label[1],
-        "difference": against.get("difference", np.nan),
-        "p": against.get("p", np.nan),
-        "label_p": result.compare(baseline, measure, by="label")["p"] if labelled and against else np.nan,
-        "holm": np.nan,  # corrected when all are known
-        "wins": against.get("wins"),
-        "losses": against.get("losses"),
-    }
+    row = result.mean().to_dict()
+    row["low"], row["high"] = result.interval(measure)
+    if labelled:
+        row["label_low"], row["label_high"] = result.interval(measure, by="label")
+    if result is not baseline:
+        row |= result.compare(baseline, measure) | {"low": row["low"], "high": row["high"]}
+        if labelled:
+            row["label_p"] = result.compare(baseline, measure, by="label")["p"]
+    return row
 
 
 def _sampled(relevance: Relevance, sample: int) -> tuple[list[str] | None, list[str]]:

@@ -162,13 +162,7 @@ def evaluate(
     pictures are left out and counted (Radenović, Tolias & Chum 2018). Ties count as the mean over their orders.
 
     Pictures that are not judged for a query, such as those without a label, are neither right nor wrong: they are
-    removed, and those behind them move up (Sakai 2007).
-
-    References
-    ----------
-    Musgrave, Belongie & Lim 2020, A metric learning reality check.
-    Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
-    Sakai 2007, Alternatives to bpref.
+    removed, and those behind them move up (Sakai 2007, Alternatives to bpref).
 
     Examples
     --------

@@ -91,11 +91,7 @@ def chance_level(labels: Sequence[str | None]) -> float:
     Parameters
     ----------
     labels : sequence of N str or None
-
-    Returns
-    -------
-    float
-        The mean over the pictures whose label another picture has, among those with a label; NaN if there are none.
+        Those of pictures without a label, or with one that no other has, do not count; NaN if no others are left.
     """
     labels = pd.Series(list(labels), dtype=object).dropna()
     others = labels.map(labels.value_counts()) - 1
@@ -103,17 +99,12 @@ def chance_level(labels: Sequence[str | None]) -> float:
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compute the fraction of the first k neighbours that two systems share, of the longer list if one is shorter.
+    """Compute the fraction (N,) of the first k neighbours that two systems share, of the longer list if one is shorter.
 
     Parameters
     ----------
     a, b : ndarray of shape (N, k), int
         Rows of neighbours, as `all_neighbours` returns them; -1 at the end of a list is no neighbour.
-
-    Returns
-    -------
-    ndarray of shape (N,), float64
-        From 0 to 1; 0 if both lists are empty.
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":

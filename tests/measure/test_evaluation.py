@@ -36,14 +36,6 @@ def by_hand(relevant, gains):
     ]
 
 
-def test_queries_without_anything_relevant_are_left_out_and_counted():
-    relevance = Relevance.from_labels(list("abcd"), ["x", "x", "y", None])
-    result = evaluate(np.eye(4), relevance, depth=2)
-    assert result.per_query["id"].tolist() == ["a", "b"] and result.excluded == 2
-    assert repr(result).startswith("Evaluation(2 queries, 2 left out, the first 2 answers: P@1 0.")
-    assert "mAP" in repr(result) and len(repr(result)) < 200
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_ties_count_as_the_mean_over_all_their_orders(seed):
     rng = np.random.default_rng(seed)
@@ -104,21 +96,20 @@ def test_two_systems_are_compared_query_by_query():
     )
     better = clear.compare(blurred)
     assert better["difference"] == pytest.approx(clear.mean()["mAP"] - blurred.mean()["mAP"])
-    assert 0 < better["low"] < better["difference"] < better["high"]
-    assert better["p"] < 0.001
+    assert 0 < better["low"] < better["difference"] < better["high"] and better["p"] < 0.001
     assert better["wins"] + better["losses"] + better["ties"] == 80
     alike = blurred.compare(blurred_too)
-    assert alike["low"] < 0 < alike["high"]
-    assert alike["p"] > 0.05
+    assert alike["low"] < 0 < alike["high"] and alike["p"] > 0.05
     assert clear.compare(clear)["p"] == 1
-    low, high = clear.interval()
-    assert low < clear.mean()["mAP"] < high
 
 
 def test_wrong_use_is_told():
     ids = list("abc")
     relevance = Relevance.from_labels(ids, ["x", "x", None])
     result = evaluate(np.eye(3), relevance)
+    assert repr(evaluate(np.eye(3), relevance, depth=2)).startswith(
+        "Evaluation(2 queries, 1 left out, the first 2 answers"
+    )
     other = evaluate(np.eye(3), Relevance.from_labels(list("xyz"), ["x", "x", None]))
     for words, call in (
         ("do not fit 3", lambda: evaluate(np.eye(4), relevance)),
