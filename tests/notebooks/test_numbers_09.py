@@ -29,7 +29,7 @@ def joined(bundled_features) -> am.Features:
 @pytest.fixture(scope="module")
 def lists(bundled_features):
     indexes = {name: am.ExactIndex.build(bundled_features[name, "penultimate"]) for name in am.models.BUNDLED}
-    return am.query_all(indexes, GUITAR, 10)
+    return am.Panel(indexes).query(GUITAR, 10)
 
 
 def test_the_bad_match(bundled_features, cartoons, lists, near):
