@@ -25,7 +25,7 @@ class Index(Persistent):
     search_k: int | None = None
     """How much a query searches by default, if the index is approximate."""
     spacings: Mapping[str, list[float]] = {}
-    """What `spacing` returned, by its arguments."""
+    """What `spacing` returned, by the size of the sample."""
 
     def __init__(self, features: Features, metric: str):
         if metric not in self.metrics:
@@ -106,14 +106,13 @@ class Index(Persistent):
             raise MissingKeyError(f"there is no picture {id!r} in the index")
         return self.take([row])[0]
 
-    def spacing(self, sample: int, seed: int = 0) -> np.ndarray:
-        """The distance of each of some pictures from its nearest other, (S,) float64 by row, computed once: of a random
-        sample, or of all if there are fewer."""
-        key = f"{sample} {seed}"
+    def spacing(self, sample: int) -> np.ndarray:
+        """The distance of each of some pictures from its nearest other, (S,) float64 by row: of a random sample, or of
+        all if there are fewer. It is computed once, and saved with the index."""
+        key = str(sample)
         if key not in self.spacings:
-            rows = np.sort(sampled_rows(len(self), sample, seed))
-            nearest_other = self.search(self.take(rows), 1, own=rows)[1][:, 0]
-            self.spacings = {**self.spacings, key: nearest_other.tolist()}
+            rows = np.sort(sampled_rows(len(self), sample, 0))
+            self.spacings = {**self.spacings, key: self.search(self.take(rows), 1, own=rows)[1][:, 0].tolist()}
         return np.array(self.spacings[key])
 
     def recall(self, k: int | None = None, *, sample: int = 200, search_k: int | None = None) -> float:

@@ -18,14 +18,10 @@ def _faiss():
 
 
 class FaissIndex(Index):
-    """Approximate search in a graph (HNSW) of FAISS (github.com/facebookresearch/faiss), which needs no compiler.
+    """Approximate search in a graph of FAISS (github.com/facebookresearch/faiss), which needs no compiler.
 
-    Needs the package faiss-cpu. Each vector is linked to up to 32 near ones, and a query walks along the links.
-
-    References
-    ----------
-    Malkov & Yashunin 2018, Efficient and robust approximate nearest neighbor search using hierarchical navigable
-    small world graphs.
+    Needs the package faiss-cpu. Each vector is linked to up to 32 near ones, and a query walks along the links: HNSW
+    (Malkov & Yashunin 2018).
     """
 
     ending = ".faiss"

@@ -28,7 +28,6 @@ class Calibration:
     References
     ----------
     Platt 1999, Probabilistic outputs for support vector machines.
-    Zadrozny & Elkan 2002, Transforming classifier scores into accurate multiclass probability estimates.
     """
 
     slope: float

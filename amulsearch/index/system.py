@@ -56,9 +56,6 @@ class System:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and self.row(id) is not None
-
     def row(self, id: str) -> int | None:
         """The row of an id, or None."""
         return self.pictures.place(id)

@@ -11,27 +11,21 @@ from tqdm.auto import tqdm
 
 from ..errors import MissingKeyError, QueryError, check_integer
 from ..features import Features
-from ..index import Persistent, System
-from ..systems import Fusion, Relevance
+from ..index import System
+from ..systems import Relevance
 from .evaluation import ANSWERED, Evaluation, column_of, evaluate, holm
 from .tables import Table, table_of
+
+COMPARED = ("low", "high", "label_low", "label_high", "difference", "p", "label_p", "holm", "wins", "losses")
+"""The columns of the table of `compare` behind the measures."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """The result of `compare`; `comparison[name]` is the Evaluation of one system, with its measures by query.
 
-    Attributes
-    ----------
-    table : Table
-        One row per system, best first; see `compare`.
-    measure : str
-        What the table is sorted by, and what its intervals and differences are of.
-    evaluations : dict of name to Evaluation
-    queries : int
-        How many pictures queried.
-    note : str
-        Whether these are only a sample, or only the first answers, in sentences; else empty.
+    `table` has one row per system, the best by `measure` first; `queries` is how many pictures queried, and `note` says
+    if these are only a sample, or only the first answers were measured.
     """
 
     table: Table
@@ -88,7 +82,7 @@ def compare(
     Returns
     -------
     Comparison
-        Its table has the columns system, model, layer, width, the measures, low and high (the 95% bootstrap interval of
+        Its table has the columns system, width, the measures, low and high (the 95% bootstrap interval of
         `measure` by query), label_low and label_high (the same by label), and against the baseline difference, p
         (paired randomisation test by query), label_p (the same by label), holm (label_p corrected for the number of
         systems), wins and losses (numbers of queries). Without at least two labels, the columns by label are NaN, and
@@ -123,11 +117,12 @@ def compare(
     bar = tqdm(named.items(), desc="compare", unit="system", delay=1, disable=not progress or None)
     evaluations = {name: evaluate(system, relevance, queries=queries, depth=depth) for name, system in bar}
     labelled = evaluations[baseline].per_query["label"].nunique() > 1
-    rows = [
-        {"system": name, **_described(system), **_measured(evaluations[name], evaluations[baseline], measure, labelled)}
-        for name, system in named.items()
-    ]
-    table = pd.DataFrame(rows)
+    rows = []
+    for name, system in named.items():
+        width = system.vectors.shape[1] if isinstance(system, Features) else getattr(system, "width", None)
+        measured = _measured(evaluations[name], evaluations[baseline], measure, labelled)
+        rows.append({"system": name, "width": width, **measured})
+    table = pd.DataFrame(rows, columns=["system", "width", *evaluations[baseline].mean().index, *COMPARED])
     table["holm"] = holm(table["label_p" if labelled else "p"])
     counts = ["width", "wins", "losses"]
     table[counts] = table[counts].astype("Int64")
@@ -136,39 +131,17 @@ def compare(
     return Comparison(table, measure, evaluations, count, " ".join(notes))
 
 
-def _described(system: object) -> dict:
-    """What the table of `compare` says about a system itself: model, layer and width; of a fusion, its method."""
-    model, layer, width = "", "", None
-    if isinstance(system, Features):
-        model, layer = system.fingerprint.get("model", ""), system.fingerprint.get("layer", "")
-        width = system.vectors.shape[1]
-    elif isinstance(system, Fusion):
-        model = f"{system.method} of {len(system.systems)}"
-        layer = " + ".join(str(layer) for layer in system.title[1] if layer)
-    elif isinstance(system, Persistent):
-        model, layer = (name or "" for name in system.title)
-        width = system.width
-    return {"model": model, "layer": layer, "width": width}
-
-
 def _measured(result: Evaluation, baseline: Evaluation, measure: str, labelled: bool) -> dict:
     """What the table of `compare` says about the results of a system."""
-    against = {} if result is baseline else result.compare(baseline, measure)
-    low, high = result.interval(measure)
-    by_label = result.interval(measure, by="label") if labelled else (np.nan, np.nan)
-    return {
-        **result.mean(),
-        "low": low,
-        "high": high,
-        "label_low": by_label[0],
-        "label_high": by_label[1],
-        "difference": against.get("difference", np.nan),
-        "p": against.get("p", np.nan),
-        "label_p": result.compare(baseline, measure, by="label")["p"] if labelled and against else np.nan,
-        "holm": np.nan,  # corrected when all are known
-        "wins": against.get("wins"),
-        "losses": against.get("losses"),
-    }
+    row = result.mean().to_dict()
+    row["low"], row["high"] = result.interval(measure)
+    if labelled:
+        row["label_low"], row["label_high"] = result.interval(measure, by="label")
+    if result is not baseline:
+        row |= result.compare(baseline, measure) | {"low": row["low"], "high": row["high"]}
+        if labelled:
+            row["label_p"] = result.compare(baseline, measure, by="label")["p"]
+    return row
 
 
 def _sampled(relevance: Relevance, sample: int) -> tuple[list[str] | None, list[str]]:

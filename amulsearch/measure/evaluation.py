@@ -32,13 +32,12 @@ class Evaluation:
         One row for each query that has relevant pictures: id, label, and `MEASURES`, each from 0 to 1.
     excluded : int
         How many queries were left out because no picture is relevant to them.
-    depth : int or None
-        How many answers to each query were measured; None for the whole ranking.
     """
 
     per_query: pd.DataFrame
     excluded: int
     depth: int | None = None
+    """How many answers to each query were measured; None for the whole ranking."""
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {value:.3f}" for name, value in self.mean().items())
@@ -60,10 +59,6 @@ class Evaluation:
             What is drawn at random: single queries, as if their results were independent, or labels with all their
             queries (Field & Welsh 2007, Bootstrapping clustered data). Queries of one label share the pictures that are
             relevant to them, so the interval by label, wider as a rule, is the one that holds for other labels.
-
-        Returns
-        -------
-        low, high : float
         """
         return _interval(self._values(measure), self._groups(by))
 
@@ -89,11 +84,6 @@ class Evaluation:
             difference (the mean of this system minus that of the other), low and high (its 95% bootstrap interval),
             p (two-sided, paired randomisation test: Smucker, Allan & Carterette 2007), and wins, losses and ties
             (numbers of queries). Without queries, NaN and 0.
-
-        Raises
-        ------
-        QueryError
-            For different queries, different depths on which the measure depends, or fewer than two labels.
         """
         if self.per_query.empty and other.per_query.empty:
             return dict.fromkeys(("difference", "low", "high", "p"), np.nan) | {"wins": 0, "losses": 0, "ties": 0}
@@ -172,13 +162,7 @@ def evaluate(
     pictures are left out and counted (Radenović, Tolias & Chum 2018). Ties count as the mean over their orders.
 
     Pictures that are not judged for a query, such as those without a label, are neither right nor wrong: they are
-    removed, and those behind them move up (Sakai 2007).
-
-    References
-    ----------
-    Musgrave, Belongie & Lim 2020, A metric learning reality check.
-    Radenović, Tolias & Chum 2018, Fine-tuning CNN image retrieval with no human annotation.
-    Sakai 2007, Alternatives to bpref.
+    removed, and those behind them move up (Sakai 2007, Alternatives to bpref).
 
     Examples
     --------

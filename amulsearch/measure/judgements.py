@@ -91,7 +91,7 @@ class Judgements:
         return self._relevance.get((query, id))
 
     def add(self, query: str, ids: str | Iterable[str], relevance: bool | int | None) -> None:
-        """Judge one or several pictures, or withdraw their judgements; the file on disk is up to date on return.
+        """Judge one or several pictures, or withdraw their judgements; the file is on disk on return.
 
         Parameters
         ----------

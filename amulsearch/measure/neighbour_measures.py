@@ -23,8 +23,8 @@ def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
     Returns
     -------
     ndarray of shape (N, k), float64
-        1 for the same label, 0 for another, and NaN, which the means of pandas skip, for a neighbour without a label.
-        The rows of pictures without a label, or with a label that no other picture has, are NaN.
+        1 for the same label, 0 for another, NaN for a neighbour without a label, and in the rows of pictures without a
+        label that another has.
     """
     labels = pd.Series(list(labels), dtype=object)
     codes, rows = labels.factorize()[0], np.asarray(rows)
@@ -58,8 +58,7 @@ def precision_at_k(
     -------
     Table
         One row per system, with the columns P@1 and P@5 (those of `at`): means over the pictures whose label another
-        picture has. With a baseline also wins and losses: for how many queries the system has more, or fewer,
-        neighbours with the label of the query among the first `at[0]` than the baseline.
+        picture has. With a baseline also wins and losses: for how many queries P@k is higher, or lower, at `at[0]`.
 
     Examples
     --------
@@ -92,11 +91,7 @@ def chance_level(labels: Sequence[str | None]) -> float:
     Parameters
     ----------
     labels : sequence of N str or None
-
-    Returns
-    -------
-    float
-        The mean over the pictures whose label another picture has, among those with a label; NaN if there are none.
+        Those of pictures without a label, or with one that no other has, do not count; NaN if no others are left.
     """
     labels = pd.Series(list(labels), dtype=object).dropna()
     others = labels.map(labels.value_counts()) - 1
@@ -104,17 +99,12 @@ def chance_level(labels: Sequence[str | None]) -> float:
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compute the fraction of the first k neighbours that two systems share, of the longer list if one is shorter.
+    """Compute the fraction (N,) of the first k neighbours that two systems share, of the longer list if one is shorter.
 
     Parameters
     ----------
     a, b : ndarray of shape (N, k), int
         Rows of neighbours, as `all_neighbours` returns them; -1 at the end of a list is no neighbour.
-
-    Returns
-    -------
-    ndarray of shape (N,), float64
-        From 0 to 1; 0 if both lists are empty.
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":

@@ -26,23 +26,10 @@ and how many pictures are timed."""
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
-    """What `recommend` returns.
+    """What `recommend` returns: the system to use, and in `advice` why, and how sure that is.
 
-    Attributes
-    ----------
-    table : DataFrame
-        One row per system, best first; see `recommend`.
-    measure : str
-        "mAP" with labels, else "agreement".
-    system : str
-        The one to use.
-    advice : str
-        Why, and how sure that is, in a few sentences.
-    queries : int
-        How many pictures queried.
-    comparison : Comparison or None
-        The measures by the labels, if there are enough.
-    panel : Panel
+    `table` has one row per system, the best by `measure` first, which is "mAP" if there are enough labels, else
+    "agreement"; `comparison` has the measures by the labels, or is None; `queries` is how many pictures queried.
     """
 
     table: pd.DataFrame
@@ -154,20 +141,17 @@ def _costs(systems: Mapping[str, System], collection: Collection) -> pd.DataFram
     images = [collection.open(id) for id in collection.ids[:TIMED]]
     makers = [maker for system in systems.values() for part in system.parts for maker in part.makers]
     own = {maker.name: maker for maker in makers if isinstance(maker, Model)}
-    networks = {name: _networks(system) for name, system in systems.items()}
-    milliseconds = {name: _milliseconds(images, own.get(name, name)) for name in frozenset().union(*networks.values())}
-    rows = [
-        (sum(milliseconds[network] for network in networks[name]), sum(part.width for part in system.parts) * 4 / 1000)
-        for name, system in systems.items()
-    ]
-    return pd.DataFrame(rows, index=list(systems), columns=["ms", "kB"])
-
-
-def _milliseconds(images: list, model: str | Model) -> float:
-    embed(images[:1], model, "penultimate")  # loads the network
-    start = time.perf_counter()
-    embed(images, model, "penultimate")
-    return 1000 * (time.perf_counter() - start) / len(images)
+    milliseconds = {}
+    for network in frozenset().union(*map(_networks, systems.values())):
+        embed(images[:1], own.get(network, network), "penultimate")  # loads the network
+        start = time.perf_counter()
+        embed(images, own.get(network, network), "penultimate")
+        milliseconds[network] = 1000 * (time.perf_counter() - start) / len(images)
+    costs = {}
+    for name, system in systems.items():
+        total = sum(milliseconds[network] for network in _networks(system))
+        costs[name] = {"ms": total, "kB": sum(part.width for part in system.parts) * 4 / 1000}
+    return pd.DataFrame.from_dict(costs, orient="index")
 
 
 def _bootstrap(scores: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
@@ -192,17 +176,13 @@ def _with_labels(table: pd.DataFrame, means: pd.DataFrame, scores: pd.DataFrame,
     ]
     behind = means.sub(means[best], axis=0)
     near = [name for name in means if name != best and np.percentile(behind[name], 97.5) >= 0]
-    cheaper = [name for name in near if costs["ms"][name] < 0.9 * costs["ms"][best]]
-    if cheaper:
-        other = max(cheaper, key=lambda name: (costs["mAP"][name], -costs["ms"][name]))
-        sentences.append(
-            f"This is not sure: {other} ({costs['mAP'][other]:.3f}) cannot be told from it, and takes "
-            f"{costs['ms'][other]:.0f} instead of {costs['ms'][best]:.0f} ms for a new picture."
-        )
-    elif near:
-        sentences.append(f"{len(near)} other systems cannot be told from it, but none of them is faster.")
-    else:
-        sentences.append("All other systems are worse by more than chance explains.")
+    if not near:
+        return " ".join([*sentences, "All other systems are worse by more than chance explains."])
+    fast = costs.loc[near, "ms"].idxmin()
+    sentences.append(
+        f"This is not sure: {len(near)} others cannot be told from it. The fastest of them is {fast}: mAP "
+        f"{costs['mAP'][fast]:.3f}, {costs['ms'][fast]:.0f} ms for a new picture instead of {costs['ms'][best]:.0f}."
+    )
     return " ".join(sentences)
 
 

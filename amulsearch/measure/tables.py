@@ -57,8 +57,7 @@ def differences(
     Returns
     -------
     Table
-        One row per pair and measure, with the columns of `Evaluation.compare`: difference (the first minus the
-        second), low, high, p, wins, losses and ties.
+        One row per pair and measure, with the columns of `Evaluation.compare`.
     """
     rows = {
         (name, measure): first.compare(second, measure)

@@ -53,7 +53,7 @@ class NoveltyTest:
     """
 
     @classmethod
-    def build(cls, parts: Sequence[Features | Index], *, sample: int = 1000, seed: int = 0) -> NoveltyTest:
+    def build(cls, parts: Sequence[Features | Index], *, sample: int = 1000) -> NoveltyTest:
         """Build a test from vectors that were not fitted to the collection, such as the layers of networks.
 
         Vectors of a transform that was fitted to these pictures, such as PCA, lie nearer to each other than to new
@@ -65,7 +65,6 @@ class NoveltyTest:
             Of the same pictures in the same order.
         sample : int, default 1000
             How many pictures of the collection the query is compared with: a random sample, or all.
-        seed : int, default 0
 
         Returns
         -------
@@ -86,8 +85,8 @@ class NoveltyTest:
         count = len(test.parts[0])
         if count < 2:
             raise QueryError("a novelty test needs at least two pictures")
-        test._rows = np.sort(sampled_rows(count, sample, seed))
-        distances = [part.spacing(sample, seed) for part in test.parts]
+        test._rows = np.sort(sampled_rows(count, sample, 0))
+        distances = [part.spacing(sample) for part in test.parts]
         test._scale = [(far.mean(), max(far.std(), 1e-12)) for far in distances]
         test.sums = test._standardised(distances)
         return test

@@ -1,4 +1,4 @@
-"""The table of many systems compared with single calls, and the trends that it shows."""
+"""The table of many systems compared with single calls."""
 
 import numpy as np
 import pandas as pd
@@ -15,16 +15,11 @@ def relevance(cartoons):
     return am.Relevance.from_labels(cartoons.ids, cartoons.labels)
 
 
-def compare(features) -> am.measure.Comparison:
-    layers = ("logits", "penultimate", "last:gem")
-    chosen = {key: layer for key, layer in features.items() if key[1] in layers}
+@pytest.fixture(scope="module")
+def compared(bundled_features) -> am.measure.Comparison:
+    chosen = {key: layer for key, layer in bundled_features.items() if key[1] in ("logits", "penultimate", "last:gem")}
     panel = am.Panel(chosen, fusions=("vote", "rrf", "combsum"))
     return am.compare(panel, baseline=f"{LITE2} penultimate", measure="P@1", progress=False)
-
-
-@pytest.fixture(scope="module")
-def compared(bundled_features):
-    return compare(bundled_features)
 
 
 def test_rows_are_what_the_single_calls_say(compared, bundled_features, relevance):
@@ -49,19 +44,6 @@ def test_rows_are_what_the_single_calls_say(compared, bundled_features, relevanc
     parts = [bundled_features[name, "penultimate"] for name in am.models.BUNDLED]
     fused = am.evaluate(am.Fusion(parts, "rrf"), relevance)
     assert table.loc["rrf of 4 penultimate", "mAP"] == fused.mean()["mAP"]
-
-
-def test_the_trends(all_features):
-    """Penultimate beats logits, GeM beats mean; fusion by scores or ranks beats the best network and the vote."""
-    table = compare(all_features).table.set_index("system")
-    for name in am.models.BUNDLED:
-        for measure in ("P@1", "P@5"):
-            assert table.loc[f"{name} penultimate", measure] > table.loc[f"{name} logits", measure]
-            assert table.loc[f"{name} last:gem", measure] > table.loc[f"{name} penultimate", measure]
-    for method in ("rrf", "combsum"):
-        assert table.loc[f"{method} of 4 penultimate", "P@1"] > table.loc[f"{LITE2} penultimate", "P@1"]
-        assert table.loc[f"{method} of 4 penultimate", "mAP"] > table.loc["vote of 4 penultimate", "mAP"]
-    assert table.loc["combsum of 4 last:gem", "p"] < 0.01
 
 
 def test_any_system_is_compared(cartoons, bundled_features, relevance):
@@ -99,14 +81,10 @@ def test_a_sample_queries_in_a_large_collection_and_the_result_says_so(flat):
     assert some.equals(same) and some.equals(whole[whole["id"].isin(some["id"])].reset_index(drop=True))
 
 
-def test_given_queries_are_never_sampled(flat):
-    ids = flat["net", "logits"].ids[1:200]
-    found = am.compare(flat, queries=ids, sample=10, progress=False)
-    assert found.note == "" and found.queries == sum(int(id) % 3 > 0 for id in ids)
-
-
-def test_only_pictures_with_a_relevant_one_are_sampled(flat):
+def test_only_pictures_with_a_relevant_one_are_sampled_and_given_queries_never(flat):
     ids = flat["net", "logits"].ids
+    found = am.compare(flat, queries=ids[1:200], sample=10, progress=False)
+    assert found.note == "" and found.queries == sum(int(id) % 3 > 0 for id in ids[1:200])
     judged = pd.DataFrame({"query": ids[7:12] * 2, "id": ids[20:30], "relevance": [1] * 5 + [0] * 5})
     keywords = {id: ["rare" if row in (3, 200) else f"own {row}"] for row, id in enumerate(ids)}
     for relevance, asked in (

@@ -11,13 +11,14 @@ import pytest
 from amulsearch import AnnoyIndex, ExactIndex, Features, Panel, Relevance, compare, evaluate
 from amulsearch.errors import QueryError
 from amulsearch.measure import evaluation
-from amulsearch.measure.evaluation import MEASURES, cosines, holm
+from amulsearch.measure.evaluation import MEASURES, holm
 from amulsearch.systems import METHODS, calibrated
 
 
 def cosine(vectors: np.ndarray) -> np.ndarray:
     """All cosines (N, N) of vectors (N, D)."""
-    return cosines(vectors)(np.arange(len(vectors)))
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (units @ units.T).astype(np.float32)
 
 
 def by_hand(relevant, gains):
@@ -34,14 +35,6 @@ def by_hand(relevant, gains):
         sum(p for p, r in zip(precision, relevant, strict=True) if r) / total,
         sum(gain * discount for gain, discount in zip(gains, discounts, strict=False)) / ideal,
     ]
-
-
-def test_queries_without_anything_relevant_are_left_out_and_counted():
-    relevance = Relevance.from_labels(list("abcd"), ["x", "x", "y", None])
-    result = evaluate(np.eye(4), relevance, depth=2)
-    assert result.per_query["id"].tolist() == ["a", "b"] and result.excluded == 2
-    assert repr(result).startswith("Evaluation(2 queries, 2 left out, the first 2 answers: P@1 0.")
-    assert "mAP" in repr(result) and len(repr(result)) < 200
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -104,21 +97,20 @@ def test_two_systems_are_compared_query_by_query():
     )
     better = clear.compare(blurred)
     assert better["difference"] == pytest.approx(clear.mean()["mAP"] - blurred.mean()["mAP"])
-    assert 0 < better["low"] < better["difference"] < better["high"]
-    assert better["p"] < 0.001
+    assert 0 < better["low"] < better["difference"] < better["high"] and better["p"] < 0.001
     assert better["wins"] + better["losses"] + better["ties"] == 80
     alike = blurred.compare(blurred_too)
-    assert alike["low"] < 0 < alike["high"]
-    assert alike["p"] > 0.05
+    assert alike["low"] < 0 < alike["high"] and alike["p"] > 0.05
     assert clear.compare(clear)["p"] == 1
-    low, high = clear.interval()
-    assert low < clear.mean()["mAP"] < high
 
 
 def test_wrong_use_is_told():
     ids = list("abc")
     relevance = Relevance.from_labels(ids, ["x", "x", None])
     result = evaluate(np.eye(3), relevance)
+    assert repr(evaluate(np.eye(3), relevance, depth=2)).startswith(
+        "Evaluation(2 queries, 1 left out, the first 2 answers"
+    )
     other = evaluate(np.eye(3), Relevance.from_labels(list("xyz"), ["x", "x", None]))
     for words, call in (
         ("do not fit 3", lambda: evaluate(np.eye(4), relevance)),
@@ -135,19 +127,6 @@ def test_wrong_use_is_told():
     ):
         with pytest.raises(QueryError, match=words):
             call()
-
-
-def test_cosines_are_numpy_s_without_a_copy_of_the_vectors(tmp_path):
-    vectors = np.random.default_rng(5).standard_normal((9000, 16)).astype(np.float32)  # more than one block
-    vectors[7] = 0
-    vectors[8000] = 3 * vectors[20]
-    file = np.memmap(tmp_path / "vectors", np.float32, "w+", shape=vectors.shape)
-    file[:] = vectors
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    units = vectors / np.where(lengths, lengths, 1)[:, None]
-    rows = np.array([0, 7, 20, 8999])
-    for array in (vectors, file, np.asfortranarray(vectors)):
-        np.testing.assert_allclose(cosines(array)(rows), units[rows] @ units.T, atol=2e-6)
 
 
 def test_the_size_of_a_block_does_not_change_the_measures(monkeypatch):
