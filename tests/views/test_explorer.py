@@ -185,7 +185,7 @@ def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     assert ask("undo")["say"] == "view"  # nothing more to take back
     other = am.explore(cartoons, widget.session.panel, query=cartoons.ids[7])
     other._handle_custom_msg({"do": "judge", "query": cartoons.ids[7], "ids": [good], "relevance": 1}, [])
-    assert other.judgements is None
+    assert other.session.judgements is None
 
 
 def test_a_selection_is_a_table_is_tagged_and_its_files_are_copied(explorer, cartoons, tmp_path):
@@ -221,7 +221,7 @@ def test_the_map_and_its_thumbnails_are_sent(bundled_features, all_cartoons, mon
     features = {(LITE0, "penultimate"): am.Features(vectors, cartoons.ids, cartoons.labels, made_by)}
     rows = np.arange(1100)
     layout = am.views.Map(
-        some.ids, some.labels, np.zeros((1100, 2), np.float32), np.stack([rows % 40, rows // 40], axis=1), 40, 28, 1631
+        some.ids, some.labels, np.zeros((1100, 2), np.float32), np.stack([rows % 40, rows // 40], axis=1), 40, 28
     )
     said = []
     monkeypatch.setattr(Explorer, "send", lambda self, content, buffers=None: said.append((content, buffers)))
@@ -305,7 +305,8 @@ def test_the_view_is_saved_as_a_page_that_answers(explorer, cartoons):
     ask("crop", id=cartoons.ids[7], x=0, y=0, w=0.5, h=1)
     ask("less", id=cartoons.ids[50])
     answer = ask("export")
-    assert f"more like part of {short_name(cartoons.ids[7])}" in answer["html"] and "less like " in answer["html"]
+    for words in ("more like part ", f" of {cartoons.ids[7]}", "less like "):
+        assert words in answer["html"]
     shown = {id for table in widget.found.values() for id in table["id"]}
     assert all(f": {id}" in answer["html"] for id in shown)
     ask("look", columns=[])
@@ -358,7 +359,7 @@ def test_thumbs_and_parts_are_of_the_query_on_the_screen(explorer, cartoons):
     seen = ask("query", id=cartoons.ids[7])
     ask("query", id=cartoons.ids[30])
     view = ask("judge", query=seen["asked"], ids=[cartoons.ids[8]], relevance=1)
-    assert widget.judgements.table.values.tolist() == [[cartoons.ids[7], cartoons.ids[8], 1]]
+    assert widget.session.judgements.table.values.tolist() == [[cartoons.ids[7], cartoons.ids[8], 1]]
     assert view["thumbs"]["query"] == 0 and view["asked"] == cartoons.ids[30]
     width, height = cartoons.open(cartoons.ids[7]).size
     view = ask("crop", id=cartoons.ids[7], x=0, y=0, w=1, h=0.5)
