@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import QueryError, check_k
+from ..errors import QueryError, check_integer
 from ..features import Features, Words, concatenate
 from ..index import NewPicture, unlikely_from
 from ..intake import Collection, fold_name
@@ -82,7 +82,7 @@ class Session:
         layer = "penultimate" if "penultimate" in layers else layers[0]
         systems = self.systems(layer)
         shown = [title for title, name in systems.items() if title == "rrf" or not isinstance(panel[name], Fusion)]
-        self.look = Look(layer, tuple(shown[:COLUMNS]), min(check_k(k, k), len(panel.ids) - 1))
+        self.look = Look(layer, tuple(shown[:COLUMNS]), min(check_integer("k", k), len(panel.ids) - 1))
         self.past: list[Question] = []
         self.pictures: dict[str, NewPicture] = {}
         self.question = Question.like(query or self.opening())
