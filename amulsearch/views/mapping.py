@@ -110,11 +110,6 @@ class Map:
         -------
         ndarray of shape (N, k), int64
             Rows of the neighbours, nearest first.
-
-        Raises
-        ------
-        QueryError
-            If `k` is too large or not a positive integer.
         """
         k = check_k(k, len(self) - 1)
         return nearest(self.positions, self.positions, k, "euclidean", np.arange(len(self)))[0]
