@@ -124,29 +124,40 @@ def evaluate_store(options: Namespace) -> None:
     if not len(relevance.queries):
         raise QueryError(missing)
     panel = systems.open_panel(store, preset=options.preset, fusions=FUSIONS, exact=True)
-    pictures = {name: panel[name] for name in panel if panel[name].parts}
-    comparison = measure.compare(pictures, relevance, sample=len(collection))
-    measures = ["mAP" if name == "AP" else name for name in measure.MEASURES]
-    table = comparison.table.rename(columns={"low": "mAP_low", "high": "mAP_high"})
-    table = table[["system", "model", "layer", *measures, "mAP_low", "mAP_high"]]
-    presets = table["system"].str.startswith("preset ")
-    table["model"] = table["model"].mask(presets, table["system"].str.removeprefix("preset "))
-    excluded = comparison[table["system"][0]].excluded
-    about = {"queries": comparison.asked, "excluded": excluded}
+    usual = panel.titles(systems.usual_layer(panel.layers)) if panel.layers else panel
+    names = [name for name in panel if name in usual or not isinstance(panel[name], systems.Fusion)]
+    rows = []
+    for name in tqdm(names, desc="evaluate", unit="system", delay=1, disable=None):
+        result = measure.evaluate(panel.features(name) or panel[name], relevance)
+        low, high = result.interval("AP")
+        model, layer = _model_and_layer(name, panel)
+        rows.append({"model": model, "layer": layer, **result.mean(), "mAP_low": low, "mAP_high": high})
+    table = pd.DataFrame(rows).sort_values("mAP", ascending=False, ignore_index=True)
+    about = {"queries": len(result.per_query), "excluded": result.excluded}
     if not options.judgements:
         about["chance"] = measure.chance_level(collection.labels)
     if options.json:
         print_json({**about, "systems": table.to_dict("records")})
         return
-    print(f"{about['queries']} queries, {excluded} excluded because they have no relevant picture")
+    print(f"{about['queries']} queries, {about['excluded']} excluded because they have no relevant picture")
     if "chance" in about:
         measures = "P@1 and P@5" if len(collection) > 5 else "P@1"
         print(f"chance level: {about['chance']:.3f}, the {measures} of random neighbours")
         if unlabelled := collection.labels.count(None):
             print(f"{unlabelled} pictures have no label: as neighbours, they count neither as right nor as wrong")
-    print(aligned(table.drop(columns=["model", "layer"])))
-    if any(name.startswith("vote of ") for name in table["system"]):
+    print(aligned(table))
+    if table["model"].str.startswith("vote of ").any():
         print("vote ranks no more than the first 10 neighbours of each network: compare its P@1 and P@5, not its mAP")
+
+
+def _model_and_layer(name: str, panel: systems.Panel) -> tuple[str, str]:
+    """What the table of `evaluate` says of a system: a network, a fusion or a preset, and its layer."""
+    system = panel[name]
+    if isinstance(system, systems.Fusion):
+        return f"{system.method} of {len(system.systems)}", str(system.title[1][0])
+    if isinstance(system, systems.Diffusion):
+        return name.removeprefix("preset "), system.title[1]
+    return system.title
 
 
 def report_folder(options: Namespace) -> None:

@@ -12,11 +12,11 @@ import pandas as pd
 
 from .errors import PictureError, QueryError, as_argument, check_k, check_output, check_path
 from .features import Words
-from .index import LIKELY, NewPicture, unlikely_from
+from .index import LIKELY, Index, NewPicture, unlikely_from
 from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_image
 from .printing import aligned, print_json, say
 from .store import Store
-from .systems import Fusion, Panel, index_again, indexed, open_panel
+from .systems import Fusion, Keywords, Panel, index_again, indexed, open_panel, text_towers
 
 FUSION = "combsum"
 """The fusion that answers where no preset is indexed, the most accurate one (docs/measurements.md)."""
@@ -38,11 +38,15 @@ def query_store(options: Namespace) -> None:
     query, drawn = _as_query(options.query, store)
     _check_outputs(store, drawn, options)
     panel = open_panel(store, options.models, options.layer, preset=options.preset, fusions=[options.fuse or FUSION])
-    most = len(panel.ids) - isinstance(query, str)
+    if options.fuse:
+        panel = _fused(panel, options.fuse)
+    most = panel.count - isinstance(query, str)
     if not most:
         raise QueryError(f"{query!r} is the only picture: there is none to compare it with; add others and index again")
-    lists = panel.query(query, check_k(options.k, most, usual=USUAL), systems=_systems(panel, options))
-    test = panel.novelty() if isinstance(query, NewPicture) else None
+    systems, test = _systems(panel, options), None
+    if isinstance(query, NewPicture) and (test := panel.novelty()):
+        query.vectors([*test.parts, *(part for name in systems for part in panel[name].parts)])  # in one pass
+    lists = panel.query(query, check_k(options.k, most, usual=USUAL), systems=systems)
     about = {"query": options.query} | ({"p_value": test.p_value(query)} if test else {})
     _show(store, lists, drawn, about, options)
     if test and not (options.grid or options.json):
@@ -56,22 +60,25 @@ def query_words(options: Namespace) -> None:
     store, words = Store.open(options.store), Words(options.text, options.avoid or "")
     query, drawn = (None, None) if options.query is None else _as_query(options.query, store)
     _check_outputs(store, drawn, options)
-    panel = open_panel(store, options.models, options.layer, fusions=[options.fuse or FUSION])
-    systems = _systems(panel, options)
-    own = query if isinstance(query, str) else None
-    k = min(options.k or USUAL, max(len(panel.ids) - (own is not None), 1))
-    if towers := [name for name in systems if panel.reads(name)]:
+    own, collection = query if isinstance(query, str) else None, store.collection()
+    k = min(options.k or USUAL, max(len(collection) - (own is not None), 1))
+    fusions = [options.fuse or FUSION]
+    if towers := text_towers(store, options.models):
         if query is not None:
-            words = replace(words, pictures=(store.collection([own]).open(own) if own else query.image,))
-        lists, how = panel.query(words, min(k + 1, len(panel.ids)), systems=towers), "by the text tower"
-    elif "keywords" in panel:
-        table = panel["keywords"].query(words, len(panel.ids))
+            words = replace(words, pictures=(collection.open(own) if own else query.image,))
+        panel = open_panel(store, towers, "penultimate", fusions=fusions)
+        lists = panel.query(words, min(k + 1, panel.count), systems=_systems(panel, options))
+        how = "by the text tower"
+    elif "keywords" in collection.table:
+        table = Keywords(collection).query(words, len(collection))
         lists, how = {"keywords": table}, "by the keywords of the pictures"
         if query is not None:
             within = [id for id in table["id"] if id != own]
             if not within:
                 raise QueryError(f"no picture but {own!r} itself fits the words {words.text!r}: look for others")
-            lists = panel.query(query, k, systems=systems, within=within)
+            panel = open_panel(store, options.models, options.layer or "penultimate", fusions=fusions)
+            panel = panel.subset([*within, *([own] if own else ())])
+            lists = panel.query(query, min(k, len(within)), systems=_systems(panel, options))
             how += ", and among these by the picture"
     else:
         raise QueryError(
@@ -85,12 +92,20 @@ def query_words(options: Namespace) -> None:
     _show(store, lists, words, {"query": options.query, "text": words.text, "how": how}, options)
 
 
+def _fused(panel: Panel, method: str) -> Panel:
+    """The fusion of all networks of a layer, also if there is only one."""
+    networks = [name for name in panel if isinstance(panel[name], Index)]
+    if not networks:
+        raise QueryError("there is nothing to fuse: index networks, or leave out --fuse")
+    fusion = Fusion([panel[name] for name in networks], method)
+    return Panel({f"{method} of {len(networks)}": fusion, **{name: panel[name] for name in networks}})
+
+
 def _systems(panel: Panel, options: Namespace) -> list[str]:
     """The systems that answer, in this order: what all networks find together, then each of them."""
-    pictures = [name for name in panel if panel[name].parts]
-    presets = [name for name in pictures if name.startswith("preset ")]
-    fusions = [name for name in pictures if isinstance(panel[name], Fusion)]
-    networks = [name for name in pictures if name not in presets + fusions]
+    presets = [name for name in panel if name.startswith("preset ")]
+    fusions = [name for name in panel if isinstance(panel[name], Fusion)]
+    networks = [name for name in panel if name not in presets + fusions]
     if options.fuse and fusions:
         return fusions
     if options.json or options.grid:

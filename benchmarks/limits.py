@@ -98,13 +98,13 @@ def forward(model, precision: str, collection: am.Collection):
     """A function that runs the network alone on pictures in memory, and returns pictures per second."""
     layers = am.models.main_layers(model)
     backend = next(iter(backends(model, layers, precision)))  # the fastest
-    engine = engine_for(model, layers, precision, backend, lambda text: None)
+    engine = engine_for(model, layers, precision, backend)
     inputs = list(batches(model, collection))
 
     def side() -> float:
         start = time.perf_counter()
         for batch in inputs:
-            engine.submit(None, batch)
+            engine.submit(range(len(batch)), batch)
         for _ in engine.results(wait=True):
             pass
         return sum(map(len, inputs)) / (time.perf_counter() - start)

@@ -64,7 +64,7 @@ SYSTEMS = {
     "exact search": library(am.ExactIndex),
     "Annoy, 50 trees": library(am.AnnoyIndex),
     "FAISS HNSW": library(am.indexes.FaissIndex),
-    "FAISS IVF": library(am.indexes.FaissIndex, factory="IVF512,Flat"),
+    "FAISS IVF": library(ours.FaissCells, search_k=16),
     "Voyager": voyager,
     "USearch": usearch,
 }

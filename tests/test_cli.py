@@ -363,7 +363,7 @@ def test_indexing_again_extracts_only_what_changed(indexed, run):
         (["query", "FIRST", "--store", "STORE", "--fuse", "mean"], "vote"),
         (["query", "FIRST", "--store", "STORE", "--grid", "NOWHERE/grid.png"], "cannot be written"),
         (["query", "TEXT", "--store", "STORE"], "not a picture"),
-        (["query", "FOLDER", "--store", "STORE"], "it is a folder"),
+        (["query", "FOLDER", "--store", "STORE"], "not a regular file"),
         (["index", "NOWHERE", "--store", "STORE"], "is not a folder"),
         (["index", "FOLDER", "--store", "STORE", "--models", "squeezenet1_1", "--layers", "fc"], "no layer 'fc"),
         (["index", "EMPTY", "--store", "STORE"], "no picture in"),

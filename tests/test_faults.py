@@ -22,8 +22,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch.cli import main
-from amulsearch.intake import decoding
-from amulsearch.store.files import file_digest
+from amulsearch.intake import decoding, file_digest
 
 MODEL = "squeezenet1_1"
 FUZZED = int(os.environ.get("AMULSEARCH_FUZZED", "99"))
@@ -158,8 +157,8 @@ def test_pictures_that_change_vanish_or_turn_into_something_else(small_folder):
     shutil.rmtree(small_folder / "transportation")
     (small_folder / "transportation").symlink_to(small_folder / "food")
     features = am.extract(collection, MODEL, "logits", progress=False)
-    reasons = {id: "no such file" for id in ids if id.startswith("transportation")}
-    reasons |= {changed: "has changed since it was scanned", gone: "no such file", folder: "it is a folder"}
+    reasons = {id: "No such file" for id in ids if id.startswith("transportation")}
+    reasons |= {changed: "has changed since it was scanned", gone: "No such file", folder: "not a regular file"}
     reasons |= {pipe: "not a regular file", circle: "symbolic", failing: "Input/output"}
     rejected = dict(features.rejected.itertuples(index=False))
     assert rejected.keys() == reasons.keys()
@@ -374,6 +373,7 @@ def test_killed_while_it_writes_nothing_is_lost(small_folder, store, contents):
                     file.append(store.numbers(), np.ones((32, 500), np.float32))
                     file.flush()
                     store.forget(file._entry[0])
+                    store.tidy()
                 for part in (collection[:20], collection):
                     part = am.intake.Collection(collection.folder, part.table, collection.rejected)
                     store.save_collection(part, store.register(part))

@@ -7,14 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lazy_loader
 import numpy as np
 import pytest
 from PIL import Image
 
-make_site, nbformat = map(lazy_loader.load, ("make_site", "nbformat"))  # nbformat takes seconds
-
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def modules():
+    """Import what takes seconds when the first test runs, not when the tests are collected."""
+    global make_site, nbformat
+    import make_site
+    import nbformat.v4
 
 
 def noise(side=400):

@@ -16,7 +16,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ray_runner": ["RayRunner"],
         "transforms": [
             "PCA",
-            "average",
             "combination",
             "concatenate",
             "open_fitted",

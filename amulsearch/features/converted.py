@@ -12,13 +12,14 @@ import importlib.util
 import json
 import os
 import re
+import tempfile
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,7 +35,8 @@ BATCH = 8
 UNCONVERTED: set[Path] = set()
 """The paths of graphs that OpenVINO could not make in this process."""
 
-Result = tuple[Any, dict[str, np.ndarray]]
+Result = tuple[Sequence[int], dict[str, np.ndarray]]
+"""The rows of pictures, and their vectors by layer."""
 
 _NAMES = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
 
@@ -75,19 +77,18 @@ class OpenVinoEngine:
         self._queue = openvino.AsyncInferQueue(compiled)
         self._done = done = deque()
 
-        def collect(request, userdata) -> None:
-            tag, count = userdata
-            done.append((tag, {layer: request.get_tensor(layer).data[:count].copy() for layer in layers}))
+        def collect(request, rows) -> None:
+            done.append((rows, {layer: request.get_tensor(layer).data[: len(rows)].copy() for layer in layers}))
 
         # Not a method: the queue would keep the engine alive, the engine the queue, and neither would ever be freed.
         self._queue.set_callback(collect)
 
-    def submit(self, tag, batch: np.ndarray) -> None:
+    def submit(self, rows: Sequence[int], batch: np.ndarray) -> None:
         """Start a batch of at most `batch` pictures; wait while all streams are busy."""
-        self._queue.start_async({0: filled(batch)}, (tag, len(batch)))
+        self._queue.start_async({0: filled(batch)}, rows)
 
     def results(self, wait: bool = False) -> Iterator[Result]:
-        """Yield what is done: (tag, layer -> (B, D) float32). With `wait`, everything that was submitted."""
+        """Yield what is done: (rows, layer -> (B, D) float32). With `wait`, everything that was submitted."""
         if wait:
             self._queue.wait_all()
         while self._done:
@@ -124,7 +125,7 @@ def query_graph(model: Model, layers: list[str], precision: str):
 
 def run_one(compiled, layers: list[str], pixels: np.ndarray) -> dict[str, np.ndarray]:
     """The vectors (D,) of one picture by layer."""
-    request = compiled.create_infer_request()  # one each, so that threads do not share it
+    request = compiled.create_infer_request()  # not shared by threads
     request.infer({0: pixels[None]})
     return {layer: request.get_tensor(layer).data[0].copy() for layer in layers}
 
@@ -190,25 +191,23 @@ def _traced(network: Network, layers: list[str]):
 
 
 def _save(graph, path: Path) -> bool:
+    """Whether a graph could be saved; if not, the next run takes some seconds longer."""
     import openvino
 
-    temporary = path.with_name(f"{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(graph, temporary, compress_to_fp16=False)
-        # The .xml is moved last: if it is there, its weights are too.
-        os.replace(temporary.with_suffix(".bin"), path.with_suffix(".bin"))
-        os.replace(temporary, path)
-        return True
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            openvino.save_model(graph, temporary, compress_to_fp16=False)
+            for suffix in (".bin", ".xml"):  # if the .xml is there, its weights are too
+                os.replace(temporary.with_suffix(suffix), path.with_suffix(suffix))
     except (OSError, RuntimeError):
-        for suffix in (".xml", ".bin"):  # without a cache, the next run takes some seconds longer
-            with contextlib.suppress(OSError):
-                temporary.with_suffix(suffix).unlink()
         return False
+    return True
 
 
 def path_of(model: Model, layers: list[str]) -> Path:
-    """Return where the graph of some layers of a network is saved."""
+    """Where the graph of some layers of a network is saved."""
     key = hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:8]
     return _folder() / f"{_stem(model)}-{key}.xml"
 

@@ -13,8 +13,7 @@ from ..errors import QueryError
 from ..intake import Decoded, open_image, opening
 from ..models import Model, canonical_layer
 from .converted import query_graph, run_one
-from .run import stacked
-from .transforms import PCA, combine, nodes
+from .transforms import PCA, joined, nodes
 from .vectors import l2_normalize
 
 PASS = ("model", "framing", "background", "precision")
@@ -43,29 +42,19 @@ def embed(
     layers : str or sequence of str, optional
         See `extract`.
     framing : {"pad", "crop", "squash"}
-        See `models.resize_image`.
     background : str, default "white"
-        The colour behind transparent parts and of the padding: a name or #rrggbb.
+        As for `models.resize_image`, and behind transparent parts.
 
     Returns
     -------
     dict of str to ndarray of shape (N, D), float32
-        The vectors by layer.
-
-    Raises
-    ------
-    ModelError
-        For an unknown model or layer, and for weights that cannot be loaded.
-    QueryError
-        If a picture is not a PIL image, or the framing or the background is unknown.
 
     Examples
     --------
     >>> import amulsearch as am
     >>> crow = am.open_image("data/openclipart/animals/birds/crow_01.webp")
-    >>> vectors = am.embed(crow, "squeezenet1_1", ["penultimate", "last:gem"])
-    >>> vectors["penultimate"].shape, vectors["last:gem"].shape
-    ((1, 512), (1, 512))
+    >>> am.embed(crow, "squeezenet1_1", "penultimate")["penultimate"].shape
+    (1, 512)
     """
     record = models.get(model)
     layers = models.main_layers(record) if layers is None else models.layer_names(layers)
@@ -74,11 +63,9 @@ def embed(
         raise QueryError("give at least one picture")
     full = {layer: canonical_layer(layer) for layer in layers}
     pixels = [pixels_of(image, record, framing, background) for image in images]
-    from ..models import load
-
-    network = load(record)
+    network = models.load(record)
     size = network.config.batch
-    batches = [stacked(pixels[start : start + size], record) for start in range(0, len(pixels), size)]
+    batches = [np.stack(pixels[start : start + size]) for start in range(0, len(pixels), size)]
     parts = [network(batch, list(full.values())) for batch in batches]
     return {layer: np.concatenate([part[name] for part in parts]) for layer, name in full.items()}
 
@@ -87,8 +74,7 @@ def embed(
 class Words:
     """A query in words, for indexes of networks with a text tower (`open_clip/REPOSITORY`, see `models.get`).
 
-    Such networks learned from captions: "a drawing of a man with an umbrella" is nearer to what they know than "man
-    umbrella".
+    Such networks learned from captions: "a man with an umbrella" is nearer to what they know than "man umbrella".
 
     Parameters
     ----------
@@ -97,7 +83,7 @@ class Words:
     avoid : str, default ""
         What the results should not show.
     pictures : sequence of PIL image, default ()
-        Pictures that the results should resemble too.
+        What the results should resemble too.
 
     References
     ----------
@@ -126,38 +112,17 @@ class Words:
 
 
 def text(model: str | Model, words: str | Sequence[str]) -> np.ndarray:
-    """Compute the vectors of texts with the text tower of a network, always in float32.
+    """The vector (D,) float32 of a text, or those (B, D) of several, by the text tower of a network; not scaled.
+
+    They are of the space of the layer "penultimate" of the network's pictures. `Words` makes a query of a text.
 
     Parameters
     ----------
     model : str or Model
         A network with a text tower: `open_clip/REPOSITORY`, see `models.get`.
     words : str or sequence of B str
-
-    Returns
-    -------
-    ndarray of shape (D,) or (B, D), float32
-        Of the same space as the layer "penultimate" of the network's pictures. Not scaled.
-
-    Raises
-    ------
-    QueryError
-        If the network has no text tower, or a text is empty or no string.
-    ModelError
-        For an unknown model, and for weights that cannot be loaded.
-
-    See Also
-    --------
-    Words : The same as a query.
-
-    Examples
-    --------
-    >>> import amulsearch as am
-    >>> name = "open_clip/laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # 605 MB are downloaded
-    >>> am.text(name, ["a man with an umbrella", "a drawing of a bird"]).shape  # doctest: +SKIP
-    (2, 512)
     """
-    texts = [words] if isinstance(words, str) or not isinstance(words, Iterable) else list(words)
+    texts = [words] if isinstance(words, str) else list(words)
     for each in texts or [""]:
         Words(each)
     import torch
@@ -258,4 +223,4 @@ def _follow(fingerprint: Mapping, known: Mapping, fitted: Mapping[str, PCA]) -> 
     parts = [_follow(part, known, fitted) for part in fingerprint["of"]]
     if "fitted" in fingerprint:
         return fitted[fingerprint["fitted"]](parts[0])
-    return combine(fingerprint["op"], parts)
+    return joined(parts)

@@ -1,7 +1,7 @@
 """Running a network over many batches: with torch, or about three times faster on a CPU with OpenVINO.
 
-An engine accepts batches of at most `batch` pictures, each with a tag, and returns (tag, vectors) pairs later, in any
-order. The vectors of a picture do not depend on the others in its batch: all batches are padded to one size.
+An engine accepts batches of at most `batch` pictures with their rows, and returns pairs of rows and vectors later, in
+any order. The vectors of a picture do not depend on the others in its batch: all batches are padded to one size.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,8 @@ from ..errors import AmulsearchError, QueryError
 from ..models import PRECISIONS, Model, Network, device, load
 from .converted import UNCONVERTED, OpenVinoEngine, Result, convert, filled, openvino_precisions, path_of
 
-Started = tuple[int, dict[str, torch.Tensor], torch.cuda.Event | None]
-"""A batch that runs: its number of pictures, its vectors by layer, and what says that they have been copied."""
+Started = tuple[Sequence[int], dict[str, torch.Tensor], torch.cuda.Event | None]
+"""A batch that runs: the rows of its pictures, its vectors by layer, and what says that they have been copied."""
 
 WORTH_CONVERTING = 100
 """The number of pictures from which a conversion, which takes seconds, saves time."""
@@ -43,22 +42,15 @@ def backends(model: Model, layers: list[str], precision: str) -> dict[str, tuple
 
     For each, the time of a picture and the time to start, in pictures of the fastest.
     """
-    kind = device().type
-    torch_only = {f"torch {version('torch')} {kind}": (2, 0)}
+    kind, able = device().type, {}
     path = path_of(model, layers) if kind == "cpu" and precision in openvino_precisions() else None
-    if path is None or path in UNCONVERTED:
-        return torch_only
-    return {f"openvino {version('openvino')} cpu": (1, 0 if path.exists() else WORTH_CONVERTING), **torch_only}
+    if path and path not in UNCONVERTED:
+        able[f"openvino {version('openvino')} cpu"] = 1, 0 if path.exists() else WORTH_CONVERTING
+    return {**able, f"torch {version('torch')} {kind}": (2, 0)}
 
 
-def engine_for(
-    model: Model, layers: list[str], precision: str, backend: str, announce: Callable[[str], None]
-) -> TorchEngine | OpenVinoEngine:
-    """Make the engine of a backend for a network.
-
-    announce: called with a message before long work, and with "" after it. Raises AmulsearchError if this machine does
-    not have the backend, as another machine of a cluster may.
-    """
+def engine_for(model: Model, layers: list[str], precision: str, backend: str) -> TorchEngine | OpenVinoEngine:
+    """Make the engine of a backend, which another machine of a cluster may have, for a network."""
     if backend not in backends(model, layers, precision):
         raise AmulsearchError(f"{backend} is not on this machine: install the same versions on all machines")
     if backend.startswith("openvino"):
@@ -66,11 +58,7 @@ def engine_for(
         if path.exists():
             with contextlib.suppress(RuntimeError):  # a damaged file is not used
                 return OpenVinoEngine(path, layers, precision)
-        announce(f"preparing {model.name}")
-        try:
-            return OpenVinoEngine(convert(load(model), layers, path), layers, precision)
-        finally:
-            announce("")
+        return OpenVinoEngine(convert(load(model), layers, path), layers, precision)
     network = load(model, precision)
     for layer in layers:
         network.tap(layer)  # so that an unknown layer is reported now
@@ -83,28 +71,30 @@ class TorchEngine:
     def __init__(self, network: Network, layers: list[str]):
         self.network, self.layers = network, layers
         self.batch = network.config.batch
-        self._running: deque[tuple[Any, list[Started]]] = deque()
+        self._running: deque[Started] = deque()
 
-    def submit(self, tag, batch: np.ndarray) -> None:
+    def submit(self, rows: Sequence[int], batch: np.ndarray) -> None:
         """Run a batch of at most `batch` pictures, as `Preprocess.pixels` returns them.
 
         If the memory of the device is too small, this batch and the next ones run in halves, or in halves of these.
         """
-        while True:
+        at = 0
+        while at < len(batch):
+            part = slice(at, at + self.batch)
             try:
-                parts = [self._start(batch[at : at + self.batch]) for at in range(0, len(batch), self.batch)]
-                return self._running.append((tag, parts))
+                self._running.append((rows[part], *self._start(batch[part])))
+                at += self.batch
             except torch.OutOfMemoryError:
                 name, where = self.network.model.name, f"the device {self.network.device} has too little memory"
                 if self.batch == 1:
                     raise AmulsearchError(
                         f"{where} for one picture of {name}: close what else uses it, or take a smaller network"
                     ) from None
-            self.batch //= 2
-            torch.cuda.empty_cache()
-            print(f"{where}: {name} goes on with {self.batch} pictures at a time", file=sys.stderr)
+                self.batch //= 2
+                torch.cuda.empty_cache()
+                print(f"{where}: {name} goes on with {self.batch} pictures at a time", file=sys.stderr)
 
-    def _start(self, batch: np.ndarray) -> Started:
+    def _start(self, batch: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.cuda.Event | None]:
         pinned, copied = self.network.config.pinned, None
         with torch.inference_mode():
             values = torch.from_numpy(filled(batch, self.batch))
@@ -114,19 +104,12 @@ class TorchEngine:
                 vectors = {layer: values.to("cpu", non_blocking=True) for layer, values in vectors.items()}
                 copied = torch.cuda.Event()
                 copied.record()
-        return len(batch), vectors, copied
+        return vectors, copied
 
     def results(self, wait: bool = False) -> Iterator[Result]:
-        """Yield what is done: (tag, layer -> (B, D) float32). With `wait`, everything that was submitted."""
+        """Yield what is done: (rows, layer -> (B, D) float32). With `wait`, everything that was submitted."""
         while len(self._running) > (0 if wait else self.network.config.ahead):
-            tag, parts = self._running.popleft()
-            for _, _, copied in parts:
-                if copied is not None:
-                    copied.synchronize()
-            yield (
-                tag,
-                {
-                    layer: np.concatenate([vectors[layer][:count].cpu().numpy() for count, vectors, _ in parts])
-                    for layer in self.layers
-                },
-            )
+            rows, vectors, copied = self._running.popleft()
+            if copied is not None:
+                copied.synchronize()
+            yield rows, {layer: values[: len(rows)].cpu().numpy() for layer, values in vectors.items()}

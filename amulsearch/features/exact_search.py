@@ -40,12 +40,15 @@ def nearest(
     neighbour. squares: the squared lengths (N,), if they are known and the metric is not angular; it saves reading the
     vectors twice. Returns rows (Q, k), nearest first, equal distances by row, and distances (Q, k), float64.
     """
+    if own is not None:
+        rows, distances = nearest(base, queries, k + 1, metric, squares=squares)
+        others = np.argsort(rows == own[:, None], axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(rows, others, axis=1), np.take_along_axis(distances, others, axis=1)
     rows, distances = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
     step = max(1, min(BLOCK_BYTES // (4 * base.shape[1]), 8 * TILE // (k + SPARE)))
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
-        block, itself = metric_vectors(queries[part], metric), None if own is None else own[part]
-        rows[part], distances[part] = _nearest(base, block, k, metric, itself, squares)
+        rows[part], distances[part] = _nearest(base, metric_vectors(queries[part], metric), k, metric, squares)
     return rows, distances
 
 
@@ -76,15 +79,12 @@ def distances_to(base: np.ndarray, queries: np.ndarray, rows: np.ndarray, metric
     return _apart(base, metric_vectors(queries, metric), asking, rows.ravel(), metric).reshape(rows.shape)
 
 
-def _nearest(base, queries: np.ndarray, k: int, metric: str, own, squares) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(base, queries: np.ndarray, k: int, metric: str, squares) -> tuple[np.ndarray, np.ndarray]:
     """`nearest` of a block of queries (Q, D), float32, as the metric compares them."""
-    count = min(k + SPARE + (own is not None), base.shape[0])
+    count = min(k + SPARE, base.shape[0])
     rows, scores, longest = _candidates(base, queries, count, metric, squares)
-    least = k - 1 + (own is not None)
-    worst = np.partition(scores, least, axis=1)[:, least]
+    worst = np.partition(scores, k - 1, axis=1)[:, k - 1]
     possible = scores <= (worst + 2 * _rounding(queries, worst, longest, metric))[:, None]
-    if own is not None:
-        possible &= rows != own[:, None]
     distances = np.full(rows.shape, np.inf)
     distances[possible] = _apart(base, queries, np.nonzero(possible)[0], rows[possible], metric)
     order = np.lexsort((rows, distances))[:, :k]
@@ -92,14 +92,11 @@ def _nearest(base, queries: np.ndarray, k: int, metric: str, own, squares) -> tu
     if count == base.shape[0]:
         return rows, distances
     unsure = np.flatnonzero(scores.max(axis=1) <= _reach(queries, distances[:, -1], longest, metric))
-    itself, pairs = None if own is None else own[unsure], None
+    pairs = None
     if len(unsure) > FEW and not isinstance(base, _Distinct):
-        pairs = _Distinct(base, metric).nearest(queries[unsure], least + 1, metric)
+        pairs = _Distinct(base, metric).nearest(queries[unsure], k, metric)
     pairs = pairs or within(base, queries[unsure], distances[unsure, -1], metric, squares=squares)
     for asking, near, far in pairs:
-        if own is not None:
-            others = near != itself[asking]
-            asking, near, far = asking[others], near[others], far[others]
         rank = _rank(asking)
         first = rank < k
         rows[unsure[asking[first]], rank[first]] = near[first]

@@ -47,20 +47,18 @@ def extract(
         Of all models, or of each by its name; by default "logits", if the network has classes, and "penultimate". Also
         "last" (the last feature map, or the tokens of a transformer's places), "cls" (the class token of a transformer)
         or the name of an inner module (`Network.nodes` lists them). The name of a feature map or of tokens may end in
-        ":mean" (the default) or ":gem", see `models.pool`.
-        "standard" stands for those that most questions need, see `models.standard_layers`: one pass of a network
-        computes all its layers, so it saves time to ask for them at once.
+        ":mean" (the default) or ":gem", see `models.pool`. "standard" stands for those that most questions need, see
+        `models.standard_layers`; to ask for all layers at once saves time.
     framing : {"pad", "crop", "squash"}
-        How pictures become squares, see `models.resize_image`.
+        See `models.resize_image`.
     precision : {"float32", "bfloat16", "float16", "auto"}
         The type in which networks compute. "bfloat16" and "float16" are up to several times faster if the processor
         or the GPU supports them; the neighbours differ slightly. "auto" is the fastest on this machine.
     store : path or Store, optional
-        A folder that keeps the vectors, so that the next run computes only new and changed pictures, by whatever names.
+        A folder that keeps the vectors, so that the next run computes only new and changed pictures.
     runner : callable, optional
         Does the work; by default, this process does. `RayRunner` distributes it over processes and machines.
     progress : bool, default True
-        Show a progress bar.
 
     Returns
     -------
@@ -71,28 +69,15 @@ def extract(
     ------
     ModelError
         For an unknown model or layer, for weights that cannot be loaded, if all networks overflow in float16, and with
-        a store for your own code without a version, see `models.own`.
-    QueryError
-        For an unknown framing or precision, and without a model or a layer.
+        a store for a network of your own without a version.
     StoreError
         If the store cannot be used or written.
-    AmulsearchError
-        If no picture can be used, or the folder of the collection is not there and a picture has to be computed.
-
-    See Also
-    --------
-    embed : Vectors of pictures that are not in a collection.
-    FeatureSet.open : The features of a store, without a new run.
 
     Examples
     --------
     >>> import amulsearch as am
     >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)[:10]
     >>> features = am.extract(birds, "squeezenet1_1", progress=False)
-    >>> features.table
-               model        layer  pictures  width
-    0  squeezenet1_1       logits        10   1000
-    1  squeezenet1_1  penultimate        10    512
     >>> features["squeezenet1_1", "penultimate"].vectors.shape
     (10, 512)
     """
@@ -166,7 +151,7 @@ def _extract(collection: Collection, work: Work, store: Store | None, runner, pr
     rejected = {id: run.rejected[number] for id, number in reasons if number in run.rejected}
     collection, numbers = _without(collection, rejected), numbers[usable]
     if store is not None:  # until here, the store holds its previous collection and features
-        store.save_collection(collection, rows[usable], current=fingerprints.values(), rejected=rejected)
+        store.save_collection(collection, rows[usable], current=fingerprints.values())
     ids, labels, digests = collection.ids, collection.labels, collection.table["digest"].tolist()
     records = {model.name: model for model in work.models}
     features = {
@@ -195,8 +180,8 @@ def _plan(
         backend, by_backend = _backend(model, wanted, work.precision, store, numbers)
         backends[model.name] = backend
         for layer, made_by in wanted.items():
-            whole = [name for name in (backend, *by_backend) if not _lacking([by_backend[name][layer]], numbers)]
-            source = whole[0] if whole else backend
+            whole = (name for name in (backend, *by_backend) if not _lacking([by_backend[name][layer]], numbers))
+            source = next(whole, backend)
             files[model.name, layer] = by_backend[source][layer]
             fingerprints[model.name, layer] = {**made_by, "backend": source}
     return replace(work, backends=backends), files, fingerprints

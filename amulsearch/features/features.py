@@ -36,19 +36,10 @@ class Features:
     makers : tuple of Model and PCA, optional
         The record of the network and the fitted PCAs that compute the vector of a new picture.
 
-    Raises
-    ------
-    QueryError
-        If `vectors` is not an (N, D) array of numbers, the lengths differ, the ids are not unique, or a label is
-        neither text nor a number.
-
     Examples
     --------
     >>> import amulsearch as am
-    >>> features = am.Features([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], ["a", "b", "c"])
-    >>> features
-    Features(own vectors: 3 x 2 float32)
-    >>> features.vector("c")
+    >>> am.Features([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], ["a", "b", "c"]).vector("c")
     array([0., 1.], dtype=float32)
     """
 
@@ -79,28 +70,14 @@ class Features:
         return title(self.fingerprint)
 
     def __len__(self) -> int:
-        """Return N, the number of vectors."""
+        """N, the number of vectors."""
         return len(self.ids)
 
     def __repr__(self) -> str:
         return f"Features({self.name}: {self.vectors.shape[0]:,} x {self.vectors.shape[1]:,} float32)"
 
     def vector(self, id: str) -> np.ndarray:
-        """Return the vector of a picture.
-
-        Parameters
-        ----------
-        id : str
-
-        Returns
-        -------
-        ndarray of shape (D,), float32
-
-        Raises
-        ------
-        QueryError
-            For an unknown id.
-        """
+        """The vector (D,) float32 of a picture."""
         row = ByName({id: row for row, id in enumerate(self.ids)})[id]
         if row is None:
             raise MissingKeyError(f"there is no vector with the id {id!r}")
@@ -119,11 +96,6 @@ class FeatureSet(dict):
     extracted : int
         Number of pictures that went through a network; the vectors of the others were in the store, or are those of a
         picture with the same bytes.
-
-    Raises
-    ------
-    QueryError
-        On access to a model and layer that it does not hold.
     """
 
     def __init__(self, collection: Collection, features: Mapping[tuple[str, str], Features], extracted: int):
@@ -139,18 +111,13 @@ class FeatureSet(dict):
         ----------
         store : path or Store
 
-        Returns
-        -------
-        FeatureSet
-            The vectors are read-only, and memory maps where their order in the file allows it.
-
         Raises
         ------
         StoreError
             If there is no store, or its features are missing or damaged.
         """
         store = store if isinstance(store, Store) else Store.open(store)
-        with store.snapshot():
+        with store.database.transaction(write=False):
             collection = store.collection()
             ids, labels, digests = collection.ids, collection.labels, collection.table["digest"].tolist()
             features = {
@@ -160,10 +127,9 @@ class FeatureSet(dict):
         return cls(collection, features, extracted=0)
 
     def __missing__(self, key):
-        if isinstance(key, tuple) and len(key) == 2 and isinstance(key[1], str):
-            full = key[0], canonical_layer(key[1])  # "last" stands for "last:mean"
-            if full in self:
-                return self[full]
+        match key:
+            case (model, str(layer)) if (model, canonical_layer(layer)) in self:
+                return self[model, canonical_layer(layer)]
         known = ", ".join(f"[{model!r}, {layer!r}]" for model, layer in self)
         raise MissingKeyError(f"there are no features {key!r}; there are {known}")
 
@@ -180,7 +146,7 @@ class FeatureSet(dict):
 
 
 def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:
-    """Return everything that determines the vector of a picture file but the backend, as plain values."""
+    """Everything that determines the vector of a picture file but the backend, as plain values."""
     opening = {**collection.opening, "opening": OPENING_VERSION}
     return {**model.describe(), "layer": layer, "framing": framing, **opening, "precision": precision}
 

@@ -31,30 +31,19 @@ BLOCK = 128
 class RayRunner:
     """Runs an extraction on a Ray cluster or in several processes: `extract(..., runner=RayRunner())`.
 
-    All machines need this library, and the pictures at the same path. Processors and GPUs should be of one kind, or
-    vectors differ in their last digits. There are as many processes as the processors (or GPUs) of the cluster allow
-    at the start.
+    It needs the package ray (pip install 'amulsearch[ray]'), and on all machines this library, and the pictures at the
+    same path. Processors and GPUs should be of one kind, or vectors differ in their last digits. There are as many
+    processes as the processors (or GPUs) of the cluster allow at the start.
 
     Parameters
     ----------
     address : str, optional
-        The address of a Ray cluster ("auto", "10.0.0.1:6379", "ray://..."). By default, Ray is started on this machine
-        and stopped afterwards. An open connection is used in any case.
+        Of a Ray cluster ("auto", "10.0.0.1:6379", "ray://..."), unless there is an open connection. By default, Ray is
+        started on this machine and stopped afterwards.
     cpus : int, default 1
         Processors per process.
     gpus : float, default 0
         GPUs per process; with 1, it computes on the GPU that Ray assigns to it.
-
-    Raises
-    ------
-    QueryError
-        If a parameter is out of range, and in `extract` if the cluster has too few processors or GPUs for one process.
-    AmulsearchError
-        In `extract`, if ray is not installed, the cluster cannot be reached or fails, or a process reports an error.
-
-    Notes
-    -----
-    Needs the package ray: pip install 'amulsearch[ray]'.
     """
 
     address: str | None = None

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ..errors import ModelError, PictureError
+from .. import models
+from ..errors import PictureError
 from ..intake import Collection, decode, decoding_threads, processors
 from ..models import Model
 from ..store import MemoryRows, VectorFile
@@ -76,24 +77,21 @@ class Run:
         """Download missing weights, or raise ModelError, before the first picture is decoded."""
         for model in self.work.models:
             if self.missing[model.name].any() and not model.ready:
-                from ..models import load
-
-                load(model)
+                models.load(model)
 
     def __call__(self, progress: bool) -> None:
-        self._bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress or None)
         chunks = network_inputs(self.collection, self.work.models, self.work.framing, self.wanted, self.missing)
+        bar = tqdm(total=len(self.wanted), desc="extract", unit="picture", delay=1, disable=not progress or None)
         try:
-            with closing(chunks):
+            with bar, closing(chunks):
                 for rows, inputs in chunks:
                     self._queue(rows, inputs)
                     self._forward()
-                    self._bar.update(len(rows))
-            self._forward(rest=True)
+                    bar.update(len(rows))
+                self._forward(rest=True)
         finally:
             self._keep(wait=True)
             self.flush()
-            self._bar.close()
 
     def flush(self) -> None:
         """Write all vectors to disk."""
@@ -104,9 +102,9 @@ class Run:
         for row, pixels_by_model in zip(rows, inputs, strict=True):
             if isinstance(pixels_by_model, PictureError):
                 self.rejected[int(self.numbers[row])] = str(pixels_by_model)
-                continue
-            for name, pixels in pixels_by_model.items():
-                self._waiting[name].append((row, pixels))
+            else:
+                for name, pixels in pixels_by_model.items():
+                    self._waiting[name].append((row, pixels))
 
     def _forward(self, rest: bool = False) -> None:
         """Start all full batches of pictures that wait for a model; with `rest`, also the one that is not full."""
@@ -117,7 +115,7 @@ class Run:
                     break
                 batch, self._waiting[model.name] = waiting[: engine.batch], waiting[engine.batch :]
                 rows, pixels = zip(*batch, strict=True)
-                engine.submit(rows, stacked(pixels, model))
+                engine.submit(rows, np.stack(pixels))
         self._keep()
 
     def _engine(self, model: Model) -> TorchEngine | OpenVinoEngine:
@@ -125,13 +123,8 @@ class Run:
             from .engine import engine_for
 
             backend, layers = self.work.backends[model.name], self.work.layers[model.name]
-            self._engines[model.name] = engine_for(model, layers, self.work.precision, backend, self._announce)
+            self._engines[model.name] = engine_for(model, layers, self.work.precision, backend)
         return self._engines[model.name]
-
-    def _announce(self, text: str) -> None:
-        """Show next to the progress bar what takes seconds without advancing it."""
-        self._bar.delay = 0  # show the bar now if it is not yet visible
-        self._bar.set_postfix_str(text)
 
     def _keep(self, wait: bool = False) -> None:
         """Store the vectors that the engines have computed."""
@@ -211,12 +204,3 @@ def _chunk_inputs(collection: Collection, models, framing: str, rows: Sequence[i
             for model in needing[at]:
                 inputs[at][model.name] = model.preprocess.pixels(image, framing, collection.background)
     return inputs
-
-
-def stacked(pixels: Sequence[np.ndarray], model: Model) -> np.ndarray:
-    """Put the inputs of a network into one batch; ModelError if the user's own transform gives different sizes."""
-    shapes = list(dict.fromkeys(each.shape for each in pixels))
-    if len(shapes) > 1:
-        told = f"the transform of {model.name} gives pictures of different sizes, such as {shapes[0]} and {shapes[1]}"
-        raise ModelError(f"{told}: let it return squares of one size")
-    return np.stack(pixels)

@@ -1,21 +1,14 @@
-"""Transforms of features before indexing: concatenation, averaging, PCA and whitening.
+"""Transforms of features before indexing: concatenation, PCA and whitening.
 
-The result is `Features` again; its fingerprint is a tree that says how it was made, so
-that an index can treat a new picture in the same way.
+The result is `Features` again; its fingerprint is a tree that says how it was made, so that an index can treat a new
+picture in the same way.
 
 Examples
 --------
 >>> import amulsearch as am
->>> import numpy as np
->>> vectors = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
->>> features = am.Features(vectors, [f"{row}.png" for row in range(20)])
->>> pca = am.transforms.PCA.fit(features, width=3, whiten=0.5)
->>> pca(features)
-Features(own vectors: 20 x 3 float32)
->>> pca(vectors[:2]).shape
-(2, 3)
->>> am.transforms.concatenate([features, pca(features)]).vectors.shape
-(20, 11)
+>>> features = am.Features([[1, 0, 2], [0, 3, 1], [2, 2, 1], [0, 1, 0]], ["a", "b", "c", "d"])
+>>> am.transforms.PCA.fit(features, width=2, whiten=0.5)(features)
+Features(own vectors: 4 x 2 float32)
 """
 
 from __future__ import annotations
@@ -29,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import QueryError, StoreError, as_number, check_integer
+from ..errors import QueryError, as_number, check_integer
 from .features import Features, title
 from .vectors import as_vectors, l2_normalize
 
-__all__ = ["PCA", "average", "concatenate"]
+__all__ = ["PCA", "concatenate"]
 
 
 def __dir__() -> list[str]:
@@ -46,15 +39,8 @@ class PCA:
 
     `PCA.fit` makes one from the features of a collection; calling it transforms them, or new vectors.
 
-    Attributes
-    ----------
-    settings : mapping
-        The width and the power of the whitening.
-    mean : ndarray of shape (D,), float32
-    axes : ndarray of shape (W, D), float32
-        The components, divided as `fit` says.
-    source : mapping
-        The fingerprint of the features that it was fitted on; empty for your own vectors.
+    settings: the width and the power of the whitening. mean: (D,) float32. axes: the components (W, D) float32, divided
+    as `fit` says. source: the fingerprint of the features that it was fitted on, empty for your own vectors.
     """
 
     settings: Mapping
@@ -71,32 +57,18 @@ class PCA:
         features : Features or ndarray of shape (N, D)
             The vectors to learn from.
         width : int, default 256
-            Number of components W; capped at D, N - 1 and, for more than two, N * 4 ** (1 - 2 * whiten), which is N / 4
-            for full whitening. Components without variance are dropped.
+            Number of components W; capped at D, N - 1 and, for more than two, N * 4 ** (1 - 2 * whiten), because the
+            variances of the last components are underestimated where N is not much greater than W. Components without
+            variance are dropped.
         whiten : float from 0 to 1, default 0
             Each component is divided by its standard deviation to this power: 0 does not whiten, 1 gives all
             components the same variance.
-
-        Returns
-        -------
-        PCA
-
-        Raises
-        ------
-        QueryError
-            If a parameter is out of range, there are fewer than two vectors, all are equal, or some are not finite.
 
         References
         ----------
         Jégou & Chum 2012, Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening.
         Mukundan et al. 2019, Understanding and improving kernel local descriptors.
-
-        Notes
-        -----
-        The variances of the last components are underestimated where N is not much greater than W (Ledoit & Wolf 2004,
-        A well-conditioned estimator for large-dimensional covariance matrices), and full whitening makes them as strong
-        as the first: with all N - 1 components, all pictures are equally far apart. The cap was chosen on 12 to 257
-        pictures of animals and people among the bundled cartoons.
+        Ledoit & Wolf 2004, A well-conditioned estimator for large-dimensional covariance matrices (the cap).
         """
         source = {}
         if isinstance(features, Features):
@@ -123,23 +95,7 @@ class PCA:
         return cls({"width": width, "whiten": float(whiten)}, mean, axes.astype(np.float32), source)
 
     def __call__(self, vectors: Features | np.ndarray) -> Features | np.ndarray:
-        """Transform vectors.
-
-        Parameters
-        ----------
-        vectors : Features or ndarray of shape (N, D), float32
-            Features made in the same way as those that the PCA was fitted on, or vectors.
-
-        Returns
-        -------
-        Features or ndarray of shape (N, W), float32
-            Of the same type as the argument, with vectors of length 1.
-
-        Raises
-        ------
-        QueryError
-            For vectors of another width, and for features made in another way.
-        """
+        """Transform features, made as those that the PCA was fitted on, or vectors (N, D) to (N, W) of length 1."""
         if not isinstance(vectors, Features):
             vectors = as_vectors(vectors, len(self.mean))
             return l2_normalize((l2_normalize(vectors) - self.mean) @ self.axes.T)
@@ -156,7 +112,7 @@ class PCA:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that determines the result (str)."""
+        """SHA-256 of everything that determines the result."""
         sha = hashlib.sha256(json.dumps(["pca", self.settings, self.source], sort_keys=True).encode())
         for name in ("axes", "mean"):
             sha.update(name.encode() + np.ascontiguousarray(getattr(self, name)).tobytes())
@@ -183,61 +139,25 @@ def concatenate(parts: Sequence[Features]) -> Features:
     Returns
     -------
     Features
-        Vectors of shape (N, D1 + D2 + ...), float32, of length 1.
-
-    Raises
-    ------
-    QueryError
-        If there are no parts, or they belong to different pictures.
+        Vectors of shape (N, D1 + D2 + ...), of length 1.
     """
-    return _combined("concatenate", parts)
-
-
-def average(parts: Sequence[Features]) -> Features:
-    """Average vectors of the same width, each scaled to length 1, such as those of several views of each picture.
-
-    The models NAME@mirror and NAME@SIZE extract views, see `models.get`.
-
-    Parameters
-    ----------
-    parts : sequence of Features
-        Vectors of shape (N, D), of the same pictures in the same order.
-
-    Returns
-    -------
-    Features
-        Vectors of shape (N, D), float32, of length 1.
-
-    Raises
-    ------
-    QueryError
-        If there are no parts, or they belong to different pictures or differ in width.
-    """
-    widths = {part.vectors.shape[1] for part in same_pictures(parts)}
-    if len(widths) > 1:
-        raise QueryError(f"vectors of the widths {sorted(widths)} cannot be averaged: use concatenate")
-    return _combined("average", parts)
-
-
-def _combined(op: str, parts: Sequence[Features]) -> Features:
     first = same_pictures(parts)[0]
-    vectors = combine(op, [part.vectors for part in parts])
-    fingerprint, makers = combination(op, parts)
+    fingerprint, makers = combination(parts)
+    vectors = joined([part.vectors for part in parts])
     return Features(vectors, first.ids, first.labels, fingerprint, first.digests, makers)
 
 
-def combine(op: str, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Concatenate or average arrays (N, D)."""
-    scaled = [l2_normalize(part) for part in parts]
-    return l2_normalize(np.concatenate(scaled, axis=1) if op == "concatenate" else sum(scaled))
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays (N, D1), (N, D2), ... side by side, each scaled to length 1, and the whole too."""
+    return l2_normalize(np.concatenate([l2_normalize(part) for part in parts], axis=1))
 
 
-def combination(op: str, parts: Sequence[Features]) -> tuple[dict, tuple]:
-    """The fingerprint of combined features, empty if a part has none, and their makers."""
+def combination(parts: Sequence[Features]) -> tuple[dict, tuple]:
+    """The fingerprint of concatenated features, empty if a part has none, and their makers."""
     fingerprint = {}
     if all(part.fingerprint for part in parts):
         layers = dict.fromkeys(part.fingerprint["layer"] for part in parts)
-        fingerprint = _node(op, parts, " + ".join(layers))
+        fingerprint = _node("concatenate", parts, " + ".join(layers))
     return fingerprint, tuple({id(maker): maker for part in parts for maker in part.makers}.values())
 
 
@@ -271,19 +191,12 @@ def write_fitted(folder: Path, fitted: list[PCA]) -> list[dict]:
     return [{"settings": dict(pca.settings), "source": dict(pca.source), "digest": pca.digest} for pca in fitted]
 
 
-def open_fitted(folder: Path, about: list[dict], fingerprint: Mapping) -> list[PCA]:
-    """Open PCAs, their arrays as memory maps; StoreError if one is damaged, or the fingerprint needs others."""
+def open_fitted(folder: Path, about: list[dict]) -> list[PCA]:
+    """Open PCAs, their arrays as memory maps."""
     fitted = []
     for place, known in enumerate(about):
-        try:
-            mean, axes = (
-                np.lib.format.open_memmap(folder / f"{place}.{name}.npy", mode="r") for name in ("mean", "axes")
-            )
-            pca = PCA(known["settings"], mean, axes, known["source"])
-            pca.__dict__["digest"] = known["digest"]  # computing it would read all arrays; `check` verifies the files
-        except Exception as error:  # a damaged file makes numpy raise nearly every built-in error
-            raise StoreError(f"{folder} cannot be read ({error}): build the index again") from None
+        mean, axes = (np.load(folder / f"{place}.{name}.npy", mmap_mode="r") for name in ("mean", "axes"))
+        pca = PCA(known["settings"], mean, axes, known["source"])
+        pca.__dict__["digest"] = known["digest"]  # computing it would read all arrays; `check` verifies the files
         fitted.append(pca)
-    if {node["fitted"] for node in nodes(fingerprint) if "fitted" in node} - {pca.digest for pca in fitted}:
-        raise StoreError(f"{folder} does not hold the transforms of the index: build the index again")
     return fitted

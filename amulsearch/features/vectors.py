@@ -49,6 +49,8 @@ def check_vectors(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
 def l2_normalize(vectors: np.ndarray, *, norm_dtype: type = np.float32) -> np.ndarray:
     """Scale vectors to length 1.
 
+    Zero vectors stay zero, and vectors of length 1 up to rounding as they are: to scale twice changes nothing.
+
     Parameters
     ----------
     vectors : array of shape (N, D)
@@ -56,11 +58,6 @@ def l2_normalize(vectors: np.ndarray, *, norm_dtype: type = np.float32) -> np.nd
     norm_dtype : type, default np.float32
         The type in which the lengths are computed. Exact search uses np.float64: the distances of nearly equal vectors
         differ only in the last digits.
-
-    Returns
-    -------
-    ndarray of shape (N, D), float32
-        Zero vectors stay zero, and vectors of length 1 up to rounding as they are: to scale twice changes nothing.
     """
     vectors = np.asanyarray(vectors, dtype=np.float32)  # a memory map remains one
     scaled = np.empty_like(vectors, order="C", subok=False)

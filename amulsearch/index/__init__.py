@@ -9,14 +9,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "neighbours": ["neighbours"],
         "system": ["NewPicture", "System", "check_same", "query_vectors"],
         "persistence": ["Persistent"],
         "base": ["Index", "as_features", "sampled_rows"],
-        "annoy_index": ["AnnoyIndex"],
+        "annoy_index": ["AnnoyIndex", "default_kind"],
         "exact_index": ["ExactIndex"],
         "faiss_index": ["FaissIndex"],
-        "default_index": ["default_kind"],
         "probability": ["LIKELY", "Calibration", "evidence", "unlikely_from"],
-        "tuning": ["TuningResult", "tune_index"],
     },
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +16,7 @@ from ..errors import AmulsearchError, MissingPackageError, StoreError, import_op
 from ..features import Features, l2_normalize
 from ..store import blocks
 from .base import Index
+from .exact_index import ExactIndex
 
 
 class AnnoyIndex(Index):
@@ -24,31 +25,19 @@ class AnnoyIndex(Index):
     Needs the package annoy, which is compiled on installation. What Annoy accepts silently and answers wrongly is
     refused. An index opened from disk stays on disk, as a memory map.
 
-    See Also
-    --------
-    ExactIndex : Slower on large collections, and exact.
-    FaissIndex : Approximate, and installed without a compiler.
-    tune_index : Choose `n_trees` and `search_k` for a wanted recall.
-
     Examples
     --------
     >>> import numpy as np
     >>> import amulsearch as am
     >>> vectors = np.random.default_rng(0).standard_normal((100, 8))
-    >>> ids = [f"{row:02}.png" for row in range(100)]
-    >>> index = am.AnnoyIndex.build(vectors, ids, n_trees=10)
-    >>> index
-    AnnoyIndex(own vectors: 100 x 8, angular)
+    >>> index = am.AnnoyIndex.build(vectors, [f"{row:02}.png" for row in range(100)], n_trees=10)
     >>> index.query("07.png", k=3)["id"].tolist()
     ['69.png', '33.png', '53.png']
-    >>> index.query(vectors[7], k=1)["id"].tolist()
-    ['07.png']
     """
 
     ending = ".ann"
-    settings = ("n_trees", "seed", "n_jobs", "search_k")
-    effort = "search_k"
-    ladder = ({"n_trees": 10}, {"n_trees": 30}, {"n_trees": 100})
+    settings = (*Index.settings, "n_trees", "seed", "n_jobs", "search_k")
+    approximate = True
 
     @classmethod
     def build(
@@ -61,7 +50,6 @@ class AnnoyIndex(Index):
         search_k: int | None = None,
         seed: int = 0,
         n_jobs: int = 1,
-        on_disk: str | os.PathLike | None = None,
     ) -> AnnoyIndex:
         """Build an index of Features, or of any (N, D) array and its ids.
 
@@ -79,58 +67,21 @@ class AnnoyIndex(Index):
         seed : int, default 0
         n_jobs : int, default 1
             Threads; -1 uses all processors. One thread always gives the same forest for the same seed, several do not.
-        on_disk : path, optional
-            Build the forest in this folder instead of in memory, and leave it there as `save` would: for collections
-            larger than memory, whose vectors can be a memory map.
-
-        Raises
-        ------
-        QueryError
-            For invalid vectors, ids or parameters.
-        StoreError
-            If the disk has too little space for the forest.
-        AmulsearchError
-            If Annoy is not installed, or the installed build returns wrong neighbours.
         """
         index, vectors = cls._start(features, ids, metric, n_trees=n_trees, search_k=search_k, seed=seed, n_jobs=n_jobs)
         index._annoy = _annoy().AnnoyIndex(index.width, metric)
-        if on_disk is None:
-            index._grow(vectors)
-        else:
-            index._save(on_disk, lambda temporary: index._grow_on_disk(vectors, temporary))
-            index._annoy = cls.open(on_disk)._annoy
-        return index
-
-    def _grow(self, vectors: np.ndarray) -> None:
-        self._annoy.set_seed(self.seed)
+        index._annoy.set_seed(index.seed)
         for start, block in blocks(vectors):
             for row, vector in enumerate(block, start):
-                self._annoy.add_item(row, vector.tolist())  # Annoy reads an array slowly, number by number
-        self._annoy.build(self.n_trees, self.n_jobs)
+                index._annoy.add_item(row, vector.tolist())  # Annoy reads an array slowly, number by number
+        index._annoy.build(index.n_trees, index.n_jobs)
+        return index
 
-    def _grow_on_disk(self, vectors: np.ndarray, path: Path) -> None:
-        # Annoy maps the file into memory: if the disk is full, the next write kills the process.
-        free, needed = shutil.disk_usage(path.parent).free, self._bytes()
-        if needed > free:
-            raise StoreError(
-                f"{path.parent} has {free / 1e9:.1f} GB free, but the forest takes up to {needed / 1e9:.1f} GB: "
-                "free some space, or give a path on another disk"
-            )
-        path.touch()  # with default permissions; a file created by Annoy is readable by its owner only
-        self._annoy.on_disk_build(str(path))
-        self._grow(vectors)
-        self._annoy.unload()
-
-    def _bytes(self) -> int:
-        """The greatest size of the forest: one node per vector, and per tree 14 to 21 bytes per vector (measured)."""
-        node = 16 + 4 * self.width
-        return len(self) * node + self.n_trees * (24 * len(self) + 4 * node)
-
-    def _effort(self, n: int, effort: int | None) -> int:
+    def _effort(self, n: int, search_k: int | None) -> int:
         # Annoy's own default, n_trees * n, searches so few nodes for n = 1 that the result is often not the first one
         # for n = 10 (spotify/annoy#215). With one default for all n up to 100, a short list is the beginning of a
         # longer one.
-        return max(effort, n) if effort else self.n_trees * max(100, n)
+        return max(search_k, n) if search_k else self.n_trees * max(100, n)
 
     def _most(self) -> int:
         return 4 * self.n_trees * len(self)
@@ -161,7 +112,13 @@ class AnnoyIndex(Index):
         return self._annoy.get_n_items(), self.width
 
 
-@lru_cache(maxsize=1)
+def default_kind() -> type[Index]:
+    """AnnoyIndex, or where Annoy is not installed ExactIndex: for some ten thousand pictures it is as fast as anyone
+    needs (docs/measurements.md)."""
+    return AnnoyIndex if find_spec("annoy") else ExactIndex
+
+
+@cache
 def _annoy() -> ModuleType:
     """The library; some builds return one neighbour only, or wrong ones (spotify/annoy#679, #686): checked once."""
     instead = "use exact search (am.ExactIndex), or for many pictures am.indexes.FaissIndex"

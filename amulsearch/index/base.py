@@ -7,48 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image
 
 from ..errors import MissingKeyError, QueryError, check_integer, check_k
-from ..features import UNMEASURABLE, Features, check_vectors, distances_to, encode, measurable, nearest
+from ..features import UNMEASURABLE, Features, check_vectors, distances_to, measurable, nearest
 from ..store import Names
 from .persistence import Persistent
-
-METRICS = ("angular", "euclidean", "manhattan")
 
 
 class Index(Persistent):
     """The base class of every index. Row i of the index is the picture `ids[i]`.
 
-    A subclass sets the class attributes below, provides `build`, and implements `_search`.
-
-    Attributes
-    ----------
-    ids : list of N str
-    labels : list of N str or None
-    width : int
-        The length D of a vector.
-    metric : {"angular", "euclidean", "manhattan"}
-        "angular" is the distance of the vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
-    fingerprint : dict
-        What made the vectors (model, layer, preprocessing, ...); empty for vectors of your own.
-    calibration : Calibration or None
-        What `calibrate` returned, if you assign it; it is saved with the index.
-
-    See Also
-    --------
-    AnnoyIndex, ExactIndex
+    The metric "angular" is the distance of the vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = METRICS
-    described = ("width", "fingerprint", "metric", "spacings")
-    settings: ClassVar[tuple[str, ...]] = ()
-    exhaustive: ClassVar[bool] = True
-    """Whether the greatest effort misses nothing."""
-    ladder: ClassVar[tuple[dict, ...]] = ({},)
-    """The keyword arguments of `build` that `tune_index` tries."""
+    metrics: ClassVar[tuple[str, ...]] = ("angular", "euclidean", "manhattan")
+    settings = (*Persistent.settings, "metric", "spacings")
+    search_k: int | None = None
+    """How much a query searches by default, if the index is approximate."""
     spacings: Mapping[str, list[float]] = {}
-    """What `spacing` returned, by its arguments; saved with the index."""
+    """What `spacing` returned, by its arguments."""
 
     def __init__(self, features: Features, metric: str):
         if metric not in self.metrics:
@@ -83,11 +60,14 @@ class Index(Persistent):
         return self.search(vectors[0], k, own=own, **options)
 
     def search(
-        self, queries: np.ndarray, k: int | None = None, *, own: np.ndarray | None = None, **options
+        self,
+        queries: np.ndarray,
+        k: int | None = None,
+        *,
+        own: np.ndarray | None = None,
+        search_k: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest pictures for each of many vectors.
-
-        Everything else that an index answers is made of this.
 
         Parameters
         ----------
@@ -96,22 +76,19 @@ class Index(Persistent):
             By default 10, or as many as there are.
         own : ndarray of shape (Q,), int, optional
             For queries that are vectors of the index: the row of each, which is left out of its own neighbours.
-        **options
-            As for `query`.
+        search_k : int, optional
+            How much an approximate index searches, in place of its default; see `build`.
 
         Returns
         -------
         rows : ndarray of shape (Q, k), int64
-            `rows[i, j]` is the position in `ids` of the neighbour of rank j + 1.
+            The positions in `ids` of the neighbours, nearest first.
         distances : ndarray of shape (Q, k), float64
-
-        Raises
-        ------
-        QueryError
-            For vectors of the wrong width, vectors that hold NaN or infinite values or are zero if the metric is
-            angular, an unknown option, or k over the number of (other) pictures.
         """
-        self._check_options(options)
+        if search_k is not None:
+            if not self.approximate:
+                raise QueryError(f"{type(self).__name__} compares all vectors: it has no search_k")
+            search_k = _in_range("search_k", search_k)
         queries = self.checked(queries)
         if own is not None:
             own = np.asarray(own)
@@ -120,25 +97,10 @@ class Index(Persistent):
                 what = f"{len(queries)} integers from 0 to {len(self) - 1}"
                 raise QueryError(f"own must hold the row in the index of each query: give {what}")
         k = check_k(k, len(self) - (own is not None), "pictures of the index" if own is None else "other pictures")
-        return self._find(queries, k, own, options)
+        return self._find(queries, k, own, search_k or self.search_k)
 
     def vector(self, id: str) -> np.ndarray:
-        """Return the vector of a picture.
-
-        Parameters
-        ----------
-        id : str
-
-        Returns
-        -------
-        ndarray of shape (D,), float32
-            Scaled to length 1 if the metric is angular; `AnnoyIndex` returns the vector as it was given.
-
-        Raises
-        ------
-        QueryError
-            For an unknown id.
-        """
+        """Return the vector (D,) of a picture; unless the index is of Annoy, an angular one is scaled to length 1."""
         row = self.row(id)
         if row is None:
             raise MissingKeyError(f"there is no picture {id!r} in the index")
@@ -154,8 +116,8 @@ class Index(Persistent):
             self.spacings = {**self.spacings, key: nearest_other.tolist()}
         return np.array(self.spacings[key])
 
-    def recall(self, k: int | None = None, *, sample: int = 200, seed: int = 0, **options) -> float:
-        """Measure the fraction of the true k nearest neighbours that the index finds.
+    def recall(self, k: int | None = None, *, sample: int = 200, search_k: int | None = None) -> float:
+        """Measure the fraction, from 0 to 1, of the true k nearest neighbours that the index finds.
 
         Pictures as near as the k-th true neighbour count as found, up to rounding in float32.
 
@@ -165,50 +127,25 @@ class Index(Persistent):
             By default 10, or as many as there are.
         sample : int, default 200
             How many pictures of the index are queried: a random sample, or all if there are fewer.
-        seed : int, default 0
-        **options
-            As for `query`.
-
-        Returns
-        -------
-        float
-            From 0 to 1.
-
-        Raises
-        ------
-        QueryError
-            For an unknown option, or k over the number of other pictures.
+        search_k : int, optional
+            As for `search`.
         """
-        self._check_options(options)
         k = check_k(k, len(self) - 1, "other pictures")
-        rows = sampled_rows(len(self), sample, seed)
-        vectors = self.take(rows)
-        farthest = self._exact(vectors, k, rows)[1][:, -1]
-        return float(self.hits(vectors, self.search(vectors, k, own=rows, **options)[0], farthest).mean())
+        own = sampled_rows(len(self), sample, 0)
+        vectors = self.take(own)
+        rows, _ = self.search(vectors, k, own=own, search_k=search_k)
+        limit = nearest(_Vectors(self), vectors, k, self.metric, own)[1][:, -1:]
+        distances = distances_to(_Vectors(self), vectors, rows, self.metric)
+        if self.metric == "angular":  # cosines in float32, as the libraries compute them, differ by up to 1e-6
+            near = distances**2 / 2 <= limit**2 / 2 + 1e-6
+        else:
+            near = distances <= limit * (1 + 1e-5) + 1e-6
+        return float(near.mean())
 
-    def hits(self, queries: np.ndarray, rows: np.ndarray, farthest: np.ndarray) -> np.ndarray:
-        """Which of the rows (Q, k) that were found for queries (Q, D) are at most this far away (Q,): (Q, k) bool.
-
-        The distances are computed as those of exact search: the libraries' own are in float32. Libraries that compute
-        a cosine in float32 cannot tell apart those that differ by 1e-6, so these count as equal.
-        """
-        distances, farthest = distances_to(_Vectors(self), queries, rows, self.metric), farthest[:, None]
-        if self.metric == "angular":
-            return distances**2 / 2 <= farthest**2 / 2 + 1e-6
-        return distances <= farthest * (1 + 1e-5) + 1e-6
-
-    def _check_options(self, options: Mapping) -> None:
-        for name, value in options.items():
-            if name != self.effort:
-                hint = f"use {self.effort}" if self.effort else "it takes none"
-                raise QueryError(f"{type(self).__name__} has no query option {name!r}: {hint}")
-            if value is not None:
-                _in_range(name, value)
-
-    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
+    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, search_k: int | None) -> tuple:
         """`search`, with everything checked."""
         n = k + (own is not None)
-        effort = self._effort(n, options.get(self.effort) or getattr(self, self.effort))
+        effort = self._effort(n, search_k)
         rows, distances = self._search(queries, n, effort)
         short = np.flatnonzero(rows[:, -1] < 0)
         while len(short) and effort < self._most():
@@ -217,19 +154,15 @@ class Index(Persistent):
             short = short[rows[short, -1] < 0]
         if len(short):
             # Parts of a graph can be unreachable, for example among many equal pictures: compare every vector instead.
-            rows[short], distances[short] = self._exact(queries[short], n)
+            rows[short], distances[short] = nearest(_Vectors(self), queries[short], n, self.metric)
         if own is None:
             return rows, distances
         others = np.argsort(rows == own[:, None], axis=1, kind="stable")[:, :k]
         return np.take_along_axis(rows, others, axis=1), np.take_along_axis(distances, others, axis=1)
 
-    def _exact(self, queries: np.ndarray, k: int, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """What exact search finds: as `search`."""
-        return nearest(_Vectors(self), queries, k, self.metric, own)
-
-    def _effort(self, n: int, effort: int) -> int:
+    def _effort(self, n: int, search_k: int | None) -> int:
         """The effort to pass to the library for n neighbours."""
-        return effort
+        return max(search_k, n)
 
     def _most(self) -> int:
         """The effort that searches everything."""
@@ -246,16 +179,6 @@ class Index(Persistent):
         """The vectors (B, D) float32 of these rows."""
         raise NotImplementedError
 
-    def vector_of(self, query: object) -> np.ndarray:
-        """A vector (D,) to query with, if it is one."""
-        what = f"a {type(query).__name__}"
-        if isinstance(query, np.ndarray):
-            what = f"an array of {query.dtype} of shape {query.shape}"
-        query = np.asarray(query)
-        if query.dtype.kind not in "fiu" or query.shape != (self.width,):
-            raise QueryError(f"a query must be one id, file, picture or vector of shape ({self.width},), not {what}")
-        return query
-
     def checked(self, queries: np.ndarray) -> np.ndarray:
         """Vectors to query with, (Q, D) float32."""
         queries = np.asarray(queries)
@@ -269,26 +192,6 @@ class Index(Persistent):
             raise QueryError("the query vector is zero and has no direction: give another vector")
         return queries
 
-    def encode(self, images: list[Image.Image]) -> np.ndarray:
-        """Compute the vectors of new pictures as those of the index were computed.
-
-        Parameters
-        ----------
-        images : list of B PIL images
-
-        Returns
-        -------
-        ndarray of shape (B, D), float32
-
-        Raises
-        ------
-        QueryError
-            If the index was built from a plain array of vectors.
-        """
-        if not self.fingerprint:
-            raise QueryError("the index was built from vectors without a model: query it by id or by vector")
-        return encode(images, self.fingerprint, self.makers)
-
 
 class _Vectors:
     """The vectors of an index, (N, D) float32, from which rows are taken as from an array."""
@@ -297,7 +200,7 @@ class _Vectors:
         self.shape, self._index = (len(index), index.width), index
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self._index.take(np.arange(len(self._index))[rows] if isinstance(rows, slice) else rows)
+        return self._index.take(np.arange(len(self._index))[rows])
 
 
 def _in_range(name: str, value: object, least: int = 1) -> int:

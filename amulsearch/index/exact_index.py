@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -19,22 +19,14 @@ class ExactIndex(Index):
     It is slower than an approximate index on large collections, and misses nothing. The vectors of an index opened
     from disk stay on disk, as a memory map.
 
-    See Also
-    --------
-    AnnoyIndex : Faster on large collections, and approximate.
-
     Examples
     --------
     >>> import numpy as np
     >>> import amulsearch as am
-    >>> vectors = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
-    >>> index = am.ExactIndex.build(vectors, ["a", "b", "c"])
+    >>> index = am.ExactIndex.build(np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), ["a", "b", "c"])
     >>> table = index.query("a", k=2)
     >>> table["id"].tolist(), table["distance"].round(3).tolist()
     (['b', 'c'], [0.632, 1.414])
-    >>> rows, distances = index.all_neighbours(k=1)
-    >>> rows.tolist()
-    [[1], [0], [1]]
     """
 
     ending = ".npy"
@@ -64,27 +56,27 @@ class ExactIndex(Index):
     def take(self, rows: Sequence[int]) -> np.ndarray:
         return np.array(self._vectors[rows])
 
-    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, options: Mapping) -> tuple:
+    def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, search_k: int | None) -> tuple:
         queries = metric_vectors(queries, self.metric)
         straight = "euclidean" if self.metric == "angular" else self.metric  # the vectors are scaled already
         return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
 
     def cosines(self, queries: np.ndarray) -> np.ndarray:
-        """The cosines (Q, N) float32 of queries (Q, D) with all vectors; the metric is angular."""
-        return metric_vectors(queries, self.metric) @ self._vectors.T
+        """The cosines (Q, N) float64 of queries (Q, D) with all vectors; the metric is angular."""
+        queries = metric_vectors(queries, self.metric).astype(np.float64)
+        values = np.empty((len(queries), len(self)))
+        for start, block in blocks(self._vectors):
+            np.matmul(queries, block.T.astype(np.float64), out=values[:, start : start + len(block)])
+        return values
 
     def scores(self, vectors: Sequence[np.ndarray], own: np.ndarray | None = None, k: int | None = None) -> np.ndarray:
         """As `System.scores`; all distances at once, to six decimals, so that they are the same for one query and for
         many together, and equal vectors have equal ones."""
         if k is not None or self.metric != "angular":
             return super().scores(vectors, own, k)
-        queries = metric_vectors(self.checked(vectors[0]), self.metric).astype(np.float64)
-        values = np.empty((len(queries), len(self)))
-        for start, block in blocks(self._vectors):
-            np.matmul(queries, block.T.astype(np.float64), out=values[:, start : start + len(block)])
-        values = -np.sqrt(np.maximum(2 - 2 * values, 0)).round(6)
+        values = -np.sqrt(np.maximum(2 - 2 * self.cosines(self.checked(vectors[0])), 0)).round(6)
         if own is not None:
-            values[np.arange(len(queries)), own] = -np.inf
+            values[np.arange(len(values)), own] = -np.inf
         return values
 
     def _write(self, path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -22,19 +23,15 @@ ALONE = "index"
 
 
 class Persistent(System):
-    """A system that can be saved. A subclass names its `settings` and the `ending` of its file, and has `_write`,
-    which writes a file, and `_read`, which reads it.
+    """A system that can be saved. A subclass has `_write`, which writes a file, and `_read`, which reads it.
 
-    Attributes
-    ----------
-    fingerprint : dict
-        What made the vectors (model, layer, preprocessing, ...); empty for vectors of your own.
+    `fingerprint` says what made the vectors, and is empty for vectors of your own; `width` is their length D.
     """
 
     ending: ClassVar[str]
-    settings: ClassVar[tuple[str, ...]]
-    described: ClassVar[tuple[str, ...]] = ("width", "fingerprint")
-    """The attributes that are saved beside the file, with the settings."""
+    """Of the name of the file."""
+    settings: ClassVar[tuple[str, ...]] = ("width", "fingerprint")
+    """The attributes that are saved beside the file."""
     fingerprint: Mapping
     width: int
     digests: list[str]
@@ -56,26 +53,18 @@ class Persistent(System):
         path : path
             The folder: a new one, or that of an index, which is replaced.
 
-        Returns
-        -------
-        Path
-            The folder, for `open`.
-
         Raises
         ------
         StoreError
             If the path is something else, or the files cannot be written; an index that was there is kept.
         """
-        return self._save(path, self._write)
-
-    def _save(self, path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
         store = Store(path)
         new = not store.folder.exists()
         try:
             with store.lock():
                 with store.database.transaction():
-                    self._save_in(store, ALONE, store.name_only(self.ids, self.labels), write)
-                store.indexes.tidy()
+                    self._save_in(store, ALONE, store.name_only(self.ids, self.labels))
+                store.tidy()
         except BaseException:
             if new:
                 shutil.rmtree(store.folder, ignore_errors=True)
@@ -83,35 +72,25 @@ class Persistent(System):
         return store.folder
 
     def save_in(self, store: Store, name: str) -> None:
-        """Save the system in the store of its collection, in place of an earlier one of this name.
-
-        Parameters
-        ----------
-        store : Store
-            That holds the pictures.
-        name : str
-
-        Raises
-        ------
-        StoreError
-            If the store does not hold the pictures, or cannot be written to.
-        """
+        """Save the system in the store that holds its pictures, in place of an earlier one of this name."""
         with store.lock():
-            self._save_in(store, name, store.find(self.ids, self.digests), self._write)
-            store.indexes.tidy()
+            self._save_in(store, name, store.find(self.ids, self.digests))
+            store.tidy()
 
-    def _save_in(self, store: Store, name: str, rows: np.ndarray, write: Callable[[Path], None]) -> None:
-        about = {**self._about(), "revision": store.revision}
+    def _save_in(self, store: Store, name: str, numbers: np.ndarray) -> None:
+        about = {setting: getattr(self, setting) for setting in self.settings}
+        about |= {"kind": type(self).__name__, "revision": store.revision}
+        about["calibration"] = self.calibration and asdict(self.calibration)
 
-        def write_all(folder: Path) -> None:
-            write(folder / f"index{self.ending}")
+        def write(folder: Path) -> None:
+            self._write(folder / f"index{self.ending}")
             about["fitted"] = write_fitted(folder, [maker for maker in self.makers if isinstance(maker, PCA)])
 
-        store.indexes.save(name, about, rows, write_all)
+        store.indexes.save(name, about, numbers, write)
 
     @classmethod
     def open(cls, path: str | os.PathLike, model: Model | None = None) -> Self:
-        """Open a saved system.
+        """Open a system that was saved in a folder of its own.
 
         Parameters
         ----------
@@ -119,11 +98,6 @@ class Persistent(System):
             As given to `save`.
         model : Model, optional
             The record of your own network, for queries by new pictures.
-
-        Returns
-        -------
-        Index or Diffusion
-            Of the class on which `open` was called.
 
         Raises
         ------
@@ -137,37 +111,19 @@ class Persistent(System):
 
     @classmethod
     def open_in(cls, store: Store, name: str, model: Model | None = None) -> Self:
-        """Open what `save_in` saved.
-
-        Parameters
-        ----------
-        store : Store
-        name : str
-        model : Model, optional
-            The record of your own network, for queries by new pictures.
-
-        Returns
-        -------
-        Index or Diffusion
-            Of the class on which it was called.
-
-        Raises
-        ------
-        StoreError
-            If there is no index of this name, it is damaged, or another class saved it.
-        """
+        """Open what `save_in` saved; otherwise as `open`."""
         saved = store.indexes.open(name)
         about, path = saved.about, saved.folder / f"index{cls.ending}"
         if about.get("kind") != cls.__name__:
             raise StoreError(f"{saved.folder} was saved by {about.get('kind')}: open it with that class")
         system = cls.__new__(cls)
         try:
-            for setting in (*cls.described, *cls.settings):
+            for setting in cls.settings:
                 setattr(system, setting, about[setting])
-            if about.get("calibration"):
+            if about["calibration"]:
                 system.calibration = Calibration(**about["calibration"])
             system.pictures, system.digests = saved, []
-            fitted = open_fitted(saved.folder, about["fitted"], system.fingerprint)
+            fitted = open_fitted(saved.folder, about["fitted"])
             system.makers = (*([model] if model else []), *fitted)
             shape = system._read(path)
         except AmulsearchError:
@@ -184,11 +140,3 @@ class Persistent(System):
     def _read(self, path: Path) -> tuple[int, int]:
         """Read what `_write` wrote; the number of vectors and their width."""
         raise NotImplementedError
-
-    def _about(self) -> dict:
-        """What is saved beside the file, as plain values."""
-        return {
-            **{name: getattr(self, name) for name in (*self.described, *self.settings)},
-            "kind": type(self).__name__,
-            "calibration": self.calibration.plain() if self.calibration else None,
-        }

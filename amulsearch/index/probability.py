@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -29,13 +29,6 @@ class Calibration:
     ----------
     Platt 1999, Probabilistic outputs for support vector machines.
     Zadrozny & Elkan 2002, Transforming classifier scores into accurate multiclass probability estimates.
-
-    Examples
-    --------
-    >>> import amulsearch as am
-    >>> calibration = am.indexes.Calibration(slope=1.0, intercept=-1.0)
-    >>> calibration.probability([0.0, 1.0, 1.414]).round(3)
-    array([0.974, 0.269, 0.004])
     """
 
     slope: float
@@ -57,24 +50,9 @@ class Calibration:
         """The reliability: columns predicted, relevant, pairs."""
         return pd.DataFrame(self.reliability, columns=["predicted", "relevant", "pairs"])
 
-    def plain(self) -> dict:
-        """The fields as plain values, for a file."""
-        return asdict(self)
-
 
 def unlikely_from(neighbours: pd.DataFrame) -> int | None:
-    """Find where the results of a query stop being likely.
-
-    Parameters
-    ----------
-    neighbours : DataFrame
-        A table of neighbours.
-
-    Returns
-    -------
-    int or None
-        The first rank whose probability is below `LIKELY`; None if there is none, or the table has no probabilities.
-    """
+    """The first rank in a table whose probability is below `LIKELY`; None if there is none, or no probability."""
     if "probability" not in neighbours:
         return None
     below = neighbours["rank"][neighbours["probability"] < LIKELY]
@@ -82,15 +60,6 @@ def unlikely_from(neighbours: pd.DataFrame) -> int | None:
 
 
 def evidence(distances: np.ndarray) -> np.ndarray:
-    """Turn angular distances into what the logarithm of the odds of being relevant is linear in.
-
-    Parameters
-    ----------
-    distances : ndarray of any shape
-
-    Returns
-    -------
-    ndarray of the same shape, float64
-    """
+    """What the logarithm of the odds of being relevant is linear in, from angular distances."""
     similar = np.clip(1 - np.asarray(distances, dtype=np.float64) ** 2 / 2, 0, 1)
     return np.log((similar + 0.01) / (1.01 - similar))

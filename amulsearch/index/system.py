@@ -28,42 +28,30 @@ class System:
     """Ranks the pictures of a collection for a query.
 
     A query needs its vector in each of the system's `parts`: an index has itself as its only part, a fusion or a
-    diffusion those of all networks and layers that it combines.
-
-    Attributes
-    ----------
-    ids : list of N str
-    labels : list of N str or None
-    parts : tuple of P Index
-    calibration : Calibration or None
-        What `calibrate` returned, if you assign it.
+    diffusion those of all networks and layers that it combines. `calibration` is what `calibrate` returned, if you
+    assign it.
     """
 
     quantity: ClassVar[str] = "distance"
-    """The column of a table of neighbours that says how good each is: "distance", or "score", which is better if it is
-    greater."""
-    effort: str | None = None
-    """The option of `query` with which an approximate system trades speed for recall."""
+    """The column of a table that says how good a neighbour is: "distance", or "score", of which more is better."""
+    approximate: bool = False
+    """Whether it may miss neighbours."""
+    title: tuple[object, object] = (None, None)
+    """What the columns model and layer of a table say."""
     parts: tuple[System, ...] = ()
     calibration: Calibration | None = None
-
     pictures: Names
-    """The ids and labels of the pictures."""
+    """The ids and labels; of a system opened from disk, they are read when they are first used."""
 
     @property
     def ids(self) -> list[str]:
-        """The N ids, in the order of the rows; of a system opened from disk, they are read when this is first used."""
+        """The N ids, in the order of the rows."""
         return self.pictures.ids
 
     @property
     def labels(self) -> list[str | None]:
         """The N labels, None for a picture without one."""
         return self.pictures.labels
-
-    @property
-    def title(self) -> tuple[object, object]:
-        """What the columns model and layer of a table of neighbours say."""
-        return None, None
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -86,20 +74,18 @@ class System:
         k : int, optional
             By default 10, or as many as there are.
         **options
-            search_k: how much an approximate index searches, in place of its default; see `build`. A greater value is
-            slower and misses fewer neighbours.
+            search_k: how much an approximate index searches, in place of its default; see `build`.
 
         Returns
         -------
         DataFrame with k rows
-            Columns rank (from 1), id, distance or score, label, model, layer; nearest first. If the system has a
-            calibration, a column probability after distance: how probable it is that the picture is relevant. Fewer
-            rows if a fusion has fewer in its lists.
+            Columns rank (from 1), id, distance or score, label, model, layer; nearest first. With a calibration, also
+            probability: how probable it is that the picture is relevant. Fewer rows if a fusion lists fewer.
 
         Raises
         ------
         QueryError
-            For an unknown id, a vector of the wrong width, an unknown option, or k over the number of pictures.
+            For an unknown id, a vector of the wrong width, or k over the number of pictures.
         PictureError
             If the file cannot be read as a picture.
         """
@@ -134,9 +120,10 @@ class System:
         values = np.full((len(vectors[0]), len(self)), -np.inf)
         most = len(self) - (own is not None)
         if most:
-            rows, found = self.rank(vectors, min(k or most, most), own)
-            lists = np.arange(len(rows))[:, None].repeat(rows.shape[1], axis=1)[rows >= 0], rows[rows >= 0]
-            values[lists] = (found if self.quantity == "score" else -found)[rows >= 0]
+            rows, answers = self.rank(vectors, min(k or most, most), own)
+            query, place = np.nonzero(rows >= 0)
+            answers = answers[query, place]
+            values[query, rows[query, place]] = answers if self.quantity == "score" else -answers
         return values
 
     def all_neighbours(self, k: int | None = None, **options) -> tuple[np.ndarray, np.ndarray]:
@@ -152,15 +139,9 @@ class System:
         Returns
         -------
         rows : ndarray of shape (N, k), int64
-            `rows[i, j]` is the position in `ids` of the neighbour of rank j + 1 of `ids[i]`, as in `query(ids[i], k)`;
-            -1 for no neighbour.
+            The positions in `ids` of the neighbours of `ids[i]`, nearest first; -1 for no neighbour.
         values : ndarray of shape (N, k), float64
             Distances or scores.
-
-        Raises
-        ------
-        QueryError
-            For an unknown option, or k over the number of other pictures.
         """
         k, count = check_k(k, len(self) - 1, "other pictures"), len(self)
         rows, values = np.empty((count, k), dtype=np.int64), np.empty((count, k))
@@ -171,40 +152,16 @@ class System:
         return rows, values
 
     def similarities(self, rows: np.ndarray, k: int | None = None) -> np.ndarray:
-        """Compute the similarities of some pictures to the pictures that the system answers, as `evaluate` uses them.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (B,), int
-        k : int, optional
-            How many neighbours of each it answers: by default 10 if it is approximate, else all.
-
-        Returns
-        -------
-        ndarray of shape (B, N), float64
-            Scores, or negative distances; inf to the picture itself, -inf to those that are not answered.
-
-        Raises
-        ------
-        QueryError
-            For k over the number of other pictures.
-        """
+        """Return the similarities (B, N) float64 of pictures by their rows (B,) to the k pictures that are answered, by
+        default all: scores or negative distances, inf to the picture itself, -inf to those that are not answered."""
         rows = np.asarray(rows)
-        if k is None and self.effort is not None:
-            k = 10
         values = self.scores([part.take(rows) for part in self.parts], rows, k)
         values[np.arange(len(rows)), rows] = np.inf
         return values
 
 
 class NewPicture:
-    """A picture that is not in the collection, or words in its place, and its vectors as far as they are computed.
-
-    Parameters
-    ----------
-    image : path, PIL image or Words
-    name : str, default ""
-    """
+    """A picture that is not in the collection, or words in its place, and its vectors as far as they are computed."""
 
     def __init__(self, image: str | os.PathLike | Image.Image | Words, name: str = ""):
         self.image, self.name = image, name
@@ -218,7 +175,8 @@ class NewPicture:
         """The vectors (1, D) in each part, with one pass of each network for those that are missing."""
         with self._lock:
             missing = [part for part in dict.fromkeys(parts) if part not in self._vectors]
-            self._vectors |= dict(zip(missing, _vectors(missing, self.image) if missing else (), strict=True))
+            if missing:
+                self._vectors |= _vectors(missing, self.image)
             return [self._vectors[part] for part in parts]
 
 
@@ -227,34 +185,39 @@ def query_vectors(parts: Sequence[System], query) -> list[np.ndarray]:
 
     A query is a path, a PIL image, `Words`, a `NewPicture`, or vectors (D,), of several parts in a list.
     """
+    if isinstance(query, (str, os.PathLike, Image.Image, Words)):
+        query = NewPicture(query)
     if isinstance(query, NewPicture):
         return query.vectors(parts)
-    if isinstance(query, (str, os.PathLike, Image.Image, Words)):
-        return NewPicture(query).vectors(parts)
     several = isinstance(query, (list, tuple)) and any(np.ndim(vector) for vector in query)
     vectors = query if several else [query]
     if len(vectors) != len(parts):
         raise QueryError(f"a query must have a vector for each of the {len(parts)} parts, not {len(vectors)}")
-    return [part.vector_of(vector)[None] for part, vector in zip(parts, vectors, strict=True)]
+    for part, vector in zip(parts, vectors, strict=True):
+        if np.shape(vector) != (part.width,):
+            what = f"a {type(vector).__name__} of shape {np.shape(vector)}"
+            raise QueryError(f"a query must be one id, file, picture or vector of shape ({part.width},), not {what}")
+    return [part.checked(np.asarray(vector)[None]) for part, vector in zip(parts, vectors, strict=True)]
 
 
-def _vectors(parts: Sequence[System], query) -> list[np.ndarray]:
-    """The vectors (1, D) of a picture or of words in each part, with one pass of each network."""
-    if not isinstance(query, (Image.Image, Words)) and not _is_file(query):
-        raise MissingKeyError(f"{os.fspath(query)!r} is neither the id of a picture in the index nor a file")
+def _vectors(parts: Sequence[System], image: str | os.PathLike | Image.Image | Words) -> dict[System, np.ndarray]:
+    """The vectors (1, D) of a picture or of words by part, with one pass of each network."""
+    file = isinstance(image, (str, os.PathLike))
+    if file and not _is_file(image):
+        raise MissingKeyError(f"{os.fspath(image)!r} is neither the id of a picture in the index nor a file")
     if not all(part.fingerprint for part in parts):
         raise QueryError("the index was built from vectors without a model: query it by id or by vector")
-    vectors: dict[int, np.ndarray] = {}
     openings = [opening_of(part.fingerprint) for part in parts]
+    vectors: dict[System, np.ndarray] = {}
     for place, opening in enumerate(openings):
-        if place in vectors:
+        if opening in openings[:place]:
             continue
-        picture = query if isinstance(query, (Image.Image, Words)) else open_image(query, **opening)
-        places = [other for other, theirs in enumerate(openings) if theirs == opening]
-        makers = [maker for place in places for maker in parts[place].makers]
-        each = encode_each([picture], [parts[place].fingerprint for place in places], makers)
-        vectors |= {place: vector[0] for place, vector in zip(places, each, strict=True)}
-    return [part.checked(vectors[place][None]) for place, part in enumerate(parts)]
+        some = [part for part, theirs in zip(parts, openings, strict=True) if theirs == opening]
+        picture = open_image(image, **opening) if file else image
+        makers = [maker for part in some for maker in part.makers]
+        each = encode_each([picture], [part.fingerprint for part in some], makers)
+        vectors |= {part: part.checked(vector) for part, vector in zip(some, each, strict=True)}
+    return vectors
 
 
 def _is_file(path: str | os.PathLike) -> bool:
@@ -271,5 +234,5 @@ def check_same(systems: Sequence[System]) -> None:
     first, *others = [part for system in systems for part in system.parts]
     for part in others:
         known = part.digests and first.digests
-        if (part.pictures is not first.pictures and part.ids != first.ids) or (known and part.digests != first.digests):
+        if not part.pictures.same(first.pictures) or (known and part.digests != first.digests):
             raise QueryError("the systems are not of the same pictures in the same order")

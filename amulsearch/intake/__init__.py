@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decoding": ["Decoded", "Request", "decode", "decoding_threads", "processors"],
         "labels": ["label_text"],
         "outputs": ["note_outputs"],
-        "pictures": ["OPENING_VERSION", "open_image", "opening"],
+        "pictures": ["OPENING_VERSION", "file_digest", "open_image", "opening"],
         "scan": ["counts_text", "leads_out"],
         "spelling": ["ByName", "did_you_mean", "fold_name", "near_names"],
         "tables": ["separator_of"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from PIL import Image
 from ..errors import AmulsearchError, MissingKeyError, PictureError, QueryError
 from .decoding import Request, decode
 from .labels import labeller
-from .pictures import MAX_PIXELS, opening
+from .pictures import MAX_PIXELS, file_digest, opening
 from .scan import Listing, counts_text, existing_folder, list_folder, scan_all
 from .spelling import ByName
 from .tables import keywords_of, list_table
@@ -42,18 +41,16 @@ class Collection:
     folder : Path
         The folder that holds the pictures.
     table : DataFrame of N rows
-        One row per picture, sorted by id. Columns: id (path relative to `folder`, with forward slashes), label (str or
-        None), width and height (pixels, as displayed), format, frames, bytes (file size), digest (SHA-256 of the
-        file, hexadecimal) and, if known, keywords (list of str).
+        Sorted by id. Columns: id (path relative to `folder`, with forward slashes), label (str or None), width and
+        height (pixels, as displayed), format, frames, bytes, digest (SHA-256) and, if known, keywords (list of str).
     rejected : DataFrame
-        One row per file that looks like a picture but cannot be used. Columns: id, reason.
+        The files that look like a picture but cannot be used. Columns: id, reason.
     passed_over : mapping of str to int
         Number of entries that were not considered, by kind ("hidden", "not a picture: .txt", ...).
     frame, background, max_pixels
         How pictures are opened, see `open_image`.
     part : bool
-        Whether these are only some pictures of a scanned collection, as `subset` returns them. A store that knows the
-        others keeps them.
+        Whether these are only some pictures of a scanned collection: they do not replace the table of a store.
 
     Examples
     --------
@@ -61,12 +58,8 @@ class Collection:
     >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)
     >>> len(birds)
     44
-    >>> [id for id in birds if "duck" in id]
-    ['duck_yellow_kurt_cagle_.webp', 'jonathon_s_duck_01.webp']
     >>> birds["crow_01.webp"].size
     (226, 320)
-    >>> birds[:3].ids
-    ['acquila_architetto_franc_01.webp', 'acquila_architetto_franc_02.webp', 'acquila_architetto_franc_03.webp']
     """
 
     folder: Path
@@ -77,6 +70,8 @@ class Collection:
     background: str = "white"
     max_pixels: int = MAX_PIXELS
     part: bool = False
+    _inside: dict[Path, bool] = field(default_factory=dict, init=False, repr=False)
+    """Whether folders of pictures lie in the folder of the collection: resolving one takes 0.1 ms."""
 
     @classmethod
     def from_folder(
@@ -92,60 +87,44 @@ class Collection:
     ) -> Collection:
         """Scan a folder and all folders below it.
 
-        Each file is read and digested, but only its header is decoded. This happens in separate processes: a file that
-        crashes or hangs the decoder is rejected. `passed_over` counts what is left out: what is hidden, links to
-        folders, folders of a system for thumbnails or deleted files, and files that are no pictures by their names and
-        first bytes; and names in `labels` and `keywords` that no picture has. HEIC pictures need pillow-heif.
+        Each file is read and digested, but only its header is decoded, in separate processes: a file that crashes or
+        hangs the decoder is rejected. `passed_over` counts what is left out: what is hidden, links to folders, folders
+        of a system, files that are no pictures by their names and first bytes, and names in `labels` and `keywords`
+        that no picture has. HEIC pictures need pillow-heif.
 
         Parameters
         ----------
         folder : path
             The folder with the pictures.
         labels : "folder", None, callable or mapping, default "folder"
-            Where the labels come from: the folder of each picture, relative to `folder`; nowhere; a function of the
-            id; or a mapping from id to label. Numbers become text.
+            The folder of each picture, relative to `folder`; nothing; a function of the id; or a mapping from id to
+            label.
         keywords : mapping, path or DataFrame, optional
-            Where keywords come from: a mapping from id to a list of words or to one string of words joined by ";"; or
-            a .csv file or a pandas table with the columns path (or id) and keywords.
+            A mapping from id to a list of words or to words joined by ";", or a .csv file or a pandas table with the
+            columns path (or id) and keywords.
         frame, background, max_pixels
             How pictures are opened, see `open_image`.
         progress : bool, default True
-            Show a progress bar.
-
-        Returns
-        -------
-        Collection
 
         Raises
         ------
         AmulsearchError
             If the folder does not exist or holds no usable picture.
         QueryError
-            If `labels` is of another kind, a label is neither text nor a number, `labels` or `keywords` names none of
-            the pictures, or the table of keywords cannot be read.
+            If `labels` or `keywords` cannot be used, or names none of the pictures.
 
         Examples
         --------
         >>> import amulsearch as am
         >>> food = am.Collection.from_folder("data/openclipart/food", progress=False)
-        >>> food.table[["id", "label", "width", "height"]].tail(2)
-                                           id       label  width  height
-        314  vegetables/what_s_up_doc_01.webp  vegetables    226     320
-        315  zucca_architetto_frances_01.webp        None    308     320
-        >>> len(food.rejected)
-        0
+        >>> len(food), food.labels[-2:]
+        (316, ['vegetables', None])
         """
         folder, how = existing_folder(folder), opening(frame, background, max_pixels)
         columns = {"label": labeller(labels)}
         if keywords is not None:
             columns["keywords"] = keywords_of(keywords)
-        collection = cls._scanned(list_folder(folder, columns), progress, how)
-        first, count = collection.ids[0], len(collection)
-        if isinstance(columns["label"], ByName) and not any(collection.labels):
-            raise QueryError(f"labels= names none of the {count} pictures: use their ids, such as {first!r}")
-        if keywords is not None and not any(collection.keywords.values()):
-            raise QueryError(f"none of the {count} pictures has keywords: name them by id, such as {first!r}")
-        return collection
+        return cls._scanned(list_folder(folder, columns), progress, how)
 
     @classmethod
     def from_table(
@@ -172,11 +151,6 @@ class Collection:
         frame, background, max_pixels
             How pictures are opened, see `open_image`.
         progress : bool, default True
-            Show a progress bar.
-
-        Returns
-        -------
-        Collection
 
         Raises
         ------
@@ -213,7 +187,12 @@ class Collection:
                 + f"; {sum(passed_over.values())} other files passed over{kinds and f' ({kinds})'}"
             )
         for name, value_of in listing.columns.items():
-            if isinstance(value_of, ByName) and (count := value_of.unmatched([*table["id"], *rejected["id"]])):
+            if not isinstance(value_of, ByName):
+                continue
+            if not any(table[name]):
+                example = table["id"].iat[0]
+                raise QueryError(f"{name}: none is of a picture; name the pictures by their ids, such as {example!r}")
+            if count := value_of.unmatched([*table["id"], *rejected["id"]]):
                 passed_over[f"{name} of no picture"] = count
         return cls(listing.folder.resolve(), table, rejected, passed_over, **how)
 
@@ -259,15 +238,6 @@ class Collection:
             )
         return self.subset(key)
 
-    def __eq__(self, other: object) -> bool:
-        """Whether both have the same folder, the same table and the same settings for opening pictures."""
-        if not isinstance(other, Collection):
-            return NotImplemented
-        same = self.folder == other.folder and self.opening == other.opening
-        return same and self.table.equals(other.table)
-
-    __hash__ = None
-
     def __repr__(self) -> str:
         kinds = self.table["label"].nunique()
         return (
@@ -283,20 +253,16 @@ class Collection:
     def _row_of(self) -> ByName:
         return ByName({id: row for row, id in enumerate(self.table["id"])})
 
-    @cached_property
-    def _inside(self) -> dict[Path, bool]:
-        """Whether folders of pictures lie in the folder of the collection: resolving one takes 0.1 ms."""
-        return {}
-
-    def _row(self, id: str) -> int:
+    def _entry(self, id: str) -> tuple[str, str]:
+        """The id of a picture as its file is named, and its digest."""
         row = self._row_of[id]
         if row is None:
             raise MissingKeyError(f"no picture {id!r} in {self.folder}: ids are paths relative to that folder")
-        return row
+        return self.table["id"].iat[row], self.table["digest"].iat[row]
 
     def path(self, id: str) -> Path:
         """The path of a picture's file; QueryError if a folder on it is a link that leads out of the collection."""
-        path = self.folder / self.table["id"].iat[self._row(id)]
+        path = self.folder / self._entry(id)[0]
         if path.parent not in self._inside:
             self._inside[path.parent] = path.parent.resolve().is_relative_to(self.folder.resolve())
         if not self._inside[path.parent]:
@@ -311,127 +277,75 @@ class Collection:
         Parameters
         ----------
         id : str
-            An id of the collection.
         side : int, optional
             Pixels that the shorter side must keep: a large JPEG may then be decoded at a reduced size.
-
-        Returns
-        -------
-        PIL.Image.Image
-            The picture, in mode RGB.
 
         Raises
         ------
         MissingKeyError
             If the collection has no such picture.
-        QueryError
-            If a folder on the path is a link that leads out of the collection's folder.
         PictureError
             If the file is missing or damaged, or has changed since the folder was scanned.
         """
         request = self.request(id, side)
         (picture,) = decode([request])
-        if not isinstance(picture, PictureError):
-            return Image.fromarray(picture.rgb)
-        if not os.path.isdir(self.folder):  # noqa: PTH112 - is_dir raises where a folder above cannot be read
-            picture = f"{self.folder} is not there; {MOVED}"
-        elif not str(picture).endswith("again"):
-            picture = f"{picture}; if it has changed, scan the folder again"
-        raise PictureError(f"{request.path} cannot be opened: {picture}")
+        if isinstance(picture, PictureError):
+            there = os.path.isdir(self.folder)  # noqa: PTH112 - is_dir raises where a folder above cannot be read
+            reason = picture if there else f"{self.folder} is not there; {MOVED}"
+            raise PictureError(f"{request.path} cannot be opened: {reason}")
+        return Image.fromarray(picture.rgb)
 
     def request(self, id: str, side: int | None = None) -> Request:
         """The `Request` with which `decode` opens a picture as `open` does."""
-        return Request(str(self.path(id)), self.table["digest"].iat[self._row(id)], **self.opening, side=side)
+        return Request(str(self.path(id)), self._entry(id)[1], **self.opening, side=side)
 
     def changed(self, ids: Iterable[str]) -> dict[str, str]:
-        """Say which pictures have other files than those that were indexed, or none: each file is read.
+        """Say which pictures have other files than those that were indexed, or none; each file is read.
 
-        Parameters
-        ----------
-        ids : iterable of str
-            Ids of the collection.
-
-        Returns
-        -------
-        dict of str to str
-            For each id whose file is another one, "missing", "changed since it was indexed" or why it cannot be read.
-
-        Raises
-        ------
-        MissingKeyError
-            If the collection has no such picture.
-
-        Examples
-        --------
-        >>> import amulsearch as am
-        >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)
-        >>> birds.changed(birds)
-        {}
+        For each id whose file is another one: "missing", "changed since it was indexed", or why it cannot be read.
         """
-        states = {id: self._state(id) for id in ids}
-        return {id: state for id, state in states.items() if state}
-
-    def _state(self, id: str) -> str:
-        path = self.path(id)
-        try:
-            if not path.is_file():
-                return "missing"
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            return f"cannot be read: {error.strerror or error}"
-        return "" if digest == self.table["digest"].iat[self._row(id)] else "changed since it was indexed"
+        states = {}
+        for id in ids:
+            path = self.path(id)
+            try:
+                if not path.is_file():
+                    states[id] = "missing"
+                elif file_digest(path) != self._entry(id)[1]:
+                    states[id] = "changed since it was indexed"
+            except OSError as error:
+                states[id] = f"cannot be read: {error.strerror or error}"
+        return states
 
     def ids_of(self, path: str | os.PathLike) -> list[str]:
         """The ids that a file would have, whether or not the collection holds it.
 
         None, one or two: a link has a place of its own and that of its target.
         """
-        path, ids = Path(path), []
-        for place in (lambda: path.parent.resolve() / path.name, path.resolve):
-            try:
-                id = place().relative_to(self.folder).as_posix()
-            except (ValueError, OSError, RuntimeError):  # RuntimeError: a loop of links
-                continue
-            row = self._row_of[id]
-            ids.append(id if row is None else self.table["id"].iat[row])
-        return list(dict.fromkeys(ids))
+        places = Path(os.path.realpath(Path(path).parent), Path(path).name), Path(os.path.realpath(path))
+        ids = [place.relative_to(self.folder).as_posix() for place in places if place.is_relative_to(self.folder)]
+        return list(dict.fromkeys(self._entry(id)[0] if id in self else id for id in ids))
 
     def subset(self, ids: Iterable[str]) -> Collection:
-        """Return the collection of these pictures only, in the order of the table.
+        """Return the collection of these pictures only, in the order of the table; MissingKeyError for an unknown id.
 
         Parameters
         ----------
         ids : iterable of str
-            Ids in any order; repeated ones count once.
-
-        Returns
-        -------
-        Collection
-
-        Raises
-        ------
-        MissingKeyError
-            If the collection lacks one of the ids.
+            In any order; repeated ones count once.
         """
-        rows = sorted({self._row(id) for id in ids})
+        rows = sorted(self._row_of[self._entry(id)[0]] for id in set(ids))
         table = self.table.iloc[rows].reset_index(drop=True)
         return replace(self, table=table, part=self.part or len(table) < len(self))
 
     def sample(self, n: int, seed: int = 0) -> list[str]:
-        """Return the ids of a random sample of pictures.
+        """Return the ids of a random sample of pictures, in the order of the table.
 
         Parameters
         ----------
         n : int
-            How many pictures; all of them if the collection has fewer.
+            How many; all of them if the collection has fewer.
         seed : int, default 0
-            Seed of the random numbers; the same seed gives the same sample.
-
-        Returns
-        -------
-        list of str
-            The ids in the order of the table.
+            The same seed gives the same sample.
         """
         rows = np.random.default_rng(seed).permutation(len(self))[:n]
         return self.table["id"].iloc[np.sort(rows)].tolist()
@@ -442,12 +356,7 @@ class Collection:
         Parameters
         ----------
         ids : sequence of str
-            The preferred ids.
-
-        Returns
-        -------
-        list of str
-            As many as `ids`; if the collection has fewer pictures, they are repeated.
+            If the collection has fewer pictures than these, some are repeated.
 
         Examples
         --------
@@ -464,13 +373,7 @@ class Collection:
         return [others[place % len(others)] for place in range(len(ids))]
 
     def duplicates(self) -> pd.DataFrame:
-        """Find files with identical bytes.
-
-        Returns
-        -------
-        DataFrame
-            One row per file that has a duplicate. Columns: group (int, from 1), id, label, digest.
-        """
+        """Find files with identical bytes: a DataFrame with the columns group (int, from 1), id, label, digest."""
         same = self.table[self.table["digest"].duplicated(keep=False)].sort_values(["digest", "id"])
         group = same["digest"].factorize()[0] + 1
         return same.assign(group=group)[["group", "id", "label", "digest"]].reset_index(drop=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from functools import lru_cache
 
 import numpy as np
@@ -75,33 +74,19 @@ def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform if np.abs(change).max() > 1 else None
 
 
-# What stands for no data in grids of measurements, and from where on a number does: the least of float32 is usual.
-_NO_DATA, _HUGE = -9999, 1e30
-
-
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and floating-point grey to 8 bits; `convert` alone would clip the values at 255."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
     values = np.asarray(image).astype(np.float64)
     clear = image.info.get("transparency")
-    known = np.isfinite(values) & (np.abs(values) < _HUGE)
-    for value in (_NO_DATA, _no_data(image), clear if isinstance(clear, int) else math.nan):
-        known &= values != value
+    known = np.isfinite(values) if clear is None else values != clear
     low, high = (values[known].min(), values[known].max()) if known.any() else (0, 0)
     if image.mode != "F" and low >= 0 and high <= 65535:
         low, high = 0, next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if high < 2**bits)
     # Else there is no standard range: map the smallest value to black and the largest to white.
     scaled = (np.where(known, values, low) - low) * 255 / ((high - low) or 1)
     grey = Image.fromarray(np.uint8(scaled + 0.5))
-    if isinstance(clear, int):  # one grey value means transparent
+    if clear is not None:  # one grey value means transparent
         grey = Image.merge("LA", (grey, Image.fromarray(np.uint8(values != clear) * 255)))
     return grey
-
-
-def _no_data(image: Image.Image) -> float:
-    """The number that a TIFF declares to stand for no data (GDAL's tag); NaN if there is none."""
-    try:
-        return float(image.tag_v2[42113].strip("\0 "))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return math.nan

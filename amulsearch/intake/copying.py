@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 from ..errors import PictureError, QueryError, check_output
@@ -47,18 +48,15 @@ def _copied(request: Request, folder: Path) -> Path | PictureError:
 
 def _written(folder: Path, source: Path, content: bytes) -> Path:
     """The file in the folder that has this content, written if there is none."""
-    path, count = folder / source.name, 1
-    while os.path.lexists(path):
-        if path.is_file() and path.read_bytes() == content:
+    for number in count(1):
+        path = folder / (source.name if number == 1 else f"{source.stem} ({number}){source.suffix}")
+        try:
+            with path.open("xb") as file:
+                file.write(content)
             return path
-        count += 1
-        path = folder / f"{source.stem} ({count}){source.suffix}"
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-    except FileExistsError:  # another process was faster
-        return _written(folder, source, content)
-    except BaseException:
-        path.unlink(missing_ok=True)  # it is incomplete
-        raise
-    return path
+        except FileExistsError:
+            if path.is_file() and path.read_bytes() == content:
+                return path
+        except OSError:
+            path.unlink(missing_ok=True)  # it is incomplete
+            raise

@@ -52,5 +52,4 @@ def labeller(labels) -> Callable[[str], str | None]:
         return ByName({id: label_text(label) for id, label in labels.items()})
     if callable(labels):
         return lambda id: label_text(labels(id))
-    kind = repr(labels) if isinstance(labels, str) else f"of type {type(labels).__name__}"
-    raise QueryError(f'labels cannot be {kind}: use "folder", None, a function or a mapping')
+    raise QueryError(f'labels cannot be {labels!r:.60}: use "folder", None, a function or a mapping')

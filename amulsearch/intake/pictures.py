@@ -1,10 +1,8 @@
-"""Read one picture, in any raster format, as RGB pixels.
-
-Pictures are returned as new RGB `PIL.Image.Image` objects; no file stays open.
-"""
+"""Read one picture, in any raster format, as RGB pixels."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
@@ -12,6 +10,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, ImageOps
@@ -57,11 +56,9 @@ SUFFIXES = frozenset(
 ) | {".heic", ".heif", ".hif"}
 """The file name extensions of pictures, in lower case with the dot."""
 
-RAW = frozenset(
-    (
-        *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mrw", ".nef", ".nrw"),
-        *(".orf", ".pef", ".raf", ".rw2", ".sr2", ".srw", ".x3f"),
-    )
+RAW = (
+    *(".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mrw", ".nef", ".nrw"),
+    *(".orf", ".pef", ".raf", ".rw2", ".sr2", ".srw", ".x3f"),
 )
 """The extensions of a camera's raw files. Many are TIFFs, but the picture in front is a thumbnail."""
 
@@ -83,8 +80,7 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
     The EXIF orientation and the embedded colour profile are applied, transparency is laid on a background, and every
     mode (palette, grey, 16-bit, CMYK, 1-bit, floating point) is converted to 8-bit RGB. In 16-bit grey, white is the
     greatest value of 8, 10, 12, 14 or 16 bits, whichever are just enough for all pixels: cameras write 12 bits in 16.
-    Other numbers are scaled from their smallest to their greatest, without NaN, infinity and values that stand for no
-    data, which become black.
+    Other numbers are scaled from their smallest to their greatest; NaN and infinity become black.
 
     Parameters
     ----------
@@ -97,11 +93,6 @@ def open_image(source, *, frame: int = 0, background: str = "white", max_pixels:
     max_pixels : int, default 64,000,000
         Larger pictures are rejected, except JPEGs that are under the limit when decoded at 1/2, 1/4 or 1/8 of their
         size. The limit does not apply to PIL images.
-
-    Returns
-    -------
-    PIL.Image.Image
-        A new picture in mode RGB.
 
     Raises
     ------
@@ -168,26 +159,9 @@ def guarded() -> Iterator[None]:
     except MemoryError:
         raise PictureError("not enough memory to decode it") from None
     except Exception as error:  # Pillow's decoders raise nearly every built-in error on damaged files
-        raise PictureError(_reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    """Why a picture cannot be opened, in a line."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}"
-    detail = first_line(error)[:200]
-    if isinstance(error, KeyError):
-        detail = f"unknown value {detail}"
-    if "truncated" in detail.lower() or isinstance(error, EOFError):
-        detail = "the file is truncated"
-    if _UNREAD.search(detail):
-        kind = f"its pixels are of a kind that is not read, such as five bands or 32-bit RGB ({detail})"
-        return f"{kind}: save it as 8-bit RGB"
-    return f"damaged: {detail}"
-
-
-# How Pillow says that a file may be whole, but is of a kind that it does not read.
-_UNREAD = re.compile("unknown pixel mode|unsupported|unimplemented|not supported|cannot handle", re.IGNORECASE)
+        strerror = getattr(error, "strerror", None)
+        reason = f"cannot be read: {strerror}" if strerror else f"cannot be decoded: {first_line(error)[:200]}"
+        raise PictureError(reason) from None
 
 
 @contextmanager
@@ -223,6 +197,12 @@ def begins_as_picture(path: str) -> bool:
     return False
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def file_of(source) -> BinaryIO:
     """A binary file of a path or of bytes; PictureError or OSError if it cannot be opened."""
     if isinstance(source, bytes):
@@ -232,17 +212,11 @@ def file_of(source) -> BinaryIO:
             f"cannot open an object of type {type(source).__name__} as a picture: give a path, bytes or a PIL image"
         )
     path = check_path(source)
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could block forever
-            raise PictureError("it is a folder" if path.is_dir() else "not a regular file")
-        if path.suffix.lower() in RAW:
-            raise PictureError("a camera's raw file, not a finished picture: export it as JPEG or TIFF")
-        return path.open("rb")
-    except FileNotFoundError:
-        missing = "a link to a file that does not exist" if path.is_symlink() else "no such file"
-        raise PictureError(missing) from None
-    except PermissionError:
-        raise PictureError("no permission to read it") from None
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could block forever
+        raise PictureError("not a regular file")
+    if path.suffix.lower() in RAW:
+        raise PictureError("a camera's raw file, not a finished picture: export it as JPEG or TIFF")
+    return path.open("rb")
 
 
 def _reduce_jpeg(image: Image.Image, max_pixels: int, side: int | None = None) -> None:

@@ -15,11 +15,9 @@ from .decoding import Request, decode, decoding_threads
 from .outputs import outputs_in
 from .pictures import RAW, SUFFIXES, begins_as_picture
 
-SYSTEM_FOLDERS = frozenset(
-    (
-        *("@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "RECYCLER"),
-        *("System Volume Information", "lost+found", "__MACOSX"),
-    )
+SYSTEM_FOLDERS = (
+    *("@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "RECYCLER"),
+    *("System Volume Information", "lost+found", "__MACOSX"),
 )
 """Folders that storage devices and systems make for thumbnails, deleted files and the like; others are hidden."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import cache
@@ -14,7 +15,7 @@ import pandas as pd
 
 from ..errors import QueryError, check_path, first_line
 from .labels import keyword_list, label_text
-from .scan import Listing, existing_folder
+from .scan import Listing, existing_folder, leads_out
 from .spelling import ByName, fold_name
 
 
@@ -71,8 +72,6 @@ def _read(table: str | os.PathLike | pd.DataFrame, columns: list[str]) -> pd.Dat
 
 
 def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
-    if path.suffix.lower() not in (".csv", ".tsv"):
-        raise QueryError(f"{path} is neither .csv nor .tsv: rename it, or read it with pandas and give the table")
     try:
         with path.open("rb") as file:
             encoding = "utf-16" if file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
@@ -90,16 +89,11 @@ def _names(rows: pd.DataFrame) -> str:
 
 def _inside(value: object, folder: Path) -> tuple[str, str]:
     """The id of a path and the reason for its rejection, "" if there is none."""
-    text = _text(value)
-    if text is None:
-        return "", "a row without a path"
-    try:
-        relative = os.path.relpath(os.path.join(folder, text), folder)
-    except ValueError:  # a zero byte
-        return repr(text), "not a valid path"
-    id = Path(relative).as_posix()
-    if id == ".." or id.startswith("../"):
-        return text, f"it leads out of {folder}: move the picture into that folder, or set folder="
+    id = text = _text(value)
+    with suppress(ValueError):  # on Windows, for another drive
+        id = Path(os.path.relpath(os.path.join(folder, text), folder)).as_posix()
+    if not text or leads_out(id):
+        return text, f"it is no path in {folder}: move the picture into that folder, or set folder="
     return id, ""
 
 
@@ -107,7 +101,7 @@ def _on_disk(id: str, folder: Path, by_form: Callable[[Path], Mapping[str, list[
     """The id as its file is named, where the table has another form of the name."""
     if os.path.lexists(folder / id):
         return id
-    places = [folder]
+    places = [folder]  # two folders may have names that differ in form only
     for part in id.split("/"):
         places = [path for place in places for path in by_form(place).get(fold_name(part), ())]
     return places[0].relative_to(folder).as_posix() if len(places) == 1 else id
@@ -115,12 +109,12 @@ def _on_disk(id: str, folder: Path, by_form: Callable[[Path], Mapping[str, list[
 
 def _by_form(folder: Path) -> dict[str, list[Path]]:
     """What is in a folder, by the folded names."""
-    paths: dict[str, list[Path]] = {}
+    paths = defaultdict(list)
     with suppress(OSError):
         for path in folder.iterdir():
-            paths.setdefault(fold_name(path.name), []).append(path)
+            paths[fold_name(path.name)].append(path)
     return paths
 
 
-def _text(value: object) -> str | None:
-    return None if value is None or (not isinstance(value, (list, tuple)) and pd.isna(value)) else str(value) or None
+def _text(path: object) -> str:
+    return "" if path is None or pd.isna(path) else str(path)

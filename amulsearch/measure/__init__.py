@@ -1,6 +1,6 @@
-"""Which system is better: fusion, relevance, judgements, evaluation, comparison, agreement.
+"""Which system is better: measures, judgements, evaluation, comparison, recommendation.
 
-Input: neighbours or features, and which pictures are relevant to which. Output: fused neighbours, and measures with
+Input: systems or neighbours, and which pictures are relevant to which. Output: measures with
 confidence intervals. Nothing here draws figures or trains networks.
 """
 

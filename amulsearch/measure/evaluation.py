@@ -12,13 +12,11 @@ from ..errors import QueryError, check_integer
 from ..features import Features, l2_normalize
 from ..index import System
 from ..store import blocks
-from ..systems import Relevance
+from ..systems import Fusion, Relevance
 from .ranking_measures import MEASURES, rank_measures
 
 ANSWERED = 10
 """How many neighbours of an approximate index are measured: as many as it answers by default."""
-LEVEL = 0.95
-"""The confidence level of intervals."""
 BLOCK, MEMORY, PER_PAIR = 256, 300 << 20, 140
 """How many queries are measured at once at most, the bytes that their temporary arrays may take together, and the bytes
 that they take for each pair of a query and a picture."""
@@ -60,17 +58,12 @@ class Evaluation:
             One of `MEASURES`, or "mAP".
         by : {"query", "label"}
             What is drawn at random: single queries, as if their results were independent, or labels with all their
-            queries. Queries of one label share the pictures that are relevant to them, so the interval by label, wider
-            as a rule, is the one that holds for other labels.
+            queries (Field & Welsh 2007, Bootstrapping clustered data). Queries of one label share the pictures that are
+            relevant to them, so the interval by label, wider as a rule, is the one that holds for other labels.
 
         Returns
         -------
         low, high : float
-            NaN without queries.
-
-        References
-        ----------
-        Field & Welsh 2007, Bootstrapping clustered data.
         """
         return _interval(self._values(measure), self._groups(by))
 
@@ -88,26 +81,19 @@ class Evaluation:
         measure : str, default "AP"
             One of `MEASURES`, or "mAP".
         by : {"query", "label"}
-            What is drawn, and what changes its sign as a whole, at random: single queries, or labels with all their
-            queries; see `interval`.
+            What is drawn, and changes its sign, as a whole; see `interval`.
 
         Returns
         -------
         dict
             difference (the mean of this system minus that of the other), low and high (its 95% bootstrap interval),
-            p (two-sided, paired randomisation test), and wins, losses and ties (numbers of queries). Without queries,
-            NaN and 0.
+            p (two-sided, paired randomisation test: Smucker, Allan & Carterette 2007), and wins, losses and ties
+            (numbers of queries). Without queries, NaN and 0.
 
         Raises
         ------
         QueryError
-            For different queries, different depths on which the measure depends, an unknown measure, or by label if
-            there are fewer than two labels.
-
-        References
-        ----------
-        Smucker, Allan & Carterette 2007, A comparison of statistical significance tests for information retrieval
-        evaluation.
+            For different queries, different depths on which the measure depends, or fewer than two labels.
         """
         if self.per_query.empty and other.per_query.empty:
             return dict.fromkeys(("difference", "low", "high", "p"), np.nan) | {"wins": 0, "losses": 0, "ties": 0}
@@ -167,22 +153,15 @@ def evaluate(
     Parameters
     ----------
     system : Features, System, ndarray of shape (N, N) or function
-        Features are compared by cosine; an index is measured by the distances it finds, an approximate one with its
-        default effort. An array holds similarities, with rows and columns in the order of `relevance.ids`, -inf for
-        what the system does not answer; a function maps rows (B,) to similarities (B, N).
+        Features are compared by cosine. An array holds similarities, with rows and columns in the order of
+        `relevance.ids`, -inf for what is not answered; a function maps rows (B,) to similarities (B, N).
     relevance : Relevance
         Of the same N pictures in the same order.
     queries : sequence of str, optional
-        The ids to query with, by default all. The time grows with their number times that of the pictures; the memory
-        does not.
+        The ids to query with, by default all.
     depth : int, optional
         How many answers to each query are measured: by default all, of an approximate index 10. To compare the mAP of
         an approximate index with that of another system, give the depth of both.
-
-    Returns
-    -------
-    Evaluation
-        Without queries, and with NaN as its means, if no query has a relevant picture.
 
     Notes
     -----
@@ -203,25 +182,21 @@ def evaluate(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import amulsearch as am
-    >>> vectors = np.random.default_rng(0).standard_normal((6, 4))
-    >>> features = am.Features(vectors, list("abcdef"), ["x", "x", "x", "y", "y", None])
+    >>> features = am.Features([[1, 0], [1, 1], [1, 3], [0, 1]], list("abcd"), ["x", "x", "y", "y"])
     >>> result = am.evaluate(features, am.Relevance.from_labels(features.ids, features.labels))
     >>> result.mean().round(2).to_dict()
-    {'P@1': 0.2, 'P@5': 0.32, 'R-precision': 0.2, 'MAP@R': 0.15, 'mAP': 0.5, 'nDCG@10': 0.64}
-    >>> result.excluded
-    1
+    {'P@1': 0.75, 'P@5': 0.2, 'R-precision': 0.75, 'MAP@R': 0.75, 'mAP': 0.85, 'nDCG@10': 0.89}
     """
     if not isinstance(relevance, Relevance):
         kind = type(relevance).__name__
         raise QueryError(f"evaluate needs a Relevance, not {kind}: make one with Relevance.from_labels(ids, labels)")
     depth = depth if depth is None else check_integer("depth", depth)
-    if isinstance(system, System) and system.effort is not None:
+    if isinstance(system, System) and system.approximate:
         depth = depth or ANSWERED
     similarities, count = _similarities(system, relevance, depth), len(relevance.ids)
     rows = _rows(relevance, queries)
-    parts, evaluated = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
+    measures, queried = [np.empty((0, len(MEASURES)))], [np.empty(0, dtype=np.int64)]
     step = max(1, min(BLOCK, MEMORY // (PER_PAIR * max(count, 1))))
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
@@ -229,13 +204,13 @@ def evaluate(
         grades[np.arange(len(block)), block] = 0
         some = (grades > 0).any(axis=1)
         if some.any():
-            parts.append(rank_measures(similarities(block[some]), grades[some], block[some], depth))
-            evaluated.append(block[some])
-    evaluated = np.concatenate(evaluated)
-    table = pd.DataFrame(np.concatenate(parts), columns=list(MEASURES))
-    table.insert(0, "id", pd.Series([relevance.ids[row] for row in evaluated], dtype=object))
-    table.insert(1, "label", pd.Series([relevance.labels[row] for row in evaluated], dtype=object))
-    return Evaluation(table, (count if queries is None else len(rows)) - len(evaluated), depth)
+            measures.append(rank_measures(similarities(block[some]), grades[some], block[some], depth))
+            queried.append(block[some])
+    queried = np.concatenate(queried)
+    table = pd.DataFrame(np.concatenate(measures), columns=list(MEASURES))
+    table.insert(0, "id", pd.Series([relevance.ids[row] for row in queried], dtype=object))
+    table.insert(1, "label", pd.Series([relevance.labels[row] for row in queried], dtype=object))
+    return Evaluation(table, (count if queries is None else len(rows)) - len(queried), depth)
 
 
 def _rows(relevance: Relevance, queries: Sequence[str] | None) -> np.ndarray:
@@ -276,10 +251,11 @@ def _similarities(system, relevance: Relevance, depth: int | None) -> Callable[[
         raise QueryError("system and relevance do not hold the same pictures in the same order: use the ids of both")
     if isinstance(system, Features):
         return cosines(system.vectors)
-    if isinstance(system, System) and system.effort is None:
-        return system.similarities
+    if isinstance(system, Fusion) and system.depth < len(system):
+        system = Fusion(system.systems, system.method, depth=min(relevance.reach(system.depth), len(system)))
     if isinstance(system, System):
-        return lambda rows: system.similarities(rows, min(relevance.reach(depth), len(system) - 1))
+        answers = min(relevance.reach(depth), len(system) - 1) if system.approximate else None
+        return lambda rows: system.similarities(rows, answers)
     if callable(system):
         return system
     raise QueryError(
@@ -297,7 +273,7 @@ def _interval(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     for _ in range(1000):
         drawn = rng.integers(0, len(sums), len(sums))
         means.append(sums[drawn].sum() / counts[drawn].sum())
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -311,10 +287,8 @@ def _randomisation_p(sums: np.ndarray) -> float:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Correct the p-values (T,) of several tests, so that any false finding among all stays improbable; NaN stays.
-
-    Holm 1979, A simple sequentially rejective multiple test procedure.
-    """
+    """The p-values (T,) of several tests, corrected so that any false finding among all stays improbable (Holm 1979, A
+    simple sequentially rejective multiple test procedure); NaN stays."""
     p = np.asarray(p, dtype=np.float64)
     order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN comes last
     corrected = np.full(len(p), np.nan)

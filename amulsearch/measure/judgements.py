@@ -34,10 +34,6 @@ class Judgements:
     ------
     StoreError
         If the file cannot be read, or is not a file of judgements.
-
-    See Also
-    --------
-    Relevance.from_judgements : Use the judgements in `evaluate`.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -105,11 +101,6 @@ class Judgements:
             The ids of the pictures.
         relevance : bool, int or None
             Whether the pictures are relevant to the query; None withdraws the judgements.
-
-        Raises
-        ------
-        StoreError
-            If the file cannot be written.
         """
         from filelock import FileLock  # imported where something is written
 

@@ -17,8 +17,7 @@ def same_label(rows: np.ndarray, labels: Sequence[str | None]) -> np.ndarray:
     Parameters
     ----------
     rows : ndarray of shape (N, k), int
-        The neighbours of N pictures, as `ExactIndex.all_neighbours` and `fuse_all` return them; -1, for no neighbour,
-        counts as another label.
+        The neighbours of N pictures, as `all_neighbours` returns them; -1, for no neighbour, counts as another label.
     labels : sequence of N str or None
 
     Returns
@@ -46,8 +45,7 @@ def precision_at_k(
     Parameters
     ----------
     lists : mapping of name to ndarray of shape (N, k), int
-        The neighbours of N pictures by system, as `all_neighbours` and `fuse_all` return them; with or without the
-        distances.
+        The neighbours of N pictures by system, as `all_neighbours` returns them, with or without the distances.
     labels : sequence of N str or None
         Neighbours without a label are neither right nor wrong: those behind them move up.
     at : sequence of int, default (1, 5)
@@ -65,15 +63,10 @@ def precision_at_k(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import amulsearch as am
-    >>> lists = {"near": np.array([[1, 2], [0, 2], [3, 0], [2, 1]]), "far": np.array([[3, 2], [2, 3], [1, 0], [1, 0]])}
-    >>> am.measure.precision_at_k(lists, ["x", "x", "y", "y"], at=(1, 2), baseline="far")
-          P@1  P@2  wins  losses
-    near  1.0  0.5     4       0
-    far   0.0  0.0     0       0
-    >>> am.measure.precision_at_k(lists, [None] * 4)
-    No two pictures are relevant to each other (have the same label): there is nothing to count.
+    >>> am.measure.precision_at_k({"near": [[1, 2], [0, 2], [3, 0], [2, 1]]}, ["x", "x", "y", "y"], at=(1, 2))
+          P@1  P@2
+    near  1.0  0.5
     """
     same = {name: same_label(rows[0] if isinstance(rows, tuple) else rows, labels) for name, rows in lists.items()}
     columns = {f"P@{k}": {name: pd.Series(_precision(hits, k)).mean() for name, hits in same.items()} for k in at}
@@ -103,8 +96,7 @@ def chance_level(labels: Sequence[str | None]) -> float:
     Returns
     -------
     float
-        The mean over the pictures whose label another picture has, among the pictures with a label; NaN if there are
-        none.
+        The mean over the pictures whose label another picture has, among those with a label; NaN if there are none.
     """
     labels = pd.Series(list(labels), dtype=object).dropna()
     others = labels.map(labels.value_counts()) - 1
@@ -117,17 +109,16 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     a, b : ndarray of shape (N, k), int
-        Rows of neighbours, as `ExactIndex.all_neighbours` and `fuse_all` return them; -1 at the end of a list is no
-        neighbour.
+        Rows of neighbours, as `all_neighbours` returns them; -1 at the end of a list is no neighbour.
 
     Returns
     -------
     ndarray of shape (N,), float64
-        From 0 to 1, for each query; 0 if both lists are empty.
+        From 0 to 1; 0 if both lists are empty.
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
-        raise QueryError("lists are rows (N, k) of integers, as ExactIndex.all_neighbours returns them, not tables")
+        raise QueryError("lists are rows (N, k) of integers, as all_neighbours returns them, not tables")
     if a.ndim != 2 or a.shape != b.shape or not a.size:
         raise QueryError(
             f"the lists have the shapes {a.shape} and {b.shape}: give two of the same shape (N, k), not empty"

@@ -60,16 +60,12 @@ class Recommendation:
         return self.table.to_html(index=False, float_format="%.3f") + f"<p>{self.advice}</p>"
 
 
-def recommend(
-    panel: Panel, collection: Collection, *, sample: int = 2000, seed: int = 0, progress: bool = True
-) -> Recommendation:
+def recommend(panel: Panel, collection: Collection, *, sample: int = 2000, progress: bool = True) -> Recommendation:
     """Compare the systems of a panel, and say which to use.
 
     If at least five labels have two pictures or more, pictures of the same label are relevant to each other, and mAP
-    decides. Otherwise agreement does: how much of a system's first ten neighbours the other systems find too, where
-    those of the same network do not count. Of 60 to 72 systems, agreement ordered pairs as mAP does with a Kendall's
-    tau of .7 to .8 (stamps, cartoons), if the same kind was asked for; it does not say which system finds the same
-    thing by another hand.
+    decides. Otherwise agreement does: how much of a system's first ten neighbours the systems of other networks find
+    too. Of 60 to 72 systems, it ordered pairs as mAP does with a Kendall's tau of .7 to .8 (stamps, cartoons).
 
     Parameters
     ----------
@@ -78,7 +74,6 @@ def recommend(
         The pictures of the panel.
     sample : int, default 2000
         How many pictures query: a random sample, or all if there are fewer.
-    seed : int, default 0
     progress : bool, default True
 
     Returns
@@ -88,11 +83,6 @@ def recommend(
         measure that decides, by label or by query), first (the fraction of the bootstrap samples in which the system is
         best), ms (for a new picture, once the networks are loaded) and kB (of vectors, a picture).
 
-    Raises
-    ------
-    QueryError
-        For fewer than five pictures.
-
     References
     ----------
     Sakai 2006, Evaluating evaluation metrics based on the bootstrap.
@@ -100,19 +90,19 @@ def recommend(
     """
     if len(panel.ids) < LEAST:
         raise QueryError(f"a comparison needs at least {LEAST} pictures, not {len(panel.ids)}")
-    systems = {name: system for name, system in panel.items() if system.parts}
-    agreement = agreements(systems, seed)
+    systems = dict(panel)
+    agreement = agreements(systems)
     counts = pd.Series(collection.labels, dtype=object).value_counts()
     comparison = None
     if (counts > 1).sum() >= LEAST:
-        comparison = compare(systems, sample=sample, seed=seed, progress=progress)
+        comparison = compare(systems, sample=sample, progress=progress)
         results = comparison.evaluations
         scores = pd.DataFrame({name: result.per_query["AP"] for name, result in results.items()})
         groups = pd.factorize(next(iter(results.values())).per_query["label"])[0]
     else:
         scores, groups = agreement, np.arange(len(agreement))
     measure = "agreement" if comparison is None else "mAP"
-    means = _bootstrap(scores, groups, seed)
+    means = _bootstrap(scores, groups)
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     table = pd.DataFrame({"system": list(systems)})
     if comparison is not None:
@@ -124,35 +114,33 @@ def recommend(
     if comparison is None:
         advice = _without_labels(table)
     else:
-        advice = _with_labels(table, means, scores, groups, seed)
+        advice = _with_labels(table, means, scores, groups)
     return Recommendation(table, measure, table["system"][0], advice, len(scores), comparison, panel)
 
 
-def agreements(systems: Mapping[str, System], seed: int = 0) -> pd.DataFrame:
+def agreements(systems: Mapping[str, System]) -> pd.DataFrame:
     """How much of each system's first ten neighbours the others find too, by query (rows) and system (columns).
 
     A neighbour of rank r weighs 1 / r in a list; a system's agreement is the mean, over its neighbours, of the mean
     weight that they have in the lists of systems without any of its networks; of all other systems for those that
     combine networks.
     """
-    first = next(iter(systems.values()))
-    count = len(first)
-    rows = np.sort(np.random.default_rng(seed).permutation(count)[:SHARED])
+    count = len(next(iter(systems.values())))
+    queries = np.sort(np.random.default_rng(0).permutation(count)[:SHARED])
     k = min(FIRST, count - 1)
-    lists = {
-        name: system.rank([part.take(rows) for part in system.parts], k, rows)[0] for name, system in systems.items()
-    }
     networks = {name: _networks(system) for name, system in systems.items()}
-    weights = {}
-    for name, found in lists.items():
-        weights[name] = np.zeros((len(rows), count + 1), dtype=np.float32)  # the last column is for no neighbour
-        np.put_along_axis(weights[name], found % (count + 1), 1 / np.arange(1, k + 1, dtype=np.float32)[None], axis=1)
+    lists, weights = {}, {}
+    for name, system in systems.items():
+        rows, _ = system.rank([part.take(queries) for part in system.parts], k, queries)
+        lists[name] = np.where(rows < 0, count, rows)
+        weights[name] = np.zeros((len(queries), count + 1), dtype=np.float32)  # the last column is for no neighbour
+        np.put_along_axis(weights[name], lists[name], 1 / np.arange(1, k + 1, dtype=np.float32)[None], axis=1)
     columns = {}
-    for name, found in lists.items():
+    for name, rows in lists.items():
         others = [other for other in lists if other != name and not networks[name] & networks[other]]
         others = others or [other for other in lists if other != name]
-        total = sum(np.take_along_axis(weights[other], found % (count + 1), axis=1) for other in others)
-        columns[name] = total.mean(axis=1) / max(len(others), 1) if others else np.zeros(len(rows))
+        total = sum(np.take_along_axis(weights[other], rows, axis=1) for other in others)
+        columns[name] = total.mean(axis=1) / len(others) if others else np.zeros(len(queries))
     return pd.DataFrame(columns)
 
 
@@ -182,18 +170,18 @@ def _milliseconds(images: list, model: str | Model) -> float:
     return 1000 * (time.perf_counter() - start) / len(images)
 
 
-def _bootstrap(scores: pd.DataFrame, groups: np.ndarray, seed: int) -> pd.DataFrame:
+def _bootstrap(scores: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
     """The means of the scores (Q, S) in each of `DRAWS` random draws of the groups (Q,) of queries."""
     count = groups.max() + 1
-    draws = np.random.default_rng(seed).integers(0, count, (DRAWS, count))
+    draws = np.random.default_rng(0).integers(0, count, (DRAWS, count))
     weights = np.stack([np.bincount(draw, minlength=count) for draw in draws]).astype(np.float64)
     sums = np.stack([np.bincount(groups, scores[name], minlength=count) for name in scores], axis=1)
     return pd.DataFrame((weights @ sums) / (weights @ np.bincount(groups))[:, None], columns=scores.columns)
 
 
-def _with_labels(table: pd.DataFrame, means: pd.DataFrame, scores: pd.DataFrame, groups: np.ndarray, seed: int) -> str:
+def _with_labels(table: pd.DataFrame, means: pd.DataFrame, scores: pd.DataFrame, groups: np.ndarray) -> str:
     best, costs = table["system"][0], table.set_index("system")
-    order = np.random.default_rng(seed).permutation(groups.max() + 1)
+    order = np.random.default_rng(0).permutation(groups.max() + 1)
     half = np.isin(groups, order[: len(order) // 2])
     chosen = scores[half].mean().idxmax()
     sentences = [

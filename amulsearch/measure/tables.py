@@ -12,10 +12,10 @@ NOTHING = "No two pictures are relevant to each other (have the same label): the
 
 
 class Table(pd.DataFrame):
-    """A DataFrame of measures. If there is nothing to count, its numbers are NaN, and in their place it shows why.
+    """A DataFrame of measures. If there is nothing to count, it shows the sentence `attrs["why"]` in place of NaN.
 
-    The sentence is in `attrs["why"]`, so tables derived from it show it too, and `plot.chart` draws it. In a notebook,
-    a number that a row does not have is an empty cell: the baseline has no difference from itself.
+    Tables derived from it show the sentence too, and `plot.chart` draws it. In a notebook, a number that a row does not
+    have is an empty cell: the baseline has no difference from itself.
     """
 
     @property
@@ -50,7 +50,7 @@ def differences(
     Parameters
     ----------
     pairs : mapping of name to (Evaluation, Evaluation)
-        What is compared with what, each on the same queries.
+        Each on the same queries.
     measures : sequence of str, default ("P@1", "mAP")
         Of `MEASURES`, or "mAP".
 

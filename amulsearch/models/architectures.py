@@ -8,8 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-import sys
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import RLock
 
@@ -111,21 +110,18 @@ def keras_squeezenet(state: dict, target: dict) -> dict:
     return renamed
 
 
-@cache
-def other_names() -> list[str]:
-    """The classifiers of torchvision, and those of timm if it is loaded, as `get` takes them."""
+def torchvision_names() -> list[str]:
+    """The classifiers of torchvision."""
     models = import_torchvision().models
-    timm = sys.modules.get("timm")
-    return [*models.list_models(module=models), *(f"timm/{name}" for name in (timm.list_models() if timm else ()))]
+    return models.list_models(module=models)
 
 
 def torchvision_record(name: str) -> Model | None:
     """Make the record of a torchvision classifier, `NAME` or `NAME.WEIGHTS`; None for an unknown name."""
-    models = import_torchvision().models
     architecture, dot, tag = name.partition(".")
-    if architecture not in models.list_models(module=models):
+    if architecture not in torchvision_names():
         return None
-    choices = models.get_model_weights(architecture)
+    choices = import_torchvision().models.get_model_weights(architecture)
     tag = tag if dot else "IMAGENET1K_V1"
     if tag not in choices.__members__ or tag == "DEFAULT":  # the meaning of DEFAULT changes between versions
         raise ModelError(

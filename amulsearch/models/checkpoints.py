@@ -16,26 +16,18 @@ if TYPE_CHECKING:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def identity_of(path: Path) -> str:
-    """The SHA-256 of a file as "sha256:..."; a file that nobody has touched since is not read again."""
+    """The SHA-256 of a file, in hexadecimal; a file that nobody has touched since is not read again."""
     try:
         status = path.stat()
+        return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
-    return _identity_of(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @lru_cache(maxsize=256)
-def _identity_of(path: Path, *status: int) -> str:
-    return f"sha256:{digest(path)}"
+def _digest(path: Path, *status: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_digest(path: Path, expected: str, remedy: str = "delete it, and it will be downloaded again") -> None:
@@ -58,41 +50,33 @@ def read_checkpoint(path: Path) -> dict:
 
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ModelError(f"{path} is not a checkpoint, or it holds more than tensors, and was not opened") from None
-    except Exception as error:
-        raise ModelError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from None
+    except Exception as error:  # of torch, pickle, zipfile and safetensors
+        raise ModelError(f"{path} is no checkpoint of tensors and was not opened: {first_line(error)}") from None
 
 
-def fill(module: torch.nn.Module, state: dict, name: str, rename: Callable[[dict, dict], dict] | None) -> None:
-    """Load the state dict of a file into a network; ModelError if it does not fit, or holds values that are no numbers.
-
-    name: of the network, for messages; rename: see `Model`.
-    """
+def fill(module: torch.nn.Module, state: dict, rename: Callable[[dict, dict], dict] | None) -> None:
+    """Load the state dict of a file into a network; ModelError if it does not fit, or holds values that are no numbers;
+    rename: see `Model`."""
     import torch
 
     try:
         module.load_state_dict(rename(state, module.state_dict()) if rename else state)
-    except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        what = "the checkpoint does not fit this architecture"
-        raise ModelError(f"{name}: {what}: {' '.join(lines[:3])[:300]}") from None
+    except Exception as error:  # of torch, of `rename`
+        why = " ".join(str(error).split())[:300]
+        raise ModelError(f"the checkpoint does not fit this architecture: {why}") from None
     for place, value in module.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"{name}: the checkpoint holds NaN or infinite values in {place}")
+            raise ModelError(f"the checkpoint holds NaN or infinite values in {place}")
+
+
+ALLOWED = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
 class _ArraysOnly(pickle.Unpickler):
     """An unpickler that builds numpy arrays and nothing else (see "Restricting Globals" in Python's documentation)."""
 
-    ALLOWED = {
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-    }
-
     def find_class(self, module: str, name: str):
-        if (module, name) not in self.ALLOWED:
+        if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 

@@ -12,24 +12,16 @@ import torch
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """How networks run on a kind of device.
-
-    Attributes
-    ----------
-    batch : int
-        Number of pictures per batch.
-    ahead : int
-        Number of batches that the device may still be computing while the next one is prepared.
-    channels_last : bool
-        Whether weights and activations lie in memory with the channels of a position side by side.
-    pinned : bool
-        Whether batches are copied from and to page-locked memory, while the device computes.
-    """
+    """How networks run on a kind of device."""
 
     batch: int
+    """Number of pictures per batch."""
     ahead: int
+    """Number of batches that the device may still be computing while the next one is prepared."""
     channels_last: bool
+    """Whether weights and activations lie in memory with the channels of a position side by side."""
     pinned: bool
+    """Whether batches are copied from and to page-locked memory, while the device computes."""
 
 
 DEVICES = {

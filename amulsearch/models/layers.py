@@ -104,7 +104,7 @@ def stages_of(nodes: list[Node], last: str, blocks: list[str]) -> list[Node]:
 
 
 def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Pool the output of a layer to one vector per picture.
+    """Pool the output of a layer to one vector per picture, (B, D).
 
     Parameters
     ----------
@@ -112,15 +112,6 @@ def pool(values: torch.Tensor, pooling: str) -> torch.Tensor:
         Feature maps (B, D, H, W) or (B, H, W, D), tokens (B, T, D), or vectors (B, D), which stay as they are.
     pooling : {"mean", "gem"}
         The mean over all positions, or the generalised mean: the p-th root of the mean of the p-th powers, p = 3.
-
-    Returns
-    -------
-    torch.Tensor of shape (B, D)
-
-    Raises
-    ------
-    ModelError
-        For an unknown pooling.
 
     References
     ----------

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import ModelError
-from .preprocess import OwnTransform, Preprocess
+from .preprocess import Preprocess
 from .weights import Downloaded, HuggingFace, InMemory, Packaged
 
 NOT_DECIDING = ("build", "rename", "penultimate", "fixed_size", "licence", "source")
@@ -23,44 +23,25 @@ VECTORS = ("logits", "penultimate", "cls")
 
 @dataclass(frozen=True)
 class Model:
-    """The record of a network; `get` and `own` make them.
-
-    Attributes
-    ----------
-    name : str
-    build : callable
-        Makes the `torch.nn.Module`, with random weights.
-    weights : Packaged, Downloaded, HuggingFace or InMemory
-        Which weights exactly, where they are, and how they are read.
-    preprocess : Preprocess or OwnTransform
-        How a picture becomes the network's input.
-    penultimate : int or None
-        Width of the penultimate layer, the input of the classifier; None if it is known only once built.
-    classes : int or None
-        Width of the classifier; 0 for a network without one, whose output is its penultimate layer and which has no
-        logits; None if it is known only once built.
-    head : str or None
-        Name of the classifier module, whose input is the penultimate layer; None to find it automatically.
-    feature_map : str or None
-        Name of the module that outputs the last feature map, the layer "last"; None to find it automatically.
-    rename : callable or None
-        Converts the state dict of the file to the names of the module, given both state dicts.
-    fixed_size : bool
-        Whether the network is built for one size of input: another size needs another position embedding.
-    licence, source : str
-        The licence of the weights, and where they come from.
-    """
+    """The record of a network; `get` and `own` make them."""
 
     name: str
     build: Callable[[], Any]
+    """Makes the `torch.nn.Module`, with random weights."""
     weights: Packaged | Downloaded | HuggingFace | InMemory
-    preprocess: Preprocess | OwnTransform
+    preprocess: Preprocess
     penultimate: int | None = None
+    """Width of the penultimate layer, the input of the classifier; None if it is known only once built."""
     classes: int | None = None
+    """Width of the classifier; 0 for a network without one, whose output is its penultimate layer; None as above."""
     head: str | None = None
+    """Name of the classifier module, whose input is the penultimate layer; None to find it automatically."""
     feature_map: str | None = None
+    """Name of the module that outputs the last feature map, the layer "last"; None to find it automatically."""
     rename: Callable[[dict, dict], dict] | None = None
+    """Converts the state dict of the file to the names of the module, given both state dicts."""
     fixed_size: bool = False
+    """Whether the network is built for one size of input: another size needs another position embedding."""
     licence: str = "not known"
     source: str = ""
 
@@ -77,8 +58,8 @@ class Model:
     def describe(self) -> dict:
         """Everything but the picture and the layer that determines a vector, for the fingerprint of features.
 
-        Every field counts unless `NOT_DECIDING` names it, so that a new one cannot be forgotten. Weights count by what
-        the file holds, wherever it lies; a missing file is downloaded.
+        Every field counts unless `NOT_DECIDING` names it, so that a new one cannot be forgotten. A missing file of
+        weights is downloaded.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NOT_DECIDING}
         described = {"weights": self.weights.identity, "preprocess": self.preprocess.describe()}
@@ -94,7 +75,7 @@ def canonical_layer(layer: str) -> str:
 
 def layer_names(layers: str | Iterable[str]) -> list[str]:
     """One layer or several as a list; ModelError for what is no name."""
-    if not isinstance(layers, Iterable) or isinstance(layers, bytes):
+    if not isinstance(layers, Iterable):
         raise ModelError(f"layers must be names (strings) such as penultimate, not {type(layers).__name__}")
     names = [layers] if isinstance(layers, str) else list(layers)
     for name in names:

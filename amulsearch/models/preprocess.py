@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from ..errors import ModelError, QueryError, check_integer, first_line
+from ..errors import QueryError, check_integer
 from ..intake import Decoded, colour_of
 
 if TYPE_CHECKING:
@@ -30,20 +30,13 @@ class Preprocess:
     size : int, default 224
         Side of the square input, in pixels.
     mean, std : tuple of 3 float
-        Mean and standard deviation of each channel, in the order of `channels`, for pixel values from 0 to 255. By
-        default those of ImageNet.
+        Of each channel, in the order of `channels`, for pixel values from 0 to 255; by default those of ImageNet.
     channels : {"RGB", "BGR"}
     interpolation : {"bilinear", "bicubic", "lanczos"}
     crop_pct : float, default 0.875
         The fraction of the shorter side that the framing "crop" keeps.
     mirror : bool, default False
         Swap left and right.
-
-    Raises
-    ------
-    QueryError
-        If `size` is no positive integer, `channels` or `interpolation` is another one, or `crop_pct` is not above 0 and
-        at most 1.
     """
 
     size: int = 224
@@ -56,9 +49,11 @@ class Preprocess:
 
     def __post_init__(self):
         check_integer("size", self.size)
-        if self.channels not in CHANNELS:
-            raise QueryError(f"unknown channels {self.channels!r}: use one of {', '.join(CHANNELS)}")
-        _check_resizing(self.crop_pct, self.interpolation)
+        for name, choices in (("channels", CHANNELS), ("interpolation", INTERPOLATIONS)):
+            if getattr(self, name) not in choices:
+                raise QueryError(f"unknown {name} {getattr(self, name)!r}: use one of {', '.join(choices)}")
+        if not 0 < self.crop_pct <= 1:
+            raise QueryError(f"crop_pct must be above 0 and at most 1, not {self.crop_pct!r}")
 
     @classmethod
     def scaled(cls, size: int, mean: Iterable[float], std: Iterable[float], **more) -> Preprocess:
@@ -72,9 +67,28 @@ class Preprocess:
 
     def pixels(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
         """A picture, resized and framed as `resize_image` does: (size, size, 3) uint8, in the order of `channels`."""
-        square = _square(picture, self.size, framing, background, self.crop_pct, self.interpolation)
+        square = self._framed(picture, framing, background)
         square = square[:, ::-1] if self.mirror else square
         return np.ascontiguousarray(square[..., ::-1] if self.channels == "BGR" else square)
+
+    def _framed(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
+        rgb, size, interpolation = picture.rgb, self.size, self.interpolation
+        height, width = rgb.shape[:2]
+        if framing == "squash":
+            return _resize(rgb, size, size, interpolation)
+        if framing == "crop":
+            side = max(1, round(self.crop_pct * min(width, height)))
+            left, top = (width - side) // 2, (height - side) // 2
+            return _resize(rgb[top : top + side, left : left + side], size, size, interpolation)
+        if framing != "pad":
+            raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
+        width, height = picture.size  # not the size of `rgb`, which is rounded if it was decoded at a reduced size
+        scale = size / max(width, height)
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        left, top = (size - width) // 2, (size - height) // 2
+        square = np.full((size, size, 3), colour_of(background), dtype=np.uint8)
+        square[top : top + height, left : left + width] = _resize(rgb, width, height, interpolation)
+        return square
 
     def normalise(self, batch: torch.Tensor) -> torch.Tensor:
         """A batch of `pixels` (B, size, size, 3) as the network takes it: (B, 3, size, size) float32."""
@@ -85,30 +99,6 @@ class Preprocess:
     def describe(self) -> dict:
         """All fields as plain values, for the fingerprint of features."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
-
-
-@dataclass(frozen=True)
-class OwnTransform:
-    """The user's own callable from an RGB PIL image to a (3, H, W) tensor; framing does not apply to it."""
-
-    transform: Callable[[Image.Image], Any] = field(compare=False)
-    identity: str  # see `own`
-    side = None  # pictures are decoded at full size
-
-    def pixels(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
-        try:
-            values = np.asarray(self.transform(Image.fromarray(picture.rgb)), dtype=np.float32)
-        except Exception as error:  # of the user's own code
-            raise ModelError(f"the transform fails: {first_line(error)}") from error
-        if values.ndim != 3 or values.shape[0] != 3:
-            raise ModelError(f"the transform must return a (3, H, W) tensor, not one of shape {values.shape}")
-        return values
-
-    def normalise(self, batch: torch.Tensor) -> torch.Tensor:
-        return batch
-
-    def describe(self) -> dict:
-        return {name: value for name, value in vars(self).items() if name != "transform"}
 
 
 def resize_image(
@@ -125,65 +115,19 @@ def resize_image(
     Parameters
     ----------
     image : PIL image
-        An RGB picture, see `open_image`.
     size : int
-        Side of the square, in pixels.
     framing : {"pad", "crop", "squash"}
         "pad" scales the whole picture to fit and fills the rest with `background` (letterbox). "crop" takes the
-        central square of `crop_pct` times the shorter side, as in the evaluation of ImageNet networks. "squash"
-        stretches the picture to the square.
+        central square, as in the evaluation of ImageNet networks. "squash" stretches the picture to the square.
     background : str, default "white"
         A colour name or #rrggbb.
     crop_pct : float, default 0.875
         The fraction of the shorter side that "crop" keeps.
     interpolation : {"bicubic", "bilinear", "lanczos"}
         With antialiasing when the picture is made smaller.
-
-    Returns
-    -------
-    PIL image
-        An RGB picture of `size` x `size` pixels.
-
-    Raises
-    ------
-    QueryError
-        For an unknown framing, background or interpolation, a size that is no positive integer, or a `crop_pct` that is
-        not above 0 and at most 1.
     """
-    check_integer("size", size)
-    _check_resizing(crop_pct, interpolation)
-    picture = Decoded(np.array(image), image.size)
-    return Image.fromarray(_square(picture, size, framing, background, crop_pct, interpolation))
-
-
-def _check_resizing(crop_pct: float, interpolation: str) -> None:
-    if interpolation not in INTERPOLATIONS:
-        raise QueryError(f"unknown interpolation {interpolation!r}: use one of {', '.join(INTERPOLATIONS)}")
-    if not 0 < crop_pct <= 1:
-        raise QueryError(f"crop_pct must be above 0 and at most 1, not {crop_pct!r}")
-
-
-def _square(
-    picture: Decoded, size: int, framing: str, background: str, crop_pct: float, interpolation: str
-) -> np.ndarray:
-    """Do the work of `resize_image`: (size, size, 3) uint8."""
-    rgb = picture.rgb
-    height, width = rgb.shape[:2]
-    if framing == "squash":
-        return _resize(rgb, size, size, interpolation)
-    if framing == "crop":
-        side = max(1, round(crop_pct * min(width, height)))
-        left, top = (width - side) // 2, (height - side) // 2
-        return _resize(rgb[top : top + side, left : left + side], size, size, interpolation)
-    if framing != "pad":
-        raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
-    width, height = picture.size  # not the size of `rgb`, which is rounded if it was decoded at a reduced size
-    scale = size / max(width, height)
-    inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
-    left, top = (size - inner_width) // 2, (size - inner_height) // 2
-    square = np.full((size, size, 3), colour_of(background), dtype=np.uint8)
-    square[top : top + inner_height, left : left + inner_width] = _resize(rgb, inner_width, inner_height, interpolation)
-    return square
+    how = Preprocess(size, interpolation=interpolation, crop_pct=crop_pct)
+    return Image.fromarray(how.pixels(Decoded(np.array(image), image.size), framing, background))
 
 
 def _resize(rgb: np.ndarray, width: int, height: int, interpolation: str) -> np.ndarray:

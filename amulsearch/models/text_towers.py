@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from ..errors import ModelError, first_line, import_optional
 from .architectures import import_torchvision
 from .model import Model
 from .network_table import CLIP
 from .preprocess import Preprocess
-from .weights import HuggingFace, download_from_hub, weights_folder
+from .weights import HuggingFace, weights_folder
 
 CONFIG = "open_clip_config.json"
 PREFIX = "open_clip/"
@@ -67,23 +69,30 @@ def _under_clip(state: dict, target: dict) -> dict:
     return {f"clip.{name}": value for name, value in state.items()}
 
 
+@contextmanager
+def _open_clip(repository: str) -> Iterator[ModuleType]:
+    """The module open_clip, silent: its messages would set up logging for the process. What it raises, in a line."""
+    import_torchvision()
+    open_clip = import_optional("open_clip", "'amulsearch[text]'")
+    nowhere = logging.NullHandler()
+    logging.getLogger().addHandler(nowhere)
+    logging.disable()
+    try:
+        yield open_clip
+    except Exception as error:  # of the constructor of an architecture, of transformers, of the hub's client
+        raise ModelError(f"open_clip cannot load {repository}: {first_line(error)}") from None
+    finally:
+        logging.disable(logging.NOTSET)
+        logging.getLogger().removeHandler(nowhere)
+
+
 def _build(weights: HuggingFace):
     """Build both towers with random weights, as a module whose output is the vector of a picture."""
     import torch
 
-    import_torchvision()
-    open_clip = import_optional("open_clip", "'amulsearch[text]'")
-    path = weights.fetch(CONFIG)
-    nowhere = logging.NullHandler()
-    logging.getLogger().addHandler(nowhere)  # otherwise open_clip's messages would set up logging for the process
-    logging.disable()
-    try:
-        clip = open_clip.create_model(f"local-dir:{path.parent}", load_weights=False, pretrained_text=False)
-    except Exception as error:  # whatever the constructor of an architecture raises
-        raise ModelError(f"open_clip cannot build {weights.repository}: {first_line(error)}") from None
-    finally:
-        logging.disable(logging.NOTSET)
-        logging.getLogger().removeHandler(nowhere)
+    folder = weights.fetch(CONFIG).parent
+    with _open_clip(weights.repository) as open_clip:
+        clip = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
 
     class Towers(torch.nn.Module):
         """The image tower as a network, and the text tower beside it."""
@@ -100,7 +109,8 @@ def _build(weights: HuggingFace):
 
         def words(self, texts: list[str]) -> torch.Tensor:
             """The vectors (B, D) of texts."""
-            tokenize = _tokenizer(open_clip, path)
+            with _open_clip(weights.repository) as open_clip:
+                tokenize = _tokenizer(open_clip, folder / CONFIG)
             tokens = tokenize(texts)
             most = tokens.shape[1]
             whole = tokenize(texts, 2 * most)  # the end of a text that is read whole is padding
@@ -113,20 +123,11 @@ def _build(weights: HuggingFace):
     return Towers()
 
 
-def _tokenizer(open_clip, path: Path):
+def _tokenizer(open_clip: ModuleType, path: Path):
     """What open_clip takes for a configuration file; SimpleTokenizer is part of it, others are files of the hub."""
     config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
     more = {"context_length": config.get("context_length", 77), **config.get("tokenizer_kwargs", {})}
-    if not config.get("hf_tokenizer_name"):
+    name, mode = config.get("hf_tokenizer_name"), config.get("tokenizer_mode")
+    if not name:
         return open_clip.SimpleTokenizer(**more)
-    import_optional("transformers", "transformers sentencepiece")
-    name, folder = config["hf_tokenizer_name"], weights_folder()
-    more |= {"tokenizer_mode": config.get("tokenizer_mode"), "cache_dir": folder}
-    with suppress(Exception):  # transformers' own; then it is downloaded
-        return open_clip.tokenizer.HFTokenizer(name, local_files_only=True, **more)
-    try:
-        download_from_hub(name, "tokenizer_config.json")  # without a connection, transformers would try for minutes
-        return open_clip.tokenizer.HFTokenizer(name, **more)
-    except Exception as error:  # of transformers, and of the hub's client
-        place = folder or "the cache of the Hugging Face hub"
-        raise ModelError(f"the tokenizer {name} is not in {place} and cannot be read: {first_line(error)}") from None
+    return open_clip.tokenizer.HFTokenizer(name, cache_dir=weights_folder(), tokenizer_mode=mode, **more)

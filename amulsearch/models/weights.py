@@ -13,11 +13,10 @@ import re
 import socket
 import sys
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 from ..errors import ModelError, check_path, first_line
-from .checkpoints import check_digest, digest, identity_of, read_checkpoint, read_pickled_arrays
+from .checkpoints import check_digest, digest, read_checkpoint, read_pickled_arrays
 
 TIMEOUT = 20
 """Seconds without an answer after which a server counts as unreachable."""
@@ -38,13 +37,9 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Packaged:
-    """A weights file inside an installed package.
-
-    package: the name to import; distribution: the name to install; file: the path inside the package.
-    """
+    """A file inside an installed package."""
 
     package: str
-    distribution: str
     file: str
     sha256: str
 
@@ -54,16 +49,14 @@ class Packaged:
 
     def find(self) -> Path | None:
         spec = importlib.util.find_spec(self.package)
-        if spec is None or not spec.submodule_search_locations:
-            return None
-        path = Path(spec.submodule_search_locations[0]) / self.file
+        path = Path(spec.origin).parent / self.file if spec else Path()
         return path if path.is_file() else None
 
     def read(self) -> dict:
         path = self.find()
         if path is None:
-            raise ModelError(f"the weights are in the package {self.distribution}: pip install {self.distribution}")
-        check_digest(path, self.sha256, f"reinstall {self.distribution}")
+            raise ModelError(f"the weights are in the package {self.package}: pip install {self.package}")
+        check_digest(path, self.sha256, f"reinstall {self.package}")
         return read_pickled_arrays(path) if path.suffix == ".pkl" else read_checkpoint(path)
 
 
@@ -94,9 +87,9 @@ class Downloaded:
         return path if path.is_file() else None
 
     def fetch(self) -> Path:
-        return self.find() or self._download(cache_folder() / self.file)
-
-    def _download(self, path: Path) -> Path:
+        path = cache_folder() / self.file
+        if path.is_file():
+            return path
         from torch.hub import download_url_to_file
 
         before = socket.getdefaulttimeout()
@@ -104,12 +97,10 @@ class Downloaded:
             path.parent.mkdir(parents=True, exist_ok=True)
             socket.setdefaulttimeout(TIMEOUT)  # torch sets none
             download_url_to_file(self.url, str(path), self.sha256, progress=sys.stderr.isatty())
-        except RuntimeError:  # another digest; torch keeps nothing of such a file
-            raise ModelError(f"the download of {self.url} broke off or was damaged in transit: try again") from None
-        except (OSError, HTTPException, ValueError) as error:  # everything that urllib raises
+        except Exception as error:  # of urllib; RuntimeError for another digest, of which torch keeps nothing
             raise ModelError(
                 f"the file {self.file} is not on this machine and could not be downloaded "
-                f"({getattr(error, 'reason', error)}): download {self.url} and save it in {path.parent}"
+                f"({first_line(error)}): download {self.url} and save it in {path.parent}"
             ) from None
         finally:
             socket.setdefaulttimeout(before)
@@ -140,8 +131,8 @@ class HuggingFace:
 
     @property
     def identity(self) -> str:
-        config = [] if self.config is None else [self.fetch(self.config)]
-        return " ".join(identity_of(path) for path in (self.fetch(), *config))
+        names = (self.name, self.config) if self.config else (self.name,)
+        return " ".join(f"sha256:{digest(self.fetch(name))}" for name in names)
 
     def find(self, name: str | None = None) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
@@ -150,35 +141,28 @@ class HuggingFace:
         return Path(cached) if isinstance(cached, str) else None
 
     def fetch(self, name: str | None = None) -> Path:
-        try:
-            return self.find(name) or download_from_hub(self.repository, name or self.name)
-        except Exception as error:  # the hub's client raises its own errors and those of requests and httpx
-            from huggingface_hub import constants
+        if path := self.find(name):
+            return path
+        import huggingface_hub as hub
 
+        where = self.repository, name or self.name
+        try:
+            hub.get_hf_file_metadata(hub.hf_hub_url(*where), timeout=TIMEOUT)  # asks once; the next line, for minutes
+            return Path(hub.hf_hub_download(*where, cache_dir=weights_folder(), etag_timeout=TIMEOUT))
+        except Exception as error:  # the hub's client raises its own errors and those of requests and httpx
             raise ModelError(
                 f"the weights {self.repository} are not on this machine and could not be downloaded "
-                f"({first_line(error)}): load them on a machine with a connection to {constants.ENDPOINT}, and copy "
-                f"the folder {self.file} of its cache to {weights_folder() or constants.HF_HUB_CACHE}"
+                f"({first_line(error)}): load them on a machine with a connection to {hub.constants.ENDPOINT}, and "
+                f"copy the folder {self.file} of its cache to {weights_folder() or hub.constants.HF_HUB_CACHE}"
             ) from None
 
     def read(self) -> dict:
         path = self.fetch()
-        blob = path.resolve()  # the cache links to a file named by its SHA-256
-        names = [blob.name]
-        if blob.parent.parent.name == "snapshots":  # a copy of the cache, with files in place of links
-            names = [file.name for file in blob.parents[2].glob("blobs/*")]
-        expected = [name for name in names if re.fullmatch(r"[0-9a-f]{64}", name)]
-        if expected and digest(blob) not in expected:
-            check_digest(blob, expected[0])
+        names = [blob.name for blob in path.parents[2].glob("blobs/*")]  # SHA-256, of small files SHA-1
+        expected = [name for name in names if len(name) == 64]
+        if expected and digest(path) not in expected:
+            check_digest(path.resolve(), expected[0])
         return read_checkpoint(path)
-
-
-def download_from_hub(repository: str, name: str) -> Path:
-    """Download a file of the Hugging Face hub; raises what its client does, at once if there is no connection."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-    get_hf_file_metadata(hf_hub_url(repository, name), timeout=TIMEOUT)  # asks once; the next line would for minutes
-    return Path(hf_hub_download(repository, name, cache_dir=weights_folder(), etag_timeout=TIMEOUT))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "database": ["REMEDY"],
         "vector_file": ["Blocks", "MemoryRows", "VectorFile", "blocks"],
         "index_files": ["AGAIN", "Names"],
-        "files": ["inside", "replacing"],
+        "files": ["replacing", "writable"],
     },
 )

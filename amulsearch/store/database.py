@@ -7,16 +7,14 @@
     indexes    the saved indexes: what made them, their folder, and their files with size and digest
     checksums  the checksum of each of the other tables but `chunks`
 
-Writers hold one transaction at a time, each in one thread; readers see the state before or after (SQLite's
-write-ahead log).
+One writer at a time; readers see the state before or after (SQLite's write-ahead log).
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
 import threading
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,17 +22,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import OtherFormatError, StoreError
-from .files import inside, unwritable
+from .files import inside, unwritable, writable
 
-FORMAT = 5
+FORMAT = 6
 NAME = "store.sqlite"
 REMEDY = "run `amulsearch check --store DIR --repair`, then index the folder again"
 
-LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 PATIENCE = 60.0
 """Seconds to wait for a lock."""
 
-WRITING = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR_LOCK}
+WRITING = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 """The errors of SQLite when a disk takes no more."""
 
 TABLES = {
@@ -67,55 +65,29 @@ PROGRAMS = "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR 
 """What would run when a table is read or written, and might never end."""
 
 
-class _Connection:
-    """A connection that is closed with its thread or its `Database`; left to itself, it is part of a cycle."""
-
-    def __init__(self, connection: sqlite3.Connection):
-        self.connection = connection
-
-    def __del__(self) -> None:
-        self.connection.close()
-
-
-class _Thread(threading.local):
-    """What a `Database` keeps for each thread."""
-
-    connection: _Connection | None = None
-    changed: set[str] | None = None
-    """The tables that the open transaction has changed; None without one that writes."""
-
-
 class Database:
-    """The database in the folder of a store, which need not exist. Each thread has a connection of its own."""
+    """The database in the folder of a store, which need not exist. Its connection is one thread's at a time."""
 
     def __init__(self, folder: Path):
         self.path = folder / NAME
-        self._thread = _Thread()
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
         self._has_tables = False
-
-    @property
-    def exists(self) -> bool:
-        """Whether there are tables; a first run that was killed may leave a file without any."""
-        if not self._has_tables and self.path.exists() and self.path.stat().st_size:
-            with self._store_errors():
-                self._has_tables = self._format_of(self._connect()) > 0
-        return self._has_tables
+        self._changed: set[str] = set()
+        """The tables that the open transaction has changed."""
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write: all changes are made, or none if the context is left by an error; refused in a `snapshot`."""
-        with self._store_errors():
-            connection = self._connect(create=True)
-            if self._thread.changed is not None:  # part of the one that is open
+    def transaction(self, *, write: bool = True) -> Iterator[sqlite3.Connection | None]:
+        """See one state, whatever other processes write; all changes are made, or none if it is left by an error."""
+        with self._lock, self._store_errors():
+            connection = self._connect(create=write)
+            if connection is None or connection.in_transaction:  # part of the one that is open
                 yield connection
                 return
-            if connection.in_transaction:
-                raise StoreError(f"{self.path} is only read in a snapshot: write to the store outside of it")
-            connection.execute("BEGIN IMMEDIATE")
-            self._thread.changed = set()
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield connection
-                for table in self._thread.changed.intersection(SUMMED):
+                for table in self._changed.intersection(SUMMED):
                     connection.execute(f"INSERT OR REPLACE INTO checksums SELECT '{table}', {_checksum_of(table)}")
                 connection.execute("COMMIT")
             except BaseException:
@@ -123,22 +95,7 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
             finally:
-                self._thread.changed = None
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Read: the state stays as it is, whatever other threads and processes write."""
-        with self._store_errors():
-            connection = self._connect()
-            if connection.in_transaction:
-                yield
-                return
-            connection.execute("BEGIN")
-            try:
-                yield
-            finally:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
+                self._changed.clear()
 
     def change(self, table: str, statement: str, values: Iterable[Sequence] = ((),)) -> None:
         """Run a statement that changes a table, once for each row of values."""
@@ -146,7 +103,7 @@ class Database:
             before = connection.total_changes
             connection.executemany(statement, values)
             if connection.total_changes > before:
-                self._thread.changed.add(table)
+                self._changed.add(table)
 
     def insert(self, table: str, rows: Iterable[Sequence]) -> None:
         """Add or replace rows; each has the columns of `COLUMNS[table]`."""
@@ -155,19 +112,16 @@ class Database:
 
     def select(self, table: str, rest: str = "", values: Sequence = ()) -> Iterator[tuple]:
         """Read the rows that fit the rest of a SELECT statement; the checksum of a small table is verified."""
-        if table in SMALL and table not in (self._thread.changed or ()):
+        if table in SMALL and table not in self._changed:
             self._verify(table)
         return self.query(f"SELECT * FROM {table} {rest}", values)
 
     def query(self, statement: str, values: Sequence = ()) -> Iterator[tuple]:
         """Read with any SELECT statement; nothing is verified, and nothing read if there is no database."""
-        if not self.exists:
-            return
-        with self._store_errors():
-            try:
-                yield from self._connect().execute(statement, values)
-            except UnicodeEncodeError:  # a name that is not UTF-8, as a shell may pass on, is none that is stored
-                return
+        with self._lock, self._store_errors():
+            if connection := self._connect():
+                with suppress(UnicodeEncodeError):  # a name that is not UTF-8, as a shell may pass on, is not stored
+                    yield from connection.execute(statement, values)
 
     def verify(self) -> None:
         """Verify the structure of the file and the checksums of the tables; StoreError if something is damaged."""
@@ -184,63 +138,62 @@ class Database:
 
     def delete(self) -> None:
         """Delete the file, and what SQLite keeps beside it."""
-        self._thread.connection, self._has_tables = None, False
-        for ending in ("", "-wal", "-shm", "-journal"):
-            self.path.with_name(NAME + ending).unlink(missing_ok=True)
+        if self._connection:
+            self._connection.close()
+        self._connection, self._has_tables = None, False
+        for path in self._paths():
+            path.unlink(missing_ok=True)
 
-    def _connect(self, create: bool = False) -> sqlite3.Connection:
-        if self._thread.connection is None:
-            self._thread.connection = _Connection(_connected(self.path, create))
-        connection = self._thread.connection.connection
-        if create and not self._has_tables:
-            if not self._format_of(connection):
-                _make_tables(connection)
-            self._has_tables = True
-        return connection
+    def _paths(self) -> list[Path]:
+        return [self.path.with_name(NAME + ending) for ending in ("", "-wal", "-shm", "-journal")]
 
-    def _format_of(self, connection: sqlite3.Connection) -> int:
-        """The format of the database, 0 if it has no tables; OtherFormatError if it is not ours."""
-        stored = connection.execute("PRAGMA user_version").fetchone()[0]
-        if stored not in (0, FORMAT):
-            raise OtherFormatError(
-                f"{self.path.parent} is a store of another version of amulsearch: index the pictures again, with "
-                "another folder for the store"
-            )
-        return stored
+    def _connect(self, create: bool = False) -> sqlite3.Connection | None:
+        """The connection; None without tables: a first run that was killed may leave a file that has none."""
+        if not create and not (self.path.exists() and self.path.stat().st_size):
+            return None
+        if self._connection is None:
+            for path in self._paths():  # SQLite follows links
+                inside(self.path.parent, path.name)
+            self._connection = _connected(self.path, create)
+            weakref.finalize(self, self._connection.close)
+        if not self._has_tables:
+            stored = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if stored not in (0, FORMAT):
+                raise OtherFormatError(
+                    f"{self.path.parent} is a store of another version of amulsearch: index the pictures again, with "
+                    "another folder for the store"
+                )
+            if create and not stored:
+                _make_tables(self._connection)
+            self._has_tables = create or stored > 0
+        return self._connection if self._has_tables else None
 
     @contextmanager
     def _store_errors(self) -> Iterator[None]:
         """Errors of SQLite as a StoreError."""
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0)
-            if code & 0xFF in LOCKED or code == sqlite3.SQLITE_IOERR_LOCK:
+            if LOCKED & {code, code & 0xFF}:
                 raise StoreError(
                     f"{self.path} is locked: wait until the process that writes to it has ended, or give a store on a "
                     "local disk if this one is on a network drive that has no locks"
                 ) from None
             if code & 0xFF in WRITING:
-                raise unwritable(self.path.parent, OSError(errno.ENOSPC, str(error))) from None
-            raise StoreError(f"{self.path} cannot be read ({error}): {REMEDY}") from None
-        except sqlite3.DatabaseError as error:
+                raise unwritable(self.path.parent, error) from None
             raise StoreError(f"{self.path} is damaged ({error}): {REMEDY}") from None
 
 
 def _connected(path: Path, create: bool) -> sqlite3.Connection:
-    """A connection; a database in a folder that cannot be written is only read.
-
-    Refused are a file that is a link out of the folder, and a database that holds a program.
-    """
+    """A connection; a database in a folder that cannot be written is only read, one that holds a program refused."""
     if create:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(path.parent, error) from None
-    for ending in ("", "-wal", "-shm", "-journal"):  # SQLite follows links
-        inside(path.parent, path.name + ending)
     mode = "rwc" if create else "rw"
-    if not create and not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+    if not create and not writable(path.parent):
         # The log of a writer is needed if there is one. Without one nothing changes, and nothing is written beside it.
         log = path.with_name(f"{path.name}-wal")
         mode = "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"

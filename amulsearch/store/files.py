@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -16,42 +14,22 @@ from ..intake import leads_out
 DIGESTED = 16 << 20
 """Up to this many bytes, the digest of a file is checked whenever it is opened; above, only by `check`."""
 
-PARTIAL = ".partial"
-"""The extension of temporary files; one without a writer was left by a process that was killed."""
 
-_REMEDIES = {
-    errno.ENOSPC: "free some disk space and try again; the previous contents are kept",
-    errno.EDQUOT: "free some of your disk quota and try again; the previous contents are kept",
-    errno.EROFS: "give a folder on a writable disk",
-    errno.EACCES: "give a folder that you have permission to write to",
-}
-
-
-def unwritable(path: Path, error: OSError) -> StoreError:
+def unwritable(path: Path, error: Exception) -> StoreError:
     """The error for a file that cannot be written, with the reason and the remedy."""
-    remedy = _REMEDIES.get(error.errno)
-    return StoreError(f"{path} cannot be written: {error.strerror or error}" + (f"; {remedy}" if remedy else ""))
+    reason = getattr(error, "strerror", None) or error
+    return StoreError(
+        f"{path} cannot be written: {reason}; free some disk space, or give a folder on a disk that you can write to"
+    )
+
+
+def writable(folder: Path) -> bool:
+    """Whether this user may write to a folder."""
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of a file or folder of a store, by the name that its database or one of its files gives.
-
-    Parameters
-    ----------
-    folder : Path
-    name : str
-        Relative to the folder.
-
-    Returns
-    -------
-    Path
-        It need not exist.
-
-    Raises
-    ------
-    StoreError
-        If the name leads out of the folder, also through a link.
-    """
+    """The path of a file or folder of a store, relative to it; StoreError if it leads out, also through a link."""
     path = folder / name
     try:
         within = not leads_out(name) and folder.resolve() in path.resolve().parents
@@ -64,26 +42,9 @@ def inside(folder: Path, name: str) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file atomically: a context manager that gives a temporary path and replaces `path` at the end.
-
-    If anything fails before that, the old file stays.
-
-    Parameters
-    ----------
-    path : Path
-        The file to replace; missing parent folders are created.
-
-    Yields
-    ------
-    Path
-        The path to write to.
-
-    Raises
-    ------
-    StoreError
-        If the file cannot be written.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    """Write a file completely or not at all: a context manager that gives a temporary path and replaces `path` at the
+    end. StoreError if that fails."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -108,29 +69,11 @@ def write_at(path: Path, end: int, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock that excludes other processes; a context manager.
+    """Hold a lock that excludes other processes, until this one ends; the same process may enter it repeatedly.
 
-    The same process may enter it repeatedly. The lock is released when the process ends, for whatever reason.
-
-    Parameters
-    ----------
-    path : Path
-        The lock file; its folder is created if it does not exist.
-    wait : bool, default True
-        Wait while another process holds the lock.
-
-    Raises
-    ------
-    StoreError
-        If another process holds the lock and `wait` is false, or the file cannot be locked.
+    StoreError if another process holds the lock and `wait` is false, or the file cannot be locked.
     """
     from filelock import FileLock, Timeout  # takes 0.1 s to import, and reading needs no lock
 
@@ -144,10 +87,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
                 raise StoreError(f"another process is writing to {path.parent}: wait until it ends") from None
             print(f"waiting for another process that is writing to {path.parent}", file=sys.stderr, flush=True)
             lock.acquire()
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError):
-            raise unwritable(path.parent, error) from None
-        raise StoreError(f"{path.parent} is on a disk without file locks: give a folder on another disk") from None
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+        raise unwritable(path.parent, error) from None
     try:
         yield
     finally:

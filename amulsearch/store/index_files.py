@@ -16,9 +16,9 @@ from urllib.parse import quote
 import numpy as np
 
 from ..errors import StoreError
-from ..intake import ByName
+from ..intake import ByName, file_digest
 from .database import REMEDY, Database
-from .files import DIGESTED, file_digest, inside, sync, unwritable
+from .files import DIGESTED, inside, sync, unwritable
 
 AGAIN = "build the index again"
 NUMBERS = "pictures.i64"
@@ -33,6 +33,10 @@ class Names:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def same(self, other: Names | SavedIndex) -> bool:
+        """Whether these are the names of the same pictures in the same order."""
+        return self is other or self.ids == other.ids
 
     @cached_property
     def _place_of(self) -> ByName:
@@ -59,6 +63,12 @@ class SavedIndex:
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    def same(self, other: Names | SavedIndex) -> bool:
+        """As `Names.same`; of two indexes of one store, without reading their names."""
+        if isinstance(other, SavedIndex) and other._database.path == self._database.path:
+            return np.array_equal(self._numbers, other._numbers)
+        return self.ids == other.ids
 
     @cached_property
     def _all(self) -> tuple[list[str], list[str | None]]:
@@ -93,10 +103,9 @@ class SavedIndex:
         wanted = numbers.tolist()
         statement = "SELECT number, id, label FROM pictures WHERE number IN (SELECT value FROM json_each(?))"
         names = {number: name for number, *name in self._database.query(statement, (json.dumps(wanted),))}
-        try:
-            return [names[number][0] for number in wanted], [names[number][1] for number in wanted]
-        except KeyError:
-            raise StoreError(f"{self._database.path} lacks pictures of the index: {REMEDY}") from None
+        if not names.keys() >= set(wanted):
+            raise StoreError(f"{self._database.path} lacks pictures of the index: {REMEDY}")
+        return [names[number][0] for number in wanted], [names[number][1] for number in wanted]
 
 
 def other_forms(database: Database) -> ByName:
@@ -112,8 +121,7 @@ class IndexFiles:
         self._database = database
 
     @property
-    def folder(self) -> Path:
-        """The folder that holds those of the indexes."""
+    def _folder(self) -> Path:
         return inside(self._database.path.parent, "indexes")
 
     def names(self) -> list[str]:
@@ -129,7 +137,7 @@ class IndexFiles:
         `write` writes the files of the index to a folder, and may add to `about`, what describes the index. If it
         fails, the earlier index is kept.
         """
-        folder = self.folder / f"{quote(name, safe=' ')[:150]}-{token_hex(4)}"
+        folder = self._folder / f"{quote(name, safe=' ')[:150]}-{token_hex(4)}"
         try:
             folder.mkdir(parents=True)
             write(folder)
@@ -139,12 +147,12 @@ class IndexFiles:
                 sync(path)
                 files[path.name] = path.stat().st_size, file_digest(path)
             sync(folder)
-            sync(self.folder)
+            sync(self._folder)
             self._database.insert("indexes", [(name, json.dumps(about), folder.name, json.dumps(files))])
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, OSError):
-                raise unwritable(self.folder, error) from None
+                raise unwritable(self._folder, error) from None
             raise
 
     def _entry(self, name: str) -> tuple | None:
@@ -160,30 +168,16 @@ class IndexFiles:
         entry = self._entry(name)
         if entry is None:
             raise StoreError(f"there is no index {name!r} in {self._database.path.parent}: build one and save it there")
-        folder = inside(self.folder, entry[2])
+        folder = inside(self._folder, entry[2])
         for file, (size, digest) in json.loads(entry[3]).items():
             path = inside(folder, file)
-            if not path.is_file():
-                raise StoreError(f"{path} is missing: {AGAIN}")
-            if path.stat().st_size != size:
-                raise StoreError(f"{path} has {path.stat().st_size} bytes instead of {size}: {AGAIN}")
-            if (whole or size <= DIGESTED) and file_digest(path) != digest:
-                raise StoreError(f"{path} was changed or damaged after it was written: {AGAIN}")
+            intact = path.is_file() and path.stat().st_size == size
+            if intact and (whole or size <= DIGESTED):
+                intact = file_digest(path) == digest
+            if not intact:
+                raise StoreError(f"{path} was changed, damaged or deleted after it was written: {AGAIN}")
         return SavedIndex(self._database, folder, json.loads(entry[1]))
 
     def remove(self, name: str) -> None:
-        """Delete a saved index."""
+        """Delete a saved index; `tidy` then deletes its files."""
         self._database.change("indexes", "DELETE FROM indexes WHERE name = ?", [(name,)])
-        self.tidy()
-
-    def leftovers(self) -> list[Path]:
-        """List the folders that belong to no index: those of replaced ones, and what interrupted runs left."""
-        named = {self.folder / folder for (folder,) in self._database.query("SELECT folder FROM indexes")}
-        return sorted(set(self.folder.iterdir()) - named) if self.folder.is_dir() else []
-
-    def tidy(self) -> None:
-        """Delete `leftovers`; the caller holds the lock of the store."""
-        for path in self.leftovers():
-            if path.is_symlink():
-                path.unlink()
-            shutil.rmtree(path, ignore_errors=True)

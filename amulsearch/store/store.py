@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import repeat
@@ -29,9 +30,6 @@ from .database import NAME, REMEDY, Database
 from .files import inside, locked
 from .index_files import IndexFiles, other_forms
 from .vector_file import VectorFile, key_of
-
-OPENING = ("frame", "background", "max_pixels")
-"""The attributes of a collection that say how pictures are opened; they are kept as facts."""
 
 
 class Store:
@@ -64,7 +62,7 @@ class Store:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     numbers = am.Store(folder).register(birds)
     ...     store = am.Store.open(folder)
-    ...     store.collection() == birds
+    ...     store.collection().ids == birds.ids
     True
     >>> numbers[:3].tolist()
     [1, 2, 3]
@@ -81,21 +79,11 @@ class Store:
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Store:
-        """Open a store that exists.
+        """Open a store that exists; StoreError if there is none, or it is damaged or has another format.
 
         Parameters
         ----------
         folder : path
-            The folder of the store.
-
-        Returns
-        -------
-        Store
-
-        Raises
-        ------
-        StoreError
-            If the folder is not a store, or the store is damaged or has another format.
         """
         store = cls(folder)
         if store._fact("folder") is None:
@@ -109,23 +97,11 @@ class Store:
         return [name for name in names if name not in ("lock", "vectors", "indexes") and not name.startswith(NAME)]
 
     def lock(self, *, wait: bool = True) -> AbstractContextManager[None]:
-        """Hold the lock of the store, a context manager; reading needs no lock.
+        """Hold the lock of the store while something is written, a context manager; reading needs no lock.
 
-        Parameters
-        ----------
-        wait : bool, default True
-            Wait while another process holds the lock.
-
-        Raises
-        ------
-        StoreError
-            If another process holds the lock and `wait` is false, or the store cannot be written to.
+        StoreError if another process holds the lock and `wait` is false, or the store cannot be written to.
         """
         return locked(self.folder / "lock", wait=wait)
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        """Return a context manager in which reading sees one state, and nothing can be written."""
-        return self.database.snapshot()
 
     def _fact(self, name: str):
         entry = next(self.database.select("facts", "WHERE name = ?", (name,)), None)
@@ -139,7 +115,7 @@ class Store:
     @property
     def opening(self) -> dict:
         """How the pictures of the collection are opened, see `Collection.opening`; empty without a collection."""
-        return {name: value for name in OPENING if (value := self._fact(name)) is not None}
+        return self._fact("opening") or {}
 
     def register(self, collection: Collection) -> np.ndarray:
         """Give each picture of a collection a number that never changes, and return these (N,), from 1."""
@@ -174,52 +150,43 @@ class Store:
         pictures = self.database.query("SELECT number, id, digest FROM pictures")
         return {(id, digest): number for number, id, digest in pictures}
 
-    def save_collection(
-        self,
-        collection: Collection,
-        numbers: np.ndarray,
-        current: Iterable[Mapping] = (),
-        rejected: Iterable[str] = (),
-    ) -> None:
-        """Make a collection the table of the store; a part of one (`Collection.part`) changes only its own pictures."""
-        # current: fingerprints of the features that become the latest of their model and layer. rejected: the ids of
-        # pictures rejected since they were registered. A collection without keywords leaves those of the store.
+    def save_collection(self, collection: Collection, numbers: np.ndarray, current: Iterable[Mapping] = ()) -> None:
+        """Make a collection the table of the store; a part of one (`Collection.part`) leaves an earlier table as it is.
+
+        current: fingerprints of the features that become the latest of their model and layer.
+        """
         with self.database.transaction():
-            before = {entry[0]: hash(entry) for entry in self.database.select("pictures", "WHERE present")}
-            hashes = [before.pop(number, None) for number in numbers.tolist()]
-            kept = {} if "keywords" in collection.table else self._keywords()
-            entries = _entries(collection.table, numbers, present=1, kept=kept)
-            changed = [entry for entry, known in zip(entries, hashes, strict=True) if hash(entry) != known]
-            ids = {entry[1] for entry in changed} | set(rejected)
-            gone = [(number,) for number, id in self.names() if number in before and (id in ids or not collection.part)]
-            self.database.change("pictures", "UPDATE pictures SET present = 0 WHERE number = ?", gone)
-            self.database.insert("pictures", changed)
-            facts = self._facts_of(collection, ids)
-            if gone or None in hashes or not self.revision:
-                facts["revision"] = token_hex(8)
-            self.database.insert("facts", ((name, json.dumps(value)) for name, value in facts.items()))
-            self._use(current)
+            if not collection.part or self._fact("folder") is None:
+                self._save_table(collection, numbers)
+            (latest,) = next(self.database.query("SELECT COALESCE(MAX(used), 0) FROM features"))
+            keys = ((latest + 1, key_of(made_by)) for made_by in current)
+            self.database.change("features", "UPDATE features SET used = ? WHERE fingerprint = ?", keys)
 
-    def _keywords(self) -> dict[str, str]:
-        """The keywords, as JSON by id, of the pictures that are present; none of a collection without keywords."""
-        return dict(self.database.query("SELECT id, keywords FROM pictures WHERE present AND keywords IS NOT NULL"))
+    def _save_table(self, collection: Collection, numbers: np.ndarray) -> None:
+        table = collection.table
+        if "keywords" not in table and (kept := self._keywords()):
+            table = table.assign(keywords=[kept.get(id, []) for id in table["id"]])
+        before = {entry[0]: hash(entry) for entry in self.database.select("pictures", "WHERE present")}
+        same_pictures = before.keys() == set(numbers.tolist())
+        entries = _entries(table, numbers, present=1)
+        changed = [entry for entry in entries if before.pop(entry[0], None) != hash(entry)]
+        gone = zip(before)
+        self.database.change("pictures", "UPDATE pictures SET present = 0 WHERE number = ?", gone)
+        self.database.insert("pictures", changed)
+        facts = {
+            "folder": str(collection.folder),
+            "opening": collection.opening,
+            "passed_over": dict(collection.passed_over),
+            "rejected": dict(zip(collection.rejected["id"], collection.rejected["reason"], strict=True)),
+        }
+        if not (same_pictures and self.revision):
+            facts["revision"] = token_hex(8)
+        self.database.insert("facts", ((name, json.dumps(value)) for name, value in facts.items()))
 
-    def _facts_of(self, collection: Collection, changed: set[str]) -> dict:
-        """What is kept of a collection beside its pictures; of a part, only what concerns the changed ids."""
-        rejected = dict(zip(collection.rejected["id"], collection.rejected["reason"], strict=True))
-        facts = {"folder": str(collection.folder)}
-        if collection.part:
-            earlier = self._fact("rejected") or {}
-            rejected = {id: reason for id, reason in earlier.items() if id not in changed} | rejected
-        if not collection.part or self._fact("folder") is None:
-            facts |= {"passed_over": dict(collection.passed_over), **collection.opening}
-        return facts | {"rejected": rejected}
-
-    def _use(self, current: Iterable[Mapping]) -> None:
-        """Note that these features are the latest of their model and layer."""
-        latest = next(self.database.query("SELECT COALESCE(MAX(used), 0) FROM features"))[0]
-        keys = ((latest + 1, key_of(made_by)) for made_by in current)
-        self.database.change("features", "UPDATE features SET used = ? WHERE fingerprint = ?", keys)
+    def _keywords(self) -> dict[str, list[str]]:
+        """The keywords by id; none of a collection without keywords."""
+        words = self.database.query("SELECT id, keywords FROM pictures WHERE present AND keywords IS NOT NULL")
+        return {id: json.loads(keywords) for id, keywords in words}
 
     def collection(self, ids: Sequence[str] | None = None) -> Collection:
         """Return the collection as it was last saved.
@@ -227,11 +194,7 @@ class Store:
         Parameters
         ----------
         ids : sequence of str, optional
-            Only these pictures, by any form of their ids (see `ByName`); others are not read. Unknown ids are left out.
-
-        Returns
-        -------
-        Collection
+            Only these pictures, by any form of their ids; others are not read. Unknown ids are left out.
 
         Raises
         ------
@@ -252,8 +215,8 @@ class Store:
         if table["keywords"].notna().any():
             columns["keywords"] = [json.loads(words or "[]") for words in table["keywords"]]
         rejected = pd.DataFrame(sorted((self._fact("rejected") or {}).items()), columns=["id", "reason"])
-        facts = {"passed_over": self._fact("passed_over") or {}, **self.opening, "part": ids is not None}
-        return Collection(Path(self._fact("folder")), plain_text(columns), plain_text(rejected), **facts)
+        how = {"passed_over": self._fact("passed_over") or {}, **self.opening, "part": ids is not None}
+        return Collection(Path(self._fact("folder")), plain_text(columns), plain_text(rejected), **how)
 
     def _named(self, ids: set[str]) -> list[str]:
         """The ids of the table that these are, in any form."""
@@ -284,41 +247,36 @@ class Store:
             self.database.insert("pictures", entries)
         return numbers
 
-    def names(self) -> Iterator[tuple[int, str]]:
-        """Yield the number and the id of each picture in the table, in the order of the ids."""
-        return self.database.query("SELECT number, id FROM pictures WHERE present ORDER BY id")
-
     def numbers(self) -> np.ndarray:
         """Return the numbers (N,) int64 of the pictures in the table, in the order of their ids."""
-        return np.fromiter((number for number, _ in self.names()), np.int64)
+        pictures = self.database.query("SELECT number FROM pictures WHERE present ORDER BY id")
+        return np.fromiter((number for (number,) in pictures), np.int64)
 
     def vectors(self, fingerprint: Mapping) -> VectorFile:
         """Open the vectors of a fingerprint (model, layer and all else that determines them); there may be none yet."""
         return VectorFile(self.database, fingerprint)
 
     def forget(self, feature: int) -> None:
-        """Delete the vectors of a fingerprint, by its number in the table `features`."""
+        """Delete the vectors of a fingerprint, by its number in the table `features`; `tidy` then deletes the file."""
         with self.database.transaction():
             for table in ("features", "chunks"):
                 self.database.change(table, f"DELETE FROM {table} WHERE feature = ?", [(feature,)])
-        self.tidy()
 
     def leftovers(self) -> list[Path]:
-        """List what interrupted runs left: files of vectors and folders of indexes that the database does not name."""
-        named = {self.folder / file for (file,) in self.database.query("SELECT file FROM features")}
-        return sorted(set(inside(self.folder, "vectors").glob("*")) - named) + self.indexes.leftovers()
+        """List the vector files and folders of indexes that the database does not name, as interrupted runs leave."""
+        files = self.database.query("SELECT file FROM features UNION SELECT 'indexes/' || folder FROM indexes")
+        named = {self.folder / file for (file,) in files}
+        there = [path for name in ("vectors", "indexes") for path in inside(self.folder, name).glob("*")]
+        return sorted(set(there) - named)
 
     def tidy(self) -> None:
         """Delete `leftovers`; the caller holds the lock of the store."""
-        self.indexes.tidy()
         for path in self.leftovers():
-            with suppress(PermissionError):  # on Windows, while it is mapped into memory
-                path.unlink(missing_ok=True)
-
-    def clear(self) -> None:
-        """Delete the database, the vectors and the indexes; the caller holds the lock of the store."""
-        self.database.delete()
-        self.tidy()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(PermissionError):  # on Windows, while it is mapped into memory
+                    path.unlink(missing_ok=True)
 
     def backends(self, fingerprint: Mapping) -> list[str]:
         """List the backends that have computed vectors of a fingerprint (without backend); the one used last first."""
@@ -345,18 +303,14 @@ class Store:
         files = [self.vectors(made_by) for made_by in current.values()]
         whole = [file for file in files if (file.places(numbers) >= 0).all()]
         if not whole:
-            names = ", ".join(map(" ".join, current))
-            problem = f"lacks features of {names}" if names else "holds no features"
-            raise StoreError(f"{self.folder} {problem}: index the folder again")
+            raise StoreError(f"{self.folder} holds no features of all its pictures: index the folder again")
         for file in whole:
             yield file.fingerprint, file.take(numbers)
 
 
-def _entries(table: pd.DataFrame, numbers: np.ndarray, present: int, kept: Mapping[str, str] = {}) -> Iterator[tuple]:
-    """The entries of the table `pictures` for a collection's table; kept: keywords by id, for one without any."""
+def _entries(table: pd.DataFrame, numbers: np.ndarray, present: int) -> Iterator[tuple]:
+    """The entries of the table `pictures` for a collection's table."""
     keywords = map(json.dumps, table["keywords"]) if "keywords" in table else repeat(None)
-    if kept:
-        keywords = (kept.get(id, "[]") for id in table["id"])
     columns = (table[name].tolist() for name in ("id", "digest", "width", "height", "format", "frames", "bytes"))
     id, digest, *header = columns
     return zip(numbers.tolist(), id, digest, repeat(present), map(label_text, table["label"]), *header, keywords)

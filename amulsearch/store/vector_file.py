@@ -123,8 +123,7 @@ class VectorFile:
         try:
             return np.memmap(self.path, np.float32, "r", shape=(len(self.numbers), self._entry[4]))
         except (OSError, OverflowError, ValueError) as error:
-            problem = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-            raise StoreError(f"{self.path} {problem}: {REMEDY}") from None
+            raise StoreError(f"{self.path} cannot be read ({error}): {REMEDY}") from None
 
 
 class MemoryRows:
@@ -165,19 +164,8 @@ def checksum(feature: int, first: int, numbers: bytes, vectors: np.ndarray) -> i
 
 
 def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Iterate over vectors in blocks of rows; those of a read-only memory map are released from memory after use.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (N, D)
-
-    Yields
-    ------
-    start : int
-        The first row of the block.
-    block : ndarray of shape (B, D)
-        A view of the rows.
-    """
+    """Yield vectors (N, D) in blocks of rows, each with its first row; those of a read-only memory map are released
+    from memory after use."""
     file = vectors.base if isinstance(vectors, np.memmap) and vectors.mode == "r" else None
     vectors = np.asarray(vectors)  # slicing an np.memmap is slow
     step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * max(vectors.shape[1], 1))))

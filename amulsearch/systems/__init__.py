@@ -15,7 +15,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "presets": ["BEST", "Preset", "preset"],
         "keywords": ["Keywords"],
         "panel": ["Panel"],
-        "stored": ["index_again", "indexed", "is_current", "open_index", "open_panel", "save_index", "save_preset"],
+        "stored": [
+            *("index_again", "indexed", "is_current", "open_index", "open_panel", "save_index", "save_preset"),
+            *("text_towers", "usual_layer"),
+        ],
         "platt_scaling": ["calibrate", "calibrated"],
         "relevance": ["Relevance"],
         "novelty": ["NoveltyTest"],

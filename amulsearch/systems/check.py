@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..errors import AmulsearchError, OtherFormatError, StoreError, as_argument, check_path
-from ..store import AGAIN, REMEDY, Store, VectorFile
+from ..store import AGAIN, REMEDY, Store, writable
 
 DAMAGE = (StoreError, ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
 """What reading a changed store may raise: a row may hold any value, and a checksum that fits."""
@@ -36,8 +36,7 @@ def check_store(store: str | os.PathLike | Store, *, repair: bool = False, progr
     Returns
     -------
     DataFrame
-        Columns part, finding, remedy; one row per problem, none if the store is intact. After a repair, the remedy
-        says what was done.
+        Columns part, finding, remedy; one row per problem, none if the store is intact.
 
     Raises
     ------
@@ -48,8 +47,7 @@ def check_store(store: str | os.PathLike | Store, *, repair: bool = False, progr
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if not names - {"lock"} or Store(folder).foreign():  # so that nothing in another folder is reported or deleted
         raise StoreError(f"{folder} is not a store: give the folder that `amulsearch index` created")
-    writable = os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-    with Store(folder).lock(wait=False) if writable or repair else nullcontext():
+    with Store(folder).lock(wait=False) if writable(folder) or repair else nullcontext():
         findings = list(_findings(Store(folder), repair, progress))
     return pd.DataFrame(findings, columns=["part", "finding", "remedy"])
 
@@ -67,6 +65,7 @@ def _findings(store: Store, repair: bool, progress: bool) -> Iterator[tuple[str,
             if repair:
                 try:
                     delete()
+                    store.tidy()
                     remedy = f"deleted; run `amulsearch index FOLDER {place}`"
                 except (OSError, AmulsearchError) as failure:
                     remedy = f"the repair failed: {failure}"
@@ -83,17 +82,14 @@ def _parts(store: Store) -> Iterator[Part]:
         if store.revision:
             store.collection()  # refuses names that lead out of its folder
 
-    def vectors(fingerprint: str) -> None:
-        VectorFile(store.database, json.loads(fingerprint)).verify()
-
     def nothing_left() -> None:
         if left := store.leftovers():
             name = left[0].relative_to(store.folder).as_posix()
             raise StoreError(f"an interrupted run left {len(left)} files or folders, the first is {name}")
 
-    yield "store.sqlite", database, store.clear
+    yield "store.sqlite", database, store.database.delete
     for feature, *_, fingerprint, _, file, _ in list(store.database.select("features")):
-        yield file, lambda f=fingerprint: vectors(f), lambda f=feature: store.forget(f)
+        yield file, lambda f=fingerprint: store.vectors(json.loads(f)).verify(), lambda f=feature: store.forget(f)
     for name in store.indexes.names():
         yield f"index {name}", lambda n=name: store.indexes.open(n, whole=True), lambda n=name: store.indexes.remove(n)
     yield "leftovers", nothing_left, store.tidy

@@ -60,7 +60,7 @@ class Diffusion(Persistent):
 
     metric = "angular"
     ending = ".npy"
-    settings = ("alpha", "power", "widths")
+    settings = (*Persistent.settings, "alpha", "power", "widths")
 
     @classmethod
     def build(cls, parts: Sequence[Features], k: int = K, *, power: float = 2.0, alpha: float = 0.9) -> Diffusion:
@@ -103,14 +103,16 @@ class Diffusion(Persistent):
     @staticmethod
     def fingerprint_of(parts: Sequence[Features]) -> dict:
         """The fingerprint of what `build` makes of these Features; empty if one has none."""
-        made_by = combination("concatenate", parts)[0]
+        made_by = combination(parts)[0]
         return {**made_by, "layer": f"diffusion over {len(parts)} parts"} if made_by else {}
 
     @property
     def parts(self) -> tuple[ExactIndex, ...]:
         return self.graph.parts
 
-    def rank(self, vectors, k=None, own=None) -> tuple[np.ndarray, np.ndarray]:
+    def rank(self, vectors, k=None, own=None, **options) -> tuple[np.ndarray, np.ndarray]:
+        if options:
+            raise QueryError(f"a diffusion has no query option {next(iter(options))!r}")
         what = "pictures of the collection" if own is None else "other pictures"
         k = check_k(k, len(self) - (own is not None), what)
         count = len(vectors[0])
@@ -124,7 +126,8 @@ class Diffusion(Persistent):
     def scores(self, vectors, own=None, k=None) -> np.ndarray:
         if k is not None:
             return super().scores(vectors, own, k)
-        values = self._filled((self._reached(vectors, own) @ self._columns).tocsr(), vectors)
+        near = self._filled((self._reached(vectors, own) @ self._columns).tocsr(), vectors)
+        values = -np.sqrt(np.maximum(2 - 2 * near.astype(np.float64), 0))
         if own is not None:
             values[np.arange(len(own)), own] = -np.inf
         return values
@@ -168,7 +171,7 @@ class Diffusion(Persistent):
     def _filled(self, similar, vectors: Sequence[np.ndarray]) -> np.ndarray:
         """The similarities (Q, N) of sparse ones; below those that are reached, the cosine of the vectors decides."""
         filled = similar.toarray().astype(np.float32, copy=False)
-        cosines = sum(part.cosines(vector) for part, vector in zip(self.parts, vectors, strict=True))
+        cosines = sum(part.cosines(vector) for part, vector in zip(self.parts, vectors, strict=True)).round(6)
         return np.where(filled > 0, filled, np.float32(1e-6) * (cosines / len(self.parts) - 1))
 
     def _write(self, path: Path) -> None:

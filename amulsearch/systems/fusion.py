@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ DEPTH, DEPTHS = 100, {"vote": 10, "combmnz": 100}
 the lists that have a picture."""
 RRF_K = 60
 """The constant of reciprocal rank fusion, as in its paper."""
+BLOCK = 2**21
+"""How many pairs of a query and a picture are fused at once."""
 
 
 class Fusion(System):
@@ -74,12 +76,15 @@ class Fusion(System):
         if not isinstance(systems, (list, tuple)):
             raise QueryError(f"give the systems in a list, not {type(systems).__name__}")
         self.systems = [ExactIndex.build(one) if isinstance(one, Features) else one for one in systems]
+        for system in self.systems:
+            if not isinstance(system, System):
+                raise QueryError(f"a fusion takes systems or Features, not {type(system).__name__}")
         check_same(self.systems)
         self.method = method
         self.pictures = self.systems[0].pictures
         self.parts = tuple(part for system in self.systems for part in system.parts)
-        self.effort = next((system.effort for system in self.systems if system.effort), None)
-        usual = DEPTHS.get(method, DEPTH if self.effort else max(len(self) - 1, 1))
+        self.approximate = any(system.approximate for system in self.systems)
+        usual = DEPTHS.get(method, DEPTH if self.approximate else len(self))
         self.depth = check_integer("depth", usual if depth is None else depth)
 
     def __repr__(self) -> str:
@@ -90,57 +95,62 @@ class Fusion(System):
         models, layers = zip(*(system.title for system in self.systems), strict=True)
         return _each_once(models), _each_once(layers)
 
-    def answer(self, vectors, k=None, row=None) -> pd.DataFrame:
-        fused = self._fused(vectors, None if row is None else np.array([row]))
-        (rows,), (scores,), (votes,) = self._first(*fused, self._count(k, row is not None))
+    def answer(self, vectors, k=None, row=None, **options) -> pd.DataFrame:
+        own = None if row is None else np.array([row])
+        (rows,), (scores,), (votes,) = self._first(vectors, k, own, options)
         return self.table(rows, scores, votes=votes)
 
-    def rank(self, vectors, k=None, own=None) -> tuple[np.ndarray, np.ndarray]:
-        return self._first(*self._fused(vectors, own), self._count(k, own is not None))[:2]
+    def rank(self, vectors, k=None, own=None, **options) -> tuple[np.ndarray, np.ndarray]:
+        step = max(1, BLOCK // len(self))
+        blocks = []
+        for start in range(0, max(len(vectors[0]), 1), step):
+            some = slice(start, start + step)
+            mine = [vector[some] for vector in vectors]
+            blocks.append(self._first(mine, k, None if own is None else own[some], options)[:2])
+        rows, scores = zip(*blocks, strict=True)
+        return np.concatenate(rows), np.concatenate(scores)
 
     def scores(self, vectors, own=None, k=None) -> np.ndarray:
-        if k is not None:
-            return super().scores(vectors, own, k)
-        total, votes, ranks, _ = self._fused(vectors, own)
+        total, votes, ranks, _ = self._fused(vectors, own, {})
         if self.method == "vote":  # where most scores are equal, the ranks decide
             total = total - ranks / (2 * len(self.systems) * (self.depth + 1))
-        return np.where(votes > 0, total, -np.inf)
+        answered = votes > 0
+        if k is not None:
+            rows = self._first(vectors, k, own, {})[0]
+            answered = np.zeros_like(answered)
+            np.put_along_axis(answered, np.where(rows < 0, rows[:, :1], rows), True, axis=1)
+        return np.where(answered, total, -np.inf)
 
-    def _count(self, k: int | None, inside: bool) -> int:
-        return check_k(k, len(self) - inside, "other pictures" if inside else "pictures of the collection")
-
-    def _fused(self, vectors, own) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _fused(self, vectors, own, options: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The sum of points, the number of lists that have the picture, the sum of its ranks, and the best: (Q, N)."""
-        shape = len(vectors[0]), len(self)
+        shape = len(vectors[0]), len(self) + 1  # the last column is for no picture
         total, votes, ranks = np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         best, start = np.full(shape, self.depth + 1), 0
         for system in self.systems:
             mine = vectors[start : start + len(system.parts)]
             start += len(system.parts)
-            order, similarity = self._list(system, mine, own)
-            listed = np.isfinite(similarity)
-            place = np.arange(1, order.shape[1] + 1)
+            rows, similarity = self._list(system, mine, own, options)
+            order = np.where(rows < 0, len(self), rows)
             rank = np.full(shape, self.depth + 1)
-            np.put_along_axis(rank, order, np.where(listed, place, self.depth + 1), axis=1)
-            points = np.full(shape, self._missing(listed.sum(axis=1)))
-            np.put_along_axis(points, order, np.where(listed, self._points(similarity), points[:, :1]), axis=1)
+            np.put_along_axis(rank, order, np.arange(1, rows.shape[1] + 1)[None], axis=1)
+            points = np.full(shape, self._missing((rows >= 0).sum(axis=1)))
+            np.put_along_axis(points, order, self._points(similarity), axis=1)
             total, ranks, best = total + points, ranks + rank, np.minimum(best, rank)
             votes += rank <= self.depth
         if self.method == "combmnz":
             total *= votes
-        return total, votes, ranks, best
+        return total[:, :-1], votes[:, :-1], ranks[:, :-1], best[:, :-1]
 
-    def _list(self, system: System, vectors, own) -> tuple[np.ndarray, np.ndarray]:
-        """The rows (Q, d) of the first pictures of a system, best first, and their similarities; -inf for none."""
-        depth = min(self.depth, len(self) - (own is not None))
-        similarity = system.scores(vectors, own, depth if system.effort or depth <= DEPTH else None)
-        if depth < similarity.shape[1] // 2:
-            some = np.sort(np.argpartition(-similarity, depth - 1, axis=1)[:, :depth], axis=1)
-            order = np.argsort(-np.take_along_axis(similarity, some, axis=1), axis=1, kind="stable")
-            order = np.take_along_axis(some, order, axis=1)
-        else:
-            order = np.argsort(-similarity, axis=1, kind="stable")[:, :depth]
-        return order, np.take_along_axis(similarity, order, axis=1)
+    def _list(self, system: System, vectors, own, options: Mapping) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (Q, d) of the first pictures of a system, best first, -1 for none, and their similarities."""
+        most = len(self) - (own is not None)
+        if not system.approximate and self.depth >= most > DEPTH:
+            similarity = system.scores(vectors, own)
+            rows = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
+            similarity = np.take_along_axis(similarity, rows, axis=1)
+            return np.where(np.isfinite(similarity), rows, -1), similarity
+        rows, values = system.rank(vectors, min(self.depth, most), own, **(options if system.approximate else {}))
+        return rows, np.where(rows < 0, -np.inf, values if system.quantity == "score" else -values)
 
     def _points(self, similarity: np.ndarray) -> np.ndarray:
         """The points (Q, d) that a list gives to its pictures, from their similarities (Q, d), best first."""
@@ -155,12 +165,17 @@ class Fusion(System):
         shared = (self.method == "borda") & (counts < self.depth)
         return np.where(shared, (self.depth - counts + 1) / 2, 0.0)[:, None]
 
-    def _first(self, total, votes, ranks, best, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _first(self, vectors, k: int | None, own, options: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first k rows, their scores and votes, each (Q, k); -1 and NaN where fewer are in the lists."""
-        rows = np.full((len(total), k), -1)
-        scores, counts = np.full((len(total), k), np.nan), np.zeros((len(total), k), dtype=np.int64)
+        if options and not self.approximate:
+            raise QueryError(f"this fusion has no query option {next(iter(options))!r}: its systems are exact")
+        what = "pictures of the collection" if own is None else "other pictures"
+        k = check_k(k, len(self) - (own is not None), what)
+        total, votes, ranks, best = self._fused(vectors, own, options)
+        rows, scores = np.full((len(total), k), -1), np.full((len(total), k), np.nan)
+        counts = np.zeros((len(total), k), dtype=np.int64)
         total = np.where(votes > 0, total, -np.inf)
-        least = np.partition(total, -k, axis=1)[:, -k] if k < total.shape[1] else total.min(axis=1)
+        least = np.partition(total, -k, axis=1)[:, -k]
         for query, limit in enumerate(least):
             some = np.flatnonzero((total[query] >= limit - 1e-9) & (votes[query] > 0))
             order = np.lexsort((best[query, some], ranks[query, some], -total[query, some].round(12)))

@@ -12,15 +12,14 @@ import pandas as pd
 
 from ..errors import AmulsearchError, QueryError, check_k
 from ..features import Words
-from ..index import System
+from ..index import neighbours
 from ..intake import Collection, fold_name
-from ..store import Names
 
 _TABLE = "CREATE VIRTUAL TABLE pictures USING fts5(words, tokenize = 'porter unicode61 remove_diacritics 2')"
 _FIND = "SELECT rowid, -bm25(pictures) AS score FROM pictures WHERE pictures MATCH ? ORDER BY score DESC, rowid LIMIT ?"
 
 
-class Keywords(System):
+class Keywords:
     """Finds the pictures of a collection whose keywords have the words of a text.
 
     The index lies in memory; it takes about a second for 100,000 pictures. Words are compared without regard to case,
@@ -54,12 +53,9 @@ class Keywords(System):
     ['birds/crow_01.webp', 'birds/eagle_01.webp']
     """
 
-    quantity = "score"
-    title = "keywords", "keywords"
-
     def __init__(self, collection: Collection):
         keywords = collection.keywords
-        self.pictures = Names(list(keywords), collection.labels)
+        self.ids, self.labels = list(keywords), collection.labels
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         try:
             self._database.execute(_TABLE)
@@ -94,12 +90,13 @@ class Keywords(System):
         if not _words(text):
             raise QueryError("give at least one word to look for")
         match = _any(text) + (f" NOT {_any(avoid)}" if _words(avoid) else "")
-        with closing(self._database.execute(_FIND, (match, check_k(k, len(self))))) as cursor:
+        with closing(self._database.execute(_FIND, (match, check_k(k, len(self.ids))))) as cursor:
             results = cursor.fetchall()
         if not results:
             raise QueryError(self._why(text, avoid))
         rows, scores = zip(*results, strict=True)
-        return self.table(np.array(rows), np.array(scores))
+        ids, labels = [self.ids[row] for row in rows], [self.labels[row] for row in rows]
+        return neighbours(ids, labels, {"score": np.array(scores)}, {}, "keywords", "keywords")
 
     def _why(self, text: str, avoid: str) -> str:
         """The reason why nothing was found."""

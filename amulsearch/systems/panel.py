@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import RLock
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from ..errors import MissingKeyError, QueryError, check_k
 from ..features import Features, Words, l2_normalize
-from ..index import ExactIndex, Index, NewPicture, System
+from ..index import ExactIndex, Index, NewPicture, System, check_same
 from ..models import reads_words
-from .fusion import Fusion
-from .keywords import Keywords
+from .fusion import METHODS, Fusion
 from .novelty import SAMPLE, NoveltyTest, is_fitted
 from .platt_scaling import calibrated
 
@@ -34,14 +36,15 @@ class Panel(Mapping[str, System]):
         Methods of `Fusion`. For each layer of several networks, there is a system "method of n layer" that fuses them;
         systems that were given by names are fused as "method of n".
     calibrate : bool, default False
-        Whether the tables have a column probability, from the labels of the pictures; see `calibrate`.
-    reference : sequence of Features, default ()
-        With what `novelty` compares new pictures if all systems were fitted to the collection.
+        Whether the systems are calibrated by the labels of the pictures, so that tables have a column probability; see
+        `calibrate`.
+    reference : function, optional
+        Returns Features with which `novelty` compares new pictures if all systems were fitted to the collection.
 
     Raises
     ------
     QueryError
-        If there are no systems, or they are of different pictures.
+        If there are no systems, they are of different pictures, or a method is unknown.
 
     Examples
     --------
@@ -60,34 +63,45 @@ class Panel(Mapping[str, System]):
         *,
         fusions: Sequence[str] = (),
         calibrate: bool = False,
-        reference: Sequence[Features] = (),
+        reference: Callable[[], Sequence[Features]] | None = None,
     ):
         if not isinstance(systems, Mapping) or not systems:
             raise QueryError("a panel takes at least one system, by name or by (model, layer) as extract returns them")
-        self._calibrate = calibrate
+        for system in systems.values():
+            if not isinstance(system, (Features, System)):
+                raise QueryError(f"a panel takes Features and systems, not {type(system).__name__}")
+        if isinstance(fusions, str) or not set(fusions) <= set(METHODS):
+            raise QueryError(f"fusions must be a list of some of {', '.join(METHODS)}, not {fusions!r}")
         self._sources = {" ".join(key) if isinstance(key, tuple) else key: one for key, one in systems.items()}
-        self._first = next(iter(self._sources.values()))
-        if any(one.ids != self._first.ids for one in self._sources.values()):
-            raise QueryError("the systems are not of the same pictures in the same order")
-        self._reference = tuple(reference)
+        _check_pictures(list(self._sources.values()))
         self._titles: dict[str, dict[str, str]] = {}  # the titles of the systems of each layer, by their names
-        for key, name in zip(systems, self._sources, strict=True):
-            layer, title = (key[1], key[0]) if isinstance(key, tuple) else ("", key)
+        for key in systems:
+            layer, title, name = (key[1], key[0], " ".join(key)) if isinstance(key, tuple) else ("", key, key)
             self._titles.setdefault(layer, {})[name] = title
-        self._fused = {}
-        for layer, titles in list(self._titles.items()):
-            names = [name for name in titles if not isinstance(self._sources[name], (Fusion, Keywords))]
+        self._fused: dict[str, tuple[list[str], str]] = {}
+        for layer, titles in self._titles.items():
+            names = [name for name in titles if not isinstance(self._sources[name], Fusion)]
             for method in fusions if len(names) > 1 else ():
                 name = " ".join(filter(None, (f"{method} of {len(names)}", layer)))
                 self._fused[name] = names, method
                 titles[name] = method if layer else name
+        if len(self._sources) < len(systems) or self._fused.keys() & self._sources.keys():
+            raise QueryError("two systems would have the same name: give each another")
+        self._calibrate, self._reference = calibrate, reference
         self._systems: dict[str, System] = {}
         self._novelty: dict[tuple, NoveltyTest] = {}
+        self._lock = RLock()
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
     def __getitem__(self, name: str) -> System:
-        if name not in self._systems:
-            self._systems[name] = self._made(name)
-        return self._systems[name]
+        with self._lock:
+            if name not in self._systems:
+                self._systems[name] = self._made(name)
+            return self._systems[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources or name in self._fused
 
     def __iter__(self) -> Iterator[str]:
         return iter([*self._sources, *self._fused])
@@ -96,7 +110,7 @@ class Panel(Mapping[str, System]):
         return len(self._sources) + len(self._fused)
 
     def __repr__(self) -> str:
-        return f"Panel({len(self.ids):,} pictures: {', '.join(self)})"
+        return f"Panel({self.count:,} pictures: {', '.join(self)})"
 
     def _made(self, name: str) -> System:
         if name in self._fused:
@@ -114,7 +128,12 @@ class Panel(Mapping[str, System]):
     @property
     def ids(self) -> list[str]:
         """The N ids, list of str."""
-        return self._first.ids
+        return next(iter(self._sources.values())).ids
+
+    @property
+    def count(self) -> int:
+        """The number N of pictures (int)."""
+        return len(next(iter(self._sources.values())))
 
     @property
     def layers(self) -> list[str]:
@@ -140,6 +159,23 @@ class Panel(Mapping[str, System]):
         source = self._sources.get(name)
         return source if isinstance(source, Features) else None
 
+    def reads(self, name: str) -> bool:
+        """Whether a system answers words, by the text towers of all its networks (bool)."""
+        return all(layer == "penultimate" and reads_words(model) for model, layer in map(_title, self[name].parts))
+
+    def subset(self, ids: Sequence[str]) -> Panel:
+        """A panel of some of the pictures: its networks, searched exactly, and their fusions; a diffusion has none."""
+        chosen = {}
+        for layer, titles in self._titles.items():
+            for name, title in titles.items():
+                index = self[name]
+                if isinstance(index, Index):
+                    rows = [index.row(id) for id in ids]
+                    labels = index.pictures.at(rows)[1]
+                    features = Features(index.take(rows), list(ids), labels, index.fingerprint, (), index.makers)
+                    chosen[(title, layer) if layer else title] = ExactIndex.build(features, metric=index.metric)
+        return Panel(chosen, fusions=list(dict.fromkeys(method for _, method in self._fused.values())))
+
     def query(
         self,
         query,
@@ -147,7 +183,6 @@ class Panel(Mapping[str, System]):
         *,
         less: Sequence = (),
         systems: Sequence[str] | None = None,
-        within: Sequence[str] | None = None,
     ) -> dict[str, pd.DataFrame]:
         """Ask several systems with the same query, with one pass of each network.
 
@@ -155,15 +190,13 @@ class Panel(Mapping[str, System]):
         ----------
         query : str, path, PIL image, Words, NewPicture, or a list of these
             As for `System.query`; each vector of a list of positive examples counts the same (Rocchio). Words are
-            answered by the networks with a text tower and their fusions; if there are none, by keywords.
+            answered by the networks with a text tower and their fusions.
         k : int, optional
             By default 10, or as many as there are.
         less : sequence of the same, default ()
             Negative examples; their mean, weighted by half, is subtracted.
         systems : sequence of str, optional
             The names of those to ask, by default all.
-        within : sequence of str, optional
-            The ids among which to find neighbours, by default all.
 
         Returns
         -------
@@ -184,51 +217,36 @@ class Panel(Mapping[str, System]):
         if not more:
             raise QueryError("a query needs at least one picture as a positive example")
         names = list(self) if systems is None else list(systems)
-        words = [one.image for one in more + less if isinstance(one, NewPicture) and isinstance(one.image, Words)]
-        if words:
-            names = self._readers(names, words[0])
-        elif systems is None:
-            names = [name for name in names if self[name].parts]
-        inside = {one for one in more + less if isinstance(one, int)}
-        count = len(self._first)
-        if len(inside) == count:
+        if any(isinstance(example, NewPicture) and isinstance(example.image, Words) for example in more + less):
+            names = [name for name in names if self.reads(name)]
+            if not names:
+                raise QueryError("no system reads words: choose a network with a text tower (open_clip/REPOSITORY)")
+        inside = {example for example in more + less if isinstance(example, int)}
+        if len(inside) == self.count:
             raise QueryError("every picture is an example of the query: remove one, so that there is one to find")
-        k = min(check_k(k, count - bool(inside), "other pictures"), count - len(inside))
+        k = min(check_k(k, self.count - bool(inside), "other pictures"), self.count - len(inside))
         asked = {name: self[name] for name in names}
         vectors = self._vectors([part for system in asked.values() for part in system.parts], more, less)
-        if words and not asked[names[0]].parts:
-            return {name: system.query(words[0], k) for name, system in asked.items()}
-        if len(more) == 1 and not less and within is None:
-            row = more[0] if inside else None
-            return {
-                name: system.answer([vectors[part] for part in system.parts], k, row) for name, system in asked.items()
-            }
-        examples = {self.ids[row] for row in inside}
-        ids = set(self.ids if within is None else within) - examples
-        depth = count if within is not None else min(k + len(inside), count)
+        row, most = (more[0], k) if len(more) == 1 and not less and inside else (None, k + len(inside))
         tables = {
-            name: system.answer([vectors[part] for part in system.parts], depth) for name, system in asked.items()
+            name: system.answer([vectors[part] for part in system.parts], min(most, len(system)), row)
+            for name, system in asked.items()
         }
-        tables = {name: table[table["id"].isin(ids)].head(k).reset_index(drop=True) for name, table in tables.items()}
-        return {name: table.assign(rank=np.arange(1, len(table) + 1)) for name, table in tables.items()}
+        if row is not None or not inside:
+            return tables
+        examples, _ = self[next(iter(self))].pictures.at(sorted(inside))
+        tables = {name: table[~table["id"].isin(examples)].head(k) for name, table in tables.items()}
+        return {
+            name: table.reset_index(drop=True).assign(rank=np.arange(1, len(table) + 1))
+            for name, table in tables.items()
+        }
 
-    def _readers(self, names: Sequence[str], words: Words) -> list[str]:
-        """The systems that read words: by text towers, or else by keywords."""
-        towers = [name for name in names if self[name].parts and all(map(_reads, self[name].parts))]
-        found = towers or [name for name in names if isinstance(self[name], Keywords)]
-        if not found:
-            raise QueryError("no system reads words: choose a network with a text tower (open_clip/REPOSITORY)")
-        return found
-
-    def reads(self, name: str) -> bool:
-        """Whether a system answers words (bool)."""
-        system = self[name]
-        return all(map(_reads, system.parts)) if system.parts else isinstance(system, Keywords)
-
-    def _example(self, example) -> int | NewPicture:
+    def _example(self, example: object) -> int | NewPicture:
         """The row of a picture of the collection, or a new picture."""
         if isinstance(example, NewPicture):
             return example
+        if not isinstance(example, (str, os.PathLike, Image.Image, Words)):
+            raise QueryError(f"a panel is asked with pictures or words, not with a {type(example).__name__}")
         row = self[next(iter(self))].row(example) if isinstance(example, str) else None
         return NewPicture(example) if row is None else row
 
@@ -243,8 +261,10 @@ class Panel(Mapping[str, System]):
             return dict(zip(parts, each[more[0]], strict=True))
         combined = {}
         for place, part in enumerate(parts):
-            mean = lambda examples: l2_normalize(np.concatenate([each[one][place] for one in examples])).mean(axis=0)  # noqa: B023, E731
-            combined[part] = (mean(more) - (LESS * mean(less) if less else 0))[None]
+            mean = _mean([each[example][place] for example in more], part.metric)
+            if less:
+                mean = mean - LESS * _mean([each[example][place] for example in less], part.metric)
+            combined[part] = mean
         return combined
 
     def novelty(self, systems: Sequence[str] | None = None) -> NoveltyTest | None:
@@ -263,14 +283,29 @@ class Panel(Mapping[str, System]):
         """
         parts = dict.fromkeys(part for name in systems or self for part in self[name].parts)
         parts = tuple(part for part in parts if not is_fitted(part.fingerprint))
-        parts = parts or self._reference
-        if not parts or len(self._first) < 2:
+        if self.count < 2 or not (parts or self._reference):
             return None
-        if parts not in self._novelty:
-            self._novelty[parts] = NoveltyTest.build(list(parts), sample=SAMPLE)
-        return self._novelty[parts]
+        with self._lock:
+            if parts not in self._novelty:
+                self._novelty[parts] = NoveltyTest.build(list(parts or self._reference()), sample=SAMPLE)
+            return self._novelty[parts]
 
 
-def _reads(part: Index) -> bool:
+def _title(part: Index) -> tuple[str, str]:
     model, layer = part.title
-    return layer == "penultimate" and isinstance(model, str) and reads_words(model)
+    return str(model), str(layer)
+
+
+def _mean(vectors: Sequence[np.ndarray], metric: str) -> np.ndarray:
+    """The mean (1, D) of vectors (1, D), scaled to length 1 if only their directions are compared."""
+    together = np.concatenate(vectors)
+    return (l2_normalize(together) if metric == "angular" else together).mean(axis=0, keepdims=True)
+
+
+def _check_pictures(sources: Sequence[Features | System]) -> None:
+    """Refuse features and systems of different pictures."""
+    if systems := [source for source in sources if isinstance(source, System)]:
+        check_same(systems)
+    first = next((source.ids for source in sources if isinstance(source, Features)), None)
+    if first is not None and any(source.ids != first for source in sources):
+        raise QueryError("the systems are not of the same pictures in the same order")

@@ -13,7 +13,6 @@ from ..index import AnnoyIndex, ExactIndex, Index, System, default_kind
 from ..intake import did_you_mean
 from ..store import Store
 from .diffusion import Diffusion
-from .keywords import Keywords
 from .novelty import SAMPLE
 from .panel import Panel
 from .platt_scaling import calibrated
@@ -83,7 +82,7 @@ def open_panel(
     fusions: Sequence[str] = ("combsum",),
     exact: bool = False,
 ) -> Panel:
-    """Open the systems of a store: the networks of a layer, their fusions, the preset and the keywords.
+    """Open the systems of a store: the networks of a layer, their fusions, and the preset.
 
     Parameters
     ----------
@@ -117,20 +116,17 @@ def open_panel(
     """
     store = store if isinstance(store, Store) else Store.open(store)
     if preset:
-        return Panel({f"preset {preset}": _open_preset(store, preset)}, reference=_layers_below(store, preset))
-    systems: dict[str | tuple[str, str], System | Features] = {}
+        return _open_preset(store, preset)
     presets = [name for name in (() if models or layer else PRESETS) if f"preset {name}" in store.indexes]
     if presets and not exact and not indexed(store):
-        return open_panel(store, preset=presets[0])
+        return _open_preset(store, presets[0])
+    systems: dict[str | tuple[str, str], System | Features] = {}
     for name in presets:
         if is_current(store, f"preset {name}"):
             systems[f"preset {name}"] = Diffusion.open_in(store, f"preset {name}")
         else:
             warnings.warn(_left_out(f"the preset {name}"), stacklevel=2)
     systems |= _exact(store) if exact else _open_layer(store, models, layer)
-    collection = store.collection()
-    if "keywords" in collection.table:
-        systems["keywords"] = Keywords(collection)
     return Panel(systems, fusions=fusions)
 
 
@@ -171,13 +167,15 @@ def _left_out(name: str) -> str:
     return f"{name} is left out: the collection has changed since it was indexed"
 
 
-def _open_preset(store: Store, name: str) -> Diffusion:
+def _open_preset(store: Store, name: str) -> Panel:
+    """A panel of a preset alone."""
     command = index_again(store, preset=name)
     if f"preset {name}" not in store.indexes:
         raise StoreError(f"the preset {name} is not indexed: {command}")
     if not is_current(store, f"preset {name}"):
         raise StoreError(f"the collection has changed since {name} was indexed: {command}")
-    return Diffusion.open_in(store, f"preset {name}")
+    system = Diffusion.open_in(store, f"preset {name}")
+    return Panel({f"preset {name}": system}, reference=lambda: _layers_below(store, name))
 
 
 def _layers_below(store: Store, preset: str) -> list[Features]:
@@ -191,6 +189,13 @@ def _layers_below(store: Store, preset: str) -> list[Features]:
 def indexed(store: Store) -> list[tuple[str, str]]:
     """The models and layers that are indexed."""
     return [key for key in store.current() if " ".join(key) in store.indexes]
+
+
+def text_towers(store: Store, models: str | Sequence[str] | None = None) -> list[str]:
+    """The names of the networks with a text tower whose vectors of pictures are stored, of these or of all."""
+    chosen = networks.names_of(models) if models else None
+    names = [name for name, layer in store.current() if layer == "penultimate" and (chosen is None or name in chosen)]
+    return [name for name in names if networks.reads_words(name)]
 
 
 def usual_layer(layers: Sequence[str]) -> str:

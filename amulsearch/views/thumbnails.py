@@ -19,7 +19,7 @@ from .captions import room_for
 CHUNK = 16
 SHOWN = 320
 """The longest side, in pixels, of the picture of a query."""
-MARKS = {"no such file": "missing", "does not exist": "missing", "changed since": "changed"}
+MARKS = {"No such file": "missing", "changed since": "changed"}
 """What stands in place of a picture that can no longer be read, by words of the reason; otherwise "unreadable"."""
 
 

@@ -75,8 +75,8 @@ def test_an_engine_that_is_no_longer_used_is_freed(few, own_cache):
     am.extract(few, SMALL, "penultimate", progress=False)
     (graph,) = own_cache.rglob("*.xml")
     run = converted.OpenVinoEngine(graph, ["penultimate"], "float32")
-    run.submit("one", np.zeros((1, 224, 224, 3), dtype=np.uint8))
-    assert [tag for tag, _ in run.results(wait=True)] == ["one"]
+    run.submit([7], np.zeros((1, 224, 224, 3), dtype=np.uint8))
+    assert [rows for rows, _ in run.results(wait=True)] == [[7]]
     left = weakref.ref(run)
     del run
     gc.collect()

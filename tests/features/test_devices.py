@@ -30,7 +30,7 @@ def test_a_device_with_larger_batches_that_lie_ahead_gives_the_same_vectors(coll
     monkeypatch.setitem(devices.DEVICES, "cpu", am.models.DeviceConfig(7, 2, channels_last=False, pinned=False))
     sizes, submit = [], engine.TorchEngine.submit
     monkeypatch.setattr(
-        engine.TorchEngine, "submit", lambda self, tag, batch: (sizes.append(len(batch)), submit(self, tag, batch))
+        engine.TorchEngine, "submit", lambda self, rows, batch: (sizes.append(len(batch)), submit(self, rows, batch))
     )
     made = am.extract(collection, same, LAYERS, progress=False)
     assert sizes == [7, 7, 7, 7, 3]  # two of the 32 pictures have the same bytes
@@ -52,20 +52,22 @@ def test_batches_are_halved_where_memory_is_too_small(monkeypatch, capsys):
 
     monkeypatch.setattr(network, "vectors", short_of_memory)
     runs = engine.TorchEngine(network, LAYERS)
-    runs.submit("first", pixels)
-    runs.submit("second", pixels[:2])
-    results = dict(runs.results(wait=True))
+    runs.submit(range(5), pixels)
+    runs.submit(range(5, 7), pixels[:2])
+    done = list(runs.results(wait=True))
     assert sizes == [8, 4, 2, 2, 2, 2] and runs.batch == 2
+    assert [row for rows, _ in done for row in rows] == list(range(7))
     for layer in LAYERS:
-        np.testing.assert_allclose(results["first"][layer], whole[layer], rtol=1e-3, atol=1e-4)
-        assert np.array_equal(results["second"][layer], results["first"][layer][:2])
+        results = np.concatenate([vectors[layer] for _, vectors in done])
+        np.testing.assert_allclose(results[:5], whole[layer], rtol=1e-3, atol=1e-4)
+        assert np.array_equal(results[5:], results[:2])
     told = f"the device {network.device} has too little memory: {MODEL} goes on with {{}} pictures at a time"
     assert capsys.readouterr().err.splitlines() == [told.format(4), told.format(2)]
     most = 0
     with pytest.raises(
         am.errors.AmulsearchError, match=f"too little memory for one picture of {MODEL}: close what else"
     ):
-        runs.submit("third", pixels)
+        runs.submit(range(5), pixels)
 
 
 def test_batches_that_lie_ahead_are_taken_when_there_are_enough(monkeypatch):
@@ -73,11 +75,11 @@ def test_batches_that_lie_ahead_are_taken_when_there_are_enough(monkeypatch):
     runs = engine.TorchEngine(network, ["logits"])
     monkeypatch.setattr(network, "config", am.models.DeviceConfig(8, 2, channels_last=True, pinned=False))
     done = []
-    for tag in range(4):
-        runs.submit(tag, network.blank())
-        done.append([tag for tag, _ in runs.results()])
-    assert done == [[], [], [0], [1]]
-    assert [tag for tag, _ in runs.results(wait=True)] == [2, 3]
+    for row in range(4):
+        runs.submit([row], network.blank())
+        done.append([rows for rows, _ in runs.results()])
+    assert done == [[], [], [[0]], [[1]]]
+    assert [rows for rows, _ in runs.results(wait=True)] == [[2], [3]]
 
 
 def test_float32_is_full_on_a_gpu_whatever_torch_was_told():

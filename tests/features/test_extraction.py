@@ -41,11 +41,11 @@ def backend_of(library: str, precision: str = "float32") -> str:
 @pytest.mark.parametrize("library", ["torch", "openvino"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_vectors_of_a_picture_do_not_depend_on_its_batch(pixels, library, precision):
-    runs = engine.engine_for(models.get(MODEL), LAYERS, precision, backend_of(library, precision), print)
+    runs = engine.engine_for(models.get(MODEL), LAYERS, precision, backend_of(library, precision))
     batches = [pixels, pixels[::-1].copy(), pixels[:1], pixels[5:7]]
     for tag, batch in enumerate(batches):
-        runs.submit(tag, batch)
-    results = dict(runs.results(wait=True))
+        runs.submit([tag] * len(batch), batch)
+    results = {rows[0]: vectors for rows, vectors in runs.results(wait=True)}
     for layer in LAYERS:
         whole = results[0][layer]
         assert whole.dtype == np.float32
@@ -138,9 +138,9 @@ def test_the_first_run_gives_the_vectors_of_every_later_one(pixels, tmp_path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     results, backend = [], backend_of("openvino")
     for _ in range(2):  # converted, then read from the cache
-        runs = engine.engine_for(models.get(MODEL), LAYERS, "float32", backend, print)
-        runs.submit(0, pixels)
-        results.append(dict(runs.results(wait=True))[0])
+        runs = engine.engine_for(models.get(MODEL), LAYERS, "float32", backend)
+        runs.submit(range(len(pixels)), pixels)
+        results += [vectors for _, vectors in runs.results(wait=True)]
     assert list(tmp_path.rglob("*.xml"))
     for layer in LAYERS:
         assert np.array_equal(results[0][layer], results[1][layer])
@@ -150,7 +150,7 @@ def test_a_backend_that_is_not_here_is_told():
     with pytest.raises(
         am.errors.AmulsearchError, match=r"torch 1.0 cuda is not on this machine: install the same versions"
     ):
-        engine.engine_for(models.get(MODEL), LAYERS, "float32", "torch 1.0 cuda", print)
+        engine.engine_for(models.get(MODEL), LAYERS, "float32", "torch 1.0 cuda")
 
 
 def test_a_saved_fingerprint_of_very_deep_json_is_damage(few, tmp_path):

@@ -69,8 +69,6 @@ def test_what_needs_annoy_says_what_to_install_and_what_to_use(without_annoy, ve
     with pytest.raises(am.errors.AmulsearchError, match=r"pip install annoy.* C\+\+ compiler.*ExactIndex.*FaissIndex"):
         am.AnnoyIndex.build(vectors, ids)
     assert am.indexes.default_kind() is am.ExactIndex
-    tuned = am.indexes.tune_index(vectors, ids, recall=0.9, progress=False)
-    assert type(tuned.index) is am.indexes.FaissIndex and tuned.index.recall(10) >= 0.9
 
 
 def test_the_library_is_imported_without_annoy():

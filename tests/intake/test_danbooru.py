@@ -57,7 +57,9 @@ def test_safe_pictures_have_their_tags(pictures):
         "0001/7001.jpg": ["smile", "touhou", "vocaloid"],
         "0002/2.jpg": ["solo", "smile", "touhou", "reimu"],
     }
-    assert pictures.rejected.to_dict("records") == [{"id": "0009/9.jpg", "reason": "no such file"}]
+    assert pictures.rejected.to_dict("records") == [
+        {"id": "0009/9.jpg", "reason": "cannot be read: No such file or directory"}
+    ]
 
 
 def test_tags_are_graded_relevance(pictures):

@@ -51,9 +51,9 @@ def test_what_is_wrong_with_a_path_is_told(small_folder, table):
     made = read(pd.concat([table, pd.DataFrame({"path": more})]), small_folder)
     assert made.ids == sorted(table["path"])
     reasons = dict(zip(made.rejected["id"], made.rejected["reason"], strict=True))
-    assert "leads out" in reasons["../secret.png"] and "leads out" in reasons["/etc/passwd"]
+    assert all("it is no path in" in reasons[id] for id in ("../secret.png", "/etc/passwd", "nul\0.png", ""))
     assert "twice" in reasons[table["path"][1]]
-    assert reasons["none.png"] == "no such file" and len(reasons) == 6
+    assert "No such file" in reasons["none.png"] and len(reasons) == 6
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_wrong_with_a_path_is_told(small_folder, table):
         ("table.csv", "file;label\na.png;x\n", r"a column path \(or id\), but has 'file', 'label': rename one"),
         ("table.csv", 'path\n"a', "cannot be read"),
         ("table.csv", "", "cannot be read"),
-        ("table.parquet", "PAR1", "neither .csv nor .tsv: rename it, or read it with pandas"),
+        ("table.parquet", "PAR1", "needs a column path .or id., but has 'PAR1'"),
         ("table.csv", "path\nnone.png\n", "none.png"),
     ],
 )
@@ -96,11 +96,11 @@ def test_a_folder_takes_keywords_from_a_table_or_a_mapping(small_folder, table, 
     grades = am.Relevance.from_keywords(made.ids, made.keywords).grades(np.arange(len(made)))
     assert np.nansum(grades) == 2 + 2  # each of the two pictures itself
     for wrong, told in (
-        ({"none": ["a"]}, "none of the .* pictures has keywords: name them by id, such as"),
+        ({"none": ["a"]}, "keywords: none is of a picture; name the pictures by their ids"),
         (table[["path"]], "the table of keywords needs the column keywords, but has 'path'"),
         (table[["keywords"]], r"needs a column path \(or id\), but has 'keywords'"),
         (tmp_path / "none.csv", "cannot be read"),
-        (tmp_path, "neither .csv nor .tsv"),
+        (tmp_path, "cannot be read"),
     ):
         with pytest.raises(am.errors.QueryError, match=told):
             scan(small_folder, wrong)

@@ -46,3 +46,12 @@ def test_overlap():
     for other, words in ((np.zeros((2, 2), int), "of the same shape"), (np.zeros((2, 3)), "integers")):
         with pytest.raises(am.errors.QueryError, match=words):
             overlap(np.zeros((2, 3), int), other)
+
+
+def test_same_label():
+    labels = ["a", "a", "b", None, "b", "c"]
+    rows = np.array([[1, 2], [2, 0], [4, -1], [0, 1], [3, 5], [2, 3]])
+    nothing = [np.nan] * 2  # the query has no label, or one that no other picture has
+    expected = [[1, 0], [0, 1], [1, 0], nothing, [np.nan, 0], nothing]  # a neighbour without a label is not wrong
+    np.testing.assert_array_equal(am.measure.same_label(rows, labels), expected)
+    assert np.isnan(am.measure.same_label(np.array([[1], [0]]), [None, None])).all()

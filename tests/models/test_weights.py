@@ -79,7 +79,7 @@ def test_a_damaged_download_is_refused_and_not_kept(server, cache, checkpoint, f
     server.files[f"/{name}"] = checkpoint
     getattr(server, fault).add(f"/{name}")
     source = Downloaded(f"{server.url}/{name}")
-    with pytest.raises(am.errors.ModelError, match=rf"the download of .*{name} broke off or was .*: try again"):
+    with pytest.raises(am.errors.ModelError, match=rf"{name} is not on this machine .*downloaded \(invalid hash"):
         source.read()
     assert list(cache.iterdir()) == [] and source.find() is None
     assert source.read()
@@ -90,10 +90,11 @@ def test_a_missing_file_is_told_with_what_to_do(server, cache):
     model = dataclasses.replace(models.get("squeezenet1_1"), weights=source)
     with pytest.raises(am.errors.ModelError) as error:
         models.load(model)
-    assert str(error.value) == (
-        "squeezenet1_1: the file absent-01234567.pth is not on this machine and could not be downloaded (Not Found): "
-        f"download {source.url} and save it in {cache}. Ready on this machine: {', '.join(models.BUNDLED)}"
+    missing = (
+        "the file absent-01234567.pth is not on this machine and could not be downloaded (HTTP Error 404: Not Found)"
     )
+    remedy = f"download {source.url} and save it in {cache}"
+    assert str(error.value) == f"squeezenet1_1: {missing}: {remedy}"
     assert list(cache.iterdir()) == []
     with pytest.raises(am.errors.ModelError, match=r"could not be downloaded \(.*refused.*\): download .* and save it"):
         Downloaded(f"{NOWHERE}/absent-01234567.pth").read()
@@ -106,7 +107,7 @@ def test_a_server_that_does_not_answer(cache, local_hub, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/{filename}")
         started = time.monotonic()
         for source in (Downloaded(f"{url}/absent-01234567.pth"), HuggingFace("timm/absent")):
-            with pytest.raises(am.errors.ModelError, match=r"could not be downloaded \(.*timed out\): "):
+            with pytest.raises(am.errors.ModelError, match=r"could not be downloaded \(.*timed out.*\): "):
                 source.fetch()
     assert time.monotonic() - started < 10 and socket.getdefaulttimeout() is None
 
@@ -163,7 +164,7 @@ def test_a_file_that_the_hub_cannot_give(server, local_hub, tmp_path):
     message = str(error.value)
     assert "the weights timm/test_convnext.r160_in1k are not on this machine and could not be downloaded (" in message
     assert f"load them on a machine with a connection to {server.url}, and copy" in message
-    assert f"the folder models--timm--test_convnext.r160_in1k of its cache to {tmp_path / 'hub'}. Ready" in message
+    assert f"the folder models--timm--test_convnext.r160_in1k of its cache to {tmp_path / 'hub'}" in message
     assert "\n" not in message and not model.ready
 
 
@@ -207,9 +208,9 @@ def test_weights_in_a_package():
     assert hashlib.sha256(source.find().read_bytes()).hexdigest() == source.sha256
     with pytest.raises(am.errors.ModelError, match=r"is damaged or not the expected file: .*; reinstall ndf"):
         dataclasses.replace(source, sha256="0" * 64).read()
-    absent = Packaged("no_such_package", "no-such-package", "weights.pth", "0" * 64)
+    absent = Packaged("no_such_package", "weights.pth", "0" * 64)
     assert absent.find() is None
-    with pytest.raises(am.errors.ModelError, match="in the package no-such-package: pip install no-such-package"):
+    with pytest.raises(am.errors.ModelError, match="in the package no_such_package: pip install no_such_package"):
         absent.read()
 
 
@@ -285,9 +286,7 @@ def test_no_checkpoint_can_run_code(malicious, cache, wrapping, container, endin
     else:
         torch.save(content, path, _use_new_zipfile_serialization=container == "zip")
     path = path.rename(cache / named(path.read_bytes()).replace("pth", ending))
-    with pytest.raises(
-        am.errors.ModelError, match=r"holds more than tensors, and was not|cannot be read as a checkpoint"
-    ):
+    with pytest.raises(am.errors.ModelError, match="is no checkpoint of tensors and was not opened"):
         Downloaded(f"{NOWHERE}/{path.name}").read()
     assert not ran()
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 import amulsearch as am
 from amulsearch.errors import import_optional
@@ -91,6 +92,27 @@ def test_trees_or_search_k(enlarged, near):
         near(recall(index, *asked, search_k=search_k), pattern, within=0.01)
 
 
+def test_a_wanted_recall(enlarged, features, defined, near):
+    """The steps of the notebook, the bound by hand, and other queries."""
+    points, new, truth = enlarged
+    at_least = defined(NOTEBOOK, "at_least", np=np)
+    forest, steps = build(am.AnnoyIndex, points, n_trees=50), []
+    for search_k in (507, 760):
+        hits = am.measure.overlap(truth, forest.search(new, 10, search_k=search_k)[0])
+        steps.append((hits.mean(), at_least(hits)))
+    near(steps[0][1], "at `search_k=507`, but its interval begins at #.", within=0.005)
+    near(steps[1], "At 760 the recall is #, at least #.", within=0.005)
+    assert steps[0][1] < 0.95 < steps[0][0] and steps[1][1] > 0.95
+    enlarge = defined(NOTEBOOK, "enlarge", np=np, am=am)
+    others = enlarge(am.transforms.PCA.fit(features, 128)(features), 2000, seed=2)
+    truth = build(am.ExactIndex, points).search(others, 10)[0]
+    near(recall(forest, others, truth, search_k=760), "took no part in the choice, #:", within=0.005)
+    independent = np.repeat([1.0, 0.0], [970, 30])
+    low = 1 - beta.ppf(0.975, 31, 970)
+    assert at_least(independent) == pytest.approx(low, abs=0.003)
+    assert at_least(np.ones(300)) == pytest.approx(1 / (1 + 1.96**2 / 3000))
+
+
 def test_shorter_vectors(features, near):
     before = am.ExactIndex.build(features).all_neighbours(10)[0]
     overlap, right = {}, {1280: np.nanmean(am.measure.same_label(before, features.labels))}
@@ -104,15 +126,16 @@ def test_shorter_vectors(features, near):
     near(overlap[512], "Even 512 numbers keep no more than #.")
 
 
-def test_solution_1(enlarged, near):
-    points, *asked = enlarged
+def test_solution_1(defined, enlarged, near):
+    points, new, truth = enlarged
+    build_faiss = defined(NOTEBOOK, "build_faiss", points=points, faiss=import_optional("faiss", "faiss-cpu"))
     for n_bits, pattern in (
         (64, "contain # of the true neighbours with 64 bits"),
         (256, "with 64 bits, # with 256"),
         (1024, "with 256 and # with 1024"),
     ):
-        found = recall(build(am.indexes.FaissIndex, points, factory=f"LSH{n_bits}rt,RFlat"), *asked, search_k=20)
-        near(found, pattern, of=SOLUTIONS, within=0.01)
+        rows = build_faiss(f"LSH{n_bits}rt,RFlat", "k_factor_rf")(new, 2)
+        near(am.measure.overlap(truth, np.array(rows)).mean(), pattern, of=SOLUTIONS, within=0.01)
 
 
 def test_solution_2(enlarged, near):

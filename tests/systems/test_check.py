@@ -103,7 +103,7 @@ def test_every_row_swapped_dropped_or_doubled_is_found_and_mended(place, change,
         "UPDATE pictures SET id = 'other.png' WHERE number = 3",
         "UPDATE pictures SET label = 'other' WHERE number = 3",
         "DELETE FROM pictures WHERE number = 3",
-        "UPDATE facts SET value = '\"black\"' WHERE name = 'background'",
+        "UPDATE facts SET value = '{}' WHERE name = 'opening'",
         "UPDATE features SET width = width + 1",
         "UPDATE indexes SET about = '{}'",
         "DELETE FROM checksums",
@@ -183,7 +183,7 @@ def test_only_stores_are_checked_and_none_of_another_format(indexed, store, tmp_
         for command, *more in (["check", "--repair"], ["evaluate"], ["index", str(indexed[0])]):
             assert main([command, *more, "--store", str(store)]) == 2
             assert f"{store} is a store of another version of amulsearch: index the" in capsys.readouterr().err
-    edit(store, "PRAGMA user_version = 5")
+    edit(store, "PRAGMA user_version = 6")
     assert am.systems.check_store(store).empty
 
 
@@ -309,9 +309,9 @@ def test_a_store_of_another_place_and_of_another_user_is_read(open_folder, index
         assert am.systems.check_store(moved).empty
         id = store.collection().ids[0]
         assert main(["query", id, "--store", str(moved), "--json"]) == 0
-        with pytest.raises(am.errors.StoreError, match="cannot be written: Permission denied; give a folder"):
+        with pytest.raises(am.errors.StoreError, match=r"cannot be written: Permission denied; .*or give a folder"):
             am.extract(store.collection(), MODEL, store=moved)
-        with pytest.raises(am.errors.StoreError, match="cannot be written: Permission denied; give a folder"):
+        with pytest.raises(am.errors.StoreError, match=r"cannot be written: Permission denied; .*or give a folder"):
             am.systems.check_store(moved, repair=True)
     assert {path: path.stat().st_mtime_ns for path in moved.rglob("*")} == before
     for path in (moved, *moved.rglob("*")):

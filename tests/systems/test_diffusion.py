@@ -98,7 +98,7 @@ def test_without_limits_the_ranking_is_that_of_the_inverse(parts, unlimited):
     index = Diffusion.build(parts, K, alpha=0.8)
     reached = profiles_by_inverse(weights_by_loops(parts, 2.0), 0.8)
     expected = reached @ reached.T
-    similar = index.similarities(np.arange(N))
+    similar = 1 - index.similarities(np.arange(N)) ** 2 / 2
     np.fill_diagonal(similar, 1)
     np.testing.assert_allclose(similar, expected, atol=1e-5)
     np.fill_diagonal(expected, -1)

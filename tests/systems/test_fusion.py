@@ -89,7 +89,7 @@ def test_a_query_all_neighbours_and_the_evaluation_are_the_same_fusion(method, k
     """By default a vote reads 10 neighbours, CombMNZ 100, and the others all, or 100 of an approximate index."""
     fusion = Fusion([kind.build(part) for part in parts], method)
     exact = kind is am.ExactIndex
-    depth = {"vote": 10, "combmnz": 100}.get(method, 149 if exact else 100)
+    depth = {"vote": 10, "combmnz": 100}.get(method, 150 if exact else 100)
     assert fusion.depth == depth
     rows, values = fusion.all_neighbours(20)
     for row in (0, 71, 149):
@@ -127,12 +127,42 @@ def test_a_fusion_can_be_fused_again_and_says_what_it_is_of(parts):
     assert outer.query(vectors, 1)["id"].tolist() == ["007.png"]
 
 
+def test_what_is_evaluated_of_approximate_systems_is_what_they_answer(parts):
+    """The order of equal votes included, but for those with equal ranks."""
+    labels = [f"kind {row % 30}" for row in range(150)]
+    indexes = [am.AnnoyIndex.build(am.Features(part.vectors, part.ids, labels), n_trees=5) for part in parts]
+    relevance = am.Relevance.from_labels(indexes[0].ids, labels)
+    for system in (Fusion(indexes, "vote"), Fusion([Fusion(indexes[:2], "vote"), indexes[2]], "rrf")):
+        first = [system.query(id, 1)["label"].iat[0] == label for id, label in zip(system.ids, labels, strict=True)]
+        assert am.evaluate(system, relevance).mean()["P@1"] == pytest.approx(np.mean(first), abs=0.005)
+
+
+def test_a_fusion_of_a_fusion_reads_its_order(parts):
+    inner = Fusion(parts, "vote")
+    outer = Fusion([inner], "rrf", depth=10)
+    assert outer.query("007.png", 10)["id"].tolist() == inner.query("007.png", 10)["id"].tolist()
+
+
+def test_few_pictures_are_all_answered(parts):
+    few = [am.Features(part.vectors[:2], part.ids[:2]) for part in parts]
+    for method in METHODS:
+        assert len(Fusion(few, method).query([part.vectors[5] for part in parts], 2)) == 2
+
+
+def test_the_effort_is_that_of_the_systems(parts):
+    approximate = Fusion([am.AnnoyIndex.build(part) for part in parts], "rrf")
+    assert len(approximate.query("007.png", 5, search_k=10)) == 5
+    with pytest.raises(QueryError, match="no query option 'search_k': its systems are exact"):
+        Fusion(parts, "rrf").query("007.png", 5, search_k=10)
+
+
 def test_wrong_use_is_told(parts):
     for call, words in (
         (lambda: Fusion(parts, "sum"), "use one of vote, borda"),
         (lambda: Fusion([], "vote"), "at least one"),
         (lambda: Fusion(parts, "vote", depth=0), "depth must be an integer"),
         (lambda: Fusion(parts[0]), "systems in a list"),
+        (lambda: Fusion([parts[0].vectors]), "takes systems or Features, not ndarray"),
         (lambda: Fusion([parts[0], am.Features(np.eye(6), list("abcdef"))]), "not of the same pictures"),
         (lambda: Fusion(parts).query("007.png", 150), "k=150 is more than the 149 other pictures"),
         (lambda: Fusion(parts).query(parts[0].vectors[0]), "a vector for each of the 3 parts"),

@@ -61,8 +61,16 @@ def test_several_pictures_and_negatives(panel, chosen):
     less = panel.query([one, two], 10, less=[three], systems=[name])[name]
     expected = by_numpy(features, (unit[one] + unit[two]) / 2 - unit[three] / 2, {one, two, three}, 10)
     assert less["id"].tolist() == expected and less["rank"].tolist() == list(range(1, 11))
-    within = panel.query(one, 3, systems=[name], within=panel.ids[:20])[name]
-    assert within["id"].tolist() == by_numpy(features, unit[one], {one, *panel.ids[20:]}, 3)
+    few = panel.subset(panel.ids[:20])
+    assert few.query(one, 3)[name]["id"].tolist() == by_numpy(features, unit[one], {one, *panel.ids[20:]}, 3)
+    assert len(few.query(one, 19)["vote of 2 logits"]) > 9
+
+
+def test_several_pictures_are_averaged_as_the_metric_compares_them():
+    ids, places = [str(row) for row in range(9)], np.arange(9.0)[:, None] ** 2
+    panel = am.Panel({"line": am.ExactIndex.build(places, ids, metric="euclidean")})
+    found = panel.query(["3", "7"], 3)["line"]  # between 9 and 49 is 29: nearest 25, 36, 16
+    assert found["id"].tolist() == ["5", "6", "4"]
 
 
 def test_a_new_picture_runs_each_network_once_and_is_tested_for_novelty(panel, chosen, cartoons, monkeypatch):
@@ -92,6 +100,10 @@ def test_what_cannot_be_asked_is_told(panel, chosen):
         (lambda: panel.query(am.Words("a bird")), "no system reads words"),
         (lambda: am.Panel({}), "at least one system"),
         (lambda: am.Panel({"a": chosen[LITE0, "logits"], "b": some}), "not of the same pictures"),
+        (lambda: am.Panel({"a": np.eye(3)}), "takes Features and systems, not ndarray"),
+        (lambda: am.Panel({"a": some}, fusions="vote"), "fusions must be a list"),
+        (lambda: am.Panel({"a b": some, ("a", "b"): some}), "the same name"),
+        (lambda: panel.query(np.ones(3)), "pictures or words, not with a ndarray"),
     ):
         with pytest.raises(QueryError, match=words):
             call()
