@@ -120,7 +120,6 @@ def test_what_is_no_path_is_told_at_every_door(door, path):
         (["report", "FOLDER", "-o", "page.png"], "page.png is no name of a page"),
         (["report", "FOLDER", "-o", "w.html", "--store", "FILE"], "FILE is a file"),
         (["report", "FOLDER", "-o", f"{'w' * 300}.html"], "File name too long"),
-        (["compare", "FOLDER", "-o", "nowhere/w.html"], "cannot be written to nowhere/w.html"),
         (["report", "FOLDER", "--sample", "0"], "must be an integer of at least 1"),
         (["evaluate", "--store", "STORE", "--judgements", "jugdements.csv"], "there is no file jugdements.csv"),
         (["query", "plain.png", "--store", "STORE", "--grid", "grid.xyz"], "give it one of the endings"),

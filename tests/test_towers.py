@@ -248,7 +248,9 @@ def test_the_explorer_answers_words(published, cartoons):
     explorer._receive(None, {"do": "pictures", "ids": [words], "side": 240}, [])
     assert sent[-1]["say"] == "pictures" and sent[-1]["ids"] == [words]
     explorer._receive(None, {"do": "more", "id": collection.ids[3]}, [])
-    assert len(explorer.session.question.more) == 2 and collection.ids[3] not in set(explorer.found[NAME]["id"])
+    assert len(explorer.session.question.signed("more")) == 2 and collection.ids[3] not in set(
+        explorer.found[NAME]["id"]
+    )
     for message, told in (
         ({"do": "crop", "id": words, "x": 0, "y": 0, "w": 1, "h": 1}, "words have no parts"),
         ({"do": "words", "text": "-cage"}, "give at least one word"),

@@ -195,7 +195,7 @@ def open_fitted(folder: Path, about: list[dict]) -> list[PCA]:
     """Open PCAs, their arrays as memory maps."""
     fitted = []
     for place, known in enumerate(about):
-        mean, axes = (np.load(folder / f"{place}.{name}.npy", mmap_mode="r") for name in ("mean", "axes"))
+        mean, axes = (np.lib.format.open_memmap(folder / f"{place}.{name}.npy", mode="r") for name in ("mean", "axes"))
         pca = PCA(known["settings"], mean, axes, known["source"])
         pca.__dict__["digest"] = known["digest"]  # computing it would read all arrays; `check` verifies the files
         fitted.append(pca)

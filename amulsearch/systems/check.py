@@ -54,19 +54,19 @@ def check_store(store: str | os.PathLike | Store, *, repair: bool = False, progr
 
 def _findings(store: Store, repair: bool, progress: bool) -> Iterator[tuple[str, str, str]]:
     """Each problem as its part, finding and remedy."""
-    place = f"--store {as_argument(store.folder)}"
+    folder = as_argument(store.folder)
     for part, verify, delete in tqdm(_parts(store), desc="check", delay=2, disable=not progress or None):
         try:
             verify()
         except OtherFormatError:
             raise
         except DAMAGE as error:
-            remedy = f"run `amulsearch check {place} --repair`"
+            remedy = f"run `amulsearch check --store {folder} --repair`"
             if repair:
                 try:
                     delete()
                     store.tidy()
-                    remedy = f"deleted; run `amulsearch index FOLDER {place}`"
+                    remedy = f"deleted; run `amulsearch index FOLDER --store {folder}`"
                 except (OSError, AmulsearchError) as failure:
                     remedy = f"the repair failed: {failure}"
             yield part, str(error).removesuffix(f": {REMEDY}").removesuffix(f": {AGAIN}"), remedy

@@ -30,6 +30,16 @@ def found(indexes):
 
 
 @pytest.fixture(scope="module")
+def fusion(indexes):
+    """`fusion(method, depth)`: of the four networks, from their first neighbours."""
+
+    def fuse(method, depth=10):
+        return am.Fusion(list(indexes.values()), method, depth=depth)
+
+    return fuse
+
+
+@pytest.fixture(scope="module")
 def hits(cartoons):
     """Rows (N, k) -> P@1 of each query, and P@5."""
 
@@ -44,50 +54,51 @@ def right(table, label):
     return (table["label"] == label).tolist()
 
 
-def test_what_is_said_of_the_bulb_and_the_butterfly(indexes):
-    lists = am.query_all(indexes, BULB, 10)
-    vote = am.fuse(lists, "vote")
+def test_what_is_said_of_the_bulb_and_the_butterfly(indexes, fusion):
+    panel = am.Panel(indexes)
+    lists = panel.query(BULB, 10)
+    vote = fusion("vote").query(BULB, 10)
     assert (vote["score"] == 3).sum() == 5
     assert vote["score"].max() == 3
     assert right(vote.head(5), "electronics/bulb") == [True] * 4 + [False]
     assert max(sum(right(table.head(4), "electronics/bulb")) for table in lists.values()) == 3
 
-    lists = am.query_all(indexes, BUTTERFLY, 10)
+    lists = panel.query(BUTTERFLY, 10)
     assert [sum(right(table.head(4), "animals/bugs")) for table in lists.values()] == [3, 0, 0, 0]
     for method in ("vote", "combsum"):
-        assert not any(right(am.fuse(lists, method, k=4), "animals/bugs"))
-    assert am.fuse(lists, "vote")["score"].iloc[0] == 4
+        assert not any(right(fusion(method).query(BUTTERFLY, 4), "animals/bugs"))
+    assert fusion("vote").query(BUTTERFLY, 1)["score"].iloc[0] == 4
 
 
-def test_what_is_said_of_the_damselfly(indexes):
-    lists = am.query_all(indexes, DAMSELFLY, 10)
+def test_what_is_said_of_the_damselfly(indexes, fusion):
+    lists = am.Panel(indexes).query(DAMSELFLY, 10)
     rank = pd.DataFrame({model: table.set_index("id")["rank"] for model, table in lists.items()})
     assert rank.loc[DRAGONFLY].tolist()[1:] == [1, 1, 1]
     assert np.isnan(rank.loc[DRAGONFLY, SQUEEZENET])
     assert rank.loc[PLANE].tolist() == [2, 5, 8, 10]
     assert rank.loc[SWORD, [SQUEEZENET, LITE1]].tolist() == [1, 5]
-    order = {method: am.fuse(lists, method, k=4)["id"].tolist() for method in am.systems.METHODS}
+    order = {method: fusion(method).query(DAMSELFLY, 4)["id"].tolist() for method in am.systems.METHODS}
     assert order["vote"][:3] == [SWORD, PLANE, DRAGONFLY]
     assert order["rrf"] == order["vote"]
     assert order["combsum"][0] == DRAGONFLY
     assert order["borda"][:2] == order["combmnz"][:2] == [SWORD, DRAGONFLY]
 
 
-def test_ties(found, near):
-    _, votes = am.measure.fuse_all(found, "vote", depth=10, k=40)
+def test_ties(fusion, near):
+    _, votes = fusion("vote").all_neighbours(40)
     tied = (votes == votes[:, :1]).sum(axis=1)
     near((tied > 1).mean(), "leaves the first place open for # % of the queries", within=0.006)
     near(tied.mean(), "On average, # pictures have the most votes", within=0.06)
 
 
-def test_precision(found, hits, near):
-    rows, votes = am.measure.fuse_all(found, "vote", depth=10, k=40)
+def test_precision(found, fusion, hits, near):
+    rows, votes = fusion("vote").all_neighbours(40)
     order = np.argsort(-(votes + np.random.default_rng(0).random(votes.shape)), axis=1)
     systems = {model: rows for model, (rows, _) in found.items()}
     systems["random ties"] = np.take_along_axis(rows, order, axis=1)
-    systems |= {f"vote {n}": am.measure.fuse_all(found, "vote", depth=n)[0] for n in (4, 10)}
+    systems |= {f"vote {n}": fusion("vote", n).all_neighbours(10)[0] for n in (4, 10)}
     methods = ["borda", "rrf", "combsum", "combmnz"]
-    systems |= {method: am.measure.fuse_all(found, method, depth=10)[0] for method in methods}
+    systems |= {method: fusion(method).all_neighbours(10)[0] for method in methods}
     table = pd.DataFrame({name: [part.mean() for part in hits(rows)] for name, rows in systems.items()}).T
     for name, sentence in {
         "random ties": "the vote of 10 has a P@1 of #.",
@@ -108,8 +119,8 @@ def test_precision(found, hits, near):
     assert ((gain > 1.5) & (gain < 2.5)).all()
 
 
-def test_wins_and_losses(found, hits, near, stated):
-    fused, _ = hits(am.measure.fuse_all(found, "combsum", depth=10)[0])
+def test_wins_and_losses(found, fusion, hits, near, stated):
+    fused, _ = hits(fusion("combsum").all_neighbours(10)[0])
     single, _ = hits(found[LITE2][0])
     wins, losses = int((fused > single).sum()), int((fused < single).sum())
     near([wins, losses], "`lite2` wrong for # pictures, and the other way round for #.", within=3)
@@ -120,15 +131,16 @@ def test_wins_and_losses(found, hits, near, stated):
     assert 1 / chance == pytest.approx(stated(NOTEBOOK, "about one time in #"), rel=0.4)
 
 
-def test_solutions(found, hits, bundled_features, near):
-    vote = {n: hits(am.measure.fuse_all(found, "vote", depth=n)[0])[0].mean() for n in (2, 50)}
+def test_solutions(indexes, fusion, hits, bundled_features, near):
+    vote = {n: hits(fusion("vote", n).all_neighbours(10)[0])[0].mean() for n in (2, 50)}
     near([vote[2], vote[50]], "falls from # with lists of two to # with", of=SOLUTIONS)
-    steady = [hits(am.measure.fuse_all(found, "combsum", depth=n)[0])[0].mean() for n in (4, 10, 20, 50)]
+    steady = [hits(fusion("combsum", n).all_neighbours(10)[0])[0].mean() for n in (4, 10, 20, 50)]
     assert np.ptp(steady) < 0.005
 
     pairs = {
         pair: [
-            part.mean() for part in hits(am.measure.fuse_all([found[name] for name in pair], "combsum", depth=10)[0])
+            part.mean()
+            for part in hits(am.Fusion([indexes[name] for name in pair], "combsum", depth=10).all_neighbours(10)[0])
         ]
         for pair in combinations(am.models.BUNDLED, 2)
     }
@@ -137,28 +149,23 @@ def test_solutions(found, hits, bundled_features, near):
     near(table[0].max(), "`lite1` with `lite2`, # at", of=SOLUTIONS)
     assert all(SQUEEZENET not in pair for pair in table[1].nlargest(3).index)
 
-    both = {
-        (name, layer): am.ExactIndex.build(bundled_features[name, layer]).all_neighbours(10)
-        for name in am.models.BUNDLED
-        for layer in ("logits", "penultimate")
-    }
-    first, five = (part.mean() for part in hits(am.measure.fuse_all(both, "combsum")[0]))
+    both = [bundled_features[name, layer] for name in am.models.BUNDLED for layer in ("logits", "penultimate")]
+    first, five = (part.mean() for part in hits(am.Fusion(both, "combsum", depth=10).all_neighbours(10)[0]))
     near([first, five], "it is not: # against ~ at P@1 and # against", of=SOLUTIONS)
 
 
-def test_what_is_said_of_the_graph(bundled_features, indexes, found, hits, near, stated):
+def test_what_is_said_of_the_graph(bundled_features, fusion, found, hits, near, stated):
     from scipy.stats import skew
 
     index = am.Diffusion.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
     edges = index.graph.edges(DAMSELFLY).set_index("id")
     assert edges.index[0] == DRAGONFLY and (edges.loc[DRAGONFLY].iloc[3:] == 1).sum() == 3
     assert edges.loc[PLANE, "score"] < edges.loc[DRAGONFLY, "score"] / 5
-    lists = am.query_all(indexes, DAMSELFLY, 10)
-    assert set(index.query(DAMSELFLY, 4)["id"]) == set(am.fuse(lists, "combsum", k=4)["id"])
+    assert set(index.query(DAMSELFLY, 4)["id"]) == set(fusion("combsum").query(DAMSELFLY, 4)["id"])
 
     rows = index.all_neighbours(10)[0]
     graph, single = hits(rows), hits(found[LITE2][0])
-    combsum = hits(am.measure.fuse_all({name: (r[:, :10], d[:, :10]) for name, (r, d) in found.items()}, "combsum")[0])
+    combsum = hits(fusion("combsum").all_neighbours(10)[0])
     near([np.nanmean(graph[0]), np.nanmean(graph[1])], "the graph has a P@1 of # and a P@5 of #", within=0.002)
     near([np.nanmean(combsum[0]), np.nanmean(combsum[1])], "P@5 of ~; `combsum` has # and #", within=0.002)
     wins, losses = ((graph[0] > single[0]).sum(), (graph[0] < single[0]).sum())

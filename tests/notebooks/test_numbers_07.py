@@ -1,11 +1,12 @@
 """The numbers that notebook 07 and its solutions state."""
 
+import io
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import amulsearch as am
 from amulsearch.features import encode
@@ -29,14 +30,14 @@ def relevance(cartoons):
 
 @pytest.fixture(scope="module")
 def compared(features, preset):
-    fusions, others = ("vote", "rrf", "combsum"), {PRESET: preset}
-    return am.compare(features, fusions=fusions, others=others, baseline=BASELINE, measure="P@1", progress=False)
+    panel = am.Panel({**features, PRESET: preset}, fusions=("vote", "rrf", "combsum"))
+    return am.compare(panel, baseline=BASELINE, measure="P@1", progress=False)
 
 
 @pytest.fixture(scope="module")
-def calibrations(features, preset, relevance):
+def calibrations(features, preset):
     pair = {BASELINE: am.ExactIndex.build(features[LITE2, "penultimate"]), PRESET: preset}
-    return {name: am.systems.calibrate(index, relevance) for name, index in pair.items()}
+    return {name: am.systems.calibrated(index).calibration for name, index in pair.items()}
 
 
 @pytest.fixture(scope="module")
@@ -254,10 +255,15 @@ def test_agreement(cartoons, compared, features, lists, near):
     near(quarters[3], "and for # % of those on which they agree most", within=0.006)
 
 
-def test_edited_pictures(cartoons, features, compared):
+def test_edited_pictures(cartoons, features, compared, cells_of):
     index = am.ExactIndex.build(features[SQUEEZENET, "penultimate"])
-    first = {}
-    for name, edit in am.measure.EDITS.items():
+    first, notebook = (
+        {},
+        {"io": io, "Image": Image, "ImageDraw": ImageDraw, "ImageFont": ImageFont, "ImageOps": ImageOps},
+    )
+    (cell,) = [cell["source"] for cell in cells_of(NOTEBOOK) if "edits = {" in cell["source"]]
+    exec(cell, notebook)
+    for name, edit in notebook["edits"].items():
         ids = cartoons.sample(12)
         edited = encode([edit(cartoons.open(id)) for id in ids], index.fingerprint, index.makers)
         rows, far = index.search(edited, len(index))
@@ -272,7 +278,7 @@ def test_edited_pictures(cartoons, features, compared):
 def test_contributions(features, relevance, near):
     parts = {name: features[name, "penultimate"] for name in am.models.BUNDLED}
     whole, *others = (
-        am.evaluate(am.measure.fused_similarities(list(some.values()), "combsum"), relevance)
+        am.evaluate(am.Fusion(list(some.values()), "combsum"), relevance)
         for some in (parts, *({name: parts[name] for name in parts if name != out} for out in parts))
     )
     table = 100 * pd.DataFrame([whole.compare(rest, "mAP") for rest in others], index=list(parts))

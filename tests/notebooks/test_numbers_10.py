@@ -21,10 +21,10 @@ def stems(table):
 
 
 def test_the_damselfly(indexes):
-    lists = am.query_all(indexes, DAMSELFLY, 10)
+    lists = am.Panel(indexes).query(DAMSELFLY, 10)
     assert [table["label"].iat[0] == "animals/bugs" for table in lists.values()] == [False, True, True, True]
     shown = [table.head(4) for table in lists.values()]
-    shown += [am.fuse(lists, method, k=4) for method in ("vote", "rrf", "combsum")]
+    shown += [am.Fusion(list(indexes.values()), method).query(DAMSELFLY, 4) for method in ("vote", "rrf", "combsum")]
     assert [(table["label"] == "animals/bugs").sum() for table in shown] == [0, 3, 4, 2, 2, 2, 2]
 
 
