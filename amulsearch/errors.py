@@ -66,7 +66,7 @@ def as_number(value: object) -> float:
 
 def check_k(k: object, most: int, what: str = "pictures to choose from", usual: int = 10) -> int:
     """`k` as an int from 1 to `most`; QueryError otherwise. None is `usual`, or as many as there are."""
-    k = min(usual, most) if k is None and most is not None else check_integer("k", k)
+    k = min(usual, most) if k is None else check_integer("k", k)
     if not most:
         raise QueryError(f"there are no {what}")
     if k > most:

@@ -69,7 +69,7 @@ def make(count: int, folder: Path, store: str) -> Path:
     columns = round((1.3 * len(pictures)) ** 0.5)
     cells = np.stack(np.divmod(np.arange(len(pictures)), columns)[::-1], axis=1)
     rows = -(-len(pictures) // columns)
-    layout = am.views.Map(pictures.ids, pictures.labels, cells / columns, cells, columns, rows, len(pictures))
+    layout = am.views.Map(pictures.ids, pictures.labels, cells / columns, cells, columns, rows)
     page = am.views.Page("benchmark").answers(pictures, systems, {"map": layout})
     return page.save(folder / "page.html")
 

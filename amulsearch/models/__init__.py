@@ -25,6 +25,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],
         "devices": ["DEVICES", "DeviceConfig", "device"],
         "network": ["PRECISIONS", "Network", "categories", "load"],
-        "layers": ["pool", "spatial_dims"],
+        "layers": ["pool"],
     },
 )

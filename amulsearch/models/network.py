@@ -262,12 +262,6 @@ class Network:
         """The names of a transformer's blocks, in order; none for a network whose last layer is a feature map."""
         return blocks_of(self.module, like(self._probe[0], self.tap("last").module))
 
-    @property
-    def attended(self) -> list[str]:
-        """The module that gives what a transformer's last attention reads, in a list; none without blocks."""
-        last = f"{(self.blocks or [''])[-1]}."
-        return [name for name in like(self._probe[0], self.tap("last").module) if name.startswith(last)][:1]
-
     def inner_layer(self) -> str:
         """The layer that a preset takes below the last one, where there is meaning but not yet the classes.
 

@@ -29,33 +29,30 @@ def answers_data(collection: Collection, systems: Mapping[str, System], maps: Ma
     """The data of a part, for `json.dumps`; arrays are in base64."""
     ids, labels = collection.ids, collection.labels
     side = int(min(SIDE, max(8, (PIXELS / len(ids)) ** 0.5)))
-    lists = {name: _neighbours(name, system, ids, k) for name, system in systems.items()}
+    answered = [_system(name, system, ids, k) for name, system in systems.items()]
     keywords = collection.keywords.values() if "keywords" in collection.table else ()
     return {
-        "query": ids[_opening([rows for rows, *_ in lists.values()], labels)],
+        "query": ids[_opening([rows for rows, _ in answered], labels)],
         "ids": ids,
         "labels": labels,
         "words": [" ".join(words) for words in keywords],
         "side": side,
         "across": ACROSS,
         "sheets": [webp_uri(content) for content in thumbnail_sheets(collection, ids, side)],
-        "systems": [_system(name, *neighbours) for name, neighbours in lists.items()],
+        "systems": [about for _, about in answered],
         "maps": [_map(name, map, ids) for name, map in maps.items()],
     }
 
 
-def _neighbours(name: str, system: System, ids: list[str], k: int) -> tuple:
-    """The neighbours of all pictures: rows (N, k), values (N, k), what these are, probabilities in per cent."""
+def _system(name: str, system: System, ids: list[str], k: int) -> tuple[np.ndarray, dict]:
+    """The rows of the neighbours of all pictures (N, k), and what the page needs of a system."""
     if system.ids != ids:
         raise QueryError(f"{name} is not of the pictures of the page, in the same order")
     rows, values = system.all_neighbours(min(k, len(ids) - 1))
-    likely = 100 * system.calibration.probability(values) if system.calibration else ()
-    return rows, values, system.quantity, np.rint(likely)
-
-
-def _system(name: str, rows: np.ndarray, values: np.ndarray, measure: str, likely: np.ndarray) -> dict:
+    likely = np.rint(100 * system.calibration.probability(values)) if system.calibration else ()
     arrays = {"rows": _base64(rows, "<i4"), "values": _base64(np.nan_to_num(values), "<f4")}
-    return {"name": name, "k": rows.shape[1], "measure": measure, "likely": _base64(likely, "<u1"), **arrays}
+    about = {"name": name, "k": rows.shape[1], "measure": system.quantity, "likely": _base64(likely, "<u1")}
+    return rows, about | arrays
 
 
 def _map(name: str, map: Map, ids: list[str]) -> dict:
@@ -73,7 +70,7 @@ def _opening(lists: list[np.ndarray], labels: list[str | None]) -> int:
     codes = pd.factorize(np.array(labels, dtype=object))[0]  # -1: no label
     known = (codes >= 0)[:, None]
     hits = [((codes[rows] == codes[:, None]) & (rows >= 0) & known).sum(axis=1) for rows in lists]
-    return most_telling(np.array(hits)) if hits else 0
+    return most_telling(np.array(hits))
 
 
 def most_telling(hits: np.ndarray) -> int:

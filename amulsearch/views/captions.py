@@ -8,15 +8,10 @@ from unicodedata import east_asian_width
 from ..errors import one_line
 
 
-def short_name(id: str, most: int = 26) -> str:
-    """The file name of a picture without its extension, on one line, shortened in the middle to `most` characters."""
-    return shortened(PurePosixPath(id).stem, most)
-
-
-def shortened(name: str, most: int) -> str:
-    """A name on one line, shortened in the middle to `most` characters."""
-    name = one_line(name)
-    most = room_for(name, most)
+def short_name(id: str) -> str:
+    """The file name of a picture without its extension, on one line, shortened in the middle to 26 characters."""
+    name = one_line(PurePosixPath(id).stem)
+    most = room_for(name, 26)
     tail = most * 10 // 26
     return name if len(name) <= most else f"{name[: most - 1 - tail]}…{name[-tail:]}"
 

@@ -13,7 +13,6 @@ import os
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -24,13 +23,11 @@ from PIL import Image
 from ..errors import AmulsearchError, PictureError, QueryError, import_optional
 from ..features import Features, Words
 from ..index import NewPicture, System
-from ..intake import Collection, Request, decode, fold_name, near_names
+from ..intake import Collection, Request, decode, near_names
 from ..measure import Judgements
-from ..systems import Keywords, Panel
+from ..systems import Panel
 from .answers import ACROSS, SIDE, thumbnail_sheets
-from .captions import short_name
 from .mapping import Map
-from .page import Page
 from .selection import Selection
 from .session import Example, Question, Session, name_of
 from .thumbnails import thumbnails, written
@@ -103,8 +100,6 @@ class Explorer(anywidget.AnyWidget):
     ----------
     session : Session
         The query, the settings and the panel.
-    judgements : Judgements or None
-        The judgements so far.
     map : Map or None
         The map.
     """
@@ -114,14 +109,12 @@ class Explorer(anywidget.AnyWidget):
 
     def __init__(self, session: Session, map: Map | None):
         super().__init__()
-        self.session, self.map, self.judgements = session, map, session.judgements
-        self.collection = session.collection
+        self.session, self.map, self.collection = session, map, session.collection
         for id in map.ids if map else ():
             if id not in session.labels:
                 raise QueryError(f"no picture {id!r} in {self.collection.folder}")
-        self._selection = Selection(self.collection, self.judgements)
+        self._selection = Selection(self.collection, session.judgements)
         self._view = None  # which of the views of this explorer sent the last message
-        self._keywords = Keywords(self.collection) if "keywords" in self.collection.table else None
         self._worker: Thread | None = None
         self.on_msg(self._receive)
 
@@ -221,7 +214,7 @@ class Explorer(anywidget.AnyWidget):
         self._show_selected()
 
     def _do_select_found(self, text: str) -> None:
-        self._selection.select([*self._selection.ids, *self._matching(text)])
+        self._selection.select([*self._selection.ids, *self.session.find(text)])
         self._show_selected()
 
     def _do_tag(self, text: str) -> None:
@@ -284,29 +277,12 @@ class Explorer(anywidget.AnyWidget):
         self._show()
 
     def _do_export(self) -> None:
-        """Send a page that opens with what is on the screen, and in which every picture can be clicked."""
-        session, look = self.session, self.session.look
-        if not session.found:
-            raise QueryError("there is nothing to save: choose a column first")
-        (_, first), *others = session.question.examples
-        name = short_name(name_of(first))
-        page = Page(f"Pictures like {name}").text(f"Layer {look.layer}." if look.layer else "")
-        query = first if isinstance(first, str) and not others else None
-        if query is None:
-            captions = {
-                f"{sign} like {name_of(example)}": example if isinstance(example, str) else example.image
-                for sign, example in session.question.examples
-            }
-            page.grid(self.collection, captions, session.found)
-        pictures, systems = self.collection.subset(session.panel.ids), session.systems(look.layer)
-        maps = {"of the explorer": self.map} if self.map is not None and self.map.ids == pictures.ids else {}
-        systems = {title: session.panel[systems[title]] for title in look.columns}
-        page.answers(pictures, systems, maps, query=query, k=look.k)
+        name, page = self.session.page(self.map)
         self.send({"say": "page", "to": self._view, "name": f"like {name}.html", "html": page.html()})
 
     def _do_sheet(self, page: int, text: str) -> None:
         """Send a page of the contact sheet of the pictures that match a text."""
-        ids = self._matching(text)
+        ids = self.session.find(text)
         pages = max(1, -(-len(ids) // SHEET))
         page = min(max(page, 0), pages - 1)
         near = [] if ids else near_names(text, self.session.panel.ids)
@@ -335,17 +311,6 @@ class Explorer(anywidget.AnyWidget):
         self.send({"say": "map", "side": SIDE, "across": ACROSS, **about}, [cells])
         for sheet, content in enumerate(thumbnail_sheets(self.collection, map.ids, progress=False)):
             self.send({"say": "thumbnails", "sheet": sheet}, [content])
-
-    def _matching(self, text: str) -> list[str]:
-        """The pictures whose ids contain every word of a text, then those whose keywords have a word of it."""
-        words, ids = fold_name(text).lower().split(), self.session.panel.ids
-        named = [id for id in ids if all(word in fold_name(id).lower() for word in words)]
-        keyed = []
-        if words and self._keywords is not None:
-            with suppress(QueryError):  # no picture has any of them
-                keyed = self._keywords.query(text, len(self.collection))["id"]
-        shown = set(ids)
-        return list(dict.fromkeys([*named, *(id for id in keyed if id in shown)]))
 
     def _image(self, example: Example) -> Image.Image:
         if isinstance(example, str):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import QueryError, check_integer, check_k
+from ..errors import QueryError, check_k
 from ..features import Features, l2_normalize, nearest
 
 SPARE, ASPECT = 1.3, 4 / 3
@@ -33,8 +33,6 @@ class Map:
         The column and the row of each picture in a grid; no two pictures share a cell.
     columns, rows : int
         The size of the grid.
-    total : int
-        How many pictures there were to lay out: more than N if the map is that of a sample.
 
     Examples
     --------
@@ -55,10 +53,9 @@ class Map:
     cells: np.ndarray
     columns: int
     rows: int
-    total: int
 
     @classmethod
-    def fit(cls, features: Features, *, sample: int = SAMPLE) -> Map:
+    def fit(cls, features: Features) -> Map:
         """Lay out a collection.
 
         The L2-normalised vectors are reduced to 50 principal components and laid out by t-SNE (perplexity 30, lower
@@ -70,9 +67,7 @@ class Map:
         Parameters
         ----------
         features : Features
-            Vectors (N, D) of at least two pictures.
-        sample : int, default 20,000
-            How many pictures are laid out, at least 2: a random sample, or all if there are fewer.
+            Vectors (N, D) of at least two pictures. Of more than 20,000, a random sample is laid out.
 
         Returns
         -------
@@ -81,7 +76,7 @@ class Map:
         Raises
         ------
         QueryError
-            If there are fewer than two pictures, or `sample` is less than 2 or not an integer.
+            If there are fewer than two pictures.
 
         References
         ----------
@@ -89,20 +84,19 @@ class Map:
         """
         if len(features) < 2:
             raise QueryError("a map needs at least two pictures")
-        part = sampled(features, check_integer("sample", sample, least=2))
+        part = sampled(features, SAMPLE)
         positions = _positions(l2_normalize(part.vectors))
         columns = max(1, round((len(part) * SPARE * ASPECT) ** 0.5))
         rows = -(-int(np.ceil(len(part) * SPARE)) // columns)
         cells = np.empty((len(part), 2), dtype=np.int64)
         _assign(positions * (columns, rows), np.arange(len(part)), (0, 0, columns, rows), cells)
-        return cls(part.ids, part.labels, positions, cells, columns, rows, len(features))
+        return cls(part.ids, part.labels, positions, cells, columns, rows)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        count = f"{len(self):,}" if len(self) == self.total else f"{len(self):,} of {self.total:,}"
-        return f"Map({count} pictures in a grid of {self.columns} x {self.rows})"
+        return f"Map({len(self):,} pictures in a grid of {self.columns} x {self.rows})"
 
     def neighbours(self, k: int | None = None) -> np.ndarray:
         """Return the nearest pictures of each picture on the map, by Euclidean distance of `positions`.
@@ -116,11 +110,6 @@ class Map:
         -------
         ndarray of shape (N, k), int64
             Rows of the neighbours, nearest first.
-
-        Raises
-        ------
-        QueryError
-            If `k` is too large or not a positive integer.
         """
         k = check_k(k, len(self) - 1)
         return nearest(self.positions, self.positions, k, "euclidean", np.arange(len(self)))[0]

@@ -94,13 +94,6 @@ class Page:
             queries.
         lists : mapping of str to DataFrame
             Column title -> neighbours, as `Panel.query` or `System.query` return them.
-
-        Raises
-        ------
-        QueryError
-            If `lists` is empty, a query has another type or a neighbour is not in the collection.
-        PictureError
-            If the file of a query, given by its path, cannot be read.
         """
         if not lists:
             raise QueryError("the grid has nothing to show: pass at least one list of neighbours")
@@ -139,11 +132,6 @@ class Page:
             Pictures to show, by default the whole collection.
         captions : mapping of str to str, optional
             id -> caption; by default the file name.
-
-        Raises
-        ------
-        QueryError
-            If `ids` is empty or contains an id that is not in the collection.
         """
         ids = collection.ids if ids is None else list(ids)
         if not ids:
@@ -236,11 +224,6 @@ class Page:
         -------
         Path
             The path of the file.
-
-        Raises
-        ------
-        StoreError
-            If the file cannot be written.
         """
         path = check_path(path)
         with replacing(path) as temporary:

@@ -57,15 +57,8 @@ def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title
     query : str, path or PIL.Image.Image
         An id of the collection, a path, or a picture.
     neighbours : DataFrame
-        A table of neighbours, as `Index.query` or `fuse` returns it.
+        A table of neighbours, as `System.query` returns it.
     title : str, optional
-
-    Raises
-    ------
-    QueryError
-        If `query` is of another type.
-    PictureError
-        If the file of the query, given by its path, cannot be read.
     """
     return _grid(collection, [query_picture(collection, query)], [neighbours], title, across=True)
 
@@ -81,13 +74,6 @@ def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame],
     lists : Mapping of str to DataFrame
         Column title -> table of neighbours, as `Panel.query` returns them.
     title : str, optional
-
-    Raises
-    ------
-    QueryError
-        If there is no list, or `query` is of another type.
-    PictureError
-        If the file of the query, given by its path, cannot be read.
     """
     _check_tables(lists)
     queries = [query_picture(collection, query)] * len(lists)
@@ -103,11 +89,6 @@ def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, 
     lists : Mapping of str to DataFrame
         Id of the query -> table of neighbours.
     title : str, optional
-
-    Raises
-    ------
-    QueryError
-        If there is no list.
     """
     _check_tables(lists)
     return _grid(collection, [query_picture(collection, id) for id in lists], list(lists.values()), title)
@@ -153,11 +134,6 @@ def pictures(images: Mapping[str, Image.Image], *, columns: int = 8, title: str 
     columns : int, default 8
         The most pictures in a row.
     title : str, optional
-
-    Raises
-    ------
-    QueryError
-        If `images` is empty.
     """
     if not images:
         raise QueryError("there is nothing to draw: give at least one picture")

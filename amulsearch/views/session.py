@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import QueryError, check_k
+from ..errors import QueryError, check_integer
 from ..features import Features, Words, concatenate
 from ..index import NewPicture, unlikely_from
-from ..intake import Collection
+from ..intake import Collection, fold_name
 from ..measure import Judgements
-from ..systems import Fusion, Panel
+from ..systems import Fusion, Keywords, Panel
 from .answers import most_telling
+from .captions import short_name
 from .mapping import Map
+from .page import Page
 
 COLUMNS, PAST, OPENINGS = 6, 20, 40
 """How many columns are shown at first, how many earlier queries are kept, with their new pictures, and of how many
@@ -69,6 +72,7 @@ class Session:
         if len(panel.ids) < 2:
             raise QueryError("the explorer needs at least two pictures: one to ask with, and one to find")
         self.collection, self.panel, self.judgements = collection, panel, judgements
+        self._keywords = Keywords(collection) if "keywords" in collection.table else None
         self.labels = dict(zip(collection.ids, collection.labels, strict=True))
         query = None if query is None else collection[[query]].ids[0]  # it may be in another Unicode form
         for id in panel.ids:
@@ -78,7 +82,7 @@ class Session:
         layer = "penultimate" if "penultimate" in layers else layers[0]
         systems = self.systems(layer)
         shown = [title for title, name in systems.items() if title == "rrf" or not isinstance(panel[name], Fusion)]
-        self.look = Look(layer, tuple(shown[:COLUMNS]), min(check_k(k, k), len(panel.ids) - 1))
+        self.look = Look(layer, tuple(shown[:COLUMNS]), min(check_integer("k", k), len(panel.ids) - 1))
         self.past: list[Question] = []
         self.pictures: dict[str, NewPicture] = {}
         self.question = Question.like(query or self.opening())
@@ -151,6 +155,36 @@ class Session:
         """A map of the pictures by all networks with the layer."""
         layers = [self.panel.features(name) for name in self.panel.titles(self.look.layer)]
         return Map.fit(concatenate([layer for layer in layers if isinstance(layer, Features)]))
+
+    def find(self, text: str) -> list[str]:
+        """The pictures whose ids contain every word of a text, then those whose keywords have a word of it."""
+        words, ids = fold_name(text).lower().split(), self.panel.ids
+        named = [id for id in ids if all(word in fold_name(id).lower() for word in words)]
+        keyed = []
+        if words and self._keywords is not None:
+            with suppress(QueryError):  # no picture has any of them
+                keyed = self._keywords.query(text, len(self.collection))["id"]
+        shown = set(ids)
+        return list(dict.fromkeys([*named, *(id for id in keyed if id in shown)]))
+
+    def page(self, map: Map | None) -> tuple[str, Page]:
+        """A name of the query, and a page that opens with it, in which every picture can be clicked."""
+        if not self.found:
+            raise QueryError("there is nothing to save: choose a column first")
+        (_, first), *others = self.question.examples
+        name = short_name(name_of(first))
+        page = Page(f"Pictures like {name}").text(f"Layer {self.look.layer}." if self.look.layer else "")
+        query = first if isinstance(first, str) and not others else None
+        if query is None:
+            captions = {
+                f"{sign} like {name_of(example)}": example if isinstance(example, str) else example.image
+                for sign, example in self.question.examples
+            }
+            page.grid(self.collection, captions, self.found)
+        pictures, systems = self.collection.subset(self.panel.ids), self.systems(self.look.layer)
+        maps = {"of the explorer": map} if map is not None and map.ids == pictures.ids else {}
+        systems = {title: self.panel[systems[title]] for title in self.look.columns}
+        return name, page.answers(pictures, systems, maps, query=query, k=self.look.k)
 
     def view(self) -> dict:
         """What the front end shows."""

@@ -39,7 +39,7 @@ def saved(indexes, cartoons, tmp_path_factory):
     """A page with two maps in which the place of each picture is known: row by row."""
     cells = np.stack(np.divmod(np.arange(len(cartoons)), COLUMNS)[::-1], axis=1)
     rows = len(cartoons) // COLUMNS
-    layout = am.views.Map(cartoons.ids, cartoons.labels, cells / (COLUMNS, rows), cells, COLUMNS, rows, len(cartoons))
+    layout = am.views.Map(cartoons.ids, cartoons.labels, cells / (COLUMNS, rows), cells, COLUMNS, rows)
     page = am.views.Page("Some cartoons")
     page.answers(cartoons, indexes, {"rows": layout, "again": layout}, query=cartoons.ids[7], k=6)
     return page.save(tmp_path_factory.mktemp("answers") / "page.html")

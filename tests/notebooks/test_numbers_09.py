@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 import amulsearch as am
@@ -27,41 +28,69 @@ def joined(bundled_features) -> am.Features:
 
 
 @pytest.fixture(scope="module")
-def lists(bundled_features):
-    indexes = {name: am.ExactIndex.build(bundled_features[name, "penultimate"]) for name in am.models.BUNDLED}
+def indexes(bundled_features):
+    return {name: am.ExactIndex.build(bundled_features[name, "penultimate"]) for name in am.models.BUNDLED}
+
+
+@pytest.fixture(scope="module")
+def lists(indexes):
     return am.Panel(indexes).query(GUITAR, 10)
 
 
-def test_the_bad_match(bundled_features, cartoons, lists, near):
+@pytest.fixture(scope="module")
+def explained(defined, bundled_features, cartoons):
+    """The contributions of the places of two pictures to their cosine, by the functions of the notebook."""
+    features = {(SQUEEZENET, "last:mean"): bundled_features[SQUEEZENET, "penultimate"]}
+    features[SQUEEZENET, "last:gem"] = bundled_features[SQUEEZENET, "last:gem"]
+    known = {"am": am, "np": np, "torch": torch, "cartoons": cartoons, "features": features}
+    maps_of = defined(NOTEBOOK, "feature_maps", models=[SQUEEZENET], query=GUITAR, **known)
+    known["mean"] = lambda maps: maps.mean((2, 3))
+    poolings = {"last:mean": known["mean"], "last:gem": lambda maps: am.models.pool(maps, "gem")}
+    contributions, usual = (defined(NOTEBOOK, name, **known) for name in ("contributions", "usual"))
+
+    def explain(query, match, layer="last:mean", above_the_mean=True):
+        maps = maps_of(SQUEEZENET, [cartoons.open(query), cartoons.open(match)])
+        return contributions(maps, usual(SQUEEZENET, layer) * above_the_mean, poolings[layer])[0]
+
+    return explain
+
+
+def test_the_contributions_add_up_to_the_cosine_that_search_compares(bundled_features, explained):
+    features = {"last:mean": "penultimate", "last:gem": "last:gem"}
+    for layer, stored in features.items():
+        table = am.ExactIndex.build(bundled_features[SQUEEZENET, stored]).query(GUITAR, 10)
+        for row in table.iloc[[0, 9]].itertuples():
+            total = explained(GUITAR, row.id, layer, above_the_mean=False).sum()
+            assert total == pytest.approx(1 - row.distance**2 / 2, abs=4e-3)
+
+
+def test_the_bad_match(lists, explained, near):
     assert lists[SQUEEZENET]["id"].iat[4] == CHERRY
     assert not any(CHERRY in lists[name]["id"].tolist() for name in am.models.BUNDLED[1:])
-    images, usual = [cartoons.open(GUITAR), cartoons.open(CHERRY)], bundled_features[SQUEEZENET, "penultimate"]
-    above, _ = am.views.similarity_maps(*images, SQUEEZENET, against=usual)
-    plain, _ = am.views.similarity_maps(*images, SQUEEZENET)
-    near(above.total, "the cosine is # above the mean", within=0.004)
-    near(plain.total, "add up to the cosine, #.", of=SOLUTIONS, within=0.004)
-    near(plain.total - above.total, "Of this, # is the mean", of=SOLUTIONS, within=0.004)
+    above, plain = (explained(GUITAR, CHERRY, above_the_mean=choice).sum() for choice in (True, False))
+    near(above, "the cosine is # above the mean", within=0.004)
+    near(plain, "add up to the cosine, #.", of=SOLUTIONS, within=0.004)
+    near(plain - above, "Of this, # is the mean", of=SOLUTIONS, within=0.004)
 
 
-def test_gem_relies_on_fewer_places(bundled_features, cartoons, near):
-    for layer, pattern in (("penultimate", "tenth contributes # of"), ("last:gem", "and # with GeM")):
-        usual, share = bundled_features[SQUEEZENET, layer], []
-        index = am.ExactIndex.build(usual)
+def test_gem_relies_on_fewer_places(bundled_features, cartoons, explained, near):
+    for layer, pattern in (("last:mean", "tenth contributes # of"), ("last:gem", "and # with GeM")):
+        stored, share = layer.replace("last:mean", "penultimate"), []
+        index = am.ExactIndex.build(bundled_features[SQUEEZENET, stored])
         for id in cartoons.sample(12):
-            match = cartoons.open(index.query(id, 1)["id"].iloc[0])
-            heat, _ = am.views.similarity_maps(cartoons.open(id), match, SQUEEZENET, layer, against=usual)
-            light = np.sort(np.maximum(heat.values, 0), axis=None)[::-1]
+            values = explained(id, index.query(id, 1)["id"].iloc[0], layer)
+            light = np.sort(np.maximum(values, 0), axis=None)[::-1]
             share.append(light[: len(light) // 10].sum() / light.sum())
         near(np.mean(share), pattern, within=0.01)
 
 
-def test_classes_and_votes(bundled_features, classes, lists, near):
+def test_classes_and_votes(bundled_features, classes, indexes, lists, near):
     logits = bundled_features[SQUEEZENET, "logits"]
     guitar, cherry = (softmax(logits.vector(id)) for id in (GUITAR, CHERRY))
     shovel, plunger = (classes.index(name) for name in ("shovel", "plunger"))
     assert np.minimum(guitar, cherry).argmax() == shovel and cherry[shovel] < 0.005 and guitar[plunger] < 0.1
     near(cherry[plunger], "with a probability of #, and the guitar", within=0.01)
-    votes = am.fuse(lists, "vote", depth=10, k=8)
+    votes = am.Fusion(list(indexes.values()), "vote", depth=10).query(GUITAR, 8)
     assert (votes["votes"] == 4).sum() == 4 and CHERRY not in votes["id"].tolist()
     pear = "food/fruit/pear_02.webp"
     assert pear in votes["id"].tolist()

@@ -185,7 +185,7 @@ def test_thumbs_are_kept_and_shown(explorer, cartoons, tmp_path):
     assert ask("undo")["say"] == "view"  # nothing more to take back
     other = am.explore(cartoons, widget.session.panel, query=cartoons.ids[7])
     other._handle_custom_msg({"do": "judge", "query": cartoons.ids[7], "ids": [good], "relevance": 1}, [])
-    assert other.judgements is None
+    assert other.session.judgements is None
 
 
 def test_a_selection_is_a_table_is_tagged_and_its_files_are_copied(explorer, cartoons, tmp_path):
@@ -214,36 +214,20 @@ def test_a_selection_is_a_table_is_tagged_and_its_files_are_copied(explorer, car
     assert "file is a file: give a folder" in ask("copy", text=str(tmp_path / "file"))["text"]
 
 
-def test_the_map_and_its_thumbnails_are_sent(bundled_features, all_cartoons, monkeypatch):
-    cartoons, vectors = all_cartoons, np.random.default_rng(0).standard_normal((len(all_cartoons), 1280), np.float32)
-    some = cartoons.subset(cartoons.ids[:1100])  # more than one sheet
-    made_by = bundled_features[LITE0, "penultimate"].fingerprint
-    features = {(LITE0, "penultimate"): am.Features(vectors, cartoons.ids, cartoons.labels, made_by)}
-    rows = np.arange(1100)
-    layout = am.views.Map(
-        some.ids, some.labels, np.zeros((1100, 2), np.float32), np.stack([rows % 40, rows // 40], axis=1), 40, 28, 1631
-    )
-    said = []
+def test_the_map_and_its_thumbnails_are_sent(bundled_features, cartoons, monkeypatch):
+    said, rows = [], np.arange(len(cartoons))
+    cells = np.stack([rows % 16, rows // 16], axis=1)
+    layout = am.views.Map(cartoons.ids, cartoons.labels, cells / (16, 10), cells, 16, 10)
     monkeypatch.setattr(Explorer, "send", lambda self, content, buffers=None: said.append((content, buffers)))
-    widget = am.explore(cartoons, features, map=layout)
+    widget = am.explore(cartoons, bundled_features, map=layout)
     widget._handle_custom_msg({"do": "start"}, [])
     widget._worker.join()
-    (about, (cells,)), *sheets = [one for one in said if one[0]["say"] in ("map", "thumbnails")]
-    assert about["ids"] == some.ids and about["columns"] == 40 and about["rows"] == 28
-    assert np.array_equal(np.frombuffer(cells, "<u4").reshape(-1, 2), layout.cells)
-    assert [content["sheet"] for content, _ in sheets] == [0, 1]
-    (content,) = sheets[1][1]
-    second = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), int)
-    row, column = divmod(1040 - about["across"] ** 2, about["across"])
-    side = about["side"]
-    small = cartoons.open(some.ids[1040])
-    small.thumbnail((side, side))
-    square = Image.new("RGB", (side, side), "white")
-    square.paste(small, ((side - small.width) // 2, (side - small.height) // 2))
-    shown = second[row * side : (row + 1) * side, column * side : (column + 1) * side]
-    assert np.abs(shown - np.asarray(square, int)).mean() < 12
+    (about, (content,)), (sheet, (picture,)) = [one for one in said if one[0]["say"] in ("map", "thumbnails")]
+    assert about["ids"] == cartoons.ids and about["columns"] == 16 and about["rows"] == 10 and sheet["sheet"] == 0
+    assert np.array_equal(np.frombuffer(content, "<u4").reshape(-1, 2), cells)
+    assert Image.open(io.BytesIO(picture)).size == (about["side"] * about["across"], about["side"] * 5)
     with pytest.raises(am.errors.QueryError, match="no picture"):
-        am.explore(some, features)
+        am.explore(cartoons[:9], bundled_features)
 
 
 def test_a_map_is_laid_out_when_asked(explorer, cartoons, monkeypatch):
@@ -305,7 +289,8 @@ def test_the_view_is_saved_as_a_page_that_answers(explorer, cartoons):
     ask("crop", id=cartoons.ids[7], x=0, y=0, w=0.5, h=1)
     ask("less", id=cartoons.ids[50])
     answer = ask("export")
-    assert f"more like part of {short_name(cartoons.ids[7])}" in answer["html"] and "less like " in answer["html"]
+    for words in ("more like part ", f" of {cartoons.ids[7]}", "less like "):
+        assert words in answer["html"]
     shown = {id for table in widget.found.values() for id in table["id"]}
     assert all(f": {id}" in answer["html"] for id in shown)
     ask("look", columns=[])
@@ -358,7 +343,7 @@ def test_thumbs_and_parts_are_of_the_query_on_the_screen(explorer, cartoons):
     seen = ask("query", id=cartoons.ids[7])
     ask("query", id=cartoons.ids[30])
     view = ask("judge", query=seen["asked"], ids=[cartoons.ids[8]], relevance=1)
-    assert widget.judgements.table.values.tolist() == [[cartoons.ids[7], cartoons.ids[8], 1]]
+    assert widget.session.judgements.table.values.tolist() == [[cartoons.ids[7], cartoons.ids[8], 1]]
     assert view["thumbs"]["query"] == 0 and view["asked"] == cartoons.ids[30]
     width, height = cartoons.open(cartoons.ids[7]).size
     view = ask("crop", id=cartoons.ids[7], x=0, y=0, w=1, h=0.5)

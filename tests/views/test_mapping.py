@@ -4,10 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from amulsearch.views.palette import COLOURS, colours
 
 import amulsearch as am
-from amulsearch.views import mapping, palette
+from amulsearch.views import mapping
 
 
 def clouds(count, kinds=3, seed=0):
@@ -45,18 +44,16 @@ def test_few_pictures_and_the_same_picture_many_times_have_a_map(count, recwarn)
     assert not recwarn.list
 
 
-def test_a_sample_of_many_pictures_is_laid_out_and_the_map_says_so():
+def test_a_sample_of_many_pictures_is_laid_out(monkeypatch):
+    monkeypatch.setattr("amulsearch.views.mapping.SAMPLE", 50)
     features = clouds(1200)
-    made, again = (am.views.Map.fit(features, sample=50) for _ in range(2))
-    assert repr(made).startswith("Map(50 of 1,200 pictures in a grid of ") and made.total == 1200
+    made, again = (am.views.Map.fit(features) for _ in range(2))
+    assert repr(made).startswith("Map(50 pictures in a grid of ")
     assert len({tuple(cell) for cell in made.cells}) == len(set(made.ids)) == 50
     assert np.array_equal(made.positions, again.positions) and np.array_equal(made.cells, again.cells)
     assert made.ids == again.ids == sorted(made.ids, key=int)
     assert made.labels == [features.labels[int(id)] for id in made.ids]
     assert purity(made.neighbours(5), made.labels) > 0.9
-    assert repr(am.views.Map.fit(clouds(50), sample=50)).startswith("Map(50 pictures in")
-    with pytest.raises(am.errors.QueryError, match="sample must be an integer of at least 2"):
-        am.views.Map.fit(features, sample=1)
     with pytest.raises(am.errors.QueryError, match="at least two pictures"):
         am.views.Map.fit(am.Features(np.ones((1, 4)), ["a"]))
 
@@ -80,18 +77,6 @@ def test_a_large_grid_is_halved_and_stays_near():
     assert len({tuple(cell) for cell in cells}) == 5000
     assert (cells >= 0).all() and (cells < (90, 73)).all()
     assert np.abs(cells + 0.5 - points).mean() < 1.5
-
-
-def test_groups_and_their_colours():
-    assert palette.label_groups(["a", None, "b"]) == ["a", None, "b"]
-    many = [f"animals/{n}" for n in range(8)] + [f"food/{n}" for n in range(4)] + [None]
-    assert palette.label_groups(many) == ["animals"] * 8 + ["food"] * 4 + [None]
-    parted = [f"{letter}/x" for letter in "abcdefghijkl" for _ in range(1 + (letter < "j"))]
-    groups = palette.label_groups(parted)
-    assert set(groups) == set("abcdefghi") | {"other"}
-    of = colours([*groups, *["other"] * 20, None])
-    assert list(of)[-1] == "other" and of["other"] == COLOURS[9] and len(set(of.values())) == 10
-    assert colours(["b", "a", "b"]) == {"b": COLOURS[0], "a": COLOURS[1]}
 
 
 def test_the_bundled_cartoons_part_into_animals_food_and_vehicles(all_features):
