@@ -113,7 +113,9 @@ def test_the_ten_lines_of_the_readme_run(all_features, course_store, capsys, mon
     monkeypatch.chdir(ROOT)
     names = {"STORE": course_store}
     exec(code.replace('"build/store"', "STORE"), names)
-    assert len(names["best"]) == 4 and names["query"] not in names["best"]["id"].tolist()
+    found = names["panel"].query(names["query"], 4)
+    assert list(found) == [*am.models.BUNDLED, "rrf of 4"]
+    assert all(len(table) == 4 and names["query"] not in table["id"].tolist() for table in found.values())
     assert "1,631 pictures" in capsys.readouterr().out
 
 

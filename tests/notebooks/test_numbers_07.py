@@ -297,8 +297,8 @@ def test_whitening_and_expansion(features, relevance, near):
     cosine = made[0.5].vectors @ made[0.5].vectors.T
     np.fill_diagonal(cosine, 0)
     for count in (1, 5, 20):
-        near = np.where(cosine >= np.sort(cosine)[:, -count, None], np.maximum(cosine, 0), 0)
-        made[f"n {count}"] = am.Features(made[0.5].vectors + near**2 @ made[0.5].vectors, joined.ids)
+        nearest = np.where(cosine >= np.sort(cosine)[:, -count, None], np.maximum(cosine, 0), 0)
+        made[f"n {count}"] = am.Features(made[0.5].vectors + nearest**2 @ made[0.5].vectors, joined.ids)
     made["joined"] = joined
     table = pd.DataFrame({name: am.evaluate(vectors, relevance).mean() for name, vectors in made.items()}).T
     first, mean = table["P@1"], table["mAP"]
