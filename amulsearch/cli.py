@@ -8,7 +8,7 @@
     amulsearch query   [IMAGE_OR_ID] --text WORDS [--avoid WORDS] --store DIR ...
     amulsearch evaluate --store DIR [--judgements FILE.csv] [--json]
     amulsearch check   --store DIR [--repair]
-    amulsearch report  FOLDER [-o FILE.html] [--models A,B] [-k 4] [--sample N] [--store DIR] [--json]
+    amulsearch report  FOLDER [-o FILE.html] [--models A,B] [-k 8] [--sample N] [--store DIR] [--json]
                        (index, report: [--frame N] [--background COLOUR] [--max-pixels N])
 
 `index` builds indexes with Annoy where it is installed, and otherwise for exact search, and says which. `query` opens
@@ -20,8 +20,9 @@ networks that --models names, by default the four with which it was measured.
 As text, `query` prints first what all networks find together: the list of the preset if it is indexed and neither
 --models nor --layer is given, else the fusion combsum; then the list of each network. As JSON and as a grid, it has the
 lists of the networks only; with --fuse or --preset, one list. `evaluate` measures networks and layers by exact search,
-the fusions vote and combsum of each layer, and the preset if it is indexed, best mAP first. Pictures without a label
-count neither as right nor as wrong. `report` compares these and says which to use; without -o it compares a sample.
+the fusions vote and combsum of the penultimate layer (or the first that is stored), and the preset if it is indexed,
+best mAP first. Pictures without a label count neither as right nor as wrong. `report` compares three layers of each
+network, their fusions vote, rrf and combsum, and the preset, and says which to use; without -o it compares a sample.
 
 `query --text` compares the words with the pictures by the text tower of an indexed network (`open_clip/REPOSITORY`);
 without one, by the keywords that `index --keywords` read. With a picture beside the words, a text tower looks for what

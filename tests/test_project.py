@@ -102,8 +102,9 @@ def test_what_the_texts_name_is_in_the_library(path):
         for part in name.split("."):
             thing = getattr(thing, part)
     folders = ("amulsearch", "benchmarks", "data", "notebooks", "tests")
-    modules = {module.name for folder in folders for module in (ROOT / folder).rglob("*.py")}
-    assert set(re.findall(r"`(?:\w+/)?(\w+\.py)`", text)) <= modules
+    modules = [f"/{module.relative_to(ROOT)}" for folder in folders for module in (ROOT / folder).rglob("*.py")]
+    for name in set(re.findall(r"`([\w/]+\.py)`", text)):
+        assert any(module.endswith(f"/{name}") for module in modules), name
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (path.parent / link).exists(), link
 

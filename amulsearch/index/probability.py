@@ -13,7 +13,7 @@ LIKELY = 0.1
 
 @dataclass(frozen=True)
 class Calibration:
-    """The probability that a neighbour is relevant, given its angular distance; `measure.calibrate` fits one.
+    """The probability that a neighbour is relevant, given its angular distance; `systems.calibrate` fits one.
 
     With the similarity s = 1 - distance ** 2 / 2, cut off below 0, the probability is
     1 / (1 + exp(-(slope * x + intercept))) for x = log((s + 0.01) / (1.01 - s)).

@@ -114,10 +114,10 @@ def test_a_new_picture_takes_the_same_way(kind, small_folder, tmp_path):
     assert isinstance(opened.makers[-1].mean, np.memmap)
     mean = next((tmp_path / "index").glob("indexes/*/0.mean.npy"))
     np.save(mean, np.load(mean) + 1)
-    with pytest.raises(am.errors.StoreError, match="deleted, changed or damaged .*: build the index again"):
+    with pytest.raises(am.errors.StoreError, match=r"deleted, changed or damaged .*: build the index again"):
         kind.open(tmp_path / "index")
     mean.unlink()
-    with pytest.raises(am.errors.StoreError, match="deleted, changed or damaged .*: build the index again"):
+    with pytest.raises(am.errors.StoreError, match=r"deleted, changed or damaged .*: build the index again"):
         kind.open(tmp_path / "index")
 
 
