@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ LAYOUT = """(selector) => {
       wrong.push(`over each other: ${name(one)}, ${name(other)}`);
   }));
   return wrong;
-}"""  # what is cut, or lies over something else
+}"""
 ALIVE = "document.querySelector('.am-answers')?.amulsearch?.data.sheets.images.every((one) => one.complete)"
 
 
@@ -65,6 +64,12 @@ def shots() -> Path:
     folder = ROOT / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def misplaced():
+    """`misplaced(page, within)`: what is cut, or lies over something else."""
+    return lambda page, within="body": page.evaluate(LAYOUT, within)
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +108,7 @@ def opened(browser):
     assert complaints == []
 
 
-@contextmanager
+@pytest.fixture
 def jupyter(folder: Path):
     """The address of a server of JupyterLab, Notebook 7 and Voila, which serves a folder."""
     with socket.socket() as free:

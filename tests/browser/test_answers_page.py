@@ -6,7 +6,6 @@ import unicodedata
 
 import numpy as np
 import pytest
-from conftest import LAYOUT
 from PIL import Image
 
 import amulsearch as am
@@ -208,14 +207,14 @@ def test_touch(opened, saved, cartoons):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_cut_or_overlaps(opened, saved, shots, faults, scheme):
+def test_nothing_is_cut_or_overlaps(opened, saved, shots, faults, misplaced, scheme):
     page = opened(saved, color_scheme=scheme)
     for width in (390, 768, 1280, 1920):
         page.set_viewport_size({"width": width, "height": 900})
         assert width == 768 or width == 1920 or faults(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.screenshot(path=shots / f"answers_{width}_{scheme}.png", full_page=True)
-        assert page.evaluate(LAYOUT, "body") == []
+        assert misplaced(page) == []
 
 
 def test_names_are_found_as_they_are_typed(hard, opened, tmp_path):

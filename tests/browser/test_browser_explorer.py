@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import LAYOUT, jupyter
 from PIL import Image
 
 import amulsearch as am
@@ -270,7 +269,7 @@ def nothing_overlaps_is_cut_or_seriously_at_fault(lab):
         settled(lab)
         lab.locator(".am-explorer").scroll_into_view_if_needed()
         lab.locator(".am-explorer").screenshot(path=lab.shots / f"explorer_{width}.png")
-        assert lab.evaluate(LAYOUT, ".am-explorer") == [], width
+        assert lab.misplaced(lab, ".am-explorer") == [], width
         wide = "(name) => document.querySelector(name).getBoundingClientRect().width"
         assert lab.evaluate(wide, ".am-strip") > lab.evaluate(wide, ".am-explorer") - 30
 
@@ -288,36 +287,35 @@ CHECKS = [
 ]
 
 
-def test_the_explorer(browser, folder, indexes, cartoons, shots, faults, tmp_path, subtests):
+def test_the_explorer(browser, folder, jupyter, indexes, cartoons, shots, faults, misplaced, tmp_path, subtests):
     """All checks in turn on one server, because starting it takes longest: JupyterLab, then Notebook 7 and Voila, which
     show the explorer and respond to a click."""
-    with jupyter(folder) as address:
-        lab = browser.new_page(viewport={"width": 1280, "height": 900})
-        lab.set_default_timeout(120_000)  # the first new picture is slow if other tests use the processors
-        lab.indexes, lab.cartoons, lab.folder = indexes, cartoons, folder
-        lab.shots, lab.faults, lab.tmp_path = shots, faults, tmp_path
-        lab.goto(f"{address}/lab/tree/10_explore.ipynb")
-        lab.wait_for_selector(".jp-Notebook .jp-CodeCell")
-        run_all(lab)
-        for check in CHECKS:
-            with subtests.test(check.__name__.replace("_", " ")):
-                check(lab)
-        lab.close()
-        for path in ("notebooks", "voila/render"):
-            with subtests.test(path):
-                page = browser.new_page(viewport={"width": 1280, "height": 1400})
-                page.set_default_timeout(120_000)
-                page.goto(f"{address}/{path}/short.ipynb", timeout=300_000)
-                if path == "notebooks":
-                    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-                    run_all(page)
-                page.wait_for_selector(".am-answer-columns .am-picture", timeout=300_000)
-                settled(page)
-                clicked = shown(page, MODELS[0])[1]
-                tile(page, MODELS[0], clicked).locator(".am-picture").click()
-                becomes(page, Path(clicked).stem)
-                assert shown(page, MODELS[0]) == indexes[MODELS[0]].query(clicked, 4)["id"].tolist()
-                page.locator(".am-explorer").scroll_into_view_if_needed()
-                page.screenshot(path=shots / f"explorer_{path[:5]}.png")
-                page.locator('.am-page [aria-label="own"] .am-picture').first.wait_for()
-                page.close()
+    lab = browser.new_page(viewport={"width": 1280, "height": 900})
+    lab.set_default_timeout(120_000)  # the first new picture is slow if other tests use the processors
+    lab.indexes, lab.cartoons, lab.folder = indexes, cartoons, folder
+    lab.shots, lab.faults, lab.misplaced, lab.tmp_path = shots, faults, misplaced, tmp_path
+    lab.goto(f"{jupyter}/lab/tree/10_explore.ipynb")
+    lab.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    run_all(lab)
+    for check in CHECKS:
+        with subtests.test(check.__name__.replace("_", " ")):
+            check(lab)
+    lab.close()
+    for path in ("notebooks", "voila/render"):
+        with subtests.test(path):
+            page = browser.new_page(viewport={"width": 1280, "height": 1400})
+            page.set_default_timeout(120_000)
+            page.goto(f"{jupyter}/{path}/short.ipynb", timeout=300_000)
+            if path == "notebooks":
+                page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+                run_all(page)
+            page.wait_for_selector(".am-answer-columns .am-picture", timeout=300_000)
+            settled(page)
+            clicked = shown(page, MODELS[0])[1]
+            tile(page, MODELS[0], clicked).locator(".am-picture").click()
+            becomes(page, Path(clicked).stem)
+            assert shown(page, MODELS[0]) == indexes[MODELS[0]].query(clicked, 4)["id"].tolist()
+            page.locator(".am-explorer").scroll_into_view_if_needed()
+            page.screenshot(path=shots / f"explorer_{path[:5]}.png")
+            page.locator('.am-page [aria-label="own"] .am-picture').first.wait_for()
+            page.close()

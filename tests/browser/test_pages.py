@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import LAYOUT
 from PIL import Image
 
 import amulsearch as am
@@ -43,7 +42,7 @@ def saved(cartoons, bundled_features, tmp_path_factory):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_at_every_width(scheme, opened, saved, shots, faults):
+def test_it_fits_at_every_width(scheme, opened, saved, shots, faults, misplaced):
     page = opened(saved, color_scheme=scheme)
     for width in (390, 1280, 1920):
         page.set_viewport_size({"width": width, "height": 900})
@@ -51,7 +50,7 @@ def test_it_fits_at_every_width(scheme, opened, saved, shots, faults):
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate("[...document.images].filter((one) => !one.complete || !one.naturalWidth).length") == 0
         assert page.evaluate("[...document.images].filter((one) => !one.alt).length") == 0
-        assert page.evaluate(LAYOUT, "body") == []
+        assert misplaced(page) == []
         paper, ink = (
             page.evaluate(f"getComputedStyle(document.querySelector('.am-page')).{of}.match(/\\d+/g).map(Number)")
             for of in ("backgroundColor", "color")
