@@ -100,9 +100,6 @@ class Panel(Mapping[str, System]):
                 self._systems[name] = self._made(name)
             return self._systems[name]
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._sources or name in self._fused
-
     def __iter__(self) -> Iterator[str]:
         return iter([*self._sources, *self._fused])
 

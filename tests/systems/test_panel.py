@@ -41,7 +41,7 @@ def test_systems_are_networks_by_layer_and_their_fusions(panel, chosen, cartoons
     assert list(panel.titles("logits").values()) == ["joined", SQUEEZENET, LITE0, *METHODS]
     id = panel.ids[70]
     tables = panel.query(id, 7)
-    assert list(tables) == list(panel)
+    assert list(tables) == list(panel) and all(name in panel for name in tables) and "vgg19 logits" not in panel
     for model in (SQUEEZENET, LITE0):
         name, index = f"{model} logits", am.ExactIndex.build(chosen[model, "logits"])
         assert tables[name].drop(columns="probability").equals(index.query(id, 7))
