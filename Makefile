@@ -1,4 +1,5 @@
 # make notebooks   set up, run every notebook, write figures and pages to build/
+# make outputs     set up, run every notebook on the bundled cartoons, and keep its outputs in it
 # make site        run the solutions of the exercises, make a site of the executed notebooks in build/site
 # make test        set up, run the tests but those of the course
 # make test-course set up, check what the notebooks state about all cartoons, and the solutions of the exercises
@@ -19,7 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist work
 # this, as some containers do, every process would compile torch and the rest again: 7 seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: notebooks site test test-course lab lint clean
+.PHONY: notebooks outputs site test test-course lab lint clean
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
@@ -34,12 +35,15 @@ export PYTHONDONTWRITEBYTECODE :=
 notebooks: .venv/ready
 	$(BIN)/python notebooks/run.py --images "$(IMAGES)" --models "$(MODELS)" --k "$(K)"
 
+outputs: .venv/ready
+	$(BIN)/python notebooks/run.py --keep-outputs
+
 .venv/site: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[site]'
 	@touch $@
 
 site: .venv/site
-	@test -e build/notebooks/13_million.ipynb || { echo 'The notebooks have not been executed: run `make notebooks` first' >&2; exit 2; }
+	@test -e build/notebooks/12_explore_and_judge.ipynb || { echo 'The notebooks have not been executed: run `make notebooks` first' >&2; exit 2; }
 	$(BIN)/python notebooks/run.py --solutions
 	$(BIN)/python docs/site/make_site.py
 
@@ -55,7 +59,6 @@ lab: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify notebooks/*.ipynb notebooks/solutions/*.ipynb
 
 clean:
 	rm -rf .venv build

@@ -3,11 +3,13 @@
 Examples
 --------
 >>> import amulsearch as am
->>> am.course.check(0.61, 0.609, within=0.002, hint="Divide by the number of queries.")
+>>> def share(hits, count):
+...     return hits / count
+>>> am.course.check(0.61, share, 609, 1000, within=0.002, hint="Divide by the number of queries.")
 Right.
->>> am.course.check(["a"], {"a", "b"}, hint="There are two.")
-Not yet: There are two.
->>> am.course.check(..., 5, hint="Count them.")
+>>> am.course.check(61, share, 609, 1000, hint="Divide by the number of queries.")
+Not yet: Divide by the number of queries.
+>>> am.course.check(..., share, 609, 1000, hint="Divide by the number of queries.")
 Not answered yet.
 """
 
@@ -16,34 +18,40 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-def check(answer: object, right: object, *, within: float = 0.0, hint: str) -> None:
+def check(answer: object, solve: Callable, *given, within: float = 0.0, hint: str) -> None:
     """Print whether an answer is right; if it is not, also a hint.
 
     Parameters
     ----------
     answer : object
         The answer; Ellipsis (`...`) if there is none yet.
-    right : object
-        The right answer. A number, a text, True or False, or None equals the answer; a set has the same members; a
-        list, a tuple or an array has the same members in the same order; a Series or a DataFrame has the same names of
-        rows and columns, in any order, and the same values. A function takes the answer and says whether it is right.
+    solve : callable
+        Returns the right answer. A number, a text, True or False, or None equals the answer; a set has the same
+        members; a list, a tuple or an array has the same members in the same order; a Series or a DataFrame has the
+        same names of rows and columns, in any order, and the same values. A function takes the answer and says whether
+        it is right.
+    *given
+        What `solve` is called with. It is not called if there is no answer yet, and its errors are not caught.
     within : float, default 0.0
         By how much a number of the answer may differ. NaN equals NaN.
     hint : str
-        What helps with a wrong answer.
+        What helps with a wrong answer. If the answer cannot be compared with the right one, the reason follows it.
     """
     if answer is ...:
         print("Not answered yet.")
         return
+    right, reason = solve(*given), ""
     try:
-        agreed = bool(right(answer)) if isinstance(right, Callable) else _same(answer, right, within)
-    except Exception:  # an answer of another kind
+        agreed = bool(right(answer)) if callable(right) else _same(answer, right, within)
+    except AssertionError:  # of pandas.testing: a table or a list that differs
         agreed = False
-    print("Right." if agreed else f"Not yet: {hint}")
+    except Exception as error:
+        agreed, reason = False, f" (Your answer could not be compared: {type(error).__name__}: {error})"
+    print("Right." if agreed else f"Not yet: {hint}{reason}")
 
 
 def _same(answer: object, right: object, within: float) -> bool:
-    """Whether an answer is the right one; any error means that it is of another kind."""
+    """Whether an answer is the right one; AssertionError if a table or a list differs."""
     import numpy as np
     import pandas as pd
 

@@ -11,7 +11,7 @@ SERIES = pd.Series({"x": 1.0, "y": 2.0})
 
 
 def said(capsys, answer, right, **options):
-    assert am.course.check(answer, right, hint="Count again.", **options) is None
+    assert am.course.check(answer, lambda: right, hint="Count again.", **options) is None
     return capsys.readouterr().out
 
 
@@ -86,9 +86,22 @@ def test_right(capsys, answer, right, within):
     ],
 )
 def test_wrong_or_of_another_kind(capsys, answer, right, within):
-    assert said(capsys, answer, right, within=within) == "Not yet: Count again.\n"
+    line = said(capsys, answer, right, within=within)
+    assert line.startswith("Not yet: Count again.") and line.count("\n") == 1
 
 
-@pytest.mark.parametrize("right", [3, TABLE, lambda answer: pytest.fail("compared")])
-def test_without_an_answer_nothing_is_compared(capsys, right):
-    assert said(capsys, ..., right) == "Not answered yet.\n"
+def test_an_answer_that_cannot_be_compared_is_told_why(capsys):
+    line = said(capsys, "eight", lambda answer: answer / 7 == 1)
+    assert line.startswith("Not yet: Count again. (Your answer could not be compared: TypeError: ")
+    assert said(capsys, 8, lambda answer: answer / 7 == 1) == "Not yet: Count again.\n"
+
+
+def test_what_is_given_reaches_the_solution_and_its_errors_are_not_hidden():
+    am.course.check(6, lambda count, by: count // by, 13, 2, hint="")
+    with pytest.raises(ZeroDivisionError):
+        am.course.check(6, lambda count, by: count // by, 13, 0, hint="")
+
+
+def test_without_an_answer_nothing_is_computed(capsys):
+    am.course.check(..., lambda: pytest.fail("computed"), hint="Count again.")
+    assert capsys.readouterr().out == "Not answered yet.\n"

@@ -134,7 +134,8 @@ def test_without_executed_notebooks_a_sentence_says_what_to_do(tmp_path):
     command = [sys.executable, make_site.__file__, "--build", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "13 of 13 notebooks have not been executed: run `make notebooks` first.\n"
+    count = len(list((ROOT / "notebooks").glob("[0-9]*.ipynb")))
+    assert done.stderr == f"{count} of {count} notebooks have not been executed: run `make notebooks` first.\n"
 
 
 @pytest.mark.parametrize(("link", "status"), [("notebooks/01_small.ipynb", 0), ("notebooks/02_none.ipynb", 1)])
@@ -157,7 +158,6 @@ def test_a_small_site(executed, tmp_path, link, status):
 
 def test_the_gallery_states_numbers_of_the_notebooks():
     sections = re.split(r"^## ", (ROOT / "docs" / "course.md").read_text(encoding="utf-8"), flags=re.M)[1:]
-    assert len(sections) == 13
     for section, path in zip(sections, sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")), strict=True):
         assert f"](../notebooks/{path.name})" in section
         (figure,) = re.findall(r"\]\((figures/[^)]+)\)", section)

@@ -71,6 +71,11 @@ class PCA:
         Mukundan et al. 2019, Understanding and improving kernel local descriptors.
         Ledoit & Wolf 2004, A well-conditioned estimator for large-dimensional covariance matrices (the cap).
         """
+        return cls.fit_all(features, width, [whiten])[0]
+
+    @classmethod
+    def fit_all(cls, features: Features | np.ndarray, width: int, powers: Sequence[float]) -> list[PCA]:
+        """As `fit`, for several powers of the whitening, in the time of one."""
         source = {}
         if isinstance(features, Features):
             source, features = dict(features.fingerprint), features.vectors
@@ -78,9 +83,9 @@ class PCA:
         if len(vectors) < 2:
             raise QueryError(f"a PCA needs at least two vectors, not {len(vectors)}")
         width = min(check_integer("width", width), vectors.shape[1], len(vectors) - 1)
-        if not 0 <= as_number(whiten) <= 1:
-            raise QueryError(f"whiten must be an exponent from 0 to 1, not {whiten!r}")
-        width = min(width, max(2, int(len(vectors) * 4 ** (1 - 2 * whiten))))
+        for power in powers:
+            if not 0 <= as_number(power) <= 1:
+                raise QueryError(f"whiten must be an exponent from 0 to 1, not {power!r}")
         mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = vectors - mean
         if len(centred) < centred.shape[1]:  # the smaller of the two matrices has the same eigenvalues
@@ -92,8 +97,12 @@ class PCA:
         order = order[variances[order] > 1e-6 * max(variances.max(), 1e-12)]
         if not len(order):
             raise QueryError("all vectors are the same: there are no principal components")
-        axes = l2_normalize(axes[:, order].T) * (variances[order] ** (-whiten / 2))[:, None]
-        return cls({"width": width, "whiten": float(whiten)}, mean, axes.astype(np.float32), source)
+        axes, made = l2_normalize(axes[:, order].T), []
+        for power in powers:
+            most = min(width, max(2, int(len(vectors) * 4 ** (1 - 2 * power))))
+            scaled = axes[:most] * (variances[order[:most]] ** (-power / 2))[:, None]
+            made.append(cls({"width": most, "whiten": float(power)}, mean, scaled.astype(np.float32), source))
+        return made
 
     def __call__(self, vectors: Features | np.ndarray) -> Features | np.ndarray:
         """Transform features, made as those that the PCA was fitted on, or vectors (N, D) to (N, W) of length 1."""

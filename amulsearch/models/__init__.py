@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "reads_words",
             "standard_layers",
             "table",
+            "title",
         ],
         "own_network": ["own"],
         "preprocess": ["FRAMINGS", "Preprocess", "resize_image"],

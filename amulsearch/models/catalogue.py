@@ -5,6 +5,7 @@ Importing this module needs neither torch nor torchvision.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,7 +17,7 @@ from ..errors import ModelError, QueryError
 from ..intake import did_you_mean
 from .architectures import timm_record, torchvision_names, torchvision_record
 from .model import Model
-from .network_table import GROUPS, INNER, MEASURED, MEASURES, TABLE, for_size
+from .network_table import GROUPS, INNER, MEASURED, MEASURES, TABLE, TITLES, for_size
 from .text_towers import PREFIX, tower_record
 
 
@@ -143,6 +144,11 @@ def standard_layers(model: str | Model) -> list[str]:
 def reads_words(model: str | Model) -> bool:
     """Whether a network has a text tower."""
     return str(getattr(model, "name", model)).startswith(PREFIX)
+
+
+def title(name: str) -> str:
+    """A network or a system as a person calls it: "Lite0 penultimate" for "tf_efficientnet_lite0 penultimate"."""
+    return re.sub(r"^\w+", lambda found: TITLES.get(found[0], found[0]), name)
 
 
 def table() -> pd.DataFrame:

@@ -160,6 +160,22 @@ for. The last three have no classes, and so no logits."""
 GROUPS = {"bundled": BUNDLED, "blog": BLOG, "modern": MODERN}
 """Names that stand for several networks."""
 
+TITLES = {
+    "squeezenet1_1": "SqueezeNet",
+    **{f"tf_efficientnet_lite{number}": f"Lite{number}" for number in (0, 1, 2)},
+    "alexnet": "AlexNet",
+    "vgg19": "VGG19",
+    "resnet152": "ResNet152",
+    "densenet161": "DenseNet161",
+    "inception_v3": "Inception v3",
+    "convnext_tiny_22k": "ConvNeXt tiny",
+    "eva02_tiny": "EVA-02 tiny",
+    "dinov2_small": "DINOv2 small",
+    "dinov3_small": "DINOv3 small",
+    "siglip_base": "SigLIP base",
+}
+"""What a person calls a network, as figures do."""
+
 MEASURES = ("MB", "ImageNet", "ms", "P@5", "mAP")
 MEASURED = {
     "squeezenet1_1": (4.9, None, 4.4, 0.399, 0.178),

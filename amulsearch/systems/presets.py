@@ -106,7 +106,7 @@ class Preset:
         list of Features
             Each (N, width), or as wide as the layer or as `PCA.fit` allows if that is less.
         """
-        return [PCA.fit(layer, self.width, whiten=power)(layer) for layer in layers for power in self.whiten]
+        return [pca(layer) for layer in layers for pca in PCA.fit_all(layer, self.width, self.whiten)]
 
     def diffusion(self, layers: Sequence[Features]) -> Diffusion:
         """The diffusion over layers that are extracted already."""

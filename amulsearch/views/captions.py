@@ -9,10 +9,19 @@ from ..errors import one_line
 
 
 def short_name(id: str) -> str:
-    """The file name of a picture without its extension, on one line, shortened in the middle to 26 characters."""
-    name = one_line(PurePosixPath(id).stem)
-    most = room_for(name, 26)
-    tail = most * 10 // 26
+    """The file name of a picture without its extension, on one line, shortened in the middle to 18 characters."""
+    return _shortened(PurePosixPath(id).stem)
+
+
+def subject(id: str, label: str | None) -> str:
+    """What a caption says of a picture: the last folder of its label; its name if it has none."""
+    return _shortened(PurePosixPath(label).name.replace("_", " ")) if isinstance(label, str) else short_name(id)
+
+
+def _shortened(text: str) -> str:
+    name = one_line(text)
+    most = room_for(name, 18)
+    tail = most * 2 // 5
     return name if len(name) <= most else f"{name[: most - 1 - tail]}…{name[-tail:]}"
 
 
@@ -32,12 +41,14 @@ def wrapped(name: str) -> str:
 
 
 def number(value: float) -> str:
-    """Format a distance or a score with three significant digits."""
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    """Format a distance or a score with two decimals, a small one with three, a whole score without."""
+    if value == round(value) or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
 
 
 def neighbour_caption(row) -> str:
-    """Rank, name, distance or score, and probability if there is one, of a row of a table of neighbours."""
+    """Rank, label or name, distance or score, and probability if there is one, of a row of a table of neighbours."""
     value = number(row.distance) if hasattr(row, "distance") else f"score {number(row.score)}"
     value += f" · {row.probability:.0%}" if hasattr(row, "probability") else ""
-    return f"{row.rank}  {short_name(row.id)}\n{value}"
+    return f"{row.rank}  {subject(row.id, row.label)}\n{value}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from textwrap import wrap
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ from PIL import Image
 SAME, OTHER, QUERY, UNLIKELY = "#0072b2", "#d0d0d0", "#e69f00", "#d55e00"
 """Frames: a neighbour with the label of the query, any other, the query; and the line from which on nothing is likely
 to fit (from the palette of Okabe and Ito, which is safe for colour-blind readers)."""
-SIDE, PIXELS = 1.7, 320
+SIDE, PIXELS = 1.33, 320
 """Side of a tile in inches, and the longest side of the picture in it in pixels."""
 
 
@@ -48,6 +49,7 @@ def new_figure(width: float, height: float, **options) -> Drawing:
 def sentence(text: str) -> Drawing:
     """A figure that says why there is nothing to draw."""
     figure = new_figure(8, 0.6)
+    figure.add_axes((0, 0, 1, 1)).set_axis_off()  # IPython shows no figure without axes
     figure.text(0.02, 0.5, text, va="center", fontsize=10)
     return figure
 
@@ -58,12 +60,13 @@ def tiles(cells: Sequence[tuple | None], columns: int, title: str | None, names:
     A cell is (picture, caption, colour of the frame), or None where there is none.
     """
     rows = -(-len(cells) // columns)
-    top = 0.12 + (0.3 if title else 0) + (0.38 if names else 0)
-    width, height = columns * SIDE + 0.2, rows * (SIDE + 0.32) + 0.1 + top
+    lines = wrap(title, 15 * columns) if title else []
+    top = 0.12 + (0.1 + 0.2 * len(lines) if title else 0) + (0.38 if names else 0)
+    width, height = columns * SIDE + 0.2, rows * (SIDE + 0.3) + 0.1 + top
     figure = new_figure(width, height)
     axes = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
-        left=0.1 / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - top / height, wspace=0.08, hspace=0.32
+        left=0.1 / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - top / height, wspace=0.08, hspace=0.31
     )
     for axis in axes.flat:
         axis.set_axis_off()
@@ -73,7 +76,7 @@ def tiles(cells: Sequence[tuple | None], columns: int, title: str | None, names:
     for axis, name in zip(axes[0], names, strict=False):
         axis.set_title(name, fontsize=9, fontweight="bold")
     if title:
-        figure.suptitle(title, fontsize=11, y=1 - 0.12 / height, va="top")
+        figure.suptitle("\n".join(lines), fontsize=11, y=1 - 0.12 / height, va="top")
     return figure, axes
 
 
@@ -90,7 +93,7 @@ def _draw_tile(axis, picture: Image.Image, caption: str, colour: str) -> None:
     frame.set_clip_on(False)
     axis.add_patch(frame)
     place = {"transform": axis.transAxes, "ha": "center", "va": "top"}
-    axis.text(0.5, -0.03, caption, fontsize=6.5, color="#333333", linespacing=1.15, **place)
+    axis.text(0.5, -0.03, caption, fontsize=7.5, color="#333333", linespacing=1.15, **place)
 
 
 def font_file(text: str) -> str:

@@ -7,6 +7,7 @@ The widget sends messages {"do": ...}, whose other values are the arguments of t
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import os
@@ -28,6 +29,7 @@ from ..measure import Judgements
 from ..systems import Panel
 from .answers import ACROSS, SIDE, thumbnail_sheets
 from .mapping import Map
+from .plot import model_grid
 from .selection import Selection
 from .session import Example, Question, Session, name_of
 from .thumbnails import thumbnails, written
@@ -117,6 +119,17 @@ class Explorer(anywidget.AnyWidget):
         self._view = None  # which of the views of this explorer sent the last message
         self._worker: Thread | None = None
         self.on_msg(self._receive)
+
+    def _repr_mimebundle_(self, **options):
+        """The widget, and a still picture of its columns for where there is no kernel."""
+        data, metadata = super()._repr_mimebundle_(**options)
+        if self.found:
+            (example, *_), file = self.session.question.signed("more"), io.BytesIO()
+            query = example if isinstance(example, str) else example.image
+            title = "In a running notebook, this is the explorer: every picture can be clicked."
+            model_grid(self.collection, query, self.found, title=title).savefig(file, format="jpeg", dpi=100)
+            data["image/jpeg"] = base64.b64encode(file.getvalue()).decode()
+        return data, metadata
 
     @property
     def found(self) -> dict[str, pd.DataFrame]:

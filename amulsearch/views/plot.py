@@ -16,7 +16,7 @@ Examples
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, zip_longest
+from itertools import chain, cycle, zip_longest
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -26,7 +26,8 @@ from PIL import Image
 from ..errors import QueryError
 from ..index import unlikely_from
 from ..intake import Collection
-from .captions import neighbour_caption, short_name, wrapped
+from ..models import title as title_of
+from .captions import neighbour_caption, short_name, subject, wrapped
 from .drawing import OTHER, PIXELS, QUERY, SAME, UNLIKELY, new_figure, sentence, tiles
 from .thumbnails import query_picture, thumbnails
 
@@ -42,6 +43,10 @@ __all__ = [
     "query_grid",
     "systems_chart",
 ]
+
+
+DASHES = ("--", ":", "-.")
+"""The styles of baselines, in turn."""
 
 
 def __dir__() -> list[str]:
@@ -64,7 +69,7 @@ def query_grid(collection: Collection, query, neighbours: pd.DataFrame, *, title
 
 
 def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame], *, title: str | None = None) -> Figure:
-    """Draw the results of several models (or fusions) for one query, a column for each, with the query on top.
+    """Draw a query, and beside it a column of neighbours for each of several models, layers or fusions.
 
     Parameters
     ----------
@@ -76,8 +81,8 @@ def model_grid(collection: Collection, query, lists: Mapping[str, pd.DataFrame],
     title : str, optional
     """
     _check_tables(lists)
-    queries = [query_picture(collection, query)] * len(lists)
-    return _grid(collection, queries, list(lists.values()), title, names=[wrapped(name) for name in lists])
+    names = ["", *(wrapped(title_of(name)) for name in lists)]
+    return _grid(collection, [query_picture(collection, query)], list(lists.values()), title, names=names)
 
 
 def ensemble_grid(collection: Collection, lists: Mapping[str, pd.DataFrame], *, title: str | None = None) -> Figure:
@@ -98,7 +103,7 @@ def contact_sheet(
     collection: Collection,
     ids: Sequence[str] | None = None,
     *,
-    columns: int = 8,
+    columns: int = 6,
     captions: Mapping[str, str] | None = None,
     title: str | None = None,
 ) -> Figure:
@@ -109,7 +114,7 @@ def contact_sheet(
     collection : Collection
     ids : sequence of str, optional
         The pictures to draw; by default, all of them. If there are none, the figure says so.
-    columns : int, default 8
+    columns : int, default 6
         The most pictures in a row.
     captions : Mapping of str to str, optional
         Id -> text below the picture; by default, its name.
@@ -124,14 +129,14 @@ def contact_sheet(
     return figure
 
 
-def pictures(images: Mapping[str, Image.Image], *, columns: int = 8, title: str | None = None) -> Figure:
+def pictures(images: Mapping[str, Image.Image], *, columns: int = 6, title: str | None = None) -> Figure:
     """Draw any pictures side by side, each with a caption.
 
     Parameters
     ----------
     images : Mapping of str to PIL.Image.Image
         Caption -> picture.
-    columns : int, default 8
+    columns : int, default 6
         The most pictures in a row.
     title : str, optional
     """
@@ -142,7 +147,9 @@ def pictures(images: Mapping[str, Image.Image], *, columns: int = 8, title: str 
     return figure
 
 
-def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5), **options) -> Figure:
+def chart(
+    table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5), guess=..., baselines=None, **options
+) -> Figure:
     """Draw the columns of a table as lines, bars or boxes.
 
     Parameters
@@ -154,13 +161,33 @@ def chart(table: pd.Series | pd.DataFrame, kind: str = "line", *, size=(8, 3.5),
         As for `pandas.DataFrame.plot`.
     size : tuple of float, default (8, 3.5)
         Width and height in inches.
+    guess : float, optional
+        What the reader guessed, drawn as a red line; Ellipsis (`...`) if there is no guess.
+    baselines : Mapping of str to float, optional
+        Name -> number to compare with, such as the level of chance, drawn as a dashed or dotted line.
     **options
         As for `pandas.DataFrame.plot`.
     """
     if "why" in table.attrs or not table.notna().to_numpy().any():
         return sentence(table.attrs.get("why", "There is nothing to draw."))
     figure = new_figure(*size, layout="constrained")
-    table.plot(kind=kind, ax=figure.subplots(), **options)
+    axis = figure.subplots()
+    table.plot(kind=kind, ax=axis, **options)
+    draw_line = axis.axvline if kind == "barh" else axis.axhline
+    lines = [
+        (name, number, style, "#555555") for (name, number), style in zip((baselines or {}).items(), cycle(DASHES))
+    ]
+    if guess is not ...:
+        lines.append(("your guess", guess, "-", UNLIKELY))
+    legend = axis.get_legend()
+    handles = list(legend.legend_handles) if legend else []
+    names = [text.get_text() for text in legend.get_texts()] if legend else []
+    for name, number, style, colour in lines:
+        handles.append(draw_line(number, linestyle=style, color=colour))
+        names.append(name)
+    if names:
+        turn = slice(None, None, -1 if kind == "barh" else 1)  # bars are drawn from the bottom upwards
+        axis.legend(handles[turn], names[turn], fontsize=9, frameon=False)
     return figure
 
 
@@ -175,11 +202,11 @@ def systems_chart(results: Comparison | Recommendation) -> Figure:
     table, measure = results.table[::-1].reset_index(drop=True), results.measure
     if "why" in table.attrs:
         return sentence(table.attrs["why"])
-    figure = new_figure(8, 0.6 + 0.24 * len(table), layout="constrained")
+    figure = new_figure(8, 0.6 + 0.28 * len(table), layout="constrained")
     axis = figure.subplots()
     axis.hlines(table.index, table["low"], table["high"], color="#999999", linewidth=1.5)
     axis.plot(table[measure], table.index, "o", color=SAME, markersize=5)
-    axis.set_yticks(table.index, table["system"], fontsize=8)
+    axis.set_yticks(table.index, map(title_of, table["system"]), fontsize=9)
     axis.set(xlabel=f"{measure} (lines: 95% interval)", ylim=(-0.7, len(table) - 0.3))
     axis.grid(axis="x", alpha=0.3)
     return figure
@@ -193,23 +220,33 @@ def _check_tables(lists) -> None:
 
 
 def _grid(collection, queries, lists, title, *, names=(), across: bool = False) -> Figure:
-    """Lists of neighbours, each below its query, or to the right of it.
+    """Lists of neighbours, each below its query, or beside the only query, or in a row to the right of it.
 
     A query is a picture, its name and its label, as from `query_picture`.
     """
     ids = list(dict.fromkeys(id for table in lists for id in table["id"]))
     image_of = dict(zip(ids, thumbnails(collection, ids, PIXELS), strict=True))
+    asked = []
+    for image, name, label in queries:
+        asked.append((image, f"query\n{subject(name, label)}" if name else "query", QUERY))
     columns = []
-    for (image, name, label), table in zip(queries, lists, strict=True):
-        columns.append([(image, f"query\n{short_name(name)}" if name else "query", QUERY)])
+    for (_, _, label), table in zip(queries * (len(lists) if len(queries) == 1 else 1), lists, strict=True):
+        tiles_of_list = []
         for row in table.itertuples():
             colour = SAME if label is not None and row.label == label else OTHER
-            columns[-1].append((image_of[row.id], neighbour_caption(row), colour))
-    cells = columns[0] if across else list(chain(*zip_longest(*columns)))
-    figure, axes = tiles(cells, len(cells) if across else len(columns), title, names)
-    for places, table in zip(axes if across else axes.T, lists, strict=True):
+            tiles_of_list.append((image_of[row.id], neighbour_caption(row), colour))
+        columns.append(tiles_of_list)
+    if across:
+        columns = [[cell] for cell in (*asked, *columns[0])]
+    elif names:
+        columns = [asked, *columns]
+    else:
+        columns = [[query, *below] for query, below in zip(asked, columns, strict=True)]
+    figure, axes = tiles(list(chain(*zip_longest(*columns))), len(columns), title, names)
+    for places, table in zip(axes[:, 1:] if across else axes.T[bool(names) :], lists, strict=True):
         if (rank := unlikely_from(table)) is not None:
-            _mark_unlikely(places[1 + table["rank"].tolist().index(rank)], across)
+            first = 0 if across or names else 1
+            _mark_unlikely(places[first + table["rank"].tolist().index(rank)], across)
     labelled = any(label is not None for _, _, label in queries)
     likely = any("probability" in table for table in lists)
     notes = {
@@ -218,7 +255,7 @@ def _grid(collection, queries, lists, title, *, names=(), across: bool = False) 
         (False, True): "%: probability of being relevant",
     }
     if note := notes.get((labelled, likely)):
-        figure.text(0.995, 0.003, note, ha="right", va="bottom", fontsize=6.5, color=SAME)
+        figure.text(0.995, 0.003, note, ha="right", va="bottom", fontsize=8, color=SAME)
     return figure
 
 
@@ -226,5 +263,5 @@ def _mark_unlikely(axis, across: bool) -> None:
     """Draw a line before a tile: to its left, or above it."""
     line = ([-0.02, -0.02], [0, 1]) if across else ([0, 1], [1.02, 1.02])
     axis.plot(*line, transform=axis.transAxes, color=UNLIKELY, linewidth=1.5, linestyle="--", clip_on=False)
-    text = "from here on, nothing is likely to fit"
-    axis.text(0.03, 0.97, text, transform=axis.transAxes, ha="left", va="top", fontsize=6, color=UNLIKELY)
+    text = "from here on,\nnothing is likely to fit"
+    axis.text(0.03, 0.97, text, transform=axis.transAxes, ha="left", va="top", fontsize=7.5, color=UNLIKELY)

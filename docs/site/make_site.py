@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
-from nbformat.v4 import new_markdown_cell, new_output
+from nbformat.v4 import new_markdown_cell
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,6 @@ ROOMS = sorted(path.parent.name for path in ROOT.glob("amulsearch/*/__init__.py"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FOLD = '<details class="solution"><summary>Solution</summary>'
 HEADING = re.compile(r"##+ (?:Exercise (\d+)\n)?")
-STILLS = {"am.explore(": ("course_10.webp", "The explorer in a running notebook")}  # a picture in place of a widget
 LARGE = 200_000  # an HTML output of more characters becomes a page of its own
 HEAVY = 3_000_000  # bytes: no page may weigh more, its figures included
 
@@ -158,10 +157,11 @@ def light_outputs(cells: list, stem: str, folder: Path) -> None:
         kept = []
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            if "image/png" in data:
+            figure = data.get("image/png") or data.get("image/jpeg")  # a JPEG is the still of a widget
+            if figure:
                 count += 1
                 name = f"{stem}_{count}.webp"
-                picture, (width, height) = compressed(base64.b64decode(data["image/png"]))
+                picture, (width, height) = compressed(base64.b64decode(figure))
                 (folder / name).write_bytes(picture)
                 alt = html.escape(f"Figure {count}, section: {heading}")
                 size = f'width="{width}" height="{height}"'
@@ -176,10 +176,6 @@ def light_outputs(cells: list, stem: str, folder: Path) -> None:
             elif WIDGET in data:
                 continue
             kept.append(output)
-        for call, (name, alt) in STILLS.items():
-            if call in cell.source:
-                shutil.copy(ROOT / "docs" / "figures" / name, folder)
-                kept.append(new_output("display_data", {"text/html": f'<img src="{name}" alt="{alt}" loading="lazy">'}))
         cell.outputs = kept
 
 

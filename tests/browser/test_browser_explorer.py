@@ -1,4 +1,4 @@
-"""Notebook 10 in a real browser: clicks, drawing, uploads and keys, and their results."""
+"""The explorer in a real browser: clicks, drawing, uploads and keys, and their results."""
 
 import json
 import re
@@ -20,32 +20,43 @@ cartoons = am.Collection.from_folder({IMAGES!r})
 am.explore(cartoons, am.extract(cartoons, {MODELS!r}, "penultimate", store={STORE!r}), k=4)"""
 PAGE = """some = cartoons.subset(cartoons.ids[:3])
 am.views.Page("A page").answers(some, {"own": am.ExactIndex.build([[1, 0], [1, 1], [0, 1]], some.ids)})"""
+LESSON = [
+    """import amulsearch as am
+cartoons = am.Collection.from_folder({IMAGES!r})
+models = am.models.names_of({MODELS!r})
+layers = {{name: [*am.models.main_layers(name), "last:gem"] for name in models}}
+features = am.extract(cartoons, models, layers, store={STORE!r})
+preset = am.preset(models).build(cartoons, store={STORE!r})
+layout = am.views.Map.fit(am.transforms.concatenate([features[name, "penultimate"] for name in models]))
+(query,) = cartoons.choose(["animals/bugs/damselfly_leigh_purdie_r.webp"])
+panel = am.Panel({{"preset best": preset, **features}}, fusions=("vote", "rrf", "combsum"), calibrate=True)
+explorer = am.explore(cartoons, panel, judgements={JUDGEMENTS!r}, map=layout, query=query, k=4)
+explorer""",
+    "explorer.found.get(models[-1])",
+    "explorer.selected",
+]
 SELECTED = "for id in explorer.selected['id']:\n    print(id)"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, cartoons, store, bundled_features):
-    """A folder with the part of notebook 10 that is about the explorer, set to some cartoons and two networks;
-    and with a notebook that shows an explorer and a page."""
+    """A folder with two notebooks: an explorer as a lesson has it, and an explorer with a page."""
     folder = tmp_path_factory.mktemp("lab")
-    notebook = json.loads((ROOT / "notebooks" / "10_explore.ipynb").read_text())
     values = {
-        "IMAGES": cartoons.folder,
+        "IMAGES": str(cartoons.folder),
         "MODELS": ",".join(MODELS),
-        "STORE": store,
-        "JUDGEMENTS": folder / "judged.csv",
+        "STORE": str(store),
+        "JUDGEMENTS": str(folder / "judged.csv"),
     }
-    values = {name: str(value) for name, value in values.items()}
-    for cell in notebook["cells"]:
-        if "parameters" in cell["metadata"].get("tags", []):
-            cell["source"] = "K = 4\n" + "\n".join(f"{name} = {value!r}" for name, value in values.items())
-    code = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "id": "last"}
-    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
-    last = next(place for place, source in enumerate(sources) if source.startswith("explorer.selected"))
-    long = [*notebook["cells"][: last + 1], code | {"source": SELECTED}]
-    short = [code | {"source": SHORT.format(**values)}, code | {"source": PAGE, "id": "page"}]
-    for name, cells in (("10_explore", long), ("short", short)):
-        (folder / f"{name}.ipynb").write_text(json.dumps(notebook | {"cells": cells}))
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    for name, sources in (("lesson", [*LESSON, SELECTED]), ("short", [SHORT, PAGE])):
+        cells = [
+            {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "id": str(place)}
+            | {"source": source.format(**values) if source in (SHORT, LESSON[0]) else source}
+            for place, source in enumerate(sources)
+        ]
+        notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
+        (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
     return folder
 
 
@@ -254,7 +265,9 @@ def the_keyboard_alone(lab):
     lab.keyboard.press("Enter")
     becomes(lab, Path(focused).stem)
     assert shown(lab, MODELS[1]) == lab.indexes[MODELS[1]].query(focused, 4)["id"].tolist()
-    assert lab.locator(".jp-Notebook .jp-Cell").count() > 5  # letters do not act as shortcuts of the notebook
+    assert (
+        lab.locator(".jp-Notebook .jp-Cell").count() == len(LESSON) + 1
+    )  # letters do not act as shortcuts of the notebook
     lab.locator(".am-answer-columns .am-picture").first.focus()
     lab.keyboard.press("+")
     lab.wait_for_selector(".am-example")
@@ -294,7 +307,7 @@ def test_the_explorer(browser, folder, jupyter, indexes, cartoons, shots, faults
     lab.set_default_timeout(120_000)  # the first new picture is slow if other tests use the processors
     lab.indexes, lab.cartoons, lab.folder = indexes, cartoons, folder
     lab.shots, lab.faults, lab.misplaced, lab.tmp_path = shots, faults, misplaced, tmp_path
-    lab.goto(f"{jupyter}/lab/tree/10_explore.ipynb")
+    lab.goto(f"{jupyter}/lab/tree/lesson.ipynb")
     lab.wait_for_selector(".jp-Notebook .jp-CodeCell")
     run_all(lab)
     for check in CHECKS:

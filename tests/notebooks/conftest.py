@@ -1,6 +1,6 @@
 """What the tests of the notebooks share: all cartoons, the numbers that a notebook states, and what it computes."""
 
-import contextlib
+import importlib.util
 import json
 import re
 import warnings
@@ -34,8 +34,17 @@ def preset(all_preset):
 
 
 @pytest.fixture(scope="session")
+def runner():
+    """The module `notebooks/run.py`."""
+    spec = importlib.util.spec_from_file_location("run", ROOT / "notebooks" / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
 def cells_of() -> Callable[[str], list[dict]]:
-    """`cells_of(notebook_stem)`: the cells of a notebook, such as "03_nearest_neighbours", their sources as text."""
+    """`cells_of(notebook_stem)`: the cells of a notebook, such as "03_is_it_right", their sources as text."""
 
     def read(notebook_stem: str) -> list[dict]:
         notebook = json.loads((ROOT / "notebooks" / f"{notebook_stem}.ipynb").read_text(encoding="utf-8"))
@@ -103,7 +112,9 @@ def executed(cells_of, openclipart, course_store) -> Callable[..., dict]:
     def execute(notebook_stem: str, until: str | None = None, after: Callable | None = None) -> dict:
         variables = {}
         folder = (ROOT / "notebooks" / notebook_stem).parent
-        with contextlib.chdir(folder), warnings.catch_warnings(action="ignore"):
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):
+            patch.chdir(folder)
+            patch.syspath_prepend(folder)
             for cell in cells_of(notebook_stem):
                 if cell["cell_type"] != "code":
                     continue

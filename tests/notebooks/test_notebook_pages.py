@@ -1,18 +1,25 @@
 """What the runner makes of an executed notebook: figures by the tags of their cells, and a page."""
 
 import base64
-import importlib.util
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-SPEC = importlib.util.spec_from_file_location("run", NOTEBOOKS / "run.py")
-run = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(run)
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
-PNG = base64.b64encode(b"a picture").decode()
+
+def encoded(colour, kind):
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9), colour).save(file, kind)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+PNG, STILL = encoded("red", "PNG"), encoded("blue", "JPEG")
 PARAMETERS = {"IMAGES": str(NOTEBOOKS.parent / "data" / "openclipart"), "MODELS": "bundled", "K": 5}
 
 
@@ -30,22 +37,27 @@ def executed():
             new_code_cell('IMAGES = "../data/openclipart"\nK = 4', metadata={"tags": ["parameters"]}),
             new_code_cell("# Parameters", metadata={"tags": ["injected-parameters"]}),
             new_code_cell("figure", metadata={"tags": ["figure:03_small"]}, outputs=shown("image/png", PNG)),
+            new_code_cell(
+                "explorer",
+                metadata={"tags": ["figure:03_explorer"]},
+                outputs=[new_output("display_data", {WIDGET: {}, "image/jpeg": STILL})],
+            ),
             new_code_cell("sentence", metadata={"tags": ["figure:03_none"]}, outputs=shown("text/plain", "None")),
             new_code_cell("untagged", outputs=shown("image/png", PNG)),
             new_code_cell("where", outputs=shown("text/plain", f"Collection('{NOTEBOOKS.parent}/data')")),
-            new_code_cell("bar", outputs=shown(run.WIDGET, {"model_id": "1"})),
+            new_code_cell("bar", outputs=shown(WIDGET, {"model_id": "1"})),
         ]
     )
 
 
-def test_the_figures_of_tagged_cells_are_kept(executed, tmp_path):
-    run.keep_figures(executed, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["03_small.png"]
-    assert (tmp_path / "03_small.png").read_bytes() == b"a picture"
+def test_the_figures_of_tagged_cells_are_kept(runner, executed, tmp_path):
+    runner.keep_figures(executed, tmp_path)
+    pictures = {path.name: Image.open(path).convert("RGB").getpixel((4, 4)) for path in tmp_path.iterdir()}
+    assert pictures == {"03_small.png": (255, 0, 0), "03_explorer.png": pytest.approx((0, 0, 255), abs=9)}
 
 
-def test_a_page(executed):
-    page = run.page_of(executed, NOTEBOOKS, PARAMETERS)
+def test_a_page(runner, executed):
+    page = runner.page_of(executed, NOTEBOOKS, PARAMETERS)
     assert "<title>3. Small &amp; simple</title>" in page
     assert 'href="04_more.html"' in page and 'href="../data"' in page and ".ipynb" not in page
     text = re.sub(r"<[^>]*>", "", page)
@@ -54,7 +66,41 @@ def test_a_page(executed):
     assert not re.search(r"<(script|link|img)[^>]* (src|href)=.(?!data:)", page)
 
 
-def test_a_page_with_a_formula_loads_what_draws_it(executed):
+def test_a_page_with_a_formula_loads_what_draws_it(runner, executed):
     executed.cells[0].source += "\n\n$x^2$"
-    sources = re.findall(r'<script[^>]* src="([^"]*)"', run.page_of(executed, NOTEBOOKS, PARAMETERS))
+    sources = re.findall(r'<script[^>]* src="([^"]*)"', runner.page_of(executed, NOTEBOOKS, PARAMETERS))
     assert len(sources) == 1 and "mathjax" in sources[0]
+
+
+def test_outputs_are_committed_small_and_without_a_trace_of_the_machine(runner, tmp_path):
+    from nbformat import read, write
+    from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+    file, root = io.BytesIO(), NOTEBOOKS.parent
+    picture = Image.effect_noise((400, 300), 60)
+    picture.save(file, "PNG")
+    png = base64.b64encode(file.getvalue()).decode()
+    still = {WIDGET: {"model_id": "1"}, "image/jpeg": png, "text/plain": "Explorer()"}
+    outputs = [
+        new_output("stream", name="stdout", text=f"saved {root}/build/a.html\n"),
+        new_output("stream", name="stderr", text="a warning"),
+        new_output("display_data", {WIDGET: {"model_id": "2"}, "text/plain": "HBox()"}),
+        new_output("display_data", still),
+        new_output("display_data", {"image/png": png}),
+        new_output("execute_result", {"text/html": "x" * 2_000_000}, execution_count=9),
+    ]
+    cells = [new_code_cell("a = 1"), new_code_cell("a")]
+    done = [cells[0], new_code_cell("a", id=cells[1].id, outputs=outputs)]
+    write(new_notebook(cells=done), tmp_path / "done.ipynb")
+    write(new_notebook(cells=cells), tmp_path / "01_a.ipynb")
+    runner.keep_outputs(tmp_path / "01_a.ipynb", tmp_path / "done.ipynb")
+    first, second = read(tmp_path / "01_a.ipynb", as_version=4).cells
+    assert [first.metadata["digest"], second.metadata["digest"]] == runner.digests([first, second])
+    printed, explorer, figure, page = second.outputs
+    assert printed.text == "saved build/a.html\n"
+    assert explorer.data == {"image/jpeg": png, "text/plain": "Explorer()"}
+    (kind,) = figure.data
+    with Image.open(io.BytesIO(base64.b64decode(figure.data[kind]))) as small:
+        difference = np.abs(np.asarray(small.convert("L"), int) - np.asarray(picture, int)).mean()
+    assert len(figure.data[kind]) < len(png) and difference < 8
+    assert "2.0 MB" in page.data["text/html"] and len(page.data["text/html"]) < 100 and page.execution_count == 2

@@ -1,102 +1,183 @@
-"""The numbers that notebook 02 and its solutions state about the bundled cartoons."""
+"""The numbers that lesson 2 and its solutions state about the bundled cartoons."""
+
+import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
+from PIL import ImageOps
 
 import amulsearch as am
 
-NOTEBOOK = "02_from_picture_to_vector"
+annoy = pytest.importorskip("annoy")
+NOTEBOOK = "02_neighbours_and_annoy"
 SOLUTIONS = f"solutions/{NOTEBOOK}"
 NAME = am.models.BUNDLED[-1]
+GUITAR = "recreation/music/guitar_jarno_vasamaa1.webp"
+WRONG = {
+    1: "far = 2 - 2 * 0.5**0.5",
+    2: "pairs = 2 * pairs",
+    3: "effort = effort // 2",
+    4: "between = between - set(pair)",
+}
 
 
 @pytest.fixture(scope="module")
-def classes() -> list[str]:
-    return am.models.categories()
+def vectors(bundled_features) -> am.Features:
+    return bundled_features[NAME, "penultimate"]
 
 
 @pytest.fixture(scope="module")
-def shares(bundled_features, classes) -> pd.DataFrame:
-    """The probabilities of the classes, (N, 1000)."""
-    logits = bundled_features[NAME, "logits"]
-    powers = np.exp(logits.vectors - logits.vectors.max(axis=1, keepdims=True))
-    return pd.DataFrame(powers / powers.sum(axis=1, keepdims=True), index=logits.ids, columns=classes)
+def unit(vectors) -> np.ndarray:
+    return vectors.vectors / np.linalg.norm(vectors.vectors, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "id", "answer"),
-    [
-        ("the guitar (#)", "recreation/music/guitar_jarno_vasamaa1.webp", "acoustic guitar"),
-        ("the carved pumpkin (#)", "food/pumpkin_erik_postma_01.webp", "jack-o'-lantern"),
-        ("as a Band Aid with #,", "food/meats_and_eggs/breakfast_sausage.webp", "Band Aid"),
-        ("as an electric fan with #.", "plants/flowers/flower_01.webp", "electric fan"),
-    ],
-)
-def test_what_it_takes_a_cartoon_for(shares, near, pattern, id, answer):
-    assert shares.loc[id].idxmax() == answer
-    near(shares.loc[id].max(), pattern, within=0.02)
+@pytest.fixture(scope="module")
+def exact(vectors) -> am.ExactIndex:
+    return am.ExactIndex.build(vectors)
 
 
-def test_what_it_takes_most_cartoons_for(shares, near):
-    counts = shares.idxmax(axis=1).value_counts()
-    assert counts.index[:3].tolist() == ["envelope", "hook", "pick"]
-    near([counts["envelope"], counts["hook"]], "# are classified as an envelope, # as a hook", within=4)
-    near(counts["pick"], "# as a pick", within=4)
-    median = shares.max(axis=1).median()
-    near(median, "no class has a probability above #.", within=0.01)
+@pytest.fixture(scope="module")
+def first(unit) -> tuple[np.ndarray, np.ndarray]:
+    """The row and the distance of the first neighbour of each picture."""
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -1)
+    return cosines.argmax(axis=1), np.sqrt(np.maximum(0, 2 - 2 * cosines.max(axis=1)))
 
 
-def test_what_framing_and_transparency_do(bundled_features, near):
-    cartoons, layer = bundled_features.collection, "penultimate"
-    index = am.ExactIndex.build(bundled_features[NAME, layer])
-    ids = cartoons.sample(40)
-    pictures = [cartoons.open(id) for id in ids]
-    dark = [am.open_image(cartoons.path(id), background="black") for id in ids]
-    vectors = {
-        "squash": am.embed(pictures, NAME, layer, framing="squash")[layer],
-        "crop": am.embed(pictures, NAME, layer, framing="crop")[layer],
-        "black": am.embed(dark, NAME, layer, background="black")[layer],
-    }
-    own = np.array([index.vector(id) for id in ids])
-    first = [index.query(id, 1).iloc[0] for id in ids]
-    moved, kept = {"neighbour": np.median([row["distance"] for row in first])}, {}
-    for name, values in vectors.items():
-        unit = values / np.linalg.norm(values, axis=1, keepdims=True)
-        moved[name] = np.median(np.linalg.norm(own - unit, axis=1))
-        after = [index.query(value, 2)["id"].tolist() for value in values]
-        others = [next(other for other in two if other != id) for two, id in zip(after, ids, strict=True)]
-        kept[name] = np.mean([row["id"] == other for row, other in zip(first, others, strict=True)])
-    near(moved["neighbour"], "distance to the nearest neighbour is #.", within=0.01)
-    near(moved["squash"], "Squashing moves a vector by #", within=0.01)
-    near([moved["crop"], moved["black"]], "Cropping moves it by # and a black background by #,", within=0.01)
-    # one picture of the 40
-    near(kept["squash"], "squashed picture as the query, #% of the 40", within=0.026)
-    near([kept["crop"], kept["black"]], "with the cropped one, #%; with the one on black, #%", within=0.026)
+@pytest.fixture(scope="module")
+def short(vectors) -> am.Features:
+    return am.transforms.PCA.fit(vectors, 32)(vectors)
 
 
-def test_solution_1(bundled_features, classes, near):
-    picture = bundled_features.collection.open("people/safety_pin_timothy_whit_r.webp")
-    for framing, answer, pattern in (
-        ("pad", "safety pin", "its correct name, with #, only under"),
-        ("crop", "hook", "classifies as a hook with #."),
-    ):
-        logits = am.embed(picture, NAME, "logits", framing=framing)["logits"][0]
-        assert classes[logits.argmax()] == answer
-        near(1 / np.exp(logits - logits.max()).sum(), pattern, of=SOLUTIONS, within=0.02)
+def test_the_collection(bundled_features, vectors, near):
+    near([len(vectors), vectors.vectors.shape[1]], "With # vectors of # numbers", within=0)
+    assert all((bundled_features[name, "penultimate"].vectors >= 0).all() for name in am.models.BUNDLED)
 
 
-def test_solution_2(bundled_features, classes):
-    logits = bundled_features[NAME, "logits"]
-    best = np.argsort(-logits.vectors[:, classes.index("acoustic guitar")])[:8]
-    names = [logits.ids[row].rpartition("/")[2] for row in best]
-    assert all("violin" in name for name in names[1:3]) and "pear" in names[4]
-    assert sum("guitar" in name for name in names) == 5
+def test_queries(exact, bundled_features, near):
+    found = exact.query(GUITAR, 4)["id"].tolist()
+    assert all("guitar" in id for id in found) and found[3].endswith("guitar_ganson.webp")
+    found = exact.query(ImageOps.mirror(bundled_features.collection.open(GUITAR)), 2)
+    assert found["id"][0] == GUITAR
+    near(found["distance"], "comes first at #, far nearer than the second at #:", within=0.01)
 
 
-def test_solution_3(bundled_features, stated):
-    network = am.models.load(am.models.get(NAME))
-    head = network.modules[network.tap("penultimate").module]
-    computed = bundled_features[NAME, "penultimate"].vectors @ head.weight.cpu().numpy().T + head.bias.cpu().numpy()
-    difference = abs(computed - bundled_features[NAME, "logits"].vectors).max()
-    assert difference < stated(SOLUTIONS, "the largest difference is below #,")
+def test_the_toy_trees(executed, near):
+    variables = executed(NOTEBOOK, until="neighbours found")
+    seen, true = variables["seen"], variables["true"]
+    together = [seen[:trees].any(axis=0) for trees in (1, 2, 3)]
+    assert [one[true].sum() for one in together] == [1, 3, 4]
+    near([together[2].sum(), len(variables["points"])], "although only # of the # points are compared", within=0)
+    assert np.linalg.norm(variables["points"][true[0]] - variables["here"]) < 0.2  # inside the star
+
+
+def test_annoy_on_the_toy(executed):
+    variables = executed(NOTEBOOK, until="def neighbours")
+    found = [len({*variables["neighbours"](n_trees)} & {*variables["true"]}) for n_trees in (1, 3, 10)]
+    assert found == [1, 3, 4]
+
+
+def test_what_a_distance_tells(first, bundled_features, near, stated):
+    labels = np.array(bundled_features.collection.labels)
+    rows, distances = first
+    same = (labels[rows] == labels)[np.argsort(distances, kind="stable")]
+    nearest, farthest = same[:408], same[-408:]
+    near([nearest.sum(), 408], "In the nearest quarter, # of # queries", within=2)  # equal distances at the border
+    near(nearest.mean(), "queries (#%) have a first neighbour", within=0.006)
+    near([farthest.sum(), 408], "in the farthest, # of # (~%)", within=2)
+    near(farthest.mean(), "in the farthest, ~ of ~ (#%)", within=0.006)
+
+
+def test_lonely_pictures(first, bundled_features, near):
+    cartoons, (rows, distances) = bundled_features.collection, first
+    lonely = np.argsort(-distances)[:4]
+    near(distances[lonely], "These neighbours are about # away", within=0.05)
+    found = [cartoons.ids[row] for row in rows[lonely]]
+    assert all(part in id for part, id in zip(("hat", "hammer", "television", "chalet"), found, strict=True))
+
+
+def test_recall(vectors, exact, tmp_path, near):
+    index = am.AnnoyIndex.build(vectors, n_trees=10)
+    missed = set(exact.query(GUITAR, 10)["id"]) - set(index.query(GUITAR, 10)["id"])
+    assert len(missed) == 1
+    near(1 - index.recall(10), "and #% of those of the 200 queries.", within=0.003)
+
+    # A tree with one split has a root, two leaves, and a copy of the root at the end; a second split adds a node and a
+    # leaf. A node has three integers and a vector.
+    width = vectors.vectors.shape[1]
+    near(width, "about as many cartoons as the vectors have numbers, here #.", within=0)
+    file = next(index.save(tmp_path / "index").rglob("*.ann"))
+    nodes = file.stat().st_size / (4 * (3 + width)) - len(vectors)
+    assert nodes / 10 < (4 + 6) / 2
+
+
+def test_principal_components(executed, near):
+    variables = executed(NOTEBOOK, until="directions = ")
+    spread = variables["centred"] @ variables["directions"].T
+    near(abs(spread[:, 0]).max(), "spread from -~ to #;", within=0.005)
+    assert abs(spread[:, 1]).max() < 0.2
+
+
+def test_curves(short, near):
+    fifty, one = (am.AnnoyIndex.build(short, n_trees=n_trees) for n_trees in (50, 1))
+    near(short.vectors.shape[1], "with at most about # cartoons a leaf:", within=0)
+    recall = [fifty.recall(10, search_k=search_k) for search_k in (10, 100, 1000)]
+    near(recall, "With 50 trees, recall rises from # at `search_k=10` to # at 100 and # at 1000", within=0.006)
+    near(one.recall(10, search_k=100), "One tree finds # at 100", within=0.006)
+    text = "fifty times as many trees raise that to #, ten times the `search_k` raises it to #."
+    near([recall[1], one.recall(10, search_k=1000)], text, within=0.006)
+
+
+def test_a_query_of_another_network(bundled_features, vectors, unit):
+    raw = annoy.AnnoyIndex(unit.shape[1], "angular")
+    raw.set_seed(0)
+    for number, vector in enumerate(unit):
+        raw.add_item(number, vector.tolist())
+    raw.build(10, 1)
+    other = bundled_features["tf_efficientnet_lite0", "penultimate"].vector(GUITAR)
+    names = [vectors.ids[row].rpartition("/")[2] for row in raw.get_nns_by_vector(other.tolist(), 4)]
+    assert [name.partition("_")[0] for name in names] == ["pear", "giraffe", "pear", "corn"]
+
+
+def test_the_library_refuses_a_file_that_another_index_wrote(vectors, short, tmp_path):
+    for name, part in {"full": vectors, "short": short}.items():
+        am.AnnoyIndex.build(part, n_trees=5).save(tmp_path / name)
+    good, bad = (next((tmp_path / name).rglob("*.ann")) for name in ("full", "short"))
+    shutil.copy(bad, good)
+    with pytest.raises(am.errors.StoreError, match="changed"):
+        am.AnnoyIndex.open(tmp_path / "full")
+
+
+def test_solution_1(near):
+    unit = np.array([[8, 6], [3, 4], [10, 10]]) / np.linalg.norm([[8, 6], [3, 4], [10, 10]], axis=1, keepdims=True)
+    angles, distances = np.degrees(np.arccos(unit[:, 0])), np.linalg.norm(unit - [1, 0], axis=1)
+    near([angles[0], angles[1]], "vector 0 (# degrees) and that of vector 1 (# degrees)", of=SOLUTIONS, within=0.5)
+    order = [distances[2], distances[0], distances[1]]
+    near(order, "the distance of # lies between theirs, # and #.", of=SOLUTIONS, within=0.006)
+
+
+def test_solution_2(unit, bundled_features, near):
+    cartoons = bundled_features.collection
+    apart = np.sqrt(np.maximum(0, 2 - 2 * unit @ unit.T))
+    labels, digests = (cartoons.table[column].to_numpy() for column in ("label", "digest"))
+    rows = np.argwhere(np.triu((apart < 0.23) & (labels[:, None] != labels) & (digests[:, None] != digests)))
+    near(len(rows), "There are # such pairs", of=SOLUTIONS, within=0)
+    others = {"transportation", "transportation/vehicles"}
+    assert all("transportation/roadsigns" in labels[pair] and others & {*labels[pair]} for pair in rows)
+    closest = {cartoons.ids[row] for row in min(rows, key=lambda pair: apart[tuple(pair)])}
+    assert closest == {"transportation/roadsigns/staggered.webp", "transportation/vehicles/crossroads.webp"}
+
+
+def test_solution_3(short, near):
+    tree = am.AnnoyIndex.build(short, n_trees=1)
+    recall = [tree.recall(10, search_k=search_k) for search_k in (400, 800)]
+    near(recall, "One tree finds # at 400 and # at 800", of=SOLUTIONS, within=0.006)
+
+
+def test_solution_4(unit, vectors):
+    pair = ["food/fruit/banana.webp", "food/fruit/an_apple_01.webp"]
+    total = unit @ sum(unit[vectors.ids.index(id)] for id in pair)
+    found = [vectors.ids[row] for row in np.argsort(-total)[:8]]
+    assert set(found[:2]) == set(pair) and "orange" in found[2]
+    assert sum("apple_martin" in id or "pear_jean" in id for id in found) == 2
+    assert sum("banana" in id for id in found) == 2 and sum("apple" in id or "pear" in id for id in found) == 5

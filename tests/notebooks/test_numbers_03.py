@@ -1,111 +1,147 @@
-"""The numbers that notebook 03 and its solutions state about the bundled cartoons."""
+"""The numbers that notebook 03 and its solutions state."""
+
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import ImageOps
 
 import amulsearch as am
 
-annoy = pytest.importorskip("annoy")
-NOTEBOOK = "03_nearest_neighbours"
-SOLUTIONS = f"solutions/{NOTEBOOK}"
-NAME = am.models.BUNDLED[-1]
-GUITAR = "recreation/music/guitar_jarno_vasamaa1.webp"
+NOTEBOOK, SOLUTIONS = "03_is_it_right", "solutions/03_is_it_right"
+WITHIN = 0.002
+WRONG = {1: "later = 0.6", 2: "wider = 10.0", 3: "exact = exact / 2", 4: "broad = 0.609"}
+LITE2 = "tf_efficientnet_lite2"
+PANCAKES = "food/breads_and_carbs/pancakes_ganson.webp"
+SIGN = "transportation/roadsigns/roundabout.webp"
 
 
 @pytest.fixture(scope="module")
-def vectors(bundled_features) -> am.Features:
-    return bundled_features[NAME, "penultimate"]
+def labels(cartoons):
+    return np.array(cartoons.labels)
 
 
 @pytest.fixture(scope="module")
-def exact(vectors) -> am.ExactIndex:
-    return am.ExactIndex.build(vectors)
+def orders(bundled_features):
+    """The rows of all other pictures by cosine, nearest first, (N, N - 1), by layer."""
+    orders = {}
+    for layer in ("penultimate", "logits"):
+        vectors = bundled_features[LITE2, layer].vectors.astype(np.float64)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        cosines = vectors @ vectors.T
+        np.fill_diagonal(cosines, -np.inf)
+        orders[layer] = np.argsort(-cosines, axis=1, kind="stable")[:, :-1]
+    return orders
 
 
-def test_queries(exact, bundled_features, near):
-    assert all("guitar" in id for id in exact.query(GUITAR, 4)["id"])
-    found = exact.query(ImageOps.mirror(bundled_features.collection.open(GUITAR)), 2)
-    assert found["id"][0] == GUITAR
-    near(found["distance"][0], "first at a distance of #", within=0.01)
-    near(found["distance"][1], "than the second at #", within=0.01)
+@pytest.fixture(scope="module")
+def relevant(orders, labels):
+    return {layer: labels[order] == labels[:, None] for layer, order in orders.items()}
 
 
-def test_what_a_distance_says(exact, bundled_features, near):
-    cartoons = bundled_features.collection
-    asked = cartoons.sample(500)
-    first = pd.concat([exact.query(id, 1) for id in asked]).set_axis(asked).sort_values("distance")
-    right = first["label"] == pd.Series(cartoons.labels, index=cartoons.ids)[first.index]
-    # two pictures of the 125
-    near(right.iloc[:125].mean(), "#% of the queries in the nearest quarter", within=0.017)
-    near(right.iloc[-125:].mean(), "in the farthest quarter, #%", within=0.017)
-    near(first["distance"].iloc[-5:], "neighbours are about # away", within=0.05)
+@pytest.fixture(scope="module")
+def means(relevant):
+    """P@1, P@5 and mAP by layer."""
+    means = {}
+    for layer, right in relevant.items():
+        precision = right.cumsum(axis=1) / np.arange(1, right.shape[1] + 1)
+        average = (precision * right).sum(axis=1) / right.sum(axis=1)
+        means[layer] = {"P@1": right[:, 0].mean(), "P@5": right[:, :5].mean(), "mAP": average.mean()}
+    return means
 
 
-def test_recall(vectors, tmp_path, near, stated):
-    index = am.AnnoyIndex.build(vectors, n_trees=50)
-    recall = stated(NOTEBOOK, "recall on the bundled cartoons is #,")
-    assert recall == pytest.approx(index.recall(10), abs=0.003)
-    one, five = (am.AnnoyIndex.build(vectors, n_trees=n_trees) for n_trees in (1, 5))
-    recall = one.recall(10, sample=50, search_k=1000)
-    near(recall, "one tree with `search_k=1000` finds #:", within=0.015)
-    assert recall < one.recall(10, sample=50, search_k=2000) == 1
-    recall = five.recall(10, sample=50, search_k=1000)
-    near(recall, "with `search_k=1000` are hardly better, #,", within=0.015)
-
-    # A tree with one split has a root, two leaves, and a copy of the root at the end; a second split, in a tenth of the
-    # trees, adds a node and a leaf. A node has three integers and a vector.
-    width = vectors.vectors.shape[1]
-    file = next(index.save(tmp_path / "index").rglob("*.ann"))
-    nodes = file.stat().st_size / (4 * (3 + width)) - len(vectors)
-    assert nodes / 50 == pytest.approx(0.9 * 4 + 0.1 * 6, abs=0.1)
-    near(width, "vectors have numbers, here #.", within=0)
-    deep = len(vectors) / (32 + 2) * (width + 2)  # pictures for as many leaves, with full vectors
-    assert stated(NOTEBOOK, "as one over # pictures") == pytest.approx(deep, rel=0.1)
+def test_the_pancakes(cartoons, orders, relevant, near):
+    row = cartoons.ids.index(PANCAKES)
+    names = [cartoons.ids[place].split("/")[-1] for place in orders["penultimate"][row, :5]]
+    starts = ["pancake.", "pancakes_berries", "gelato", "hash_browns", "pie_cherry"]
+    assert all(name.startswith(start) for name, start in zip(names, starts, strict=True)), names
+    right = relevant["penultimate"][row]
+    ranks = np.flatnonzero(right) + 1
+    near(ranks[:3], "The neighbours at ranks #, # and # are relevant", within=0)
+    near((np.arange(1, len(ranks) + 1) / ranks).mean(), "The pancakes have an AP of only #:")
+    near(ranks[[3, -1]], "comes at rank # and the last at rank #.", within=0)
+    near(len(ranks), "a folder of 26 among 1,631 pictures, # of the 1,630 others", within=0)
 
 
-def test_curves(vectors, near):
-    unit = vectors.vectors / np.linalg.norm(vectors.vectors, axis=1, keepdims=True)
-    centred = unit - unit.mean(axis=0)
-    short = centred @ np.linalg.eigh(centred.T @ centred)[1][:, -32:]
-    fifty, one = (am.AnnoyIndex.build(short, vectors.ids, n_trees=n_trees) for n_trees in (50, 1))
-    recall = [fifty.recall(10, sample=100, search_k=search_k) for search_k in (10, 100, 1000)]
-    near(recall, "recall rises from # at `search_k=10` to # at 100 and # at 1000", within=0.02)
-    near(one.recall(10, sample=100, search_k=100), "At `search_k=100`, one tree finds #", within=0.02)
+def test_precision_and_chance(labels, relevant, means, near):
+    curve = [relevant["penultimate"][:, :k].mean() for k in (1, 5, 20)]
+    near(curve, "falls from # at k = 1 to # at 5 and # at 20")
+    lower = [relevant["logits"][:, :k].mean() < relevant["penultimate"][:, :k].mean() for k in range(1, 21)]
+    assert all(lower)
+    chance = (pd.Series(labels).value_counts() * (pd.Series(labels).value_counts() - 1)).sum() / 1631 / 1630
+    near(chance, "and chance is #, what is P@20?", within=0.0005)
+    assert 8 < curve[2] / chance < 9
+    near(25 / 1630, "with a probability of 25/1630 = #.", within=0.0005)
+    near([means["penultimate"]["mAP"], means["logits"]["mAP"]], "it is # for the penultimate layer and # for the")
+    near(means["logits"]["P@1"], "at P@1, the logits have ~, not #.", within=0.0005)
+    assert pd.Series(labels).value_counts()["electronics/bulb"] == 9
 
 
-def test_annoy_alone_opens_the_index_of_another_network(bundled_features, tmp_path):
-    other = bundled_features[am.models.BUNDLED[-2], "penultimate"]
-    path = next(am.AnnoyIndex.build(other, n_trees=5).save(tmp_path / "other").rglob("*.ann"))
-    assert annoy.AnnoyIndex(bundled_features[NAME, "penultimate"].vectors.shape[1], "angular").load(str(path))
+def test_the_interval(relevant, near):
+    values = relevant["penultimate"][:, 0].astype(float)
+    rng = np.random.default_rng(5)
+    ends = np.percentile([rng.choice(values, len(values)).mean() for _ in range(2000)], [2.5, 97.5])
+    near(ends, "The interval goes from # to #, so", within=0.004)
+    near(values.mean(), "and #% say yes", within=0.005)
+    assert round((ends[1] - ends[0]) * 50) == 2  # give or take 2 points
 
 
-def test_solution_1(exact, bundled_features, near):
-    digest = dict(zip(exact.ids, bundled_features.collection.table["digest"], strict=True))
-    first = [(id, exact.query(id, 1).iloc[0]) for id in exact.ids]
-    pairs = {
-        frozenset((id, row["id"])) for id, row in first if row["distance"] < 0.15 and digest[id] != digest[row["id"]]
-    }
-    near(len(pairs), "there are # such pairs", of=SOLUTIONS, within=0)
+def test_the_paired_test(relevant, means, near):
+    first, second = (relevant[layer][:, 0] for layer in ("penultimate", "logits"))
+    wins, losses = int((first & ~second).sum()), int((~first & second).sum())
+    near([wins, losses], "There are # wins and # losses", within=1)
+    near((first == second).sum(), "for # of the 1,631 queries", within=2)
+    coins = wins + losses
+    p = 2 * sum(math.comb(coins, heads) for heads in range(wins, coins + 1)) / 2**coins
+    assert 0.0007 < p < 0.002  # once in a thousand
+    near(p, "The exact value is #.", of=SOLUTIONS, within=0.0002)
+    near([means[layer]["P@1"] for layer in means], "P@1 is # for the penultimate layer and # for the logits, and")
+    near(100 * (first.mean() - second.mean()), "is still small, # points", within=0.2)
+    near(100 * 2 * (1 + 8) / 2**8, "coins stray as far from 0 in # of 100 trials", within=0.5)
+    ways = math.comb(8, 7) + math.comb(8, 8)
+    near(
+        [ways, 2**8, 2 * ways],
+        "`math.comb(8, 7) + math.comb(8, 8)` are # of #; doubled, since tails may lead as well, #,",
+        within=0,
+    )
 
 
-def test_solution_2(exact):
-    pair = ["food/fruit/banana.webp", "food/fruit/an_apple_01.webp"]
-    found = exact.query(sum(exact.vector(id) for id in pair), 3)["id"].tolist()
-    assert set(found[:2]) == set(pair) and "orange" in found[2]
+def test_the_road_sign_and_wrong_first_neighbours(cartoons, labels, orders, relevant, near):
+    row = cartoons.ids.index(SIGN)
+    places = orders["penultimate"][row, :5]
+    assert [cartoons.ids[place].split("/")[-1] for place in places[:2]] == ["bambi.webp", "horse.webp"]
+    assert labels[places].tolist() == ["transportation"] * 2 + ["transportation/roadsigns"] * 3
+    top = np.array([label.split("/")[0] for label in labels])
+    first = orders["penultimate"][:, 0]
+    wrong = ~relevant["penultimate"][:, 0]
+    near(
+        [wrong.sum(), (wrong & (top[first] == top)).sum()], "Of the # first neighbours that count as wrong, #", within=2
+    )
+    sizes = pd.Series(top).value_counts()
+    broad, chance = (top[first] == top).mean(), (sizes * (sizes - 1)).sum() / 1631 / 1630
+    near([0.609, broad], "P@1 rises from # to #, and", of=SOLUTIONS)
+    near([0.033, chance], "rises from # to #. Ten", of=SOLUTIONS)
+    assert len(sizes) == 10 and len(set(labels)) == 49
 
 
-def test_solution_3(vectors, bundled_features, near):
-    labels = np.array(bundled_features.collection.labels)
-    metrics = ("angular", "euclidean", "manhattan")
-    found = {metric: am.ExactIndex.build(vectors, metric=metric).all_neighbours(10)[0] for metric in metrics}
-    right = {metric: (labels[rows] == labels[:, None]).mean() for metric, rows in found.items()}
-    sets = {metric: [set(row) for row in rows.tolist()] for metric, rows in found.items()}
-    shared = {
-        metric: np.mean([len(one & other) for one, other in zip(sets[metric], sets["angular"], strict=True)]) / 10
-        for metric in metrics
-    }
-    near(shared["euclidean"], "Euclidean distance keeps #%", of=SOLUTIONS, within=0.01)
-    near(shared["manhattan"], "Manhattan distance #%", of=SOLUTIONS, within=0.01)
-    near([right[metric] for metric in metrics], "only slightly, from # to # and #.", of=SOLUTIONS)
+def test_folders(labels, relevant, near):
+    by_folder = pd.Series(relevant["penultimate"][:, 0].astype(float)).groupby(labels).agg(["mean", "sum", "size"])
+    by_folder = by_folder[by_folder["size"] >= 20].sort_values("mean")
+    assert [by_folder.index[0], by_folder.index[-1]] == ["electronics", "people/stickmen"]
+    near(by_folder.iloc[-1][["size", "sum"]], "Of the # stickmen, # find a stickman first", within=0)
+    near(by_folder.iloc[0][["sum", "size"]], "only # of # pictures find another one", within=0)
+
+
+def test_the_exercise_on_paper(near):
+    near((1 / 3 + 2 / 4 + 3 / 5) / 3, "It is #, about half", of=SOLUTIONS)
+    near((1 + 1 + 3 / 4) / 3, "about half of the # for ranks 1, 2 and 4", of=SOLUTIONS)
+
+
+def test_the_library_agrees_where_the_notebook_says_so(executed):
+    variables = executed(NOTEBOOK, until="am.measure.differences")
+    assert variables["chance"] == pytest.approx(am.measure.chance_level(variables["cartoons"].labels))
+    interval = variables["evaluations"]["penultimate"].interval("P@1")
+    assert [variables["low"], variables["high"]] == pytest.approx(interval, abs=0.004)
+    result = am.measure.differences(variables["pair"], ["P@1"])
+    assert variables["p"] == pytest.approx(result["p"].item(), abs=0.001)
+    assert [variables["wins"], variables["losses"]] == result[["wins", "losses"]].iloc[0].tolist()

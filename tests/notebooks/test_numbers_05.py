@@ -1,7 +1,6 @@
-"""The numbers that notebook 05 and its solutions state."""
+"""The numbers that lesson 5 and its solutions state."""
 
 from itertools import combinations
-from math import comb
 
 import numpy as np
 import pandas as pd
@@ -10,171 +9,193 @@ import pytest
 import amulsearch as am
 
 NOTEBOOK, SOLUTIONS = "05_ensembles", "solutions/05_ensembles"
+WITHIN = 0.0011
+WRONG = {1: 'first = "dog"', 2: "vote_at = vote_at + 0.01", 3: "pair = models[:2]", 4: 'more = "C"'}
 SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
-BULB = "electronics/bulb/bulb.webp"
 DAMSELFLY = "animals/bugs/damselfly_leigh_purdie_r.webp"
-BUTTERFLY = "animals/bugs/farfalla_contorno_archit_01.webp"
+QUERIES = (
+    "animals/mammals/big_cats/tigre03_architetto_franc_01.webp",
+    "electronics/bulb/bulb.webp",
+    "food/fruit/grapes_01.webp",
+    "food/desserts/pie_pumpkin.webp",
+    DAMSELFLY,
+)
 DRAGONFLY = "animals/bugs/blue_dragonfly_ghuul_ghu_01.webp"
 SWORD = "tools/weapons/longsword_01.webp"
-PLANE = "transportation/vehicles/aircraft_jarno_vasamaa4.webp"
 
 
 @pytest.fixture(scope="module")
 def indexes(bundled_features):
-    return {model: am.ExactIndex.build(bundled_features[model, "penultimate"]) for model in am.models.BUNDLED}
+    layers = "logits", "penultimate"
+    return {
+        layer: {name: am.ExactIndex.build(bundled_features[name, layer]) for name in am.models.BUNDLED}
+        for layer in layers
+    }
 
 
 @pytest.fixture(scope="module")
 def found(indexes):
-    return {model: index.all_neighbours(50) for model, index in indexes.items()}
+    """Layer -> network -> the rows (N, 10) of its neighbours."""
+    return {layer: {name: one.all_neighbours(10)[0] for name, one in of.items()} for layer, of in indexes.items()}
+
+
+@pytest.fixture(scope="module")
+def same(cartoons):
+    labels = np.array(cartoons.labels)
+    return labels[:, None] == labels
 
 
 @pytest.fixture(scope="module")
 def fusion(indexes):
-    """`fusion(method, depth)`: of the four networks, from their first neighbours."""
-
-    def fuse(method, depth=10):
-        return am.Fusion(list(indexes.values()), method, depth=depth)
+    def fuse(method, layer="penultimate", depth=10):
+        return am.Fusion(list(indexes[layer].values()), method, depth=depth)
 
     return fuse
 
 
-@pytest.fixture(scope="module")
-def hits(cartoons):
-    """Rows (N, k) -> P@1 of each query, and P@5."""
-
-    def of(rows):
-        same = am.measure.same_label(rows[:, :5], cartoons.labels)
-        return same[:, 0], same.mean(axis=1)
-
-    return of
+def right(same, rows):
+    return np.take_along_axis(same, rows, axis=1).astype(float)
 
 
-def right(table, label):
-    return (table["label"] == label).tolist()
+def chances(same, found, depth, places):
+    """Expected precision (N,) of a vote among all pictures, whose ties chance breaks: drawn 60 times."""
+    count, rng = len(same), np.random.default_rng(5)
+    votes = np.zeros((count, count))
+    for rows in found.values():
+        np.add.at(votes, (np.arange(count)[:, None], rows[:, :depth]), 1)
+    candidates = np.argsort(-votes, axis=1, kind="stable")[:, : 4 * depth]
+    votes, hits = np.take_along_axis(votes, candidates, axis=1), right(same, candidates)
+    drawn = []
+    for _ in range(60):
+        order = np.argsort(rng.random(votes.shape) / 2 - votes, axis=1)[:, :places]
+        drawn.append(np.take_along_axis(hits, order, axis=1).mean(axis=1))
+    return np.mean(drawn, axis=0), (votes == votes[:, :1]).sum(axis=1)
 
 
-def test_what_is_said_of_the_bulb_and_the_butterfly(indexes, fusion):
-    panel = am.Panel(indexes)
-    lists = panel.query(BULB, 10)
-    vote = fusion("vote").query(BULB, 10)
-    assert (vote["score"] == 3).sum() == 5
-    assert vote["score"].max() == 3
-    assert right(vote.head(5), "electronics/bulb") == [True] * 4 + [False]
-    assert max(sum(right(table.head(4), "electronics/bulb")) for table in lists.values()) == 3
-
-    lists = panel.query(BUTTERFLY, 10)
-    assert [sum(right(table.head(4), "animals/bugs")) for table in lists.values()] == [3, 0, 0, 0]
-    for method in ("vote", "combsum"):
-        assert not any(right(fusion(method).query(BUTTERFLY, 4), "animals/bugs"))
-    assert fusion("vote").query(BUTTERFLY, 1)["score"].iloc[0] == 4
-
-
-def test_what_is_said_of_the_damselfly(indexes, fusion):
-    lists = am.Panel(indexes).query(DAMSELFLY, 10)
-    rank = pd.DataFrame({model: table.set_index("id")["rank"] for model, table in lists.items()})
-    assert rank.loc[DRAGONFLY].tolist()[1:] == [1, 1, 1]
-    assert np.isnan(rank.loc[DRAGONFLY, SQUEEZENET])
-    assert rank.loc[PLANE].tolist() == [2, 5, 8, 10]
-    assert rank.loc[SWORD, [SQUEEZENET, LITE1]].tolist() == [1, 5]
-    order = {method: fusion(method).query(DAMSELFLY, 4)["id"].tolist() for method in am.systems.METHODS}
-    assert order["vote"][:3] == [SWORD, PLANE, DRAGONFLY]
-    assert order["rrf"] == order["vote"]
-    assert order["combsum"][0] == DRAGONFLY
-    assert order["borda"][:2] == order["combmnz"][:2] == [SWORD, DRAGONFLY]
+def test_the_pictures(indexes, fusion):
+    counts = []
+    for query in QUERIES:
+        counts.append(sum(fusion("vote", "logits").query(query, 4)["label"] == query.rpartition("/")[0]))
+    assert counts == [4, 4, 3, 2, 2]
+    lists = {name: index.query(DAMSELFLY, 10) for name, index in indexes["logits"].items()}
+    ranks = pd.DataFrame({name: table.set_index("id")["rank"] for name, table in lists.items()})
+    assert ranks.loc[DRAGONFLY].tolist()[1:] == [1, 1, 1] and np.isnan(ranks.loc[DRAGONFLY, SQUEEZENET])
+    assert ranks.loc[SWORD].min() == 2 and ranks.loc[SWORD].notna().all()
+    firsts = {method: fusion(method, "logits").query(DAMSELFLY, 1)["id"][0] for method in am.systems.METHODS}
+    assert firsts == dict.fromkeys(("vote", "borda", "rrf", "combmnz"), SWORD) | {"combsum": DRAGONFLY}
+    distance = lists[LITE1].set_index("id")["distance"]
+    assert (distance[SWORD] - distance.min()) / (distance.max() - distance.min()) > 0.7
 
 
-def test_ties(fusion, near):
-    _, votes = fusion("vote").all_neighbours(40)
-    tied = (votes == votes[:, :1]).sum(axis=1)
-    near((tied > 1).mean(), "leaves the first place open for # % of the queries", within=0.006)
-    near(tied.mean(), "On average, # pictures have the most votes", within=0.06)
-
-
-def test_precision(found, fusion, hits, near):
-    rows, votes = fusion("vote").all_neighbours(40)
-    order = np.argsort(-(votes + np.random.default_rng(0).random(votes.shape)), axis=1)
-    systems = {model: rows for model, (rows, _) in found.items()}
-    systems["random ties"] = np.take_along_axis(rows, order, axis=1)
-    systems |= {f"vote {n}": fusion("vote", n).all_neighbours(10)[0] for n in (4, 10)}
-    methods = ["borda", "rrf", "combsum", "combmnz"]
-    systems |= {method: fusion(method).all_neighbours(10)[0] for method in methods}
-    table = pd.DataFrame({name: [part.mean() for part in hits(rows)] for name, rows in systems.items()}).T
-    for name, sentence in {
-        "random ties": "the vote of 10 has a P@1 of #.",
-        LITE2: "best single network, `lite2`, has #",
-        SQUEEZENET: "the weakest, `squeezenet1_1`, #.",
-        "vote 10": "It reaches # at P@1",
-        "vote 4": "do not count at all, reaches #.",
-        "combsum": "`combsum` has the highest P@1, #.",
-    }.items():
-        near(table[0][name], sentence)
-    models = list(am.models.BUNDLED)
-    assert table[0][models].idxmax() == LITE2
-    assert table[0]["combsum"] > table[0].max() - 0.003
-    assert table[0]["random ties"] < table[0][models].min() + 0.003
-    assert table[1]["random ties"] > table[1][models].max()
-    assert (table.loc[methods] > table.loc[models].max()).all(axis=None)
-    gain = 100 * (table[1][methods] - table[1][LITE2])
-    assert ((gain > 1.5) & (gain < 2.5)).all()
-
-
-def test_wins_and_losses(found, fusion, hits, near, stated):
-    fused, _ = hits(fusion("combsum").all_neighbours(10)[0])
-    single, _ = hits(found[LITE2][0])
-    wins, losses = int((fused > single).sum()), int((fused < single).sum())
-    near([wins, losses], "`lite2` wrong for # pictures, and the other way round for #.", within=3)
-    assert stated(NOTEBOOK, "For those # pictures") == stated(NOTEBOOK, "the other way round for #.")
-    thrown = wins + losses
-    near(thrown, "A fair coin tossed # times", within=5)
-    chance = 2 * sum(comb(thrown, heads) for heads in range(max(wins, losses), thrown + 1)) / 2**thrown
-    assert 1 / chance == pytest.approx(stated(NOTEBOOK, "about one time in #"), rel=0.4)
-
-
-def test_solutions(indexes, fusion, hits, bundled_features, near):
-    vote = {n: hits(fusion("vote", n).all_neighbours(10)[0])[0].mean() for n in (2, 50)}
-    near([vote[2], vote[50]], "falls from # with lists of two to # with", of=SOLUTIONS)
-    steady = [hits(fusion("combsum", n).all_neighbours(10)[0])[0].mean() for n in (4, 10, 20, 50)]
-    assert np.ptp(steady) < 0.005
-
-    pairs = {
-        pair: [
-            part.mean()
-            for part in hits(am.Fusion([indexes[name] for name in pair], "combsum", depth=10).all_neighbours(10)[0])
-        ]
-        for pair in combinations(am.models.BUNDLED, 2)
+def test_the_vote_with_ties_by_chance(same, found, fusion, near):
+    single = {layer: {name: right(same, rows)[:, 0].mean() for name, rows in of.items()} for layer, of in found.items()}
+    assert all(max(of, key=of.get) == LITE2 for of in single.values())
+    ten, tied = chances(same, found["logits"], 10, 1)
+    near((tied > 1).mean(), "with lists of ten, the first place is tied for #% of the queries", within=0.006)
+    near(ten.mean(), "broken by chance, P@1 is #, ~ points", within=0.003)
+    near(100 * (single["logits"][LITE2] - ten.mean()), "# points below Lite2 and even", within=0.25)
+    near(single["logits"][SQUEEZENET], "below SqueezeNet with #.")
+    assert ten.mean() < min(single["logits"].values())
+    by_rank = {
+        (layer, depth): right(same, fusion("vote", layer, depth).all_neighbours(4)[0])
+        for layer in found
+        for depth in (4, 10)
     }
-    table = pd.DataFrame(pairs).T
-    assert table[0].idxmax() == (LITE1, LITE2)
-    near(table[0].max(), "`lite1` with `lite2`, # at", of=SOLUTIONS)
-    assert all(SQUEEZENET not in pair for pair in table[1].nlargest(3).index)
+    near(by_rank["logits", 10][:, 0].mean(), "ties broken by rank, it is #, and the loss")
+    four = chances(same, found["logits"], 4, 1)[0].mean()
+    near(four, "lists of four have # by chance", within=0.003)
+    near([by_rank["logits", 4][:, 0].mean(), single["logits"][LITE2]], "by chance and # by rank, and Lite2 has #;")
+    penultimate = chances(same, found["penultimate"], 4, 1)[0].mean()
+    near(penultimate, "penultimate layer, # and", within=0.003)
+    near(100 * (single["penultimate"][LITE2] - penultimate), "Short lists lose # points at most", within=0.25)
+    assert four > single["logits"][LITE2]
+    near([by_rank["penultimate", 4][:, 0].mean(), single["penultimate"][LITE2]], "layer, ~ and # against #.")
+    for layer in found:
+        best = max(right(same, rows[:, :4]).mean() for rows in found[layer].values())
+        for depth in (4, 10):
+            assert chances(same, found[layer], depth, 4)[0].mean() > best
+            assert by_rank[layer, depth].mean() > best
 
-    both = [bundled_features[name, layer] for name in am.models.BUNDLED for layer in ("logits", "penultimate")]
-    first, five = (part.mean() for part in hits(am.Fusion(both, "combsum", depth=10).all_neighbours(10)[0]))
-    near([first, five], "it is not: # against ~ at P@1 and # against", of=SOLUTIONS)
+
+def test_the_best_column(same, found, fusion, near):
+    vote = right(same, fusion("vote", "logits", 4).all_neighbours(4)[0]).mean(axis=1)
+    four = {name: right(same, rows[:, :4]).mean(axis=1) for name, rows in found["logits"].items()}
+    near((np.max(list(four.values()), axis=0) > vote).mean(), "For #% of the queries, some", within=0.006)
+    more, fewer = ([change(one, vote).mean() for one in four.values()] for change in (np.greater, np.less))
+    near([100 * min(more), max(more)], "more for only # to #%", within=0.5)
+    near([100 * min(fewer), max(fewer)], "fewer for # to #%", within=0.5)
+    assert [round(100 * end) for end in (min(more), max(more), min(fewer), max(fewer))] == [10, 12, 17, 29]
 
 
-def test_what_is_said_of_the_graph(bundled_features, fusion, found, hits, near, stated):
-    from scipy.stats import skew
+def test_fusions_and_the_graph(bundled_features, same, found, fusion, near):
+    methods = {method: right(same, fusion(method).all_neighbours(5)[0]) for method in am.systems.METHODS}
+    single = {name: right(same, rows[:, :5]) for name, rows in found["penultimate"].items()}
+    for part in (lambda hits: hits[:, 0].mean(), lambda hits: hits.mean()):
+        values = [part(hits) for hits in methods.values()]
+        assert min(values) > max(part(hits) for hits in single.values()) and np.ptp(values) < 0.0115
+    wins = methods["combsum"][:, 0] > single[LITE2][:, 0]
+    losses = methods["combsum"][:, 0] < single[LITE2][:, 0]
+    near([wins.sum(), losses.sum()], "Lite2 wrong for # queries; the reverse holds for #.", within=2)
 
-    index = am.Diffusion.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
-    edges = index.graph.edges(DAMSELFLY).set_index("id")
-    assert edges.index[0] == DRAGONFLY and (edges.loc[DRAGONFLY].iloc[3:] == 1).sum() == 3
-    assert edges.loc[PLANE, "score"] < edges.loc[DRAGONFLY, "score"] / 5
-    assert set(index.query(DAMSELFLY, 4)["id"]) == set(fusion("combsum").query(DAMSELFLY, 4)["id"])
+    diffusion = am.Diffusion.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
+    edges = diffusion.graph.edges(DAMSELFLY)["id"].tolist()
+    assert edges[:2] == [DRAGONFLY, SWORD]
+    rows = diffusion.all_neighbours(10)[0]
+    graph = right(same, rows[:, :5])
+    five = [hits.mean() for hits in (single[LITE2], methods["combsum"], graph)]
+    near(five, "P@5 rises from # for Lite2 and # for CombSUM to # for the graph")
+    change = graph.mean(axis=1) - methods["combsum"].mean(axis=1)
+    drawn = np.random.default_rng(1).choice(change, (500, len(change))).mean(axis=1)
+    assert np.percentile(drawn, 2.5) > 0.02
+    weights = diffusion.graph.weights.toarray()
+    root = np.sqrt(weights.sum(axis=1))
+    arrived = np.linalg.inv(np.eye(len(weights)) - 0.9 * weights / root / root[:, None])
+    np.fill_diagonal(arrived, -1)
+    order = np.argsort(-arrived, axis=1)[:, :10]
+    near(am.measure.overlap(order, rows).mean(), "It shares #% of its answers", within=0.006)
+    won = diffusion.ids[change.argmax()]
+    assert (diffusion.query(won, 4)["label"] == "people").all() and won.startswith("people/")
+    for rows_, expected in ((found["penultimate"][LITE2], "rpp-"), (fusion("combsum").all_neighbours(4)[0], "prhr")):
+        ids = [diffusion.ids[row] for row in rows_[change.argmax(), :4]]
+        kinds = ["r" if "rhino" in id else "h" if "/horses/" in id else "p" if "people/" in id else "-" for id in ids]
+        assert "".join(kinds) == expected
 
-    rows = index.all_neighbours(10)[0]
-    graph, single = hits(rows), hits(found[LITE2][0])
-    combsum = hits(fusion("combsum").all_neighbours(10)[0])
-    near([np.nanmean(graph[0]), np.nanmean(graph[1])], "the graph has a P@1 of # and a P@5 of #", within=0.002)
-    near([np.nanmean(combsum[0]), np.nanmean(combsum[1])], "P@5 of ~; `combsum` has # and #", within=0.002)
-    wins, losses = ((graph[0] > single[0]).sum(), (graph[0] < single[0]).sum())
-    near(wins, "The graph is right where `lite2` is wrong for # pictures", within=3)
-    near(losses, "the reverse holds for #.", within=3)
-    tossed = wins + losses
-    assert 2 * sum(comb(int(tossed), at) for at in range(int(losses) + 1)) / 2 ** int(tossed) < 1 / 2000
+    counts = {name: np.bincount(of.ravel(), minlength=len(of)) for name, of in found["penultimate"].items()}
+    near(counts[LITE0].max(), "one hub of Lite0 is in #.", within=1)
+    hubness = pd.DataFrame(counts | {"graph": np.bincount(rows.ravel(), minlength=len(rows))}).skew()
+    assert hubness.idxmin() == "graph"
 
-    hubness = {name: skew(np.bincount(r[:, :10].ravel(), minlength=len(r))) for name, (r, _) in found.items()}
-    near([min(hubness.values()), max(hubness.values())], "it is between # and #", within=0.02)
-    of_graph = skew(np.bincount(rows.ravel(), minlength=len(rows)))
-    near(of_graph, "for the networks, and # for the graph", within=0.02)
+
+def test_the_toys(near, defined):
+    weights = np.zeros((8, 8))
+    for one, other in ((0, 1), (1, 2), (1, 3), (2, 3), (4, 5), (4, 6), (5, 6), (5, 7), (6, 7), (0, 4)):
+        weights[one, other] = weights[other, one] = 1 if (one, other) == (0, 4) else 2
+    root = np.sqrt(weights.sum(axis=1))
+    arrived = 0.1 * np.linalg.solve(np.eye(8) - 0.9 * weights / np.outer(root, root), np.eye(8)[0])
+    near([arrived[2], arrived[4]], "at C and D (#) than at E (#)", within=0.0005)
+    weights[0, 4] = weights[4, 0] = 2
+    root = np.sqrt(weights.sum(axis=1))
+    arrived = 0.1 * np.linalg.solve(np.eye(8) - 0.9 * weights / np.outer(root, root), np.eye(8)[0])
+    near([arrived[4], arrived[2]], "E, with # against #.", within=0.0005, of=SOLUTIONS)
+    lists = [{"cat": 0.9, "dog": 0.5, "hen": 0.4}, {"cat": 0.8, "fox": 0.7, "dog": 0.3}]
+    lists += [{"owl": 0.6, "dog": 0.5, "cat": 0.4}, {"fox": 0.9, "owl": 0.8, "dog": 0.1}]
+    toy = pd.DataFrame(lists).T
+    points = defined(NOTEBOOK, "fuse", pd=pd, similarity=toy)(toy, 3)
+    assert points["RRF"].idxmax() == points["vote"].idxmax() == "dog" and points["Borda"].idxmax() == "cat"
+    assert points["CombSUM"].rank(ascending=False)["dog"] == 4
+
+
+def test_solutions(same, indexes, fusion, near):
+    vote = {n: right(same, fusion("vote", "logits", n).all_neighbours(1)[0]).mean() for n in (1, 2, 4, 10, 20, 50)}
+    near([vote[2], vote[4]], "four are best, with # and #.", of=SOLUTIONS)
+    near(vote[1], "only first places to count (#)", of=SOLUTIONS)
+    near([vote[10], vote[20], vote[50]], "fifty have #, # and #:", of=SOLUTIONS)
+    pairs = {}
+    for pair in combinations(am.models.BUNDLED, 2):
+        fused = am.Fusion([indexes["penultimate"][name] for name in pair], "combsum", depth=10)
+        pairs[pair] = right(same, fused.all_neighbours(5)[0])
+    first = {pair: hits[:, 0].mean() for pair, hits in pairs.items()}
+    assert max(first, key=first.get) == (LITE1, LITE2)
+    near(first[LITE1, LITE2], "Lite1 with Lite2, # at P@1", of=SOLUTIONS)
+    best = sorted(pairs, key=lambda pair: -pairs[pair].mean())[:3]
+    assert not any(SQUEEZENET in pair for pair in best)

@@ -1,167 +1,174 @@
-"""The numbers that notebook 09 and its solutions state."""
+"""The numbers that lesson 09 and its solutions state."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import ImageDraw
 
 import amulsearch as am
 
 NOTEBOOK, SOLUTIONS = "09_why", "solutions/09_why"
+WRONG = {
+    1: "swapped = 0.48",
+    2: "legless = vectors[row_of[ant]] @ vectors[row_of[eggs]]",
+    3: "nearest = eggs",
+    4: "apart = len(rows)",
+}
 SQUEEZENET, LITE2 = am.models.BUNDLED[0], am.models.BUNDLED[-1]
+ANT, EGGS = "animals/bugs/formicona_architetto_fra_01.webp", "food/meats_and_eggs/fried_eggs.webp"
+BEE, OTHER_ANT = "animals/bugs/bee.webp", "animals/bugs/formichina_architetto_fr_01.webp"
 GUITAR, CHERRY = "recreation/music/guitar_jarno_vasamaa1.webp", "food/fruit/cherry_jean_victor_balin_.webp"
 
 
 @pytest.fixture(scope="module")
-def classes() -> list[str]:
-    return am.models.categories()
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+def unit(bundled_features):
+    """Network -> unit vectors (N, D) of the penultimate layer."""
+    return {name: am.features.l2_normalize(bundled_features[name, "penultimate"].vectors) for name in am.models.BUNDLED}
 
 
 @pytest.fixture(scope="module")
-def joined(bundled_features) -> am.Features:
+def joined(bundled_features):
     return am.transforms.concatenate([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
 
 
 @pytest.fixture(scope="module")
-def indexes(bundled_features):
-    return {name: am.ExactIndex.build(bundled_features[name, "penultimate"]) for name in am.models.BUNDLED}
+def maps_of(defined):
+    return defined(NOTEBOOK, "feature_maps", am=am, np=np, torch=torch)
 
 
 @pytest.fixture(scope="module")
-def lists(indexes):
-    return am.Panel(indexes).query(GUITAR, 10)
+def heat(maps_of, unit):
+    """`heat(network, query, match)`: the contributions of the places of two pictures, by gradients."""
 
-
-@pytest.fixture(scope="module")
-def explained(defined, bundled_features, cartoons):
-    """The contributions of the places of two pictures to their cosine, by the functions of the notebook."""
-    features = {(SQUEEZENET, "last:mean"): bundled_features[SQUEEZENET, "penultimate"]}
-    features[SQUEEZENET, "last:gem"] = bundled_features[SQUEEZENET, "last:gem"]
-    known = {"am": am, "np": np, "torch": torch, "cartoons": cartoons, "features": features}
-    maps_of = defined(NOTEBOOK, "feature_maps", models=[SQUEEZENET], query=GUITAR, **known)
-    known["mean"] = lambda maps: maps.mean((2, 3))
-    poolings = {"last:mean": known["mean"], "last:gem": lambda maps: am.models.pool(maps, "gem")}
-    contributions, usual = (defined(NOTEBOOK, name, **known) for name in ("contributions", "usual"))
-
-    def explain(query, match, layer="last:mean", above_the_mean=True):
-        maps = maps_of(SQUEEZENET, [cartoons.open(query), cartoons.open(match)])
-        return contributions(maps, usual(SQUEEZENET, layer) * above_the_mean, poolings[layer])[0]
+    def explain(name, query, match):
+        maps = torch.from_numpy(maps_of(name, [query, match])).requires_grad_()
+        vectors = maps.mean((2, 3))
+        units = vectors / vectors.detach().norm(dim=1, keepdim=True)
+        others = units.detach().flip(0) - torch.from_numpy(unit[name].mean(axis=0))
+        (gradient,) = torch.autograd.grad((units * others).sum(), maps)
+        return (maps * gradient).sum(1).detach().numpy()
 
     return explain
 
 
-def test_the_contributions_add_up_to_the_cosine_that_search_compares(bundled_features, explained):
-    features = {"last:mean": "penultimate", "last:gem": "last:gem"}
-    for layer, stored in features.items():
-        table = am.ExactIndex.build(bundled_features[SQUEEZENET, stored]).query(GUITAR, 10)
-        for row in table.iloc[[0, 9]].itertuples():
-            total = explained(GUITAR, row.id, layer, above_the_mean=False).sum()
-            assert total == pytest.approx(1 - row.distance**2 / 2, abs=4e-3)
+def edited(cartoons, shape, box, colour):
+    image = cartoons.open(ANT).copy()
+    getattr(ImageDraw.Draw(image), shape)(box, fill=colour)
+    return image
 
 
-def test_the_bad_match(lists, explained, near):
-    assert lists[SQUEEZENET]["id"].iat[4] == CHERRY
-    assert not any(CHERRY in lists[name]["id"].tolist() for name in am.models.BUNDLED[1:])
-    above, plain = (explained(GUITAR, CHERRY, above_the_mean=choice).sum() for choice in (True, False))
-    near(above, "the cosine is # above the mean", within=0.004)
-    near(plain, "add up to the cosine, #.", of=SOLUTIONS, within=0.004)
-    near(plain - above, "Of this, # is the mean", of=SOLUTIONS, within=0.004)
+def asked(cartoons, unit, image):
+    """The cosines of a changed ant with all pictures by Lite2, the ant itself last."""
+    vector = am.embed(image, LITE2, "penultimate")["penultimate"][0]
+    cosines = unit[LITE2] @ vector / np.linalg.norm(vector)
+    cosines[cartoons.ids.index(ANT)] = -1
+    return cosines
 
 
-def test_gem_relies_on_fewer_places(bundled_features, cartoons, explained, near):
-    for layer, pattern in (("last:mean", "tenth contributes # of"), ("last:gem", "and # with GeM")):
-        stored, share = layer.replace("last:mean", "penultimate"), []
-        index = am.ExactIndex.build(bundled_features[SQUEEZENET, stored])
-        for id in cartoons.sample(12):
-            values = explained(id, index.query(id, 1)["id"].iloc[0], layer)
-            light = np.sort(np.maximum(values, 0), axis=None)[::-1]
-            share.append(light[: len(light) // 10].sum() / light.sum())
-        near(np.mean(share), pattern, within=0.01)
+def rank_of(cosines, row):
+    return 1 + (cosines > cosines[row]).sum()
 
 
-def test_classes_and_votes(bundled_features, classes, indexes, lists, near):
-    logits = bundled_features[SQUEEZENET, "logits"]
-    guitar, cherry = (softmax(logits.vector(id)) for id in (GUITAR, CHERRY))
-    shovel, plunger = (classes.index(name) for name in ("shovel", "plunger"))
-    assert np.minimum(guitar, cherry).argmax() == shovel and cherry[shovel] < 0.005 and guitar[plunger] < 0.1
-    near(cherry[plunger], "with a probability of #, and the guitar", within=0.01)
-    votes = am.Fusion(list(indexes.values()), "vote", depth=10).query(GUITAR, 8)
-    assert (votes["votes"] == 4).sum() == 4 and CHERRY not in votes["id"].tolist()
-    pear = "food/fruit/pear_02.webp"
-    assert pear in votes["id"].tolist()
-    assert [pear in lists[name]["id"].tolist() for name in am.models.BUNDLED] == [False, True, True, True]
+def test_the_toy(near):
+    first, second, parts = np.array([3, 4]), np.array([4, 3]), np.array([12 * 0.8, 8 * 0.6, 8 * 0.6, 0]) / (4 * 5)
+    assert parts.sum() == pytest.approx(first @ second / 25)
+    near([parts[0], parts.sum()], "half of the cosine, # of #.", within=0.001)
+    near(first @ second / 25, "The cosine stays #.", of=SOLUTIONS, within=0.001)
 
 
-def test_the_handle_speaks_for_the_shovel_and_the_fruit_against_it(cartoons, classes):
-    falls = []
-    for id in (GUITAR, CHERRY):
-        picture = np.asarray(ImageOps.pad(cartoons.open(id), (256, 256), color="white"))
-        copies = [picture.copy() for _ in range(65)]
-        for place, copy in enumerate(copies[1:]):
-            top, left = 32 * (place // 8), 32 * (place % 8)
-            copy[top : top + 32, left : left + 32] = 255
-        logits = am.embed([Image.fromarray(copy) for copy in copies], SQUEEZENET, "logits")["logits"]
-        logits = logits[:, classes.index("shovel")]
-        falls.append((logits[0] - logits[1:]).reshape(8, 8))
-    guitar, cherry = falls
-    assert guitar.argmax() // 8 < 2  # the head
-    assert cherry.argmax() // 8 in (1, 2) and cherry[:4].sum() > 2  # the stem
-    assert cherry[4:].sum() < -2
+def test_the_first_neighbours(bundled_features):
+    lists = {
+        name: am.ExactIndex.build(bundled_features[name, "penultimate"]).query(ANT, 4) for name in am.models.BUNDLED
+    }
+    assert "pizza" in lists[LITE2]["id"][0] and lists[LITE2]["id"][2] == EGGS
+    assert lists[SQUEEZENET]["label"].tolist()[:2] == ["animals/bugs"] * 2
+    table = am.ExactIndex.build(bundled_features[SQUEEZENET, "penultimate"]).query(GUITAR, 5)
+    assert table["id"].iat[4] == CHERRY
 
 
-def test_the_links_of_the_guitar(bundled_features, near, stated):
-    diffusion = am.Diffusion.build([bundled_features[name, "penultimate"] for name in am.models.BUNDLED])
-    links, pear, violin = (
-        diffusion.graph.edges(GUITAR),
-        "food/fruit/pear_02.webp",
-        "recreation/music/violin_ganson.webp",
-    )
-    weight = links.set_index("id")["score"]
-    assert links["id"][7] == pear and 29 <= weight.iat[0] / weight[pear] <= 31
-    near(weight[violin], "its link to the guitar (#)", within=6e-4)
-    near(weight[pear], "lighter than that of the pear (#)", within=6e-4)
-    found = diffusion.query(GUITAR, 14)["id"].tolist()
-    assert all(id.startswith("recreation/music/") for id in found[:8])
-    assert found.index(violin) == 5 and found.index(pear) + 1 == stated("09_why", "The pear drops to rank #")
+def test_the_sum_of_the_heat_map(cartoons, unit, heat, near):
+    ant, eggs = (unit[LITE2][cartoons.ids.index(id)] for id in (ANT, EGGS))
+    usual = ant @ unit[LITE2].mean(axis=0)
+    parts = heat(LITE2, cartoons.open(ANT), cartoons.open(EGGS))
+    near(parts[0].size, "contributions of # places", within=0)
+    near([ant @ eggs, usual, parts[0].sum()], "and the eggs, #. Of this, # is the ant's mean cosine with the whole "
+         "collection, and # is")  # fmt: skip
+    near([usual, eggs @ unit[LITE2].mean(axis=0)], "to Lite2, the ant's is #, the eggs' #.")
+    row, column = np.divmod(parts[0].argmax(), 9)
+    assert row in (3, 4, 5) and column == 3  # the neck
+    row, column = np.divmod(parts[1].argmax(), 9)
+    assert row == 3 and column in (4, 5)  # between the yolks
+    eye = heat(SQUEEZENET, cartoons.open(ANT), cartoons.open(EGGS))[0].argmax()
+    assert tuple(np.divmod(eye, 13)) == (6, 3)
 
 
-def test_the_missile(bundled_features, classes):
-    logits = {name: bundled_features[name, "logits"] for name in am.models.BUNDLED}
-    chances = {name: softmax(made.vectors)[:, classes.index("missile")] for name, made in logits.items()}
-    points = np.zeros(len(chances[LITE2]))
-    for chance in chances.values():
-        points[np.argsort(-chance, kind="stable")[:10]] += 1 / np.arange(61, 71)
-    fused = [logits[LITE2].ids[row] for row in np.argsort(-points, kind="stable")[:6]]
-    assert [any(word in id for id in fused) for word in ("dolphin", "ch_teau", "lighthouse")] == [True] * 3
-    assert "airplane" in fused[0] and "projectile" in fused[1]
-    assert {name: (chance > 0.3).sum() for name, chance in chances.items() if chance.max() > 0.3} == {LITE2: 1}
+def test_without_the_eye(cartoons, unit, heat, near):
+    blind = edited(cartoons, "ellipse", (43, 55, 89, 107), (63, 63, 63))
+    cosines, eggs = asked(cartoons, unit, blind), cartoons.ids.index(EGGS)
+    assert cartoons.ids[cosines.argmax()] == OTHER_ANT
+    near([3, rank_of(cosines, eggs)], "eggs fall from rank # to #. So the eye", within=0)
+    near(cosines[eggs], "than without the eye (#)", of=SOLUTIONS)
+    lost = heat(LITE2, cartoons.open(ANT), cartoons.open(EGGS))[0] - heat(LITE2, blind, cartoons.open(EGGS))[0]
+    near(lost.sum(), "The eye adds #,", within=0.002)
+    assert lost.argmax() % 9 == 3  # the eye covers columns 1 and 2
+
+
+def test_without_the_legs(cartoons, unit, near):
+    cosines = asked(cartoons, unit, edited(cartoons, "rectangle", (116, 102, 238, 153), "white"))
+    eggs = cartoons.ids.index(EGGS)
+    plain = unit[LITE2][cartoons.ids.index(ANT)] @ unit[LITE2][eggs]
+    near([plain, cosines[eggs]], "The cosine falls from # to #", of=SOLUTIONS)
+    near(rank_of(cosines, eggs), "and the eggs fall to rank #", of=SOLUTIONS, within=0)
+
+
+def test_less_of_what_all_cartoons_share(cartoons, unit, near):
+    vectors, usual = unit[LITE2], unit[LITE2].mean(axis=0)
+    ant, eggs, bee = (cartoons.ids.index(id) for id in (ANT, EGGS, BEE))
+    above = vectors @ vectors[ant] - vectors @ usual
+    above[ant] = -1
+    assert cartoons.ids[above.argmax()] == BEE
+    near(rank_of(above, eggs), "the eggs fall from rank ~ to #: the eggs", of=SOLUTIONS, within=0)
+    near([vectors[eggs] @ usual, vectors[bee] @ usual], "mean cosine is #, that of the bee #", of=SOLUTIONS)
+    labels, right = np.array(cartoons.labels), []
+    for made in (vectors, vectors - usual):
+        made = made / np.linalg.norm(made, axis=1, keepdims=True)
+        cosines = made @ made.T
+        np.fill_diagonal(cosines, -1)
+        right.append((labels[cosines.argmax(axis=1)] == labels).mean())
+    near(right, "rises from # to # if", of=SOLUTIONS)
+
+
+def test_the_guitar_and_the_cherry(cartoons, heat):
+    pair = cartoons.open(GUITAR), cartoons.open(CHERRY)
+    assert all(tuple(np.divmod(parts.argmax(), 13)) == (6, 6) for parts in heat(SQUEEZENET, *pair))
+    assert heat(LITE2, *pair)[1].sum() < 0
 
 
 def test_near_duplicates(joined, cartoons, near):
-    tables = {threshold: am.systems.near_duplicates(joined, threshold) for threshold in (0.90, 0.95, 0.99)}
-    near([tables[0.95]["group"].nunique(), len(tables[0.95])], "there are # groups with # pictures", within=0)
-    near(len(cartoons.duplicates()), "only # of these pictures are files with identical bytes", within=0)
-    near(tables[0.90]["group"].nunique(), "# groups at .90", of=SOLUTIONS, within=0)
-    near(tables[0.99]["group"].nunique(), "and # at .99", of=SOLUTIONS, within=0)
+    vectors, labels = am.features.l2_normalize(joined.vectors), np.array(cartoons.labels)
+    cosines = vectors @ vectors.T
+    for threshold, pattern in ((0.90, "In # of # pairs, the labels differ"), (0.95, "At 0.95 it is # of #.")):
+        rows, columns = np.nonzero(np.triu(cosines >= threshold, 1))
+        differ = labels[rows] != labels[columns]
+        near([differ.sum(), len(rows)], pattern, of=SOLUTIONS, within=0)
+    signs = ["transportation", "transportation/roadsigns", "transportation/vehicles"]
+    assert np.isin([labels[rows[differ]], labels[columns[differ]]], signs).all(axis=0).sum() > 30
+    groups = am.systems.near_duplicates(joined)
+    mixed = groups[groups.groupby("group")["label"].transform("nunique") > 1]
+    shown = mixed[mixed["group"].isin(mixed["group"].unique()[:2])].groupby("group").head(6)
+    assert len(shown) == 12 and set(shown["label"]) == set(signs)
 
 
-def test_the_map(joined, bundled_features, cartoons, near):
+def test_the_map(joined, cartoons, near):
     folders = [label.split("/")[0] for label in cartoons.labels]
-    rows = {
-        "map": am.views.Map.fit(joined).neighbours(10),
-        "vectors": am.ExactIndex.build(joined).all_neighbours(10)[0],
-    }
+    layout = am.views.Map.fit(joined)
+    rows = {"map": layout.neighbours(10), "vectors": am.ExactIndex.build(joined).all_neighbours(10)[0]}
     purity = am.measure.precision_at_k(rows, folders, at=[10])["P@10"]
-    near(purity["map"], "# of the ten nearest pictures on the map", within=0.012)
-    near(am.measure.chance_level(folders), "the chance level is #.", within=0.001)
-    near(purity["vectors"], "In the vectors themselves, the fraction is #:")
-    one = bundled_features[SQUEEZENET, "penultimate"]
-    rows = {"map": am.views.Map.fit(one).neighbours(10), "vectors": am.ExactIndex.build(one).all_neighbours(10)[0]}
-    on_map, in_vectors = am.measure.precision_at_k(rows, folders, at=[10])["P@10"]
-    near(on_map, "has a purity of # on its map", of=SOLUTIONS, within=0.012)
-    near(in_vectors, "on its map and # in its vectors", of=SOLUTIONS)
+    near(purity["map"], "On the map, # of the ten", within=0.012)
+    near([purity["vectors"], am.measure.chance_level(folders)], "against # by the vectors and # by chance")
+    middle = {
+        name: np.median(layout.positions[np.array(cartoons.labels) == name], axis=0)
+        for name in ("people/smilies", "transportation/roadsigns", "people/stickmen")
+    }
+    assert middle["people/smilies"][0] < 0.1 and middle["transportation/roadsigns"][0] > 0.85
+    assert middle["people/stickmen"][1] < 0.1

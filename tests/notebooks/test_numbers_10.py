@@ -1,54 +1,101 @@
-"""What notebook 10 and its solutions state."""
+"""The numbers that lesson 10 and its solutions state, against what its own cells compute."""
 
-import pandas as pd
+import numpy as np
 import pytest
+from PIL import Image
 
 import amulsearch as am
 
-SOLUTIONS = "solutions/10_explore"
-SQUEEZENET, LITE0, LITE1, LITE2 = am.models.BUNDLED
-DAMSELFLY = "animals/bugs/damselfly_leigh_purdie_r.webp"
-BREAD = "food/bread_and_wine_mark_near_.webp"
+NOTEBOOK, SOLUTIONS = "10_before_networks", "solutions/10_before_networks"
+WRONG = {
+    1: "angle = 45",
+    2: 'coarse = precision({"fine": am.ExactIndex.build(vectors["colour"], cartoons.ids).all_neighbours(5)}).iat[0, 0]',
+    3: 'together = precision({"HOG": am.ExactIndex.build(vectors["HOG"], cartoons.ids).all_neighbours(5)}).iat[0, 0]',
+}
 
 
 @pytest.fixture(scope="module")
-def indexes(bundled_features):
-    return {model: am.ExactIndex.build(bundled_features[model, "penultimate"]) for model in am.models.BUNDLED}
+def ran(executed):
+    return executed(NOTEBOOK, "answers = {")
 
 
-def stems(table):
-    return [id.split("/")[-1].split("_")[0].split(".")[0] for id in table["id"]]
+@pytest.fixture(scope="module")
+def first_right(ran):
+    """`first_right(vectors)`: the P@1 of vectors (N, D), by plain numpy."""
+    labels = np.array(ran["labels"])
+
+    def measure(vectors):
+        vectors = np.asarray(vectors, dtype=np.float64)
+        cosines = vectors @ vectors.T / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors, axis=1)[:, None]
+        np.fill_diagonal(cosines, -1)
+        return (labels[cosines.argmax(axis=1)] == labels).mean()
+
+    return measure
 
 
-def test_the_damselfly(indexes):
-    lists = am.Panel(indexes).query(DAMSELFLY, 10)
-    assert [table["label"].iat[0] == "animals/bugs" for table in lists.values()] == [False, True, True, True]
-    shown = [table.head(4) for table in lists.values()]
-    shown += [am.Fusion(list(indexes.values()), method).query(DAMSELFLY, 4) for method in ("vote", "rrf", "combsum")]
-    assert [(table["label"] == "animals/bugs").sum() for table in shown] == [0, 3, 4, 2, 2, 2, 2]
+def test_the_descriptors_on_what_can_be_counted_by_hand(ran):
+    flag = Image.new("RGB", (128, 128), "white")
+    flag.paste((255, 0, 0), (0, 0, 128, 32))
+    counts = ran["colour"](np.asarray(flag)) ** 2
+    assert counts.sum() == pytest.approx(128 * 128)
+    assert counts[511] == pytest.approx(96 * 128) and counts[7 * 64] == pytest.approx(32 * 128)
+    blank = np.full((128, 128, 3), 255, np.uint8)
+    assert ran["hog"](blank).size == 7 * 7 * 4 * 9 == 1764
+    assert not ran["hog"](blank).any() and len(ran["patches"](blank)) == 0
+    assert not ran["sift"](ran["patches"](blank)).any()
+    bag = ran["bags"][0]
+    assert 24 <= np.median([len(bag) for bag in ran["bags"]]) < 100  # dozens of patches
+    nearest = ((bag[:, None] - ran["words"]) ** 2).sum(axis=2).argmin(axis=1)
+    assert np.allclose(ran["sift"](bag) ** 2, np.bincount(nearest, minlength=500))
 
 
-def test_bread_and_wine(indexes, cartoons):
-    picture, index = cartoons.open(BREAD), indexes[LITE2]
-    width, height = picture.size
-    left, right = ((0, 0, width // 2, height), (width // 2, 0, width, height))
-    assert stems(index.query(BREAD, 4)) == ["mcoon", "teacup", "africandrum", "teacup"]
-    assert stems(index.query(picture.crop(left), 4)) == ["bread", "africandrum", "mcoon", "coffee"]
-    assert stems(index.query(picture.crop(right), 4)) == ["bread", "arbre", "smiley115", "croissant"]
+def test_the_results(ran, first_right, bundled_features, near):
+    vectors = ran["vectors"]
+    near(first_right(vectors["HOG"]), "of the three, with a P@1 of #;")
+    near([first_right(vectors["colour"]), first_right(vectors["SIFT"])], "colour has # and SIFT #.", within=0.008)
+    near(am.measure.chance_level(ran["labels"]), "The chance level is #", within=0.001)
+    networks = [first_right(bundled_features[name, "penultimate"].vectors) for name in am.models.BUNDLED[::3]]
+    near(networks, "the smallest network, has #, and Lite2 #.")
+    near(networks[0] - first_right(vectors["HOG"]), "networks: the gap is # or more.", within=0.006)
 
 
-def test_ahead_and_behind(indexes, bundled_features, cartoons, near):
-    relevance = am.Relevance.from_labels(cartoons.ids, cartoons.labels)
-    results = {name: am.evaluate(bundled_features[name, "penultimate"], relevance).per_query for name in indexes}
-    precision = pd.DataFrame({name: table.set_index("id")["AP"] for name, table in results.items()})
-    others = precision.drop(columns=SQUEEZENET).max(axis=1)
-    lead = (precision[SQUEEZENET] - others).sort_values()
-    ahead, behind = lead.index[-1], lead.index[0]
-    assert "stickmen" in ahead and behind == "electronics/bulb/bulb.webp"
-    near(precision.loc[ahead, SQUEEZENET], "precision is #, that", of=SOLUTIONS, within=0.006)
-    near(others[ahead], "others at most #.", of=SOLUTIONS, within=0.006)
-    near(precision.loc[behind, SQUEEZENET], "rays: #", of=SOLUTIONS, within=0.006)
-    near(precision.loc[behind, LITE2], "against # for `tf", of=SOLUTIONS, within=0.006)
-    near((lead > 0).mean(), "For #% of the queries", of=SOLUTIONS, within=0.006)
-    assert all(label == "people/stickmen" for index in indexes.values() for label in index.query(ahead, 4)["label"])
-    assert [sum(index.query(behind, 4)["label"] == "electronics/bulb") for index in indexes.values()] == [0, 3, 2, 3]
+def test_the_neighbours_of_the_guitar(ran):
+    found = {name: ran["indexes"][name].query(ran["query"], 4) for name in ran["few"]}
+    assert found["colour"]["label"].str.split("/").str[-1].tolist() == ["music", "food", "food", "mammals"]
+    assert found["HOG"]["label"].str.split("/").str[-1].tolist() == ["music", "music", "vehicles", "music"]
+    assert found["SIFT"]["label"].str.split("/").str[-1].tolist() == ["vehicles", "birds", "music", "smilies"]
+    assert found["Lite2"]["id"].str.contains("guitar").all() and found["HOG"]["id"].str.contains("guitar").sum() == 2
+
+
+def test_the_edits(ran, near):
+    table = ran["table"]
+    colour, hog, sift, network = (table[name] for name in ("colour", "HOG", "SIFT", "SqueezeNet"))
+    assert (hog[["saved as a poor JPEG", "other hues", "in grey", "with a caption"]] == 1).all()
+    near(hog[["mirrored", "with a red border", "turned by 15 degrees"]], "finds # of the mirrored pictures, # of those "
+         "with a border and # of those turned", within=0.001)  # fmt: skip
+    assert colour["mirrored"] == 1
+    near(
+        colour[["other hues"]].tolist() + colour[["in grey"]].tolist(),
+        "and only # with other hues or in grey",
+        within=0,
+    )
+    near([sift.min(), network.min()], "at least # after every edit, and SqueezeNet at least #.", within=0.051)
+    assert len(ran["sample"]) == 20
+
+
+def test_the_costs(ran):
+    cost = ran["cost"]
+    assert min(cost, key=cost.get) == "colour" and cost["Lite2"] > 3 * cost["HOG"]
+
+
+def test_the_card(ran):
+    labels = {name: [label.split("/")[-1] for label in table["label"]] for name, table in ran["answers"].items()}
+    assert labels["colour"] == ["flowers", "flowers", "tools", "beverages"]
+    assert labels["Lite2"].count("roadsigns") == 2
+
+
+def test_the_solutions(ran, first_right, near):
+    coarse = first_right([ran["colour"](picture, 2) for picture in ran["small"]])
+    near([coarse, first_right(ran["vectors"]["colour"])], "P@1 is #, against # with 512", of=SOLUTIONS)
+    together = first_right(np.hstack(list(ran["vectors"].values())))
+    near([together, first_right(ran["vectors"]["HOG"])], "a P@1 of #, well above #,", of=SOLUTIONS, within=0.005)

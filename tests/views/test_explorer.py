@@ -72,6 +72,18 @@ def test_a_click_is_the_next_query_and_back_leads_back(explorer, bundled_feature
     assert view["past"] == [] and view["examples"][0]["id"] == cartoons.ids[7]
 
 
+def test_where_there_is_no_kernel_a_still_picture_shows_the_columns(explorer):
+    widget, ask = explorer
+    for pictures in ({"do": "more", "id": widget.collection.ids[9]}, {"do": "start"}):
+        ask(**pictures)
+        data, _ = widget._repr_mimebundle_()
+        with Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))) as still:
+            assert still.width > 300 and still.height > 300
+        assert "application/vnd.jupyter.widget-view+json" in data
+    ask("look", columns=[])
+    assert "image/jpeg" not in widget._repr_mimebundle_()[0]
+
+
 def test_probabilities_and_novelty_are_sent(explorer, cartoons):
     widget, ask = explorer
     view = ask("look", columns=[SQUEEZENET, "rrf"], k=20)

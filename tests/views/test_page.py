@@ -89,9 +89,9 @@ def test_a_grid_has_the_right_pictures_in_the_right_places(colours):
     assert [one["alt"] for one in images] == [f"query {RED}", f"1: {GOLD}", f"2: {GREEN}", f"1: {GREEN}"]
     assert [one["class"].split()[1:] for one in seen.of("figure")] == [["am-query"], ["am-same"], [], []]
     before, after = seen.text.split("From here on, nothing is likely to fit")
-    for words in ("A grid", "first", "1  gold\n0 · 82%"):
+    for words in ("A grid", "first", "1  warm\n0 · 82%"):
         assert words in before
-    for words in ("second", "2  green\n0.333", "1  green\n0", "Per cent: how probable", "Blue frame"):
+    for words in ("second", "2  cold\n0.33", "1  cold\n0", "Per cent: how probable", "Blue frame"):
         assert words in after
 
 
