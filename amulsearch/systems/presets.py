@@ -119,7 +119,7 @@ BEST = Preset(
     width=256,
     whiten=(0.5, 1.0),
 )
-"""The recipe that was best on half of the categories of the bundled cartoons; notebook 7 tests it on the other half.
+"""The recipe that was best on half of the categories of the bundled cartoons; lesson 7 tests it on the other half.
 
 Whitening by the power 0.5 is better on drawings, full whitening elsewhere."""
 
