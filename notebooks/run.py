@@ -93,8 +93,11 @@ def main() -> int:
             keep_outputs(notebook, pages / notebook.name)
         return True
 
+    processors = os.cpu_count() or 1
     for batch in batches(notebooks):
-        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        together = min(2, len(batch), processors) or 1
+        os.environ["OMP_NUM_THREADS"] = str(processors // together)  # kernels that wait for each other lose time
+        with ThreadPoolExecutor(together) as pool:
             if not all(list(pool.map(run_one, batch))):
                 return 1
     print(f"\nFigures: {figures}\nPages:   {pages}")
