@@ -47,7 +47,7 @@ def test_on_a_flat_folder_of_twelve_pictures_with_a_transformer_without_classes(
     run("--images", tmp_path / "pictures", "--models", models, "--k", 3, "--build", tmp_path / "build")
     assert_results(tmp_path / "build")
     page = (tmp_path / "build" / "notebooks" / "08_fine_tuning.html").read_text(encoding="utf-8")
-    assert "The notebook ends here: 0 labels have two pictures or more" in page and "Traceback" not in page
+    assert "The notebook ends here: too few labels to divide" in page and "Traceback" not in page
 
 
 def test_a_missing_folder_is_told_in_a_line(tmp_path):
