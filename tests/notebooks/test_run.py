@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -33,6 +34,7 @@ def assert_results(build):
         assert (build / "figures" / name).exists()
 
 
+@pytest.mark.course  # a run of every notebook
 def test_on_a_flat_folder_of_twelve_pictures_with_a_transformer_without_classes(
     openclipart, in_hub_cache, tmp_path, monkeypatch
 ):
