@@ -173,7 +173,7 @@ def light_outputs(cells: list, stem: str, folder: Path) -> None:
                 head += '<meta name="viewport" content="width=device-width">'
                 (folder / name).write_text(head + data["text/html"], encoding="utf-8")
                 output.data = {"text/html": f'<p><a href="{name}">Open the page that this cell shows</a></p>'}
-            elif WIDGET in data:
+            elif WIDGET in data or output.get("name") == "stderr":
                 continue
             kept.append(output)
         cell.outputs = kept
