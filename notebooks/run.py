@@ -267,13 +267,11 @@ def digests(code: list[dict]) -> list[str]:
 def committed(output, place: int):
     """An output as it is committed: figures small, no progress bar, no page, no path of this machine; or None."""
     if output.output_type == "stream":
-        output.text = output.text.replace(f"{HERE.parent}{os.sep}", "")
+        output.text = without_root(output.text)
         return output if output.name == "stdout" else None
-    data = output.data
-    if WIDGET in data:
-        del data[WIDGET]
-        if not {"image/png", "image/jpeg"} & set(data):
-            return None
+    if not (kept := without_widgets([output])):
+        return None
+    data = kept[0].data
     if len(data.get("text/html", "")) > LARGE:
         size = f"{len(data.pop('text/html')) / 1e6:.1f} MB"
         data["text/html"] = f"<p><em>Run this cell to see its page, of {size}.</em></p>"
@@ -282,7 +280,7 @@ def committed(output, place: int):
         data[name] = base64.b64encode(picture).decode()
     for name in ("text/plain", "text/html"):
         if name in data:
-            data[name] = data[name].replace(f"{HERE.parent}{os.sep}", "")
+            data[name] = without_root(data[name])
     if output.output_type == "execute_result":
         output.execution_count = place
     return output
@@ -321,14 +319,25 @@ def page_of(notebook, folder: Path, parameters: dict) -> str:
         if "injected-parameters" in cell.metadata.get("tags", []):
             values = {name: shown(value, folder) for name, value in parameters.items()}
             cell.source = "\n".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
-        if cell.cell_type == "code":  # without a kernel, a progress bar would stay at its first step
-            for output in cell.outputs:
-                if "image/jpeg" in output.get("data", {}):  # the still of a widget
-                    output.data.pop(WIDGET, None)
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        if cell.cell_type == "code":
+            cell.outputs = without_widgets(cell.outputs)
     exporter = HTMLExporter(raw_template=PAGE, exclude_input_prompt=True, exclude_output_prompt=True)
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": heading}, "formulas": formulas})
-    return page.replace(f"{HERE.parent}{os.sep}", "")
+    return without_root(page)
+
+
+def without_widgets(outputs: list) -> list:
+    """Outputs with the still pictures of widgets in their place; of those without one, such as a progress bar, which
+    would stay at its first step where there is no kernel, nothing."""
+    for output in outputs:
+        if "image/jpeg" in output.get("data", {}):
+            output.data.pop(WIDGET, None)
+    return [output for output in outputs if WIDGET not in output.get("data", {})]
+
+
+def without_root(text: str) -> str:
+    """A text in which paths below this project do not say where it is."""
+    return text.replace(f"{HERE.parent}{os.sep}", "")
 
 
 def shown(value, folder: Path):

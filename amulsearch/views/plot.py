@@ -220,33 +220,28 @@ def _check_tables(lists) -> None:
 
 
 def _grid(collection, queries, lists, title, *, names=(), across: bool = False) -> Figure:
-    """Lists of neighbours, each below its query, or beside the only query, or in a row to the right of it.
+    """Lists of neighbours: in named columns beside the only query, each below its query, or in a row to its right.
 
     A query is a picture, its name and its label, as from `query_picture`.
     """
     ids = list(dict.fromkeys(id for table in lists for id in table["id"]))
     image_of = dict(zip(ids, thumbnails(collection, ids, PIXELS), strict=True))
-    asked = []
-    for image, name, label in queries:
-        asked.append((image, f"query\n{subject(name, label)}" if name else "query", QUERY))
     columns = []
-    for (_, _, label), table in zip(queries * (len(lists) if len(queries) == 1 else 1), lists, strict=True):
-        tiles_of_list = []
-        for row in table.itertuples():
-            colour = SAME if label is not None and row.label == label else OTHER
-            tiles_of_list.append((image_of[row.id], neighbour_caption(row), colour))
-        columns.append(tiles_of_list)
-    if across:
-        columns = [[cell] for cell in (*asked, *columns[0])]
-    elif names:
+    for (_, _, label), table in zip(queries * len(lists) if names else queries, lists, strict=True):
+        colours = [SAME if label is not None and other == label else OTHER for other in table["label"]]
+        rows = zip(table.itertuples(), colours, strict=True)
+        columns.append([(image_of[row.id], neighbour_caption(row), colour) for row, colour in rows])
+    asked = [(image, f"query\n{subject(name, label)}" if name else "query", QUERY) for image, name, label in queries]
+    if names:
         columns = [asked, *columns]
     else:
         columns = [[query, *below] for query, below in zip(asked, columns, strict=True)]
-    figure, axes = tiles(list(chain(*zip_longest(*columns))), len(columns), title, names)
-    for places, table in zip(axes[:, 1:] if across else axes.T[bool(names) :], lists, strict=True):
+    cells = columns[0] if across else list(chain(*zip_longest(*columns)))
+    figure, axes = tiles(cells, len(cells) if across else len(columns), title, names)
+    places_of_lists = axes.T[1:] if names else axes[:, 1:] if across else axes.T[:, 1:]
+    for places, table in zip(places_of_lists, lists, strict=True):
         if (rank := unlikely_from(table)) is not None:
-            first = 0 if across or names else 1
-            _mark_unlikely(places[first + table["rank"].tolist().index(rank)], across)
+            _mark_unlikely(places[table["rank"].tolist().index(rank)], across)
     labelled = any(label is not None for _, _, label in queries)
     likely = any("probability" in table for table in lists)
     notes = {
