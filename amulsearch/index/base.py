@@ -130,6 +130,8 @@ class Index(Persistent):
             As for `search`.
         """
         k = check_k(k, len(self) - 1, "other pictures")
+        if not self.approximate:
+            return 1.0
         own = sampled_rows(len(self), sample, 0)
         vectors = self.take(own)
         rows, _ = self.search(vectors, k, own=own, search_k=search_k)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import QueryError, check_integer
 from ..features import Features, metric_vectors, nearest
 from ..store import blocks
 from .base import Index
@@ -19,6 +20,10 @@ class ExactIndex(Index):
     It is slower than an approximate index on large collections, and misses nothing. The vectors of an index opened
     from disk stay on disk, as a memory map.
 
+    Some pictures, the hubs, are near to many others whatever is asked. With `hubs`, each picture is as much farther
+    from every query as it is nearer to its own neighbours than others are to theirs, which orders the pictures as CSLS
+    does: twice the cosine, less the mean cosine with the k nearest.
+
     Examples
     --------
     >>> import numpy as np
@@ -27,13 +32,24 @@ class ExactIndex(Index):
     >>> table = index.query("a", k=2)
     >>> table["id"].tolist(), table["distance"].round(3).tolist()
     (['b', 'c'], [0.632, 1.414])
+
+    References
+    ----------
+    Conneau et al. 2018, Word translation without parallel data (CSLS).
     """
 
     ending = ".npy"
+    settings = (*Index.settings, "hubs")
+    hubs: int = 0
 
     @classmethod
     def build(
-        cls, features: Features | np.ndarray, ids: Sequence[str] | None = None, *, metric: str = "angular"
+        cls,
+        features: Features | np.ndarray,
+        ids: Sequence[str] | None = None,
+        *,
+        metric: str = "angular",
+        hubs: int = 0,
     ) -> ExactIndex:
         """Build an index of Features, or of any (N, D) array and its ids.
 
@@ -43,9 +59,16 @@ class ExactIndex(Index):
         ids : sequence of N str, optional
             Required with a plain array.
         metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        hubs : int, default 0
+            How many neighbours of each picture say how near it is to others in general; 0 corrects nothing. The metric
+            is angular; a distance may be above 2.
         """
+        if check_integer("hubs", hubs, least=0) and metric != "angular":
+            raise QueryError(f"hubs are corrected for the metric angular: leave out hubs or the metric {metric}")
         index, vectors = cls._start(features, ids, metric)
-        index._vectors = metric_vectors(vectors, metric)
+        index._vectors, index.hubs = metric_vectors(vectors, metric), min(hubs, len(index) - 1)
+        if index.hubs:
+            index._vectors = np.column_stack([index._vectors, _heights(index._vectors, index.hubs)])
         return index
 
     @cached_property
@@ -54,10 +77,11 @@ class ExactIndex(Index):
         return np.einsum("nd,nd->n", self._vectors, self._vectors)
 
     def take(self, rows: Sequence[int]) -> np.ndarray:
-        return np.array(self._vectors[rows])
+        return np.array(self._vectors[rows, : self.width])
 
     def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, search_k: int | None) -> tuple:
         queries = metric_vectors(queries, self.metric)
+        queries = np.pad(queries, ((0, 0), (0, self._vectors.shape[1] - self.width)))
         straight = "euclidean" if self.metric == "angular" else self.metric  # the vectors are scaled already
         return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
 
@@ -66,6 +90,7 @@ class ExactIndex(Index):
         queries = metric_vectors(queries, self.metric).astype(np.float64)
         values = np.empty((len(queries), len(self)))
         for start, block in blocks(self._vectors):
+            block = block[:, : self.width]
             np.matmul(queries, block.T.astype(np.float64), out=values[:, start : start + len(block)])
         return values
 
@@ -74,7 +99,10 @@ class ExactIndex(Index):
         many together, and equal vectors have equal ones."""
         if k is not None or self.metric != "angular":
             return super().scores(vectors, own, k)
-        values = -np.sqrt(np.maximum(2 - 2 * self.cosines(self.checked(vectors[0])), 0)).round(6)
+        squares = np.maximum(2 - 2 * self.cosines(self.checked(vectors[0])), 0)
+        if self.hubs:
+            squares += self._vectors[:, -1].astype(np.float64) ** 2
+        values = -np.sqrt(squares).round(6)
         if own is not None:
             values[np.arange(len(values)), own] = -np.inf
         return values
@@ -87,4 +115,11 @@ class ExactIndex(Index):
         self._vectors = np.load(path, mmap_mode="r", allow_pickle=False)
         if self._vectors.dtype != np.float32:
             raise ValueError(f"it holds {self._vectors.dtype}")
-        return self._vectors.shape
+        return len(self._vectors), self._vectors.shape[1] - bool(self.hubs)
+
+
+def _heights(vectors: np.ndarray, k: int) -> np.ndarray:
+    """How far each vector (N, D) is moved away from all queries, at right angles to them: (N,) float32."""
+    distances = nearest(vectors, vectors, k, "euclidean", np.arange(len(vectors)))[1]
+    cosines = (1 - distances**2 / 2).mean(axis=1)
+    return np.sqrt(cosines - cosines.min()).astype(np.float32)

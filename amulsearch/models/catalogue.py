@@ -5,6 +5,7 @@ Importing this module needs neither torch nor torchvision.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from ..intake import did_you_mean
 from .architectures import timm_record, torchvision_names, torchvision_record
 from .model import Model
 from .network_table import GROUPS, INNER, MEASURED, MEASURES, TABLE, TITLES, for_size
+from .preprocess import MOST_BLUR
 from .text_towers import PREFIX, tower_record
 
 
@@ -29,8 +31,9 @@ def get(name: str | Model) -> Model:
     name : str or Model
         A network of `TABLE`; any other torchvision classifier, such as "resnet18" (weights IMAGENET1K_V1) or
         "resnet50.IMAGENET1K_V2"; any network of timm, such as "timm/mobilenetv3_small_100.lamb_in1k"; or one of
-        open_clip, "open_clip/REPOSITORY". A name may end in a view, for which the network gets mirrored pictures
-        ("@mirror") or pictures of another size ("@320", 320 x 320 pixels). A Model is returned unchanged.
+        open_clip, "open_clip/REPOSITORY". A name may end in views, which say what the network gets of each picture:
+        "@mirror", "@turn90" (180, 270 degrees to the left), "@grey", "@blur5" (a low-pass filter with a standard
+        deviation of 5 pixels of the network's input) or "@320" (320 x 320 pixels). A Model is returned unchanged.
 
     Raises
     ------
@@ -57,16 +60,24 @@ def _named(name: str) -> Model:
 
 
 def _view(model: Model, view: str) -> Model:
-    """The record with mirrored pictures, or with pictures of another size."""
+    """The record with another view of each picture, or with pictures of another size."""
+    now, name = model.preprocess, f"{model.name}@{view}"
+    if view.isdecimal() and 32 <= int(view) <= 2048 and not reads_words(model):
+        return replace(for_size(model, int(view)), name=name)
     if view == "mirror":
-        preprocess = replace(model.preprocess, mirror=not model.preprocess.mirror)
-        model = replace(model, preprocess=preprocess)
-    elif view.isdecimal() and 32 <= int(view) <= 2048 and not reads_words(model):
-        model = for_size(model, int(view))
+        change = {"mirror": not now.mirror}
+    elif view == "grey":
+        change = {"grey": True}
+    elif re.fullmatch("turn(90|180|270)", view):
+        turn = int(view.removeprefix("turn"))
+        change = {"turn": (now.turn + (-turn if now.mirror else turn)) % 360}
+    elif re.fullmatch(r"blur[1-9]\d?(\.\d)?", view):
+        change = {"blur": min(math.hypot(now.blur, float(view.removeprefix("blur"))), MOST_BLUR)}
     else:
         sizes = "" if reads_words(model) else ", or @ and a size of 32 to 2048 pixels"
-        raise ModelError(f"{model.name} has no view @{view}: use @mirror{sizes}")
-    return replace(model, name=f"{model.name}@{view}")
+        views = "@mirror, @turn90 (180, 270), @grey, @blur and pixels (@blur5)"
+        raise ModelError(f"{model.name} has no view @{view}: use {views}{sizes}")
+    return replace(model, name=name, preprocess=replace(now, **change))
 
 
 def _other(name: str) -> Model:

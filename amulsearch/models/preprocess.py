@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from ..errors import QueryError, check_integer
+from ..errors import QueryError, as_number, check_integer
 from ..intake import Decoded, colour_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FRAMINGS = ("pad", "crop", "squash")
 CHANNELS = ("RGB", "BGR")
 INTERPOLATIONS = ("bilinear", "bicubic")
+TURNS = (0, 90, 180, 270)
+MOST_BLUR = 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,13 @@ class Preprocess:
         The fraction of the shorter side that the framing "crop" keeps.
     mirror : bool, default False
         Swap left and right.
+    turn : {0, 90, 180, 270}
+        Degrees by which the square is turned to the left, before it is mirrored.
+    grey : bool, default False
+        Take the colours away.
+    blur : float, default 0
+        Standard deviation, in pixels of the square, of a Gaussian low-pass filter, which takes a maker's line and
+        shading away and leaves the shape; at most 64.
     """
 
     size: int = 224
@@ -47,14 +56,19 @@ class Preprocess:
     interpolation: str = "bilinear"
     crop_pct: float = 0.875
     mirror: bool = False
+    turn: int = 0
+    grey: bool = False
+    blur: float = 0.0
 
     def __post_init__(self):
         check_integer("size", self.size)
-        for name, choices in (("channels", CHANNELS), ("interpolation", INTERPOLATIONS)):
+        for name, choices in (("channels", CHANNELS), ("interpolation", INTERPOLATIONS), ("turn", TURNS)):
             if getattr(self, name) not in choices:
-                raise QueryError(f"unknown {name} {getattr(self, name)!r}: use one of {', '.join(choices)}")
+                raise QueryError(f"unknown {name} {getattr(self, name)!r}: use one of {', '.join(map(str, choices))}")
         if not 0 < self.crop_pct <= 1:
             raise QueryError(f"crop_pct must be above 0 and at most 1, not {self.crop_pct!r}")
+        if not 0 <= as_number(self.blur) <= MOST_BLUR:
+            raise QueryError(f"blur must be from 0 to {MOST_BLUR} pixels, not {self.blur!r}")
 
     @classmethod
     def scaled(cls, size: int, mean: Iterable[float], std: Iterable[float], **more) -> Preprocess:
@@ -68,8 +82,12 @@ class Preprocess:
 
     def pixels(self, picture: Decoded, framing: str, background: str) -> np.ndarray:
         """A picture, resized and framed as `resize_image` does: (size, size, 3) uint8, in the order of `channels`."""
-        square = self._framed(picture, framing, background)
+        square = np.rot90(self._framed(picture, framing, background), self.turn // 90)
         square = square[:, ::-1] if self.mirror else square
+        if self.grey or self.blur:
+            image = Image.fromarray(np.ascontiguousarray(square))
+            image = image.convert("L").convert("RGB") if self.grey else image
+            square = np.asarray(image.filter(ImageFilter.GaussianBlur(self.blur)) if self.blur else image)
         return np.ascontiguousarray(square[..., ::-1] if self.channels == "BGR" else square)
 
     def _framed(self, picture: Decoded, framing: str, background: str) -> np.ndarray:

@@ -119,15 +119,3 @@ def test_a_new_picture_takes_the_same_way(kind, small_folder, tmp_path):
     mean.unlink()
     with pytest.raises(am.errors.StoreError, match=r"deleted, changed or damaged .*: build the index again"):
         kind.open(tmp_path / "index")
-
-
-def test_the_mirrored_view_is_the_mirrored_picture(small_folder):
-    collection = am.Collection.from_folder(small_folder, progress=False)
-    image = collection.open(collection.ids[0])
-    seen = am.embed(image.transpose(0), "squeezenet1_1@mirror", "penultimate", framing="squash")["penultimate"]
-    plain = am.embed(image, "squeezenet1_1", "penultimate", framing="squash")["penultimate"]
-    np.testing.assert_allclose(seen, plain, atol=1e-3)
-    assert am.models.get("squeezenet1_1@320").preprocess.size == 320
-    for name in ("squeezenet1_1@upside", "squeezenet1_1@7"):
-        with pytest.raises(am.errors.ModelError, match="use @mirror, or @ and a size"):
-            am.models.get(name)

@@ -69,6 +69,40 @@ def test_query_by_id_and_by_vector_equals_brute_force(kind, metric, vectors, ids
     assert len(index.query(ids[7], k=N - 1)) == N - 1 and len(index.query(new, k=N)) == N
 
 
+def test_hub_correction_orders_as_csls_does(vectors, ids, tmp_path):
+    vectors = vectors + 0.5  # a common direction makes hubs
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = (unit @ unit.T).astype(np.float64)
+    np.fill_diagonal(cosines, -2)
+    near = np.sort(cosines, axis=1)[:, -10:].mean(axis=1)
+    csls = 2 * cosines - near
+    built = ExactIndex.build(vectors, ids, hubs=10)
+    built.save(tmp_path / "index")
+    for index in (built, ExactIndex.open(tmp_path / "index")):
+        rows, distances = index.all_neighbours(10)
+        np.testing.assert_array_equal(rows, np.argsort(-csls, axis=1)[:, :10])
+        expected = np.sqrt(2 - np.sort(csls, axis=1)[:, :-11:-1] - near.min())
+        np.testing.assert_allclose(distances, expected, atol=1e-5)
+        scores = index.similarities(np.arange(N))
+        np.testing.assert_array_equal(np.argsort(-scores, axis=1, kind="stable")[:, 1:11], rows)
+        new = 3 * vectors[7] + 0.01
+        csls_new = 2 * unit @ new / np.linalg.norm(new) - near
+        assert index.query(new, k=20)["id"].tolist() == [ids[row] for row in np.argsort(-csls_new)[:20]]
+        np.testing.assert_allclose(index.vector(ids[3]), unit[3], atol=1e-6)
+        assert index.recall(5) == 1
+    plain = np.bincount(ExactIndex.build(vectors, ids).all_neighbours(10)[0].ravel(), minlength=N)
+    assert np.bincount(rows.ravel(), minlength=N).max() < plain.max()
+
+
+def test_hub_correction_needs_the_angular_metric(vectors, ids):
+    with pytest.raises(QueryError, match="leave out hubs or the metric euclidean"):
+        ExactIndex.build(vectors, ids, metric="euclidean", hubs=10)
+    for wrong in (-1, 2.5, "10"):
+        with pytest.raises(QueryError, match="hubs must be"):
+            ExactIndex.build(vectors, ids, hubs=wrong)
+    assert len(ExactIndex.build(vectors[:3], ids[:3], hubs=10).query(ids[0], k=2)) == 2
+
+
 @pytest.mark.parametrize(("kind", "metric"), METRICS)
 def test_many_queries_at_once_equal_brute_force(kind, metric, vectors, ids):
     index, new = kind.build(vectors, ids, metric=metric), 3 * vectors[::5] + 0.01

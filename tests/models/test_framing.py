@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import amulsearch as am
 from amulsearch.intake import Decoded
@@ -85,3 +85,45 @@ def test_what_cannot_be_is_refused(wrong, words):
         Preprocess(**wrong)
     with pytest.raises(am.errors.QueryError, match="unknown framing 'stretch': use one of pad, crop, squash"):
         am.models.resize_image(Image.new("RGB", (4, 4)), 4, "stretch")
+
+
+VIEWS = {
+    "mirror": ImageOps.mirror,
+    "turn90": lambda image: image.rotate(90, expand=True),
+    "turn180": lambda image: image.rotate(180),
+    "turn270": lambda image: image.rotate(-90, expand=True),
+    "grey": ImageOps.grayscale,
+    "mirror@turn90": lambda image: ImageOps.mirror(image).rotate(90, expand=True),
+    "turn90@mirror": lambda image: ImageOps.mirror(image.rotate(90, expand=True)),
+    "grey@mirror": lambda image: ImageOps.mirror(ImageOps.grayscale(image)),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_is_the_edited_picture(view, cartoons):
+    image = cartoons.open(cartoons.ids[0]).resize((320, 160))
+    plain = am.embed(VIEWS[view](image).convert("RGB"), "squeezenet1_1", "penultimate")["penultimate"]
+    seen = am.embed(image, f"squeezenet1_1@{view}", "penultimate")["penultimate"]
+    assert plain @ seen.T / np.linalg.norm(plain) / np.linalg.norm(seen) > 0.999
+
+
+def test_a_blurred_view_is_convolved_with_a_gaussian():
+    from scipy.ndimage import gaussian_filter
+
+    rgb = np.array(random_picture(60, 60).resize((224, 224)))
+    seen = am.models.get("squeezenet1_1@blur5").preprocess.pixels(Decoded(rgb, (224, 224)), "pad", "white")
+    expected = gaussian_filter(rgb.astype(float), (5, 5, 0), mode="nearest")[..., ::-1]
+    assert np.abs(seen - expected)[16:-16, 16:-16].max() < 4
+    assert am.models.get("squeezenet1_1@blur3@blur4").preprocess.blur == 5
+
+
+@pytest.mark.parametrize("view", ["upside", "7", "blur", "blur0", "blur120", "turn45", "mirror5", "greyblur5", ""])
+def test_an_unknown_view_is_refused(view):
+    with pytest.raises(am.errors.ModelError, match=r"use @mirror, @turn90 .*, or @ and a size"):
+        am.models.get(f"squeezenet1_1@{view}")
+
+
+def test_a_preprocessing_with_unknown_turns_and_blurs_is_refused():
+    for change in ({"turn": 45}, {"blur": -1}, {"blur": 65}, {"blur": "5"}):
+        with pytest.raises(am.errors.QueryError, match=r"(turn|blur)"):
+            Preprocess(100, **change)

@@ -132,7 +132,7 @@ def test_groups_and_names_are_read():
         ("bundled", "bundled is a group of models: use one of"),
         ("resnet18.OLD", r"resnet18 has no weights OLD: write resnet18.NAME, where NAME is one of IMAGENET"),
         ("timm/resnet18.old", r"timm has no weights for resnet18\.old on the hub"),
-        ("squeezenet1_1@9", "has no view @9: use @mirror, or @ and a size of 32 to 2048 pixels"),
+        ("squeezenet1_1@9", r"has no view @9: use @mirror, @turn90 .*, or @ and a size of 32 to 2048 pixels"),
     ],
 )
 def test_an_unknown_network_is_refused(name, message):
@@ -417,7 +417,7 @@ def test_what_decides_a_vector_is_in_the_fingerprint(monkeypatch):
         assert replace(model, **{name: value}).describe() != before
     for name, value in (("licence", "other"), ("source", "other"), ("penultimate", 3)):
         assert replace(model, **{name: value}).describe() == before
-    for name, value in vars(Preprocess(64, (1, 2, 3), (1, 2, 3), "RGB", "bicubic", 0.5, True)).items():
+    for name, value in vars(Preprocess(64, (1, 2, 3), (1, 2, 3), "RGB", "bicubic", 0.5, True, 90, True, 5)).items():
         changed = replace(model, preprocess=replace(model.preprocess, **{name: value}))
         assert changed.describe() != before, name
     monkeypatch.setattr("amulsearch.models.model.POOLING_VERSION", 0)
