@@ -14,15 +14,16 @@
 `index` builds indexes with Annoy where it is installed, and otherwise for exact search, and says which. `query` opens
 both kinds; an index that Annoy built needs Annoy.
 
-In `index`, `query` and `evaluate`, `--preset best` replaces the layers by the best recipe. `index` makes it of the
-networks that --models names, by default the four with which it was measured.
+In `index`, `query` and `evaluate`, `--preset` replaces the layers by the recipe for a question: `same-kind` finds
+pictures of the same kind, `same-thing` the same thing, whoever drew it. `index` makes it of the networks that --models
+names, by default the four with which it was measured.
 
-As text, `query` prints first what all networks find together: the list of the preset if it is indexed and neither
+As text, `query` prints first what all networks find together: the lists of the presets that are indexed if neither
 --models nor --layer is given, else the fusion combsum; then the list of each network. As JSON and as a grid, it has the
 lists of the networks only; with --fuse or --preset, one list. `evaluate` measures networks and layers by exact search,
-the fusions vote and combsum of the penultimate layer (or the first that is stored), and the preset if it is indexed,
+the fusions vote and combsum of the penultimate layer (or the first that is stored), and the presets that are indexed,
 best mAP first. Pictures without a label count neither as right nor as wrong. `report` compares three layers of each
-network, their fusions vote, rrf and combsum, and the preset, and says which to use; without -o it compares a sample.
+network, their fusions vote, rrf and combsum, and the presets, and says which to use; without -o it compares a sample.
 
 `query --text` compares the words with the pictures by the text tower of an indexed network (`open_clip/REPOSITORY`);
 without one, by the keywords that `index --keywords` read. With a picture beside the words, a text tower looks for what
@@ -60,7 +61,7 @@ from .errors import AmulsearchError, QueryError, check_path, first_line, one_lin
 # Help and errors of usage need nothing but the standard library, so the names that options take stand here too.
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
 FRAMINGS = ("pad", "crop", "squash")
-PRESETS = ("best",)
+PRESETS = ("same-kind", "same-thing")
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -276,7 +277,7 @@ def _store(
 
 
 def _preset(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", choices=PRESETS, help="a complete recipe instead of layers")
+    command.add_argument("--preset", choices=PRESETS, help="a recipe for a question instead of layers")
 
 
 def _opening(command: argparse.ArgumentParser) -> None:

@@ -78,9 +78,9 @@ def _index(collection: Collection, store: Store, networks: list[models.Model], o
     say(f"{len(collection)} pictures: loading networks, extracting features")
     place = as_argument(store.folder)
     if options.preset:
-        recipe = systems.preset(networks)
+        recipe = systems.preset(networks, options.preset)
         layers = recipe.layers_of(collection, **how)
-        say(f"linking the pictures for the preset {recipe.name}")
+        say(f"comparing the pictures for the preset {recipe.name}")
         systems.save_preset(store, recipe, layers)
         collection = store.collection()
         _report_rejected(collection.rejected)
@@ -153,10 +153,10 @@ def evaluate_store(options: Namespace) -> None:
 def _model_and_layer(name: str, panel: systems.Panel) -> tuple[str, str]:
     """What the table of `evaluate` says of a system: a network, a fusion or a preset, and its layer."""
     system = panel[name]
+    if name in systems.PRESETS:
+        return name, str(system.title[1])
     if isinstance(system, systems.Fusion):
         return f"{system.method} of {len(system.systems)}", str(system.title[1][0])
-    if isinstance(system, systems.Diffusion):
-        return name.removeprefix("preset "), system.title[1]
     return system.title
 
 
@@ -185,8 +185,8 @@ def _to_use(panel: systems.Panel, name: str, options: Namespace) -> str:
     store = as_argument(options.store) if options.store else "DIR"
     index = f"Next: amulsearch index {as_argument(options.folder)}{opening} --store {store}"
     query = f"amulsearch query IMAGE --store {store}"
-    if name.startswith("preset "):
-        return f"{index} --{name}\n      {query} --{name}"
+    if name in systems.PRESETS:
+        return f"{index} --preset {name}\n      {query} --preset {name}"
     system = panel[name]
     if isinstance(system, systems.Fusion):
         networks, (layer,) = system.title[0], system.title[1]

@@ -16,7 +16,7 @@ from .index import LIKELY, Index, NewPicture, unlikely_from
 from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_image
 from .printing import aligned, print_json, say
 from .store import Store
-from .systems import Fusion, Keywords, Panel, index_again, indexed, open_panel, text_towers
+from .systems import PRESETS, Fusion, Keywords, Panel, index_again, indexed, open_panel, text_towers
 
 FUSION = "combsum"
 """The fusion that answers where no preset is indexed, the most accurate one (docs/measurements.md)."""
@@ -103,7 +103,7 @@ def _fused(panel: Panel, method: str) -> Panel:
 
 def _systems(panel: Panel, options: Namespace) -> list[str]:
     """The systems that answer, in this order: what all networks find together, then each of them."""
-    presets = [name for name in panel if name.startswith("preset ")]
+    presets = [name for name in panel if name in PRESETS]
     fusions = [name for name in panel if isinstance(panel[name], Fusion)]
     networks = [name for name in panel if name not in presets + fusions]
     if options.fuse and fusions:

@@ -126,10 +126,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         collection = am.Collection.from_folder(options.folder)
-        layers = am.systems.BEST.layers_of(collection, store=f"{options.store or temporary}/ours")
+        layers = am.systems.SAME_KIND.layers_of(collection, store=f"{options.store or temporary}/ours")
         pooled = list(am.extract(collection, layers="last:gem", store=f"{options.store or temporary}/ours").values())
         collection = collection.subset(layers[0].ids)
-    parts = am.systems.BEST.reduced(layers)
+    parts = am.systems.SAME_KIND.reduced(layers)
     similar = cosines(parts)
     lists = [ranks(one, K) for one in similar]
     mean = sum(similar) / len(similar)
@@ -146,8 +146,8 @@ def main() -> None:
         "joined": joined,
         "joined, query expansion": expanded(units, units, 10, alpha=3, own=True) @ units.T,
         "joined, k-reciprocal": k_reciprocal(units),
-        "preset best": graph,
-        "preset best, CSLS": csls(np.minimum(graph.similarities(np.arange(len(graph))), 1)),
+        "same-kind": graph,
+        "same-kind, CSLS": csls(np.minimum(graph.similarities(np.arange(len(graph))), 1)),
     }
     relevance = am.Relevance.from_labels(collection.ids, collection.labels)
     half = "held back" if Path(options.folder).resolve() == DATA else "all"

@@ -64,8 +64,8 @@ def with_hub(weights: csr_array) -> csr_array:
 
 def measure(count: int, store: str) -> dict:
     cartoons = am.Collection.from_folder(DATA, progress=False)
-    layers = am.systems.BEST.layers_of(cartoons, store=store, progress=False)
-    parts = enlarged(am.systems.BEST.reduced(layers), count)
+    layers = am.systems.SAME_KIND.layers_of(cartoons, store=store, progress=False)
+    parts = enlarged(am.systems.SAME_KIND.reduced(layers), count)
     am.Diffusion.build([am.Features(part.vectors[:50], part.ids[:50]) for part in parts])  # imports
     given = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
     thread = threading.Thread(target=watch)

@@ -29,7 +29,11 @@ def layers_of(folder: str, store: str) -> dict[str, list[am.Features]]:
     plain = am.extract(collection, layers="penultimate", store=store)
     four = [plain[name, "penultimate"] for name in am.models.BUNDLED]
     one = [plain[ONE, "penultimate"]]
-    return {f"{ONE}, distance": one, "4 networks": four, "8 layers": am.systems.BEST.layers_of(collection, store=store)}
+    return {
+        f"{ONE}, distance": one,
+        "4 networks": four,
+        "8 layers": am.systems.SAME_KIND.layers_of(collection, store=store),
+    }
 
 
 def told(home: list[am.Features], others: list[list[am.Features]]) -> dict[str, float]:
@@ -83,8 +87,8 @@ def main() -> None:
             rows[Path(folder).name, system] = told(parts, [other[system] for other in others])
         one = home[f"{ONE}, distance"][0]
         relevance = am.Relevance.from_labels(one.ids, one.labels)
-        graph = am.systems.BEST.diffusion(home["8 layers"])
-        for system, index in ((ONE, am.ExactIndex.build(one)), ("preset best", graph)):
+        graph = am.systems.SAME_KIND.system(home["8 layers"])
+        for system, index in ((ONE, am.ExactIndex.build(one)), ("same-kind", graph)):
             whole = calibrate(index, relevance, sample=len(one))
             errors[Path(folder).name, system] = {"5 parts": whole.ece, "halves": halves_error(index, relevance)}
     table = pd.DataFrame(rows).T

@@ -1,4 +1,4 @@
-"""The preset best compared with simpler systems, on any folder whose subfolders are its labels.
+"""The preset same-kind compared with simpler systems, on any folder whose subfolders are its labels.
 
     python benchmarks/preset.py [FOLDER] [--store DIR]
 
@@ -19,7 +19,7 @@ import pandas as pd
 
 import amulsearch as am
 
-PRESET, JOINED, FUSED = "preset best", "8 layers joined", "combsum of 4 penultimate"
+PRESET, JOINED, FUSED = "same-kind", "8 layers joined", "combsum of 4 penultimate"
 DATA = Path(__file__).resolve().parent.parent / "data" / "openclipart"
 
 
@@ -38,7 +38,7 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
     black = am.Collection.from_folder(folder, background="black", progress=False)
     post = am.extract(black, layers="logits", framing="squash", store=f"{store}/post")
     ours = am.extract(collection, layers=["penultimate", "last:gem"], store=f"{store}/ours")
-    layers = am.systems.BEST.layers_of(collection, store=f"{store}/ours")
+    layers = am.systems.SAME_KIND.layers_of(collection, store=f"{store}/ours")
     parts = [post[name, "logits"] for name in am.models.BUNDLED]
     plain = [ours[name, "penultimate"] for name in am.models.BUNDLED]
     joined = am.transforms.concatenate([ours[name, "last:gem"] for name in am.models.BUNDLED])
@@ -53,7 +53,7 @@ def systems(collection: am.Collection, folder: str, store: str) -> dict:
         "4 x last:gem concatenated": joined,
         "... PCA 256 whitened .5": reduced,
         JOINED: joined_layers(layers)[0],
-        PRESET: am.systems.BEST.diffusion(layers),
+        PRESET: am.systems.SAME_KIND.system(layers),
     }
 
 
@@ -84,7 +84,7 @@ def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.
     fold = np.random.default_rng(1).permutation(len(collection)) % 5
     kept, new = np.flatnonzero(fold > 0), np.flatnonzero(fold == 0)
     plain = am.extract(collection, layers="penultimate", store=f"{store}/ours")
-    deep = am.systems.BEST.layers_of(collection, store=f"{store}/ours")
+    deep = am.systems.SAME_KIND.layers_of(collection, store=f"{store}/ours")
     some = lambda part: am.Features(part.vectors[kept], [part.ids[row] for row in kept])  # noqa: E731
     single = {name: am.features.l2_normalize(plain[name, "penultimate"].vectors) for name in am.models.BUNDLED}
     found = {f"{name} penultimate": vectors[new] @ vectors[kept].T for name, vectors in single.items()}
@@ -95,10 +95,10 @@ def new_pictures(collection: am.Collection, store: str) -> dict[str, am.measure.
     joined = np.concatenate([am.features.l2_normalize(part.vectors[new]) for part in deep], axis=1)
     found[JOINED] = expansion(pca(joined)) @ am.features.l2_normalize(vectors.vectors).T
 
-    powers = am.systems.BEST.whiten * len(deep)
-    deep = [part for part in deep for _ in am.systems.BEST.whiten]
+    powers = am.systems.SAME_KIND.whiten * len(deep)
+    deep = [part for part in deep for _ in am.systems.SAME_KIND.whiten]
     fitted = [
-        am.transforms.PCA.fit(some(part), am.systems.BEST.width, whiten=power)
+        am.transforms.PCA.fit(some(part), am.systems.SAME_KIND.width, whiten=power)
         for part, power in zip(deep, powers, strict=True)
     ]
     parts = [of(some(part)) for of, part in zip(fitted, deep, strict=True)]

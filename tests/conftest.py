@@ -88,7 +88,7 @@ def bundled_features(cartoons, store) -> am.features.FeatureSet:
 @pytest.fixture(scope="session")
 def preset(cartoons, bundled_features, store) -> am.Diffusion:
     """The index of the preset over `cartoons`."""
-    return am.systems.BEST.build(cartoons, store=store, progress=False)
+    return am.systems.SAME_KIND.build(cartoons, store=store, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -112,14 +112,14 @@ def all_features(all_cartoons, course_store) -> am.features.FeatureSet:
 @pytest.fixture(scope="session")
 def all_preset(all_cartoons, all_features, course_store) -> am.Diffusion:
     """The index of the preset over all bundled cartoons."""
-    return am.systems.BEST.build(all_cartoons, store=course_store, progress=False)
+    return am.systems.SAME_KIND.build(all_cartoons, store=course_store, progress=False)
 
 
 def of_the_preset(collection, store) -> am.features.FeatureSet:
     """Logits, penultimate and the layers of the preset: all layers of a network in one pass."""
     features = {}
-    for inner in dict.fromkeys(am.systems.BEST.layers.values()):
-        names = [name for name, layers in am.systems.BEST.layers.items() if layers == inner]
+    for inner in dict.fromkeys(am.systems.SAME_KIND.layers.values()):
+        names = [name for name, layers in am.systems.SAME_KIND.layers.items() if layers == inner]
         features |= am.extract(collection, names, ["logits", "penultimate", *inner], store=store, progress=False)
     return am.features.FeatureSet(collection, features, extracted=0)
 
@@ -206,7 +206,7 @@ def contents():
             saved = store.indexes.open(name)
             files = {path.name: path.read_bytes() for path in sorted(saved.folder.iterdir())}
             del files["pictures.i64"]  # the numbers of the ids depend on which pictures came first
-            found[name] = am.systems.open_index(store, name).ids, files
+            found[name] = am.systems.open_system(store, name).ids, files
         return found
 
     return read

@@ -46,7 +46,7 @@ def test_probabilities_and_novelty(copied, openclipart, tmp_path, run):
     id = first_id(folder)
     told = json.loads(run("query", id, *asked, "--json").out)
     features = am.features.FeatureSet.open(store)["squeezenet1_1", "penultimate"]
-    index = am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate")
+    index = am.systems.open_system(am.Store.open(store), "squeezenet1_1 penultimate")
     labels = am.Relevance.from_labels(features.ids, features.labels)
     expected = am.systems.calibrate(index, labels).probability([one["distance"] for one in told["results"]])
     assert [one["probability"] for one in told["results"]] == pytest.approx(expected.tolist())
@@ -61,7 +61,7 @@ def test_probabilities_and_novelty(copied, openclipart, tmp_path, run):
     # An index without a calibration is built again with one.
     am.indexes.default_kind().build(features).save_in(am.Store.open(store), "squeezenet1_1 penultimate")
     assert "1 of 1 indexes built" in run("index", folder, *asked[:4], "--layers", "penultimate").out
-    assert am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate").calibration
+    assert am.systems.open_system(am.Store.open(store), "squeezenet1_1 penultimate").calibration
 
 
 def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, run):
@@ -85,7 +85,7 @@ def test_a_query_is_opened_as_its_collection(tmp_path, openclipart, run):
     assert collection.opening == {"frame": 1, "background": "black", "max_pixels": 64_000_000}
     shutil.copy(folder / "0.gif", new := tmp_path / "new.gif")
     shutil.copy(folder / "white\u202f1.png", icon := tmp_path / "icon.png")
-    by_name = am.systems.open_index(am.Store.open(store), "squeezenet1_1 penultimate")
+    by_name = am.systems.open_system(am.Store.open(store), "squeezenet1_1 penultimate")
     for path, id in ((new, "0.gif"), (icon, "white\u202f1.png")):
         first, second = json.loads(run("query", path, *asked, "-k", "2", "--json").out)["results"]
         assert first["id"] == id and first["distance"] < 0.01 and second["distance"] > 0.1
@@ -181,23 +181,23 @@ def test_a_preset_that_is_indexed_answers_first(indexed, tmp_path, run):
     shutil.copytree(indexed[0], folder)
     query, index = ["query", id, "--store", store], ["index", str(folder), "--store", store]
     one_network = ["--models", MODELS[0], "--layers", "penultimate"]
-    assert f"Next: amulsearch query {id} --store {store}\n" in run(*index, "--preset", "best").out
-    best = json.loads(run(*query, "--preset", "best", "--json").out)
+    assert f"Next: amulsearch query {id} --store {store}\n" in run(*index, "--preset", "same-kind").out
+    best = json.loads(run(*query, "--preset", "same-kind", "--json").out)
     assert json.loads(run(*query, "--json").out) == best  # there is nothing else
     run(*index, *one_network)
     lists = lists_of(run(*query).out)
-    assert list(lists) == ["preset best, all networks together", MODELS[0]]
-    rows = lists["preset best, all networks together"][1]
+    assert list(lists) == ["same-kind, all networks together", MODELS[0]]
+    rows = lists["same-kind, all networks together"][1]
     assert [(row[1], row[-1]) for row in rows] == [
         (f"{one['distance']:.3f}", shlex.quote(one["path"])) for one in best["results"]
     ]
     systems = json.loads(run("evaluate", "--store", store, "--json").out)["systems"]
-    (alone,) = json.loads(run("evaluate", "--store", store, "--preset", "best", "--json").out)["systems"]
-    assert alone in systems and alone["model"] == "best"
+    (alone,) = json.loads(run("evaluate", "--store", store, "--preset", "same-kind", "--json").out)["systems"]
+    assert alone in systems and alone["model"] == "same-kind"
     (folder / id).unlink()
     other = first_id(folder)
     run(*index, *one_network)
-    with pytest.warns(UserWarning, match="the preset best is left out"):
+    with pytest.warns(UserWarning, match="the preset same-kind is left out"):
         told = run("query", other, "--store", store)  # the preset still has the picture
     assert list(lists_of(told.out)) == [MODELS[0]]
 
@@ -437,4 +437,4 @@ def test_the_command_line_offers_what_the_library_has():
     from amulsearch import cli
     from amulsearch.models import FRAMINGS
 
-    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (am.systems.BEST.name,) == cli.PRESETS
+    assert (*METHODS,) == cli.METHODS and (*FRAMINGS,) == cli.FRAMINGS and (*am.systems.PRESETS,) == cli.PRESETS

@@ -126,7 +126,7 @@ def test_the_grid_has_the_words_in_place_of_a_picture(store, tmp_path, run):
         ([], "give a picture, an id of the collection, or words: --text WORDS"),
         (["--avoid", "red", "PICTURE"], "--avoid goes with --text"),
         (["--text", " "], "give at least one word to look for"),
-        (["--text", "bird", "--preset", "best"], "leave out --preset"),
+        (["--text", "bird", "--preset", "same-kind"], "leave out --preset"),
         (["--text", "brid"], "no picture has the keyword brid"),
         (["--text", "bird", "none.png"], "is neither a file nor an id"),
         (["--text", "bird", "PICTURE", "--layer", "logit"], "has no index of any model logit (did you mean logits?)"),

@@ -72,7 +72,7 @@ def test_the_core_has_examples(name):
     thing = getattr(am, name)
     if thing in (*ROOMS, am.errors):
         pytest.skip("a room: its names have docstrings of their own")
-    module = inspect.getmodule(thing if name != "BEST" else type(thing))
+    module = inspect.getmodule(thing)
     methods = [getattr(value, "__func__", value) for value in vars(thing).values()] if inspect.isclass(thing) else []
     texts = [inspect.getdoc(value) or "" for value in (thing, module, *filter(inspect.isfunction, methods))]
     assert any(">>> " in text for text in texts)

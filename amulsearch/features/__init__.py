@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "PCA",
             "combination",
             "concatenate",
+            "source_layers",
             "open_fitted",
             "same_pictures",
             "write_fitted",

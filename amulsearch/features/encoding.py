@@ -13,7 +13,7 @@ from ..errors import QueryError
 from ..intake import Decoded, open_image, opening
 from ..models import Model, canonical_layer
 from .converted import query_graph, run_one
-from .transforms import PCA, joined, nodes
+from .transforms import PCA, joined, source_layers
 from .vectors import l2_normalize
 
 PASS = ("model", "framing", "background", "precision")
@@ -158,7 +158,7 @@ def encode(
     fitted = {maker.digest: maker for maker in makers if isinstance(maker, PCA)}
     passes: dict[tuple, list] = {}  # all layers of a network in one pass
     for fingerprint in fingerprints:
-        for leaf in _leaves(fingerprint):
+        for leaf in source_layers(fingerprint):
             passes.setdefault(tuple(leaf[key] for key in PASS), []).append(leaf)
     known = {}
     for key, leaves in passes.items():
@@ -200,12 +200,8 @@ def _words_vector(query: Words, model: Model, leaves: list[Mapping], layers: lis
 
 def opening_of(fingerprint: Mapping) -> dict:
     """How the pictures were opened: the frame, the background and max_pixels, as keywords of `open_image`."""
-    leaf = _leaves(fingerprint)[0]
+    leaf = source_layers(fingerprint)[0]
     return {name: leaf.get(name, value) for name, value in opening().items()}
-
-
-def _leaves(fingerprint: Mapping) -> list[Mapping]:
-    return [node for node in nodes(fingerprint) if "of" not in node]
 
 
 def _follow(fingerprint: Mapping, known: Mapping, fitted: Mapping[str, PCA]) -> np.ndarray:

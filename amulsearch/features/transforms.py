@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -174,11 +174,11 @@ def _node(kind: str, parts: Sequence[Features], layer: str) -> dict:
     return {"model": " + ".join(names), "layer": layer, "op": kind, "of": [dict(part.fingerprint) for part in parts]}
 
 
-def nodes(fingerprint: Mapping) -> Iterator[Mapping]:
-    """All nodes of a fingerprint, the root first; the leaves, which have no "of", are layers of networks."""
-    yield fingerprint
-    for part in fingerprint.get("of", ()):
-        yield from nodes(part)
+def source_layers(fingerprint: Mapping) -> list[Mapping]:
+    """The layers of networks from which a fingerprint says that vectors were made."""
+    if "of" not in fingerprint:
+        return [fingerprint]
+    return [layer for part in fingerprint["of"] for layer in source_layers(part)]
 
 
 def same_pictures(parts: Sequence[Features]) -> Sequence[Features]:

@@ -115,7 +115,7 @@ def agreements(systems: Mapping[str, System]) -> pd.DataFrame:
     count = len(next(iter(systems.values())))
     queries = np.sort(np.random.default_rng(0).permutation(count)[:SHARED])
     k = min(FIRST, count - 1)
-    networks = {name: _networks(system) for name, system in systems.items()}
+    networks = {name: {one.partition("@")[0] for one in _networks(system)} for name, system in systems.items()}
     lists, weights = {}, {}
     for name, system in systems.items():
         rows, _ = system.rank([part.take(queries) for part in system.parts], k, queries)

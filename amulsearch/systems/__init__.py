@@ -12,11 +12,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fusion": ["METHODS", "Fusion"],
         "graph": ["NeighbourGraph"],
         "diffusion": ["Diffusion"],
-        "presets": ["BEST", "Preset", "preset"],
+        "presets": ["PRESETS", "SAME_KIND", "SAME_THING", "Preset", "preset"],
         "keywords": ["Keywords"],
         "panel": ["Panel"],
         "stored": [
-            *("index_again", "indexed", "is_current", "open_index", "open_panel", "save_index", "save_preset"),
+            *("index_again", "indexed", "is_current", "open_panel", "open_system", "save_index", "save_preset"),
             *("text_towers", "usual_layer"),
         ],
         "platt_scaling": ["calibrate", "calibrated"],

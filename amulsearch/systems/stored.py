@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import models as networks  # loads no network
 from ..errors import StoreError, as_argument
-from ..features import Features, FeatureSet, opening_of
+from ..features import Features, FeatureSet, opening_of, source_layers
 from ..index import AnnoyIndex, ExactIndex, Index, System, default_kind
 from ..intake import did_you_mean
 from ..store import Store
@@ -16,15 +16,12 @@ from .diffusion import Diffusion
 from .novelty import SAMPLE
 from .panel import Panel
 from .platt_scaling import calibrated
-from .presets import Preset
-
-PRESETS = ("best",)
-"""The presets that a store can hold, each under the name "preset NAME"."""
+from .presets import PRESETS, Preset
 
 
 def is_current(store: Store, name: str) -> bool:
     """Whether a saved system holds the pictures of the table, opened as these are, and the current features if it is of
-    one layer; its name is "MODEL LAYER" or "preset NAME". False also if there is none."""
+    one layer; its name is "MODEL LAYER" or that of a preset. False also if there is none."""
     about = store.indexes.about(name)
     made_by = {" ".join(key): made for key, made in store.current().items()}.get(name)
     if about.get("revision") != store.revision:
@@ -49,10 +46,11 @@ def save_index(store: Store, name: str, features: Features) -> bool:
 
 def save_preset(store: Store, preset: Preset, layers: Sequence[Features]) -> bool:
     """As `save_index`, for a preset over its layers."""
-    name, parts = f"preset {preset.name}", preset.reduced(layers)
-    if not _is_old(store, name, Diffusion, Diffusion.fingerprint_of(parts)):
+    parts = preset.reduced(layers)
+    kind = ExactIndex if preset.joined else Diffusion
+    if not _is_old(store, preset.name, kind, preset.fingerprint(parts)):
         return False
-    calibrated(Diffusion.build(parts)).save_in(store, name)
+    calibrated(preset.search(parts)).save_in(store, preset.name)
     return True
 
 
@@ -67,10 +65,10 @@ def _is_old(store: Store, name: str, kind: type[Index] | type[Diffusion], finger
     return not system.calibration and calibrated(system).calibration is not None
 
 
-def open_index(store: Store, name: str) -> Index:
-    """Open an index, of Annoy or exact, whichever was the default when it was saved."""
-    kind = ExactIndex if store.indexes.about(name).get("kind") == "ExactIndex" else AnnoyIndex
-    return kind.open_in(store, name)
+def open_system(store: Store, name: str) -> Index | Diffusion:
+    """Open an index, of Annoy or exact, whichever was the default when it was saved, or a preset."""
+    kinds = {kind.__name__: kind for kind in (AnnoyIndex, ExactIndex, Diffusion)}
+    return kinds.get(store.indexes.about(name).get("kind"), AnnoyIndex).open_in(store, name)
 
 
 def open_panel(
@@ -116,14 +114,14 @@ def open_panel(
     """
     store = store if isinstance(store, Store) else Store.open(store)
     if preset:
-        return _open_preset(store, preset)
-    presets = [name for name in (() if models or layer else PRESETS) if f"preset {name}" in store.indexes]
+        return _open_presets(store, [preset])
+    presets = [name for name in (() if models or layer else PRESETS) if name in store.indexes]
     if presets and not exact and not indexed(store):
-        return _open_preset(store, presets[0])
+        return _open_presets(store, presets)
     systems: dict[str | tuple[str, str], System | Features] = {}
     for name in presets:
-        if is_current(store, f"preset {name}"):
-            systems[f"preset {name}"] = Diffusion.open_in(store, f"preset {name}")
+        if is_current(store, name):
+            systems[name] = open_system(store, name)
         else:
             warnings.warn(_left_out(f"the preset {name}"), stacklevel=2)
     systems |= _exact(store) if exact else _open_layer(store, models, layer)
@@ -160,30 +158,29 @@ def _open_layer(store: Store, models, layer: str | None) -> dict[tuple[str, str]
         raise StoreError(f"the collection has changed since {', '.join(old)} was indexed: {again}")
     for name in old:
         warnings.warn(_left_out(name), stacklevel=3)
-    return {(name, layer): open_index(store, f"{name} {layer}") for name in wanted if name not in old}
+    return {(name, layer): open_system(store, f"{name} {layer}") for name in wanted if name not in old}
 
 
 def _left_out(name: str) -> str:
     return f"{name} is left out: the collection has changed since it was indexed"
 
 
-def _open_preset(store: Store, name: str) -> Panel:
-    """A panel of a preset alone."""
-    command = index_again(store, preset=name)
-    if f"preset {name}" not in store.indexes:
-        raise StoreError(f"the preset {name} is not indexed: {command}")
-    if not is_current(store, f"preset {name}"):
-        raise StoreError(f"the collection has changed since {name} was indexed: {command}")
-    system = Diffusion.open_in(store, f"preset {name}")
-    return Panel({f"preset {name}": system}, reference=lambda: _layers_below(store, name))
+def _open_presets(store: Store, names: Sequence[str]) -> Panel:
+    """A panel of presets alone."""
+    for name in names:
+        command = index_again(store, preset=name)
+        if name not in store.indexes:
+            raise StoreError(f"the preset {name} is not indexed: {command}")
+        if not is_current(store, name):
+            raise StoreError(f"the collection has changed since {name} was indexed: {command}")
+    return Panel({name: open_system(store, name) for name in names}, reference=lambda: _layers_below(store, names[0]))
 
 
 def _layers_below(store: Store, preset: str) -> list[Features]:
     """The layers that a stored preset was made of, as the networks gave them."""
-    parts = store.indexes.about(f"preset {preset}")["fingerprint"]["of"]
-    keys = dict.fromkeys((layer["model"], layer["layer"]) for part in parts for layer in part["of"])
+    made_by = source_layers(store.indexes.about(preset)["fingerprint"])
     stored = FeatureSet.open(store)
-    return [stored[key] for key in keys]
+    return [stored[key] for key in dict.fromkeys((layer["model"], layer["layer"]) for layer in made_by)]
 
 
 def indexed(store: Store) -> list[tuple[str, str]]:

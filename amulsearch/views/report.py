@@ -16,7 +16,7 @@ from ..features import Features, FeatureSet, concatenate, extract
 from ..intake import Collection, counts_text
 from ..measure import LEAST, MEASURES, Recommendation, chance_level, precision_at_k, recommend
 from ..store import Store
-from ..systems import BEST, THRESHOLD, Panel, near_duplicates
+from ..systems import PRESETS, THRESHOLD, Panel, near_duplicates
 from .captions import short_name
 from .mapping import Map, sampled
 from .page import Page
@@ -46,7 +46,7 @@ def write_report(
     """Say which system to use for a folder of pictures, and write a page about it, as `amulsearch report` does.
 
     The page begins with that advice. It answers queries by any picture, with a map (see `Page.answers`). Networks,
-    layers, their fusions and the preset are compared, by the subfolders as labels if there are any. It ends with
+    layers, their fusions and the presets are compared, by the subfolders as labels if there are any. It ends with
     near-duplicates and the files that were read, skipped and rejected. In a large folder, some parts are made of a
     random sample, and say so.
 
@@ -59,7 +59,7 @@ def write_report(
     output : str or path, optional
         HTML file to write. Without it, only `sample` pictures are compared.
     models : str or list, default `models.BUNDLED`
-        Networks, as `extract` takes them. The preset is among the systems if its networks are.
+        Networks, as `extract` takes them. The presets are among the systems if their networks are.
     k : int, default 8
         How many neighbours of each picture the page shows.
     store : str, path or Store, optional
@@ -94,8 +94,9 @@ def write_report(
     if output is None and len(collection) > sample:
         collection = collection.subset(collection.sample(sample))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Windows deletes no mapped file
-        features = _extracted(collection, models, {"store": store or temporary, "progress": progress})
-        panel = _panel({key: sampled(layer, ANSWERED) for key, layer in features.items()})
+        records = networks.get_all(models)
+        features = _extracted(collection, records, {"store": store or temporary, "progress": progress})
+        panel = _panel({key: sampled(layer, ANSWERED) for key, layer in features.items()}, records)
         pictures, advice = features.collection.subset(panel.ids), None
         if len(pictures) >= LEAST:
             advice = recommend(panel, pictures, sample=sample, progress=progress)
@@ -104,14 +105,14 @@ def write_report(
         return advice
 
 
-def _extracted(collection: Collection, models, how: dict) -> FeatureSet:
-    """Every layer that is compared, and those of the preset, with one pass of each network."""
-    records = networks.get_all(models)
+def _extracted(collection: Collection, records: list[networks.Model], how: dict) -> FeatureSet:
+    """Every layer that is compared, and those of the presets: each picture is decoded once."""
     layers = {model.name: [layer for layer in LAYERS if layer != "logits" or model.classes != 0] for model in records}
-    if BEST.layers.keys() <= layers.keys():
-        layers |= {name: list(dict.fromkeys([*layers[name], *more])) for name, more in BEST.layers.items()}
+    for preset in PRESETS.values():
+        for name, more in preset.viewed.items() if preset.layers.keys() <= layers.keys() else ():
+            layers[name] = list(dict.fromkeys([*layers.get(name, ()), *more]))
     if len(collection) > 1:
-        features = extract(collection, records, layers, **how)
+        features = extract(collection, [*records, *layers.keys() - {model.name for model in records}], layers, **how)
         collection = features.collection
     if len(collection) < 2:
         raise QueryError(
@@ -121,13 +122,16 @@ def _extracted(collection: Collection, models, how: dict) -> FeatureSet:
     return features
 
 
-def _panel(layers: dict[tuple[str, str], Features]) -> Panel:
-    """The preset, the networks by layer and their fusions."""
-    preset = {}
-    if layers.keys() >= set(BEST.keys) and len(next(iter(layers.values()))) > 2:
-        preset = {f"preset {BEST.name}": BEST.diffusion([layers[key] for key in BEST.keys])}
-    compared = {key: layer for key, layer in layers.items() if key[1] in LAYERS}
-    return Panel({**preset, **compared}, fusions=FUSIONS, calibrate=True)
+def _panel(layers: dict[tuple[str, str], Features], records: list[networks.Model]) -> Panel:
+    """The presets, the networks by layer and their fusions."""
+    enough, names = len(next(iter(layers.values()))) > 2, {model.name for model in records}
+    presets = {
+        name: preset.system([layers[key] for key in preset.keys])
+        for name, preset in PRESETS.items()
+        if enough and layers.keys() >= set(preset.keys)
+    }
+    compared = {key: layer for key, layer in layers.items() if key[0] in names and key[1] in LAYERS}
+    return Panel({**presets, **compared}, fusions=FUSIONS, calibrate=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import amulsearch as am
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
-COLUMNS = ["preset best", *MODELS, "rrf"]
+COLUMNS = ["same-kind", *MODELS, "rrf"]
 FIRST = "animals/bugs/damselfly_leigh_purdie_r.webp"
 QUERY = ".am-explorer .am-strip .am-big img"
 SHORT = """import amulsearch as am
@@ -29,7 +29,7 @@ features = am.extract(cartoons, models, layers, store={STORE!r})
 preset = am.preset(models).build(cartoons, store={STORE!r})
 layout = am.views.Map.fit(am.transforms.concatenate([features[name, "penultimate"] for name in models]))
 (query,) = cartoons.choose(["animals/bugs/damselfly_leigh_purdie_r.webp"])
-panel = am.Panel({{"preset best": preset, **features}}, fusions=("vote", "rrf", "combsum"), calibrate=True)
+panel = am.Panel({{"same-kind": preset, **features}}, fusions=("vote", "rrf", "combsum"), calibrate=True)
 explorer = am.explore(cartoons, panel, judgements={JUDGEMENTS!r}, map=layout, query=query, k=4)
 explorer""",
     "explorer.found.get(models[-1])",

@@ -70,13 +70,11 @@ def test_the_standard_layers_are_all_that_the_preset_needs(few, tmp_path):
     made = am.extract(few, "bundled", "standard", store=store, progress=False)
     for name in am.models.BUNDLED:
         layers = {layer for model, layer in made if model == name}
-        assert layers == {"logits", "penultimate", "last:gem", *am.systems.BEST.layers[name]}
+        assert layers == {"logits", "penultimate", "last:gem", *am.systems.SAME_KIND.layers[name]}
     again = am.extract(few, "bundled", ["penultimate", "standard"], store=store, progress=False)
     assert again.extracted == 0 and set(again) == set(made)
-    assert (
-        am.extract(few, list(am.systems.BEST.layers), am.systems.BEST.layers, store=store, progress=False).extracted
-        == 0
-    )
+    layers = am.systems.SAME_KIND.layers
+    assert am.extract(few, list(layers), layers, store=store, progress=False).extracted == 0
 
 
 def test_a_layer_answers_by_the_name_it_was_asked_by(few):

@@ -14,7 +14,7 @@ from amulsearch.commands import _to_use
 from amulsearch.errors import QueryError
 from amulsearch.measure import recommend
 from amulsearch.models.architectures import import_timm
-from amulsearch.systems import BEST
+from amulsearch.systems import SAME_KIND
 
 MODELS = ["squeezenet1_1", "tf_efficientnet_lite0"]
 KINDS = ("animals/birds", "food/fruit", "people", "recreation/music", "tools", "transportation/roadsigns")
@@ -39,11 +39,11 @@ def flat(openclipart, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def panel(drawings, store):
-    layers = {name: ["logits", "penultimate", *BEST.layers[name]] for name in BEST.layers}
+    layers = {name: ["logits", "penultimate", *SAME_KIND.layers[name]] for name in SAME_KIND.layers}
     features = am.extract(drawings, list(layers), layers, store=store, progress=False)
     chosen = {key: layer for key, layer in features.items() if key[1] in ("logits", "penultimate", "last:gem")}
-    preset = BEST.diffusion([features[key] for key in BEST.keys])
-    return am.Panel({"preset best": preset, **chosen}, fusions=FUSIONS)
+    preset = SAME_KIND.system([features[key] for key in SAME_KIND.keys])
+    return am.Panel({"same-kind": preset, **chosen}, fusions=FUSIONS)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_costs(advice):
     table, names = advice.table.set_index("system"), [f"{name} logits" for name in am.models.BUNDLED]
     assert table["kB"][names[0]] == 4.0 and table["kB"]["combsum of 4 logits"] == 16.0
     assert table["ms"]["combsum of 4 logits"] == pytest.approx(table["ms"][names].sum())
-    assert table["ms"]["preset best"] == pytest.approx(table["ms"][names].sum())
+    assert table["ms"]["same-kind"] == pytest.approx(table["ms"][names].sum())
 
 
 def test_the_sentence_says_what_the_table_says(advice):
@@ -150,5 +150,5 @@ def test_the_commands_to_use_a_system_name_its_networks(panel, bundled_features)
     index, query = _to_use(two, "rrf of 2 logits", options).splitlines()
     assert index.endswith("--models squeezenet1_1,tf_efficientnet_lite0 --layers logits")
     assert query.endswith("--layer logits --fuse rrf")
-    assert _to_use(panel, "preset best", options).endswith("--preset best")
+    assert _to_use(panel, "same-kind", options).endswith("--preset same-kind")
     assert _to_use(panel, "squeezenet1_1 logits", options).endswith("--models squeezenet1_1 --layer logits")

@@ -1,4 +1,4 @@
-"""The preset best: on the half of the categories held back from its choice, on a tiny folder, on the command line."""
+"""The presets: on pictures that took no part in their choice, on a tiny folder, on the command line."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ def test_better_than_one_network_and_than_joined_vectors_on_the_other_half(all_f
     names = np.array(sorted(set(cartoons.labels)))
     chosen_on = set(names[np.random.default_rng(0).permutation(len(names))[: len(names) // 2]])
     queries = [id for id, label in zip(cartoons.ids, cartoons.labels, strict=True) if label not in chosen_on]
-    parts = am.systems.BEST.reduced(am.systems.BEST.layers_of(cartoons, store=course_store, progress=False))
+    parts = am.systems.SAME_KIND.reduced(am.systems.SAME_KIND.layers_of(cartoons, store=course_store, progress=False))
     assert [part.vectors.shape[1] for part in parts[::2]] == [256, 256, 256, 192, 256, 192, 256, 208]
     graph = am.evaluate(all_preset, relevance, queries=queries)
     whitened = [part for part in parts if part.fingerprint["layer"].endswith("whitened 0.5")]
@@ -38,41 +38,41 @@ def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, preset):
 
 def test_few_pictures(small_folder, tmp_path):
     few = am.Collection.from_folder(small_folder / "food", progress=False)
-    parts = am.systems.BEST.reduced(am.systems.BEST.layers_of(few, progress=False))
+    parts = am.systems.SAME_KIND.reduced(am.systems.SAME_KIND.layers_of(few, progress=False))
     assert len(parts) == 16 and {part.vectors.shape for part in parts} == {(8, 7), (8, 2)}
     index = am.Diffusion.build(parts)
     assert sorted(index.query(few.ids[0], 7)["id"]) == few.ids[1:]
     for path in sorted((small_folder / "food").rglob("*.webp"))[2:]:
         path.unlink()
     with pytest.raises(am.errors.QueryError, match="at least 3 pictures"):
-        am.systems.BEST.build(am.Collection.from_folder(small_folder / "food", progress=False))
+        am.systems.SAME_KIND.build(am.Collection.from_folder(small_folder / "food", progress=False))
 
 
 def test_on_the_command_line(small_folder, tmp_path, capsys):
     store = str(tmp_path / "store")
-    assert main(["index", str(small_folder), "--store", store, "--preset", "best"]) == 0
-    assert "32 pictures indexed with the preset best" in capsys.readouterr().out
+    assert main(["index", str(small_folder), "--store", store, "--preset", "same-kind"]) == 0
+    assert "32 pictures indexed with the preset same-kind" in capsys.readouterr().out
     id = "food/fruit/" + sorted(path.name for path in (small_folder / "food" / "fruit").iterdir())[0]
-    assert main(["query", id, "--store", store, "--preset", "best", "-k", "3", "--json"]) == 0
+    assert main(["query", id, "--store", store, "--preset", "same-kind", "-k", "3", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)["results"]
     assert [entry["rank"] for entry in results] == [1, 2, 3]
     copy = shutil.copy(small_folder / id, tmp_path / "new.webp")
-    assert main(["query", str(copy), "--store", store, "--preset", "best", "-k", "1", "--json"]) == 0
+    assert main(["query", str(copy), "--store", store, "--preset", "same-kind", "-k", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["results"][0]["id"] == id and told["p_value"] > 0.9
     Image.effect_noise((300, 200), 80).save(tmp_path / "noise.png")
-    assert main(["query", str(tmp_path / "noise.png"), "--store", store, "--preset", "best"]) == 0
+    assert main(["query", str(tmp_path / "noise.png"), "--store", store, "--preset", "same-kind"]) == 0
     assert "Nothing here is likely to fit" in capsys.readouterr().out
-    assert main(["evaluate", "--store", store, "--preset", "best", "--json"]) == 0
+    assert main(["evaluate", "--store", store, "--preset", "same-kind", "--json"]) == 0
     (system,) = json.loads(capsys.readouterr().out)["systems"]
-    assert (system["model"], system["layer"]) == ("best", "diffusion over 16 parts")
+    assert (system["model"], system["layer"]) == ("same-kind", "diffusion over 16 parts")
     assert 0 < system["mAP"] <= 1
-    assert main(["query", id, "--store", store, "--preset", "best", "--fuse", "rrf"]) == 2
+    assert main(["query", id, "--store", store, "--preset", "same-kind", "--fuse", "rrf"]) == 2
     assert "leave out --models, --layer and --fuse" in capsys.readouterr().err
 
 
 def test_of_other_networks():
-    assert am.preset("bundled") == am.preset(am.models.BUNDLED) == am.systems.BEST == am.preset()
+    assert am.preset("bundled") == am.preset(am.models.BUNDLED) == am.systems.SAME_KIND == am.preset()
     asked = ("resnet152", "siglip_base", "squeezenet1_1")
     layers = [("last:gem", "layer3:gem"), ("penultimate", "blocks.8:mean"), ("last:gem", "features.9:gem")]
     assert am.preset(",".join(asked)).layers == dict(zip(asked, layers, strict=True))
@@ -91,17 +91,17 @@ def test_of_a_network_that_is_not_in_the_table(in_hub_cache, monkeypatch, tmp_pa
 
 def test_of_one_network_on_the_command_line(small_folder, tmp_path, capsys):
     store = str(tmp_path / "store")
-    index = ["index", str(small_folder), "--store", store, "--preset", "best", "--models", "squeezenet1_1"]
+    index = ["index", str(small_folder), "--store", store, "--preset", "same-kind", "--models", "squeezenet1_1"]
     assert main(index) == 0
-    assert main(["evaluate", "--store", store, "--preset", "best", "--json"]) == 0
+    assert main(["evaluate", "--store", store, "--preset", "same-kind", "--json"]) == 0
     assert '"diffusion over 4 parts"' in capsys.readouterr().out
     copy = shutil.copy(next(small_folder.rglob("*.webp")), tmp_path / "new.webp")
-    assert main(["query", str(copy), "--store", store, "--preset", "best", "-k", "1", "--json"]) == 0
+    assert main(["query", str(copy), "--store", store, "--preset", "same-kind", "-k", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["results"][0]["id"].endswith(next(small_folder.rglob("*.webp")).name) and told["p_value"] > 0.9
     Image.effect_noise((300, 200), 20).save(noise := tmp_path / "noise.png")
     p_values = []
-    for more in ([], ["--preset", "best"]):  # nothing else is indexed
+    for more in ([], ["--preset", "same-kind"]):  # nothing else is indexed
         assert main(["query", str(noise), "--store", store, "-k", "1", "--json", *more]) == 0
         p_values.append(json.loads(capsys.readouterr().out)["p_value"])
     assert p_values == [1 / 33, 1 / 33]
@@ -111,5 +111,5 @@ def test_a_preset_that_is_not_indexed_is_told(small_folder, tmp_path, capsys):
     store = str(tmp_path / "store")
     assert main(["index", str(small_folder), "--store", store, "--models", "squeezenet1_1"]) == 0
     capsys.readouterr()
-    assert main(["evaluate", "--store", store, "--preset", "best"]) == 2
+    assert main(["evaluate", "--store", store, "--preset", "same-kind"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

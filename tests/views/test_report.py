@@ -55,8 +55,8 @@ def features(collection, kept, page):
 
 
 @pytest.fixture(scope="module")
-def graph(collection, kept, page):
-    return am.systems.BEST.build(collection, store=kept, progress=False)
+def presets(collection, kept, page):
+    return [preset.build(collection, store=kept, progress=False) for preset in am.systems.PRESETS.values()]
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +117,15 @@ def test_the_chart_and_the_table_show_all_systems(advice, page):
     assert all(kind in quality.split("by label, best first")[1] for kind in KINDS)
 
 
-def test_the_map_and_the_neighbours_are_those_of_the_systems(collection, graph, page):
+def test_the_map_and_the_neighbours_are_those_of_the_systems(collection, presets, page):
     data = data_of(page[0].read_text(encoding="utf-8"))
     assert data["ids"] == collection.ids
     assert [one["name"] for one in data["maps"]] == ["all networks", "squeezenet1_1"]
-    names = ["preset best", *am.models.BUNDLED, "vote", "rrf", "combsum"]
+    names = ["same-kind", "same-thing", *am.models.BUNDLED, "vote", "rrf", "combsum"]
     assert [one["name"] for one in data["systems"]] == names
-    expected = graph.all_neighbours(8)[0]
-    assert np.array_equal(np.frombuffer(base64.b64decode(data["systems"][0]["rows"]), "<i4").reshape(-1, 8), expected)
+    for preset, shown in zip(presets, data["systems"], strict=False):
+        rows = np.frombuffer(base64.b64decode(shown["rows"]), "<i4").reshape(-1, 8)
+        assert np.array_equal(rows, preset.all_neighbours(8)[0])
     purity, chance = map(int, re.search(r"(\d+)% of a picture's.* chance level is (\d+)%", page[1].text).groups())
     assert purity > chance == round(100 * (32 * 7 + 9 * 8) / 41 / 40)
 
