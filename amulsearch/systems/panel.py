@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import MissingKeyError, QueryError, check_k
-from ..features import Features, Words, l2_normalize
+from ..features import Features, Words, l2_normalize, source_layers
 from ..index import ExactIndex, Index, NewPicture, System, check_same
 from ..models import reads_words
 from .fusion import METHODS, Fusion
@@ -34,7 +34,7 @@ class Panel(Mapping[str, System]):
         exactly. All are of the same pictures in the same order.
     fusions : sequence of str, default ()
         Methods of `Fusion`. For each layer of several networks, there is a system "method of n layer" that fuses them;
-        systems that were given by names are fused as "method of n".
+        systems that were given by names are fused as "method of n". What combines networks already is not fused.
     calibrate : bool, default False
         Whether the systems are calibrated by the labels of the pictures, so that tables have a column probability; see
         `calibrate`.
@@ -80,7 +80,7 @@ class Panel(Mapping[str, System]):
             self._titles.setdefault(layer, {})[name] = title
         self._fused: dict[str, tuple[list[str], str]] = {}
         for layer, titles in self._titles.items():
-            names = [name for name in titles if not isinstance(self._sources[name], Fusion)]
+            names = [name for name in titles if not _combines(self._sources[name])]
             for method in fusions if len(names) > 1 else ():
                 name = " ".join(filter(None, (f"{method} of {len(names)}", layer)))
                 self._fused[name] = names, method
@@ -291,6 +291,13 @@ class Panel(Mapping[str, System]):
 def _title(part: Index) -> tuple[str, str]:
     model, layer = part.title
     return str(model), str(layer)
+
+
+def _combines(source: Features | System) -> bool:
+    """Whether it combines several networks already."""
+    parts = [source] if isinstance(source, Features) else source.parts
+    layers = [layer for part in parts if part.fingerprint for layer in source_layers(part.fingerprint)]
+    return isinstance(source, Fusion) or len({layer["model"] for layer in layers}) > 1
 
 
 def _mean(vectors: Sequence[np.ndarray], metric: str) -> np.ndarray:
