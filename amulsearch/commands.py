@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from . import measure, models, systems, views  # what a command does not use of these is not loaded
 from .errors import QueryError, as_argument, check_output, one_line
-from .features import extract
+from .features import extract, source_layers
 from .index import ExactIndex, default_kind
 from .intake import Collection, counts_text
 from .printing import aligned, print_json, say
@@ -154,7 +154,8 @@ def _model_and_layer(name: str, panel: systems.Panel) -> tuple[str, str]:
     """What the table of `evaluate` says of a system: a network, a fusion or a preset, and its layer."""
     system = panel[name]
     if name in systems.PRESETS:
-        return name, str(system.title[1])
+        joined = f"{len(source_layers(system.fingerprint))} layers joined"
+        return name, joined if isinstance(system, ExactIndex) else str(system.title[1])
     if isinstance(system, systems.Fusion):
         return f"{system.method} of {len(system.systems)}", str(system.title[1][0])
     return system.title

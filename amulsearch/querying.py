@@ -188,13 +188,14 @@ def _check_outputs(store: Store, query: str | Path | None, options: Namespace) -
 
 
 def _print_lists(lists: Mapping[str, pd.DataFrame], collection: Collection, states: Mapping[str, str]) -> None:
-    """Print lists of neighbours; of several, the first is the answer of all networks together."""
+    """Print lists of neighbours; of several, the first, or those of the presets, are of all networks together."""
+    together = max(1, sum(name in PRESETS for name in lists))
     for place, (name, table) in enumerate(lists.items()):
         better = "the greater the score, the better" if "score" in table else "the smaller the distance, the nearer"
-        if place == 1:
+        if place == together:
             print(f"Each network alone: {better}.\n")
         told = f"{name}, all networks together: {better}" if len(lists) > 1 else f"{name}: {better}"
-        print(name if place else told)
+        print(told if place < together else name)
         print(aligned(_shown(table, collection, states)))
         if unlikely := unlikely_from(table):
             print(f"from rank {unlikely} on, nothing is likely to fit: the probability is below {LIKELY}")

@@ -5,10 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
 import amulsearch as am
+from amulsearch import open_image
 from amulsearch.cli import main
 
 
@@ -71,8 +72,51 @@ def test_on_the_command_line(small_folder, tmp_path, capsys):
     assert "leave out --models, --layer and --fuse" in capsys.readouterr().err
 
 
+def test_both_questions_on_the_command_line(small_folder, tmp_path, capsys):
+    store = str(tmp_path / "store")
+    for name in ("same-thing", "same-kind"):
+        assert main(["index", str(small_folder), "--store", store, "--preset", name]) == 0
+    id = "food/fruit/" + sorted(path.name for path in (small_folder / "food" / "fruit").iterdir())[0]
+    ImageOps.grayscale(open_image(small_folder / id)).save(tmp_path / "grey.png")
+    capsys.readouterr()
+    assert main(["query", str(tmp_path / "grey.png"), "--store", store]) == 0
+    out = capsys.readouterr().out
+    kind, thing = (out.index(f"{name}, all networks together") for name in ("same-kind", "same-thing"))
+    assert kind < thing and id in out[thing:]
+    assert main(["evaluate", "--store", store, "--preset", "same-thing", "--json"]) == 0
+    (system,) = json.loads(capsys.readouterr().out)["systems"]
+    assert (system["model"], system["layer"]) == ("same-thing", "8 layers joined")
+
+
+def by_numpy(layers):
+    """The order (N, N) of the recipe same-thing, each picture last in its own."""
+    unit = lambda vectors: vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # noqa: E731
+
+    def whitened(vectors, width, power):
+        centred = unit(vectors.astype(np.float64))
+        centred -= centred.mean(axis=0)
+        _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+        return unit(centred @ (axes[:width].T / spread[:width] ** power))
+
+    joined = whitened(np.hstack([whitened(layer.vectors, min(256, len(layer) // 4), 1) for layer in layers]), 512, 0.5)
+    cosines = joined @ joined.T
+    np.fill_diagonal(cosines, -9)
+    return np.argsort(np.sort(cosines)[:, -10:].mean(axis=1) - 2 * cosines, axis=1, kind="stable")
+
+
+def test_the_same_thing_is_the_recipe_in_numpy(cartoons, store):
+    layers = am.systems.SAME_THING.layers_of(cartoons, store=store, progress=False)
+    assert [layer.fingerprint["preprocess"]["blur"] for layer in layers] == [5] * 8
+    rows, _ = am.systems.SAME_THING.system(layers).all_neighbours(5)
+    assert (rows == by_numpy(layers)[:, :5]).mean() > 0.99
+
+
 def test_of_other_networks():
     assert am.preset("bundled") == am.preset(am.models.BUNDLED) == am.systems.SAME_KIND == am.preset()
+    viewed = "resnet152@blur5"
+    assert am.preset("resnet152", "same-thing").keys == [(viewed, "last:gem"), (viewed, "layer3:gem")]
+    with pytest.raises(am.errors.QueryError, match="use one of same-kind, same-thing"):
+        am.preset("bundled", "best")
     asked = ("resnet152", "siglip_base", "squeezenet1_1")
     layers = [("last:gem", "layer3:gem"), ("penultimate", "blocks.8:mean"), ("last:gem", "features.9:gem")]
     assert am.preset(",".join(asked)).layers == dict(zip(asked, layers, strict=True))
