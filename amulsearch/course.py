@@ -1,4 +1,4 @@
-"""What the exercises of the notebooks use: `check` says whether an answer is right.
+"""What only the notebooks use: `check` says whether an answer to an exercise is right, `redrawn` draws pictures anew.
 
 Examples
 --------
@@ -15,7 +15,13 @@ Not answered yet.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .intake import Collection
 
 
 def check(answer: object, solve: Callable, *given, within: float = 0.0, hint: str) -> None:
@@ -73,3 +79,38 @@ def _same(answer: object, right: object, within: float) -> bool:
     else:
         return np.ndim(answer) == 0 and bool(np.isclose(answer, right, rtol=1e-9, atol=within, equal_nan=True))
     return True
+
+
+def redrawn(collection: Collection, folder: str | os.PathLike, count: int = 100, seed: int = 0) -> Collection:
+    """Draw some pictures as if by other hands: each as it is, as an outline and as a silhouette.
+
+    Parameters
+    ----------
+    collection : Collection
+    folder : path
+        Where the drawings are written, one subfolder for each picture.
+    count : int, default 100
+        How many pictures are drawn: a random sample, or all if there are fewer.
+    seed : int, default 0
+        Of the sample.
+
+    Returns
+    -------
+    Collection
+        Of the drawings; those of the same picture have the same label.
+    """
+    import numpy as np
+    from PIL import Image, ImageFilter, ImageOps
+
+    from .intake import Collection
+
+    for place, id in enumerate(collection.sample(min(count, len(collection)), seed)):
+        subject, image = Path(folder, f"{place:03}"), collection.open(id)
+        subject.mkdir(parents=True, exist_ok=True)
+        grey = ImageOps.grayscale(image)
+        across, down = np.gradient(np.asarray(grey.filter(ImageFilter.GaussianBlur(1.5)), dtype=np.float32))
+        edges = 255 - np.minimum(12 * np.hypot(across, down), 255)
+        image.save(subject / "original.png")
+        Image.fromarray(edges.astype(np.uint8)).save(subject / "outline.png")
+        grey.point(lambda level: 30 if level < 240 else 255).save(subject / "silhouette.png")
+    return Collection.from_folder(folder, progress=False)

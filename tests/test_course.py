@@ -105,3 +105,18 @@ def test_what_is_given_reaches_the_solution_and_its_errors_are_not_hidden():
 def test_without_an_answer_nothing_is_computed(capsys):
     am.course.check(..., lambda: pytest.fail("computed"), hint="Count again.")
     assert capsys.readouterr().out == "Not answered yet.\n"
+
+
+def test_redrawn_pictures_keep_the_shape_and_lose_the_colour(cartoons, tmp_path):
+    drawn = am.course.redrawn(cartoons, tmp_path, count=3)
+    assert drawn.labels == ["000"] * 3 + ["001"] * 3 + ["002"] * 3
+    for place, id in enumerate(cartoons.sample(3)):
+        original, outline, silhouette = (
+            np.asarray(drawn.open(one), int) for one in drawn.ids[3 * place : 3 * place + 3]
+        )
+        np.testing.assert_array_equal(original, np.asarray(cartoons.open(id)))
+        assert original.shape == outline.shape == silhouette.shape
+        assert set(np.unique(silhouette)) <= {30, 255} and np.ptp(outline, axis=2).max() == 0
+        dark = np.asarray(cartoons.open(id).convert("L"), int) < 240
+        np.testing.assert_array_equal(dark, silhouette[..., 0] == 30)
+        assert outline[2:-2, 2:-2][dark[2:-2, 2:-2] ^ dark[1:-3, 2:-2]].mean() < outline.mean()  # lines at the edges
