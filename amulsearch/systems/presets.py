@@ -25,6 +25,8 @@ class Preset:
     Parameters
     ----------
     name : str
+    question : str
+        What it looks for, in words.
     layers : mapping of str to tuple of str
         The layers of each network.
     width : int
@@ -51,6 +53,7 @@ class Preset:
     """
 
     name: str
+    question: str
     layers: Mapping[str, tuple[str, ...]]
     width: int
     whiten: tuple[float, ...]
@@ -146,6 +149,7 @@ class Preset:
 
 SAME_KIND = Preset(
     "same-kind",
+    "pictures of the same kind",
     {name: ("last:gem", INNER[name]) for name in BUNDLED},
     width=256,
     whiten=(0.5, 1.0),
@@ -156,6 +160,7 @@ elsewhere."""
 
 SAME_THING = Preset(
     "same-thing",
+    "the same thing, whoever drew it",
     SAME_KIND.layers,
     width=256,
     whiten=(1.0,),

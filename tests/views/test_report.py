@@ -123,6 +123,7 @@ def test_the_map_and_the_neighbours_are_those_of_the_systems(collection, presets
     assert [one["name"] for one in data["maps"]] == ["all networks", "squeezenet1_1"]
     names = ["same-kind", "same-thing", *am.models.BUNDLED, "vote", "rrf", "combsum"]
     assert [one["name"] for one in data["systems"]] == names
+    assert "same-thing looks for the same thing, whoever drew it." in page[1].text
     for preset, shown in zip(presets, data["systems"], strict=False):
         rows = np.frombuffer(base64.b64decode(shown["rows"]), "<i4").reshape(-1, 8)
         assert np.array_equal(rows, preset.all_neighbours(8)[0])
