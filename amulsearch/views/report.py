@@ -190,10 +190,10 @@ def _answers(page: Page, report: _Report) -> None:
     maps = {"all networks": Map.fit(concatenate(list(layers.values())))} if len(layers) > 1 else {}
     first = next(iter(layers))
     maps[first] = Map.fit(layers[first])
-    questions = [f" {name} looks for {preset.question}." for name, preset in PRESETS.items() if name in report.panel]
+    questions = [f"{name} looks for {preset.question}. " for name, preset in PRESETS.items() if name in report.panel]
     page.text(
-        f"Click a picture: its neighbours stand in columns, one for each system.{''.join(questions)} On the map, similar "
-        "pictures lie near each other; distances between dissimilar pictures mean little."
+        f"Click a picture: its neighbours stand in columns, one for each system. {''.join(questions)}On the map, "
+        "similar pictures lie near each other; distances between dissimilar pictures mean little."
     )
     if (chance := chance_level(pictures.labels)) > 0:  # NaN without labels
         nearest = min(10, len(pictures) - 1)
