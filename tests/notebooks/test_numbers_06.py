@@ -150,3 +150,22 @@ def test_solutions(features, first, measure, near):
     near(joined, "It has #,", of=SOLUTIONS)
     near(100 * (joined - best), "# points above the best single network", of=SOLUTIONS, within=0.11)
     near(best, "(Lite1 by GeM, #)", of=SOLUTIONS)
+
+
+def test_the_hand_and_the_thing(cartoons, store, near):
+    drawn = am.course.redrawn(cartoons, f"{store}-06")
+    nodes = [f"{stage}:gem" for stage in STAGES]
+    features = am.extract(drawn, LITE0, nodes, store=f"{store}-06/store", progress=False)
+    subjects, hands = np.repeat(np.arange(100), 3), np.tile(np.arange(3), 100)
+    alike = {}
+    for node in nodes:
+        unit = features[LITE0, node].vectors / np.linalg.norm(features[LITE0, node].vectors, axis=1, keepdims=True)
+        cosines = unit @ unit.T
+        np.fill_diagonal(cosines, -9)
+        first = cosines.argmax(axis=1)
+        alike[node] = [(hands[first] == hands).mean(), (subjects[first] == subjects).mean()]
+    told = "by the same hand for # of the drawings (# by chance), and of the same subject for # (# by chance)"
+    (hand, subject), within = alike[nodes[0]], 0.006
+    near([hand, 99 / 299, subject, 2 / 299], told, within=within)
+    near(alike[nodes[3]][::-1], "the thing wins, # against #", within=within)
+    near(alike[nodes[-1]][0], "in the last map, # of the drawings still", within=within)
