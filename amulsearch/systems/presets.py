@@ -49,7 +49,7 @@ class Preset:
     tf_efficientnet_lite1 ('last:gem', 'blocks.5:gem')
     tf_efficientnet_lite2 ('last:gem', 'blocks.5:gem')
     >>> am.systems.SAME_THING.keys[0]
-    ('squeezenet1_1@blur5', 'last:gem')
+    ('squeezenet1_1@blur3', 'last:gem')
     """
 
     name: str
@@ -164,11 +164,12 @@ SAME_THING = Preset(
     SAME_KIND.layers,
     width=256,
     whiten=(1.0,),
-    view="@blur5",
+    view="@blur3",
     joined=512,
 )
 """Finds the same thing, whoever drew it: the networks see it blurred, so that they compare shapes and not a maker's
-line and shading. Chosen on one pair of sets of emoji, `benchmarks/another_hand.py` measures it on others."""
+line and shading. Chosen on emoji of one pair of makers and on cartoons drawn anew by `course.redrawn`;
+`benchmarks/another_hand.py` measures it on others."""
 
 PRESETS = {one.name: one for one in (SAME_KIND, SAME_THING)}
 

@@ -106,14 +106,14 @@ def by_numpy(layers):
 
 def test_the_same_thing_is_the_recipe_in_numpy(cartoons, store):
     layers = am.systems.SAME_THING.layers_of(cartoons, store=store, progress=False)
-    assert [layer.fingerprint["preprocess"]["blur"] for layer in layers] == [5] * 8
+    assert [layer.fingerprint["preprocess"]["blur"] for layer in layers] == [3] * 8
     rows, _ = am.systems.SAME_THING.system(layers).all_neighbours(5)
     assert (rows == by_numpy(layers)[:, :5]).mean() > 0.99
 
 
 def test_of_other_networks():
     assert am.preset("bundled") == am.preset(am.models.BUNDLED) == am.systems.SAME_KIND == am.preset()
-    viewed = "resnet152@blur5"
+    viewed = "resnet152@blur3"
     assert am.preset("resnet152", "same-thing").keys == [(viewed, "last:gem"), (viewed, "layer3:gem")]
     with pytest.raises(am.errors.QueryError, match="use one of same-kind, same-thing"):
         am.preset("bundled", "best")
