@@ -164,8 +164,8 @@ def test_the_hand_and_the_thing(cartoons, store, near):
         np.fill_diagonal(cosines, -9)
         first = cosines.argmax(axis=1)
         alike[node] = [(hands[first] == hands).mean(), (subjects[first] == subjects).mean()]
-    told = "by the same hand for #% of the drawings (#% by chance), and of the same subject for #% (#% by chance)"
+    told = "#% of the nearest neighbours are by the same hand (#% by chance) and #% of the same subject (#% by chance)"
     (hand, subject), within = alike[nodes[0]], 0.006
     near([hand, 99 / 299, subject, 2 / 299], told, within=within)
     near(alike[nodes[3]][::-1], "the thing wins, #% against #%", within=within)
-    near(alike[nodes[-1]][0], "in the last map, #% of the drawings still", within=within)
+    near(alike[nodes[-1]][0], "in the last map, #% are still by", within=within)
