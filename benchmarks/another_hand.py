@@ -1,6 +1,6 @@
 """Two questions, "the same thing, whoever drew it" and "the same kind": the presets beside single layers and fusions.
 
-    python benchmarks/another_hand.py HANDS [KINDS ...] [--store DIR]
+    python benchmarks/another_hand.py HANDS [KINDS ...] [--store DIR] [--precision bfloat16]
 
 HANDS is the folder that `make_hands.py` makes: in each of its collections, every picture asks for its twin, the same
 thing drawn by another maker. In the other folders, and in the bundled cartoons, of which only the half of the
@@ -23,16 +23,16 @@ MEASURES = ("P@1", "P@5", "mAP")
 SINGLE, KIND, THING = "best single layer", am.systems.SAME_KIND.name, am.systems.SAME_THING.name
 
 
-def extract(collection: am.Collection, store: str) -> am.FeatureSet:
+def extract(collection: am.Collection, **options) -> am.features.FeatureSet:
     """All layers that are compared: sharp, with the penultimate ones, and as the preset same-thing sees them."""
     layers = {name: ("penultimate", *two) for name, two in am.systems.SAME_KIND.layers.items()}
     layers |= am.systems.SAME_THING.viewed
-    return am.extract(collection, list(layers), layers, store=store)
+    return am.extract(collection, list(layers), layers, **options)
 
 
-def measured(collection: am.Collection, store: str, queries: list[str] | None) -> dict[str, am.measure.Evaluation]:
+def measured(collection: am.Collection, queries: list[str] | None, **options) -> dict[str, am.measure.Evaluation]:
     """The evaluation of each system."""
-    features = extract(collection, store)
+    features = extract(collection, **options)
     last = [features[name, "last:gem"] for name in am.models.BUNDLED]
     systems = {f"{name} {layer}": of for (name, layer), of in features.items() if "@" not in name}
     single = list(systems)
@@ -62,13 +62,15 @@ def main() -> None:
     parser.add_argument("hands", type=Path, help="folder that make_hands.py made")
     parser.add_argument("kinds", nargs="*", type=Path, help="folders whose subfolders are the labels")
     parser.add_argument("--store", help="folder to keep the features in; by default, each run extracts them again")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     options = parser.parse_args()
     twins = sorted(path for path in options.hands.iterdir() if path.is_dir())
     with tempfile.TemporaryDirectory() as temporary:
         for folder in (*twins, DATA, *options.kinds):
             collection = am.Collection.from_folder(folder, progress=False)
+            queries = halves(collection)["held back"] if folder == DATA else None
             store = f"{options.store or temporary}/{folder.name}"
-            done = measured(collection, store, halves(collection)["held back"] if folder == DATA else None)
+            done = measured(collection, queries, store=store, precision=options.precision)
             took_part = " (same-thing was chosen on it)" if folder.name == CHOSEN_ON else ""
             print(f"\n{folder.name}{took_part}, {len(collection)} pictures")
             print(table(done, folder in twins).to_string(), flush=True)

@@ -1,6 +1,6 @@
 """Other ways to use the agreement of several networks, beside the preset, on a folder whose subfolders are its labels.
 
-    python benchmarks/candidates.py [FOLDER] [--store DIR]
+    python benchmarks/candidates.py [FOLDER] [--store DIR] [--precision bfloat16]
 
 All start from the 8 layers of the preset. "cosine": the mean cosine of its 16 parts. "CSLS": the same, minus the mean
 cosine with the 10 nearest of either picture, against hubs (Conneau et al. 2018). "LHRR": hypergraph of ranks, 2
@@ -180,14 +180,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", default=str(DATA))
     parser.add_argument("--store", help="folder to keep the features in; by default, each run extracts them again")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         collection = am.Collection.from_folder(options.folder)
-        store = f"{options.store or temporary}/ours"
-        layers = am.systems.SAME_KIND.layers_of(collection, store=store)
-        pooled = list(am.extract(collection, layers="last:gem", store=store).values())
-        blurred = replace(am.systems.SAME_KIND, view="@blur2").layers_of(collection, store=store)
-        thing = am.systems.SAME_THING.build(collection, store=store)
+        how = {"store": f"{options.store or temporary}/ours", "precision": options.precision}
+        layers = am.systems.SAME_KIND.layers_of(collection, **how)
+        pooled = list(am.extract(collection, layers="last:gem", **how).values())
+        blurred = replace(am.systems.SAME_KIND, view="@blur2").layers_of(collection, **how)
+        thing = am.systems.SAME_THING.build(collection, **how)
         collection = collection.subset(layers[0].ids)
     parts = am.systems.SAME_KIND.reduced(layers)
     similar = cosines(parts)

@@ -1,6 +1,6 @@
 """How much a layer looks at the thing, and how much at the hand: the bundled cartoons, redrawn in seven styles.
 
-    python benchmarks/styles.py [--n 250] [--seeds 2] [--store DIR]
+    python benchmarks/styles.py [--n 250] [--seeds 2] [--store DIR] [--precision bfloat16]
 
 For each seed, n other cartoons are drawn at random. Each is taken as it is, and redrawn: outline, silhouette, grey, two
 colours, posterised, blurred, other palette. The vectors of a layer, scaled to length 1, are a table of subjects and
@@ -22,7 +22,7 @@ from scipy.ndimage import binary_fill_holes
 
 import amulsearch as am
 
-SIDE, BLUR, DRAWS = 256, 6, 200
+SIDE, BLUR, DRAWS = 256, 6, 1000
 
 
 def outline(image: Image.Image) -> Image.Image:
@@ -57,23 +57,28 @@ def redraw(collection: am.Collection, ids: list[str], folder: Path) -> None:
             style(image).convert("RGB").save(folder / f"{at:05d}-{number}.png")
 
 
-def parts(units: np.ndarray) -> np.ndarray:
-    """The parts of the variance of vectors (subjects, styles, D) that are due to the subject and to the style: (2,)."""
+def parts(units: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The parts (B, 2) of the variance that are due to the subject and to the style.
+
+    units are vectors (subjects, styles, D) of length 1, and weights (B, subjects) say how often each subject counts.
+    """
     subjects, styles = units.shape[:2]
-    mean = units.mean(axis=(0, 1))
-    of_subjects = styles * ((units.mean(axis=1) - mean) ** 2).sum()
-    of_styles = subjects * ((units.mean(axis=0) - mean) ** 2).sum()
-    rest = (units**2).sum() - units[..., 0].size * (mean**2).sum() - of_subjects - of_styles
+    of_style = (weights @ units.reshape(subjects, -1)).reshape(len(weights), styles, -1) / subjects
+    centre = (of_style.mean(axis=1) ** 2).sum(axis=1)
+    by_subject = styles * (weights @ (units.mean(axis=1) ** 2).sum(axis=1) - subjects * centre)
+    by_style = subjects * ((of_style**2).sum(axis=(1, 2)) - styles * centre)
+    rest = subjects * styles * (1 - centre) - by_subject - by_style
     rest /= (subjects - 1) * (styles - 1)
-    components = [(of_subjects / (subjects - 1) - rest) / styles, (of_styles / (styles - 1) - rest) / subjects]
-    return np.array(components) / (sum(components) + rest)
+    components = [(by_subject / (subjects - 1) - rest) / styles, (by_style / (styles - 1) - rest) / subjects]
+    return np.stack(components, axis=1) / (sum(components) + rest)[:, None]
 
 
-def interval(units: np.ndarray) -> np.ndarray:
-    """The 95% bootstrap interval over the subjects of both parts: (2, 2), lower ends first."""
-    rng, count = np.random.default_rng(0), len(units)
-    drawn = [parts(units[rng.integers(0, count, count)]) for _ in range(DRAWS)]
-    return np.quantile(drawn, [0.025, 0.975], axis=0)
+def estimates(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both parts (2,), and their 95% bootstrap intervals over the subjects (2, 2), lower ends first."""
+    count = len(units)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
+    (found,), others = parts(units, np.ones((1, count))), parts(units, drawn)
+    return found, np.quantile(others, [0.025, 0.975], axis=0)
 
 
 def main() -> None:
@@ -81,21 +86,23 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=250, help="cartoons for each seed")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--store", help="folder to keep the features in; by default, each run extracts them again")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     options = parser.parse_args()
     cartoons = am.Collection.from_folder(DATA, progress=False)
     order = np.random.default_rng(0).permutation(len(cartoons))[: options.n * options.seeds]
     layers = {name: ("logits", "penultimate", *two) for name, two in am.systems.SAME_KIND.layers.items()}
-    layers |= am.systems.SAME_THING.viewed
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "redrawn"
         folder.mkdir()
         redraw(cartoons, [cartoons.ids[row] for row in order], folder)
         redrawn = am.Collection.from_folder(folder, progress=False)
-        features = am.extract(redrawn, list(layers), layers, store=options.store or f"{temporary}/store")
+        features = am.extract(
+            redrawn, list(layers), layers, store=options.store or f"{temporary}/store", precision=options.precision
+        )
         rows = {}
         for (name, layer), of in features.items():
             units = am.features.l2_normalize(of.vectors).reshape(options.seeds, options.n, len(STYLES), -1)
-            found = [(parts(of_seed), interval(of_seed)) for of_seed in units.astype(np.float64)]
+            found = [estimates(of_seed) for of_seed in units.astype(np.float64)]
             rows[f"{name} {layer}"] = {
                 f"{what} {seed}": "{:.3f} ({:.3f} to {:.3f})".format(part[at], *ends[:, at])
                 for at, what in enumerate(("subject", "style"))
