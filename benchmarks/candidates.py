@@ -1,26 +1,33 @@
 """Other ways to use the agreement of several networks, beside the preset, on a folder whose subfolders are its labels.
 
-    python benchmarks/candidates.py [FOLDER] [--store DIR]
+    python benchmarks/candidates.py [FOLDER] [--store DIR] [--precision bfloat16]
 
 All start from the 8 layers of the preset. "cosine": the mean cosine of its 16 parts. "CSLS": the same, minus the mean
 cosine with the 10 nearest of either picture, against hubs (Conneau et al. 2018). "LHRR": hypergraph of ranks, 2
 iterations (Pedronette et al. 2019). "RDPAC": rank-based diffusion with assured convergence (Pedronette et al. 2021).
 "weights by query": the graph, each part weighted by how steeply the query's scores fall (Zheng et al. 2015).
 "joined": the four last:gem layers in one vector, whitened to 256 numbers; "query expansion" moves each query
-towards its ten nearest (Radenović et al. 2018), "k-reciprocal" ranks by shared neighbours (Zhong et al. 2017). Prints
-P@1, P@5 and mAP on the half of the categories held back (all, for another folder), and the hubness (the skewness of how
-often a picture is among the first ten).
+towards its ten nearest (Radenović et al. 2018), "k-reciprocal" ranks by shared neighbours (Zhong et al. 2017).
+"product of kernels": the cosines of the four last:gem layers multiplied (Wu, Zhang & Farnia 2025, KrossFuse). "C-CRF":
+the mean cosine, denoised by a continuous conditional random field in the clique of each picture's 200 nearest, before
+the diffusion (Kim et al. 2025). "selective fusion": LHRR of the 6 parts that are chosen without labels (Valem &
+Pedronette 2020). "with blurred views": the graph, with the same layers of the pictures blurred by 2 pixels as well.
+Prints P@1, P@5 and mAP on the half of the categories held back (all, for another folder), and the hubness (the skewness
+of how often a picture is among the first ten).
 
 All are dense (N, N) computations, for a few thousand pictures.
 """
 
 import argparse
 import tempfile
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from preset import DATA, expanded, halves
+from scipy.special import softmax
 from scipy.stats import skew
 
 import amulsearch as am
@@ -88,12 +95,62 @@ def by_query(parts: list[am.Features]) -> np.ndarray:
         one = np.zeros((count, count))
         one[np.arange(count)[:, None], rows] = (1 / fall.mean(axis=1))[:, None] / np.sqrt(np.arange(1, K + 1))
         weights = weights + one + one.T
+    return diffused((weights / weights.max()) ** 2)
+
+
+def diffused(weights: np.ndarray) -> np.ndarray:
+    """The similarities (N, N) of the preset's diffusion over other edges (N, N)."""
     from scipy.sparse import csr_array
 
     from amulsearch.systems.diffusion import profiles, spread
 
-    reached = profiles(spread(csr_array((weights / weights.max()) ** 2), 0.9))
+    reached = profiles(spread(csr_array(weights), 0.9))
     return (reached @ reached.T).toarray()
+
+
+def denoised(similar: np.ndarray, size: int = 200, beta: float = 0.1) -> np.ndarray:
+    """Edges (N, N): each picture's K most similar ones after its similarities in its clique are made to agree.
+
+    Two members agree the more, the nearer they are and the less the distributions of their similarities differ. The
+    width for the latter was published for cliques of 1,000, and is inversely proportional to their size.
+    """
+    edges = np.zeros_like(similar)
+    for row, clique in enumerate(ranks(similar, size)):
+        near = np.maximum(similar[np.ix_(clique, clique)], 0)
+        likely = softmax(am.features.l2_normalize(near), axis=1)
+        entropy = likely @ np.log(likely).T
+        differ = np.diag(entropy)[:, None] - entropy
+        differ = (differ + differ.T) / 2
+        weights = beta * np.exp(-(1 - near) / 0.9**2 - (differ / (0.35 / size)) ** 2 / 2)
+        np.fill_diagonal(weights, 0)
+        agreed = np.linalg.solve(np.diag(1 + weights.sum(axis=1)) - weights, similar[row, clique])
+        best = np.argsort(-agreed)[:K]
+        edges[row, clique[best]] = np.maximum(agreed[best], 0) ** 3
+    np.fill_diagonal(edges, 0)
+    return (edges + edges.T) / 2
+
+
+def selected(lists: list[np.ndarray], size: int = 6) -> list[np.ndarray]:
+    """The lists (N, k) whose pairs score best: each by how far neighbours list each other, and how alike they are."""
+    count, k = lists[0].shape
+    good, every = [], np.arange(count)[:, None]
+    for rows in lists:
+        listed, weight = np.zeros((2, count, count), dtype=np.float32)
+        listed[every, rows], weight[every, rows] = 1, 1 / np.arange(1, k + 1)
+        good.append((listed * (weight @ listed.T)).sum() / count / k**2)
+    score = {}
+    for one, other in combinations(range(len(lists)), 2):
+        shared = (lists[one][:, :, None] == lists[other][:, None, :]).cumsum(axis=1).cumsum(axis=2)
+        overlap = np.diagonal(shared, axis1=1, axis2=2).mean(axis=0) / np.arange(1, k + 1)
+        alike = 0.1 * (0.9 ** np.arange(k) * overlap).sum()  # rank-biased overlap
+        score[frozenset((one, other))] = good[one] * good[other] * (1 + alike)
+    for width in range(3, size + 1):
+        wider = {}
+        for one, other in combinations(sorted(score, key=score.get, reverse=True)[:100], 2):
+            if len(one | other) == width:
+                wider.setdefault(one | other, score[one] + score[other])
+        score = wider
+    return [lists[at] for at in max(score, key=score.get)]
 
 
 def k_reciprocal(units: np.ndarray, k1: int = 10, k2: int = 3, weight: float = 0.5) -> np.ndarray:
@@ -123,11 +180,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", default=str(DATA))
     parser.add_argument("--store", help="folder to keep the features in; by default, each run extracts them again")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         collection = am.Collection.from_folder(options.folder)
-        layers = am.systems.SAME_KIND.layers_of(collection, store=f"{options.store or temporary}/ours")
-        pooled = list(am.extract(collection, layers="last:gem", store=f"{options.store or temporary}/ours").values())
+        how = {"store": f"{options.store or temporary}/ours", "precision": options.precision}
+        layers = am.systems.SAME_KIND.layers_of(collection, **how)
+        pooled = list(am.extract(collection, layers="last:gem", **how).values())
+        blurred = replace(am.systems.SAME_KIND, view="@blur2").layers_of(collection, **how)
+        thing = am.systems.SAME_THING.build(collection, **how)
         collection = collection.subset(layers[0].ids)
     parts = am.systems.SAME_KIND.reduced(layers)
     similar = cosines(parts)
@@ -146,7 +207,12 @@ def main() -> None:
         "joined": joined,
         "joined, query expansion": expanded(units, units, 10, alpha=3, own=True) @ units.T,
         "joined, k-reciprocal": k_reciprocal(units),
+        "product of kernels": np.prod(cosines(pooled), axis=0),
+        "C-CRF": diffused(denoised(mean)),
+        "selective fusion": lhrr(selected(lists)),
+        "same-thing": thing,
         "same-kind": graph,
+        "same-kind, with blurred views": am.Diffusion.build(parts + am.systems.SAME_KIND.reduced(blurred)),
         "same-kind, CSLS": csls(np.minimum(graph.similarities(np.arange(len(graph))), 1)),
     }
     relevance = am.Relevance.from_labels(collection.ids, collection.labels)
