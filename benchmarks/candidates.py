@@ -10,10 +10,9 @@ iterations (Pedronette et al. 2019). "RDPAC": rank-based diffusion with assured 
 towards its ten nearest (Radenović et al. 2018), "k-reciprocal" ranks by shared neighbours (Zhong et al. 2017).
 "product of kernels": the cosines of the four last:gem layers multiplied (Wu, Zhang & Farnia 2025, KrossFuse). "C-CRF":
 the mean cosine, denoised by a continuous conditional random field in the clique of each picture's 200 nearest, before
-the diffusion (Kim et al. 2025). "selective fusion": LHRR of the 6 parts that are chosen without labels (Valem &
-Pedronette 2020). "with blurred views": the graph, with the same layers of the pictures blurred by 2 pixels as well.
-Prints P@1, P@5 and mAP on the half of the categories held back (all, for another folder), and the hubness (the skewness
-of how often a picture is among the first ten).
+the diffusion (Kim et al. 2025). "with blurred views": the graph, with the same layers of the pictures blurred by 2
+pixels as well. Prints P@1, P@5 and mAP on the half of the categories held back (all, for another folder), and the
+hubness (the skewness of how often a picture is among the first ten).
 
 All are dense (N, N) computations, for a few thousand pictures.
 """
@@ -21,7 +20,6 @@ All are dense (N, N) computations, for a few thousand pictures.
 import argparse
 import tempfile
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -130,29 +128,6 @@ def denoised(similar: np.ndarray, size: int = 200, beta: float = 0.1) -> np.ndar
     return (edges + edges.T) / 2
 
 
-def selected(lists: list[np.ndarray], size: int = 6) -> list[np.ndarray]:
-    """The lists (N, k) whose pairs score best: each by how far neighbours list each other, and how alike they are."""
-    count, k = lists[0].shape
-    good, every = [], np.arange(count)[:, None]
-    for rows in lists:
-        listed, weight = np.zeros((2, count, count), dtype=np.float32)
-        listed[every, rows], weight[every, rows] = 1, 1 / np.arange(1, k + 1)
-        good.append((listed * (weight @ listed.T)).sum() / count / k**2)
-    score = {}
-    for one, other in combinations(range(len(lists)), 2):
-        shared = (lists[one][:, :, None] == lists[other][:, None, :]).cumsum(axis=1).cumsum(axis=2)
-        overlap = np.diagonal(shared, axis1=1, axis2=2).mean(axis=0) / np.arange(1, k + 1)
-        alike = 0.1 * (0.9 ** np.arange(k) * overlap).sum()  # rank-biased overlap
-        score[frozenset((one, other))] = good[one] * good[other] * (1 + alike)
-    for width in range(3, size + 1):
-        wider = {}
-        for one, other in combinations(sorted(score, key=score.get, reverse=True)[:100], 2):
-            if len(one | other) == width:
-                wider.setdefault(one | other, score[one] + score[other])
-        score = wider
-    return [lists[at] for at in max(score, key=score.get)]
-
-
 def k_reciprocal(units: np.ndarray, k1: int = 10, k2: int = 3, weight: float = 0.5) -> np.ndarray:
     """Similarities (N, N): how much two pictures share of their mutual neighbours, and how near they are."""
     squared = np.maximum(2 - 2 * units @ units.T, 0)
@@ -209,7 +184,6 @@ def main() -> None:
         "joined, k-reciprocal": k_reciprocal(units),
         "product of kernels": np.prod(cosines(pooled), axis=0),
         "C-CRF": diffused(denoised(mean)),
-        "selective fusion": lhrr(selected(lists)),
         "same-thing": thing,
         "same-kind": graph,
         "same-kind, with blurred views": am.Diffusion.build(parts + am.systems.SAME_KIND.reduced(blurred)),
