@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "platt_scaling": ["calibrate", "calibrated"],
         "relevance": ["Relevance"],
         "novelty": ["NoveltyTest"],
-        "duplicates": ["THRESHOLD", "near_duplicates"],
+        "duplicates": ["COPY_LAYERS", "VIEWS", "edited_copies", "near_duplicates"],
         "check": ["check_store"],
     },
 )

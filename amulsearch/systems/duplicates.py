@@ -1,12 +1,15 @@
-"""Near-duplicates: pictures that differ only in size, compression or a detail."""
+"""Near-duplicates: pictures that differ only in size, compression or a detail, also mirrored or turned."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from ..errors import QueryError, as_number
-from ..features import Features, check_vectors, nearest, within
+from ..features import PCA, Features, check_vectors, distances_to, nearest, same_pictures, within
 from ..index import as_features, sampled_rows
 
 THRESHOLD = 0.95
@@ -17,10 +20,25 @@ for those of a random sample of this many."""
 FIRST, TOGETHER = 16, 64
 """How many neighbours of each picture are found first; where the last is a near-duplicate, all others follow, for so
 many pictures together."""
+CLEARLY = 0.8
+"""A view is told if the distance in it is so much of that of the pictures as they are; `benchmarks/near_duplicates.py`
+counts how often that is right."""
+NETWORK, LAYER, WIDTH = "tf_efficientnet_lite0", "last:gem", 256
+VIEWS = {"mirrored": "@mirror", "turned by 90 degrees": "@turn90", "turned by 180 degrees": "@turn180"}
+"""What is told of a picture by the view of it, see `models.get`, that is nearest to its group's centre."""
+COPY_LAYERS = {f"{NETWORK}{view}": (LAYER,) for view in ("", *VIEWS.values())}
+"""The networks and layers that `edited_copies` takes, as `extract` takes them."""
+BY_SIZE = ((600, 1.0, 0.75), (50, 0.5, 0.86), (0, None, 0.95))
+"""From how many pictures on, the power of the whitening and the least cosine: of few pictures, no PCA can be fitted."""
 
 
 def near_duplicates(
-    features: Features, threshold: float = THRESHOLD, *, sample: int = ASKED, seed: int = 0
+    features: Features,
+    threshold: float = THRESHOLD,
+    *,
+    views: Mapping[str, Features] | None = None,
+    sample: int = ASKED,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Group the pictures whose vectors are nearly the same.
 
@@ -37,6 +55,10 @@ def near_duplicates(
     threshold : float, default 0.95
         A cosine above 0 and at most 1. The default is for the concatenated penultimate layers of the four bundled
         networks; check the results for other layers.
+    views : mapping of str to Features, optional
+        The same pictures seen in other ways, by names such as "mirrored": vectors of the same network and layer. Then
+        the cosine of two pictures is the greatest of the one as it is with any view of the other. Each view takes twice
+        the time of the search without views.
     sample : int, default 200,000
         How many pictures are compared with all others: a random sample, or all if there are fewer. The time grows with
         this number times that of all pictures.
@@ -47,13 +69,20 @@ def near_duplicates(
     -------
     DataFrame
         Columns group (from 1, the largest first), id, label, cosine (with the centre of the group, which is first and
-        has 1). It includes files with the same bytes; `Collection.duplicates` lists only those.
+        has 1; with views, the greatest) and, with views, view: the name of the one in which the picture is clearly
+        nearer to the centre than as it is (by a fifth of the distance), else "". It includes files with the same bytes;
+        `Collection.duplicates` lists only those.
         `attrs["asked"]` is the number of pictures that were compared with all others.
 
     Raises
     ------
     QueryError
-        If the threshold is out of range, or vectors are zero or hold NaN or infinite values.
+        If the threshold is out of range, views are not of the same pictures or have vectors of another width, or
+        vectors are zero or hold NaN or infinite values.
+
+    See Also
+    --------
+    edited_copies : Which finds more of them with one network.
 
     References
     ----------
@@ -67,16 +96,22 @@ def near_duplicates(
     """
     if not 0 < as_number(threshold) <= 1:
         raise QueryError(f"threshold must be a cosine above 0 and at most 1, not {threshold!r}")
-    features = as_features(features, None)
-    check_vectors(features.vectors, features.ids, "angular")
+    plain, *others = _checked(features, views or {})
+    names, compared = [""], [(plain, plain)]
+    for name, view in zip(views or {}, others, strict=True):
+        names, compared = [*names, name, name], [*compared, (view, plain), (plain, view)]
     asking = np.sort(sampled_rows(len(features), sample, seed))
-    centre, apart = _centres(features.vectors, asking, (2 - 2 * (threshold - 1e-6)) ** 0.5)
+    centre, apart, where = _centres(compared, asking, (2 - 2 * (threshold - 1e-6)) ** 0.5)
+    seen = np.flatnonzero(where)
+    as_is = distances_to(plain, plain[seen], centre[seen, None], "angular")[:, 0]
+    where[seen[apart[seen] > CLEARLY * as_is]] = 0
     table = pd.DataFrame(
         {
             "group": centre,
             "id": pd.Series(features.ids, dtype=object),
             "label": pd.Series(features.labels, dtype=object),
             "cosine": 1 - apart**2 / 2,
+            **({"view": np.array(names, dtype=object)[where]} if views else {}),
         }
     )[centre >= 0]
     size = table["group"].map(table["group"].value_counts())
@@ -86,33 +121,114 @@ def near_duplicates(
     return table
 
 
-def _centres(vectors: np.ndarray, asking: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+def edited_copies(layers: Mapping[tuple[str, str], Features]) -> pd.DataFrame:
+    """Group the pictures that are edited copies of one another: mirrored, turned, cropped, with a border, recoloured.
+
+    It is `near_duplicates` of one network's last map, GeM-pooled and whitened by PCA, with views that are mirrored and
+    turned by 90 and 180 degrees. Of fewer than 600 different pictures it is whitened by 0.5, of fewer than 50 not at
+    all; the threshold is higher then, and fewer copies are found.
+
+    Parameters
+    ----------
+    layers : mapping of (str, str) to Features
+        What `extract` returns for the networks and layers of `COPY_LAYERS`; other layers are passed over.
+
+    Returns
+    -------
+    DataFrame
+        As from `near_duplicates` with views. `attrs["threshold"]` is the least cosine.
+
+    Examples
+    --------
+    >>> import amulsearch as am
+    >>> birds = am.Collection.from_folder("data/openclipart/animals/birds", progress=False)[:10]
+    >>> wanted = am.systems.COPY_LAYERS
+    >>> am.systems.edited_copies(am.extract(birds, list(wanted), wanted, progress=False)).empty
+    True
+
+    Notes
+    -----
+    `benchmarks/near_duplicates.py` measures it. The thresholds were chosen on copies of 75 bundled cartoons, so that
+    one in a hundred is paired with a picture of another folder. Pictures of one series, such as road signs, are grouped
+    too.
+
+    References
+    ----------
+    Jégou & Chum 2012, Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening.
+    """
+    plain, *views = (layers[name, layer] for name, (layer,) in COPY_LAYERS.items())
+    different = len(np.unique(plain.vectors.sum(axis=1)))
+    power, threshold = next(how for least, *how in BY_SIZE if different >= least)
+    if power is not None:
+        pca = PCA.fit(plain, WIDTH, whiten=power)
+        plain, *views = (replace(part, vectors=pca(part.vectors)) for part in (plain, *views))
+    table = near_duplicates(plain, threshold, views=dict(zip(VIEWS, views, strict=True)))
+    table.attrs["threshold"] = threshold
+    return table
+
+
+def _checked(features: Features, views: Mapping[str, Features]) -> list[np.ndarray]:
+    """The vectors of all; QueryError if they cannot be compared."""
+    features = as_features(features, None)
+    parts = same_pictures([features, *(as_features(view, None) for view in views.values())])
+    for part in parts:
+        if part.vectors.shape != features.vectors.shape:
+            raise QueryError(
+                f"the vectors of a view have {part.vectors.shape[1]} values, those of the pictures "
+                f"{features.vectors.shape[1]}: take the same network and layer"
+            )
+        check_vectors(part.vectors, part.ids, "angular")
+    return [part.vectors for part in parts]
+
+
+def _centres(compared: list[tuple[np.ndarray, np.ndarray]], asking: np.ndarray, limit: float) -> tuple:
     """The row of the nearest centre (N,) of each picture, -1 where none is within a distance, which allows for
-    rounding: it must not separate identical files. And the distance (N,) from it. Centres are among `asking`."""
-    centre, apart = np.full(len(vectors), -1), np.full(len(vectors), np.inf)
-    if len(vectors) < 2:
-        return centre, apart
-    queries = vectors if len(asking) == len(vectors) else vectors[asking]
-    rows, distances = nearest(vectors, queries, min(FIRST, len(vectors) - 1), "angular", asking)
-    near = distances <= limit
-    count = near.sum(axis=1)
+    rounding: it must not separate identical files. The distance (N,) from it, and in which comparison (N,) it is.
 
-    def gather(row: int, others: np.ndarray, far: np.ndarray) -> None:
-        if centre[row] < 0:
+    compared: pairs of the vectors (N, D) that are searched, and those that ask. Centres are among `asking`.
+    """
+    size = len(compared[0][0])
+    centre, apart, where = np.full(size, -1), np.full(size, np.inf), np.zeros(size, dtype=np.int64)
+    if size < 2:
+        return centre, apart, where
+
+    def gather(row: int, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        for place, (others, far) in enumerate(pairs):
             nearer = far < apart[others]
-            centre[others[nearer]], apart[others[nearer]] = row, far[nearer]
-            centre[row], apart[row] = row, 0
+            others = others[nearer]
+            centre[others], apart[others], where[others] = row, far[nearer], place
+        centre[row], apart[row], where[row] = row, 0, 0
 
-    many = asking[count == FIRST]
-    for start in range(0, len(many), TOGETHER):
-        free = many[start : start + TOGETHER]
-        free = free[centre[free] < 0]
-        for asked, found, far in within(vectors, vectors[free], np.full(len(free), limit), "angular"):
-            others = found != free[asked]
-            asked, found, far = asked[others], found[others], far[others]
-            for place in np.unique(asked):
-                gather(free[place], found[asked == place], far[asked == place])
+    first = [_first(searched, ask, asking, limit) for searched, ask in compared]
+    count = _distinct(np.concatenate([np.where(near, rows, -1) for rows, _, near in first], axis=1))
+    many = asking[count >= FIRST]
+    while len(many := many[centre[many] < 0]):
+        free, many = many[:TOGETHER], many[TOGETHER:]
+        found = [_all_near(searched, ask, free, limit) for searched, ask in compared]
+        for row, *pairs in zip(free, *found, strict=True):
+            if centre[row] < 0:
+                gather(row, pairs)
     some = np.flatnonzero((count > 0) & (count < FIRST))
     for place in some[np.argsort(-count[some], kind="stable")]:
-        gather(asking[place], rows[place, near[place]], distances[place, near[place]])
-    return centre, apart
+        if centre[asking[place]] < 0:
+            gather(asking[place], [(rows[place, near[place]], far[place, near[place]]) for rows, far, near in first])
+    return centre, apart, where
+
+
+def _first(searched: np.ndarray, ask: np.ndarray, asking: np.ndarray, limit: float) -> tuple:
+    """The first neighbours (Q, 16) of the pictures that ask, their distances, and which of these are in the limit."""
+    queries = ask if len(asking) == len(ask) else ask[asking]
+    rows, distances = nearest(searched, queries, min(FIRST, len(searched) - 1), "angular", asking)
+    return rows, distances, distances <= limit
+
+
+def _all_near(searched: np.ndarray, ask: np.ndarray, rows: np.ndarray, limit: float) -> list[tuple]:
+    """The other rows within the limit of each of at least one and at most 64 rows, and their distances."""
+    ((asked, found, far),) = within(searched, ask[rows], np.full(len(rows), limit), "angular")
+    mine = (found != rows[asked]) & (asked == np.arange(len(rows))[:, None])
+    return [(found[one], far[one]) for one in mine]
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """How many different rows (Q,) there are in each line of (Q, K), without -1."""
+    return (np.diff(np.sort(rows, axis=1), axis=1, prepend=-1) > 0).sum(axis=1)

@@ -16,7 +16,7 @@ from ..features import Features, FeatureSet, concatenate, extract
 from ..intake import Collection, counts_text
 from ..measure import LEAST, MEASURES, Recommendation, chance_level, precision_at_k, recommend
 from ..store import Store
-from ..systems import PRESETS, THRESHOLD, Panel, near_duplicates
+from ..systems import COPY_LAYERS, PRESETS, Panel, edited_copies
 from .captions import short_name
 from .mapping import Map, sampled
 from .page import Page
@@ -106,10 +106,11 @@ def write_report(
 
 
 def _extracted(collection: Collection, records: list[networks.Model], how: dict) -> FeatureSet:
-    """Every layer that is compared, and those of the presets: each picture is decoded once."""
+    """Every layer that is compared, those of the presets and those that show copies: each picture is decoded once."""
     layers = {model.name: [layer for layer in LAYERS if layer != "logits" or model.classes != 0] for model in records}
-    for preset in PRESETS.values():
-        for name, more in preset.viewed.items() if preset.layers.keys() <= layers.keys() else ():
+    presets = [preset.viewed for preset in PRESETS.values() if preset.layers.keys() <= layers.keys()]
+    for wanted in (*presets, COPY_LAYERS):
+        for name, more in wanted.items():
             layers[name] = list(dict.fromkeys([*layers.get(name, ()), *more]))
     if len(collection) > 1:
         features = extract(collection, [*records, *layers.keys() - {model.name for model in records}], layers, **how)
@@ -244,25 +245,27 @@ def _quality(page: Page, report: _Report) -> None:
 
 def _near_duplicates(page: Page, report: _Report) -> None:
     collection = report.features.collection
-    layers = [layer for (_, name), layer in report.features.items() if name == SHOWN_LAYER]
-    joined = concatenate([sampled(layer, JOINED) for layer in layers])
-    table, digests = near_duplicates(joined), collection.table.set_index("id")["digest"]
+    layers = {key: sampled(layer, JOINED) for key, layer in report.features.items() if key[0] in COPY_LAYERS}
+    table, digests = edited_copies(layers), collection.table.set_index("id")["digest"]
     page.heading("Near-duplicates")
-    _say_sample(page, len(joined), len(collection))
+    _say_sample(page, min(JOINED, len(collection)), len(collection))
+    near = f"a cosine similarity of {table.attrs['threshold']} or more"
     if table.empty:
-        page.text(f"No two pictures have a cosine similarity of {THRESHOLD} or more.")
+        page.text(f"No two pictures have {near}, as they are, mirrored or turned.")
         return
     groups, copies = table["group"].nunique(), table["id"].map(digests).duplicated(keep=False).sum()
     noun = "group" if groups == 1 else "groups"
+    views = (table["view"] != "").sum()
+    turned = f"{views:,} of these pictures {'is' if views == 1 else 'are'}" if views else "None of these pictures is"
     exact = f"{copies:,} of these pictures are" if copies else "None of these pictures is"
     page.text(
-        f"{groups:,} {noun} with {len(table):,} pictures in total. Each picture has a cosine similarity of {THRESHOLD} "
-        f"or more to the first in its group; the least is {table['cosine'].min():.3f}. {exact} "
-        "byte for byte the same as another in the group."
+        f"{groups:,} {noun} with {len(table):,} pictures in total. Each picture, as it is, mirrored or turned, has "
+        f"{near} to the first in its group; the least is {table['cosine'].min():.3f}. {turned} mirrored or turned. "
+        f"{exact} byte for byte the same as another in the group."
     )
     for _, group in list(table.groupby("group", sort=False))[:GROUPS]:
         shown = group.head(EACH).itertuples()
-        captions = {row.id: f"{short_name(row.id)}\ncosine {row.cosine:.3f}" for row in shown}
+        captions = {row.id: "\n".join([short_name(row.id), f"cosine {row.cosine:.3f}", row.view]) for row in shown}
         page.contact_sheet(collection, list(captions), captions=captions)
         if len(group) > EACH:
             page.text(f"and {len(group) - EACH:,} more in this group")

@@ -34,6 +34,34 @@ def test_a_chain_whose_ends_differ_is_not_one_group():
     np.testing.assert_allclose(table["cosine"], np.cos(np.deg2rad([0, 9, 10, 0, 9])), atol=1e-6)
 
 
+def test_a_view_says_how_a_picture_is_near_its_centre():
+    """The angle of a mirrored picture is the negative one; of a turned picture, it is greater by 90 degrees."""
+    angles, ids = np.array([30, -32, 100, 188, 101, 320]), ["left", "right", "up", "turned", "the same", "alone"]
+    views = {"mirrored": am.Features(at(*-angles), ids), "turned": am.Features(at(*(angles + 90)), ids)}
+    table = am.systems.near_duplicates(am.Features(at(*angles), ids), np.cos(np.deg2rad(3)), views=views)
+    assert table[["group", "id", "view"]].to_numpy().tolist() == [
+        [1, "up", ""],
+        [1, "the same", ""],
+        [1, "turned", "turned"],
+        [2, "left", ""],
+        [2, "right", "mirrored"],
+    ]
+    np.testing.assert_allclose(table["cosine"], np.cos(np.deg2rad([0, 1, 2, 0, 2])), atol=1e-6)
+
+
+def test_a_picture_that_looks_like_its_own_view_is_no_group():
+    features = am.Features(np.eye(4), list("abcd"))
+    assert am.systems.near_duplicates(features, views={"mirrored": features}).empty
+
+
+def test_views_of_other_pictures_or_of_another_width_are_told():
+    features = am.Features(np.eye(3), list("abc"))
+    with pytest.raises(QueryError, match="not of the same pictures in the same order"):
+        am.systems.near_duplicates(features, views={"mirrored": am.Features(np.eye(3), list("abd"))})
+    with pytest.raises(QueryError, match="a view have 4 values, those of the pictures 3: take the same network"):
+        am.systems.near_duplicates(features, views={"mirrored": am.Features(np.eye(3, 4), list("abc"))})
+
+
 def test_where_nothing_is_alike_the_table_is_empty():
     assert am.systems.near_duplicates(am.Features(np.eye(4), list("abcd"))).empty
     assert am.systems.near_duplicates(am.Features(np.eye(1), ["a"])).columns.tolist() == [
@@ -53,17 +81,25 @@ def test_a_threshold_of_one_finds_the_same_vectors_at_any_length():
     assert table["cosine"].tolist() == pytest.approx([1, 1], abs=1e-6)
 
 
-def groups_by_loops(vectors, threshold, asking=range(500)):
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def cosines(vectors, *views):
+    """Of all pairs: the greatest of the one as it is and a view of the other."""
+    crossed = [unit(view) @ unit(vectors).T for view in views]
+    return np.max([unit(vectors) @ unit(vectors).T, *crossed, *(part.T for part in crossed)], axis=0)
+
+
+def groups_by_loops(cosine, threshold, asking=range(500)):
     """The groups of rows around centres that are among `asking`, each a centre and the others."""
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosine = unit @ unit.T
-    near = [[j for j in range(len(unit)) if j != i and cosine[i, j] >= threshold - 1e-6] for i in range(len(unit))]
+    near = [[j for j in range(len(cosine)) if j != i and cosine[i, j] >= threshold - 1e-6] for i in range(len(cosine))]
     centres = []
     for row in sorted(asking, key=lambda row: -min(len(near[row]), 16)):
         if near[row] and not set(near[row]) & set(centres):
             centres.append(row)
     groups = {row: set() for row in centres}
-    for row in range(len(unit)):
+    for row in range(len(cosine)):
         if row not in centres and set(near[row]) & set(centres):
             groups[max(set(near[row]) & set(centres), key=lambda centre: round(cosine[row, centre], 9))].add(row)
     return {(row, frozenset(others)) for row, others in groups.items() if others}
@@ -90,12 +126,31 @@ def test_groups_are_those_of_loops(crowded, threshold):
     table = am.systems.near_duplicates(am.Features(crowded, ids), threshold)
     lists = [group["id"].astype(int).tolist() for _, group in table.groupby("group")]
     groups = {(group[0], frozenset(group[1:])) for group in lists}
-    assert groups == groups_by_loops(crowded, threshold) and max(map(len, lists)) >= 80
+    expected = cosines(crowded)
+    assert groups == groups_by_loops(expected, threshold) and max(map(len, lists)) >= 80
     assert table.attrs["asked"] == 500
-    unit = crowded / np.linalg.norm(crowded, axis=1, keepdims=True)
-    cosines = [unit[group] @ unit[group[0]] for group in lists]
-    np.testing.assert_allclose(table["cosine"], np.concatenate(cosines), atol=1e-6)
+    np.testing.assert_allclose(table["cosine"], np.concatenate([expected[one[0], one] for one in lists]), atol=1e-6)
     assert table["cosine"].min() >= threshold - 1e-6
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.97, 0.99])
+def test_groups_with_views_are_those_of_loops(crowded, threshold):
+    rng = np.random.default_rng(5)
+    views = {name: crowded[rng.permutation(500)] + 0.1 * rng.standard_normal((500, 20)) for name in ("one", "two")}
+    ids = [f"{row:03}" for row in range(500)]
+    others = {name: am.Features(view, ids) for name, view in views.items()}
+    table = am.systems.near_duplicates(am.Features(crowded, ids), threshold, views=others)
+    lists = [group["id"].astype(int).tolist() for _, group in table.groupby("group")]
+    expected = cosines(crowded, *views.values())
+    assert {(group[0], frozenset(group[1:])) for group in lists} == groups_by_loops(expected, threshold)
+    np.testing.assert_allclose(table["cosine"], np.concatenate([expected[one[0], one] for one in lists]), atol=1e-6)
+    by_view = {"": cosines(crowded)} | {name: cosines(crowded, view) for name, view in views.items()}
+    pairs = [(one[0], row) for one in lists for row in one]
+    for view, pair in zip(table["view"], pairs, strict=True):
+        far = {name: (2 - 2 * min(cosine[pair], 1)) ** 0.5 for name, cosine in by_view.items()}
+        nearest = min(far, key=far.get)
+        assert view == (nearest if far[nearest] <= 0.8 * far[""] else "")
+    assert set(table["view"]) == {"", "one", "two"}
 
 
 def test_of_too_many_pictures_a_sample_asks(crowded):
@@ -103,7 +158,7 @@ def test_of_too_many_pictures_a_sample_asks(crowded):
     features = am.Features(crowded, ids)
     asking = np.sort(np.random.default_rng(7).permutation(500)[:50])
     table = am.systems.near_duplicates(features, 0.99, sample=50, seed=7)
-    expected = {row for centre, others in groups_by_loops(crowded, 0.99, asking) for row in (centre, *others)}
+    expected = {row for centre, others in groups_by_loops(cosines(crowded), 0.99, asking) for row in (centre, *others)}
     assert set(table["id"].astype(int)) == expected and table.attrs["asked"] == 50
     assert table.equals(am.systems.near_duplicates(features, 0.99, sample=50, seed=7))
     assert am.systems.near_duplicates(features, 0.99, sample=500).equals(am.systems.near_duplicates(features, 0.99))
@@ -135,3 +190,54 @@ def test_a_copy_of_a_cartoon_stands_beside_it(small_folder):
     table = am.systems.near_duplicates(am.transforms.concatenate(list(made.values())))
     groups = {frozenset(group["id"]) for _, group in table.groupby("group")}
     assert {frozenset([id, f"{id}.copy.jpg"]) for id in edits} | {frozenset([ids[20], "same.webp"])} <= groups
+
+
+def edited(folder, ids, edits):
+    """A picture after each edit, by its new name, saved into the folder."""
+    names = {}
+    for id, (name, edit) in zip(ids, edits.items(), strict=True):
+        edit(am.open_image(folder / id)).save(folder / f"{name}.png")
+        names[f"{name}.png"] = id
+    return names
+
+
+EDITS = {
+    "mirrored": ImageOps.mirror,
+    "turned by 90 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "turned by 180 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_180),
+    "to the right": lambda image: image.transpose(Image.Transpose.ROTATE_270),
+}
+
+
+def groups_with_views(folder):
+    """The ids of each group, and what is told of each picture."""
+    wanted = am.systems.COPY_LAYERS
+    made = am.extract(am.Collection.from_folder(folder), list(wanted), wanted, progress=False)
+    table = am.systems.edited_copies(made)
+    return [frozenset(group["id"]) for _, group in table.groupby("group")], table.set_index("id")["view"], table.attrs
+
+
+def test_mirrored_and_turned_cartoons_are_found_and_told(small_folder):
+    names = edited(small_folder, am.Collection.from_folder(small_folder).ids[:4], EDITS)
+    groups, told, attrs = groups_with_views(small_folder)
+    assert attrs["threshold"] == 0.95  # few pictures
+    for name, id in names.items():
+        assert any({name, id} <= group for group in groups)
+        expected = name.removesuffix(".png").replace("to the right", "turned by 90 degrees")
+        assert {told[name], told[id]} == {"", expected}
+
+
+def test_so_they_are_among_more_pictures(cartoons, tmp_path):
+    folder = shutil.copytree(cartoons.folder, tmp_path / "cartoons")
+    names = edited(folder, cartoons.ids[3:160:40], EDITS)
+    groups, _, attrs = groups_with_views(folder)
+    assert attrs["threshold"] == 0.86
+    assert all(any({name, id} <= group for group in groups) for name, id in names.items())
+
+
+@pytest.mark.parametrize("count", [1, 2, 60])
+def test_copies_alone_are_one_group(openclipart, tmp_path, count):
+    picture = next((openclipart / "animals" / "birds").glob("*.webp"))
+    for number in range(count):
+        shutil.copy(picture, tmp_path / f"{number}.webp")
+    assert list(map(len, groups_with_views(tmp_path)[0])) == [count] * (count > 1)

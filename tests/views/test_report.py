@@ -85,6 +85,17 @@ def test_a_copy_and_its_original_are_a_group(folder, page):
     assert same == 2 and "2 of these pictures are byte for byte the same as another in the group" in page[1].text
 
 
+def test_a_turned_copy_is_told(folder, tmp_path):
+    shutil.copytree(folder / KINDS[0], tmp_path / "birds")
+    original = min((tmp_path / "birds").iterdir())
+    am.open_image(original).transpose(Image.Transpose.ROTATE_270).save(tmp_path / "birds" / "zz_turned.png")
+    am.views.write_report(tmp_path / "birds", tmp_path / "page.html", models=TWO[:1], progress=False)
+    text = (tmp_path / "page.html").read_text("utf-8").split("Near-duplicates")[1].split("Contents of the folder")[0]
+    seen = Seen(text)
+    assert {original.name, "zz_turned.png"} <= {one["alt"] for one in seen.of("img")}
+    assert "turned by 90 degrees" in seen.text and "1 of these pictures is mirrored or turned" in seen.text
+
+
 def test_the_first_words_are_the_advice(collection, advice, page):
     before, summary = page[1].text.split("Ask with any picture")[0].split("Use ", 1)
     assert len(before.split()) < 12 and f"Use {summary}".startswith(advice.advice[:60])
@@ -176,7 +187,7 @@ def test_few_pictures_and_a_flat_folder_are_reported_as_far_as_there_are(folder,
         assert advice is None and "There are too few pictures to compare systems" in text
     else:
         assert advice.measure == "agreement" and "without labels, nothing says" in text
-    assert len(am.features.FeatureSet.open(store)) == 6
+    assert len(am.features.FeatureSet.open(store)) == 9  # three layers of each network, and three views of one
 
 
 @pytest.mark.parametrize(
