@@ -2,8 +2,10 @@
 
 import { Board, type Column } from "./board";
 import { Data, type System } from "./data";
-import { button, counted, element } from "./dom";
+import { button, chooser, counted, element, nameOf, receive } from "./dom";
 import { MapPanel } from "./map";
+import { type Box, Part } from "./parts";
+import { Comparison, Sight } from "./sight";
 import { State, type View } from "./state";
 
 const LIKELY = 10; // per cent; below it, nothing is likely to fit
@@ -19,14 +21,17 @@ export function start(root: HTMLElement) {
     state.set({ selected: selected.includes(id) ? selected.filter((other) => other !== id) : [...selected, id] });
   };
   const board = new Board(root, { query, select, toggle, picture: (id) => data.sheets.canvas(id) });
-  const big = element("div", { class: "am-big" });
+  const sight = data.written.network && new Sight(data.written.network), own = sight?.own ?? new Map<string, never>();
+  const seeing = new Map(systems.flatMap(({ name, compared }) => (compared ? [[name, new Comparison(compared)]] : [])));
+  const big = element("div", { class: "am-big" }), part = new Part({ into: showOwn }, searchPart);
   const search = element("input", {
     type: "search", placeholder: "name, label or keyword", "aria-label": "Find pictures by name, label or keyword", oninput: find,
   });
   const anyPicture = () => query(data.written.ids[Math.floor(Math.random() * data.written.ids.length)]);
   const strip = element("div", { class: "am-strip" }, big,
     element("div", { class: "am-about" }, board.title,
-      element("div", { class: "am-bar" }, search, button("Any picture", anyPicture), first ? button("Copy link", copyLink) : null),
+      element("div", { class: "am-bar" }, search, button("Any picture", anyPicture),
+        ...(sight ? [chooser("Your own picture", see, { multiple: true }), chooser("Camera", see, { capture: "environment", class: "am-camera" }), part.tool] : []), first ? button("Copy link", copyLink) : null),
       board.systems, board.said));
   const matches = element("div", { class: "am-list", hidden: true });
   if (maps.length) board.map = new MapPanel(data.sheets, maps, root, { query, select }, (map) => state.set({ map }));
@@ -35,7 +40,38 @@ export function start(root: HTMLElement) {
     element("div", { class: "am-side" }, ...(board.map?.parts ?? []), board.selection, changes()));
   root.classList.add("am-alive");
 
+  /** Ask with a person's own pictures, one after the other. */
+  async function see(files: Blob[], name?: string) {
+    for (const file of files) {
+      const called = name ?? ((file as File).name || "picture");
+      board.said.textContent = `Looking at ${called} …`;
+      try {
+        const query = await sight!.take(file, called), { columns } = state.view;
+        state.set({ query, columns: columns.some((column) => seeing.has(column)) ? columns : [...columns, [...seeing.keys()][0]] });
+      } catch (error) {
+        board.said.textContent = (error as Error).message;
+      }
+    }
+  }
+
+  function showOwn(image: HTMLImageElement, id: string) {
+    image.src = own.get(id)!.url;
+    image.dataset.shown = id;
+    return image;
+  }
+
+  /** Ask with a part of one's own picture, at its full size. */
+  async function searchPart(id: string | undefined, [x, y, w, h]: Box) {
+    const { image } = part, { naturalWidth: width, naturalHeight: height } = image, canvas = element("canvas");
+    const [left, top, right, bottom] = [x * width, y * height, (x + w) * width, (y + h) * height].map(Math.round);
+    canvas.width = Math.max(right - left, 1);
+    canvas.height = Math.max(bottom - top, 1);
+    canvas.getContext("2d")!.drawImage(image, -left, -top);
+    canvas.toBlob((blob) => blob && see([blob], `part ${[left, top, right, bottom]} of ${id}`));
+  }
+
   async function copyLink() {
+    if (own.has(state.view.query)) return (board.said.textContent = "A link cannot hold a picture of your own.");
     try {
       await navigator.clipboard.writeText(location.href);
       board.said.textContent = "The link is copied.";
@@ -71,22 +107,36 @@ export function start(root: HTMLElement) {
       element("summary", {}, "Where do two systems differ most?"), element("div", { class: "am-bar" }, a, b), inside);
   }
 
+  /** The pictures that are nearest to one's own, and whether it is like the collection. */
+  function compare(system: System, id: string) {
+    const comparison = seeing.get(system.name)!, distances = comparison.distances(own.get(id)!.pooled);
+    const rows = [...distances.keys()].sort((a, b) => distances[a] - distances[b]).slice(0, system.k);
+    board.said.textContent ||= comparison.novelty(distances[rows[0]]);
+    return rows.map((row) => ({ id: data.written.ids[row], value: distances[row], likely: comparison.likely(distances[row]) }));
+  }
+
   function column(system: System, id: string): Column {
-    const label = data.label(id), neighbours = data.neighbours(system, id);
+    const label = data.label(id), neighbours = own.has(id) ? compare(system, id) : data.neighbours(system, id);
     const unlikely = neighbours.findIndex(({ likely }) => likely !== null && likely < LIKELY);
     const hits = neighbours.map((hit, rank) => ({ ...hit, rank: rank + 1, same: label !== null && data.label(hit.id) === label }));
     return { name: system.name, measure: system.measure, hits, unlikely: unlikely < 0 ? null : unlikely + 1 };
   }
 
   function show(view: View) {
-    const label = data.label(view.query), chosen = systems.filter(({ name }) => view.columns.includes(name));
-    big.replaceChildren(data.sheets.canvas(view.query));
+    const label = data.label(view.query), mine = own.has(view.query);
+    const chosen = systems.filter(({ name }) => view.columns.includes(name)), able = chosen.filter(({ name }) => !mine || seeing.has(name));
+    part.tool.hidden = !mine;
+    strip.firstElementChild!.replaceWith(mine ? part.frame : big);
+    if (mine) part.show(view.query, nameOf(view.query));
+    else big.replaceChildren(data.sheets.canvas(view.query));
     board.map?.show(view.map);
     board.showQuery(view.query, label);
     board.showSystems(systems.map(({ name }) => name), view.columns, (columns) => state.set({ columns }));
-    board.showColumns(chosen.map((system) => column(system, view.query)));
-    board.showSelected(view.selected.map((id) => ({ id, label: data.label(id) })));
     board.said.textContent = label === null ? "" : "A blue frame marks the label of the query.";
+    board.showColumns(able.map((system) => column(system, view.query)));
+    const blind = chosen.filter((system) => !able.includes(system)).map(({ name }) => name);
+    if (blind.length) board.said.append(` ${blind.join(", ")} cannot see new pictures.`);
+    board.showSelected(view.selected.map((id) => ({ id, label: data.label(id) })));
   }
 
   (first ? document : root).addEventListener("keydown", (event) => {
@@ -98,9 +148,10 @@ export function start(root: HTMLElement) {
     }
     if (!saved) event.stopPropagation(); // a notebook has shortcuts, such as d d: delete the cell
   });
+  if (sight) receive(first ? document : root, see);
   const columns = systems.slice(0, 5).map(({ name }) => name);
-  const state = new State({ query: data.written.query, columns, map: "", selected: [] }, data.written.ids, first, show);
+  const state = new State({ query: data.written.query, columns, map: "", selected: [] }, data.written.ids, first, show, own);
   show(state.view);
   data.load(state.view.query, (sheet) => board.map?.view.refresh(sheet));
-  (root as any).amulsearch = { data, state, map: board.map?.view };
+  (root as any).amulsearch = { data, state, map: board.map?.view, sight };
 }

@@ -85,7 +85,7 @@ export class Part {
   private box: Box | null = null;
   private readonly shade = element("div", { class: "am-part", hidden: true });
 
-  constructor(private readonly pictures: Pictures, private readonly search: (id: string | undefined, box: Box) => void) {
+  constructor(private readonly pictures: Pick<Pictures, "into">, private readonly search: (id: string | undefined, box: Box) => void) {
     this.frame = element("div", {
       class: "am-big", tabindex: 0, role: "group",
       "aria-label": "Select a part of the query to search with: drag the pointer, or use the arrow keys (Shift changes the size)",
