@@ -2,8 +2,9 @@
 
 import { folded } from "./dom";
 import type { Layout } from "./map";
+import type { Network } from "./network";
 import { Sheets } from "./sheets";
-import type { WrittenComparison, WrittenNetwork } from "./sight";
+import type { WrittenComparison } from "./sight";
 
 interface Written {
   query: string;
@@ -14,7 +15,7 @@ interface Written {
   across: number;
   sheets: string[];
   systems: { name: string; k: number; measure: string; rows: string; values: string; likely: string; compared: WrittenComparison | null }[];
-  network: WrittenNetwork | null; // of a page that sees
+  network: Network<string> | null; // of a page that sees
   maps: (Omit<Layout, "cells"> & { cells: string })[];
 }
 

@@ -22,28 +22,21 @@ export function button(label: string | Node, act: () => void, attributes: Record
 
 /** A button with which one chooses pictures. */
 export function chooser(label: string, take: (files: File[]) => void, attributes: Record<string, Value> = {}) {
-  const file = element("input", {
-    type: "file", accept: "image/*", hidden: true, ...attributes,
-    onchange: () => {
-      const files = [...file.files!];
-      file.value = ""; // so that the same one can be chosen again
-      take(files);
-    },
-  });
+  const change = () => take([...file.files!]), again = () => (file.value = ""); // the same one can be chosen again
+  const file = element("input", { type: "file", accept: "image/*", hidden: true, onchange: change, onclick: again, ...attributes });
   return element("span", {}, button(label, () => file.click(), { title: "Or paste one, or drop it here" }), file);
 }
 
 /** Take the files that are pasted or dropped on a place. */
 export function receive(place: EventTarget, take: (files: File[]) => void) {
-  const given = (event: Event, files: FileList | undefined) => {
-    if (!files?.length) return;
-    event.preventDefault();
-    event.stopPropagation();
-    take([...files]);
-  };
-  place.addEventListener("paste", (event) => given(event, (event as ClipboardEvent).clipboardData?.files));
-  place.addEventListener("dragover", (event) => event.preventDefault());
-  place.addEventListener("drop", (event) => given(event, (event as DragEvent).dataTransfer?.files));
+  for (const kind of ["dragover", "paste", "drop"])
+    place.addEventListener(kind, (event: any) => {
+      const files: File[] = [...(event.clipboardData ?? event.dataTransfer).files];
+      if (kind !== "dragover" && !files.length) return; // text
+      event.preventDefault();
+      event.stopPropagation();
+      if (files.length) take(files);
+    });
 }
 
 /** A name that may break after each underscore. */

@@ -2,7 +2,7 @@
 // The messages are answered by explorer.py.
 
 import { Board, type Chosen, type Column, type Hit } from "./board";
-import { breaking, button, counted, download, element, nameOf, chooser, receive } from "./dom";
+import { breaking, button, chooser, counted, download, element, nameOf, receive } from "./dom";
 import { MapPanel } from "./map";
 import { Part, Pictures, thumb, type Box, type Model } from "./parts";
 import { Sheets } from "./sheets";

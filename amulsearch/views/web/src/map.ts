@@ -81,7 +81,7 @@ export class MapView {
     const rows = (ids: Iterable<string>) => [...ids].flatMap((id) => this.sheets.rows.get(id) ?? []);
     const [row = -1] = rows([query]), { asked } = this.marks;
     this.marks = { asked: query, query: row, hits: rows(hits), selected: rows(selected) };
-    if (query !== asked) this.centre();
+    if (query !== asked && (row >= 0 || this.marks.hits.length)) this.centre();
     this.draw();
   }
 
@@ -102,28 +102,23 @@ export class MapView {
   /** Bring the query into view, if it is not. */
   private centre() {
     const [x, y] = this.asked(), { clientWidth: width, clientHeight: height } = this.canvas;
-    if (!width || Number.isNaN(x) || (x >= 0 && y >= 0 && x <= width && y <= height)) return;
+    if (!width || (x >= 0 && y >= 0 && x <= width && y <= height)) return;
     const [u, v] = this.transform.invert([x, y]);
     select(this.canvas).call(this.behaviour.translateTo, u, v);
   }
 
   /** The middle of a picture on the canvas. */
   position(row: number): [number, number] {
-    return this.spot(this.layout.cells[2 * row], this.layout.cells[2 * row + 1]);
-  }
-
-  private spot(column: number, line: number): [number, number] {
     const [step, left, top] = this.scale();
+    const [column, line] = [this.layout.cells[2 * row], this.layout.cells[2 * row + 1]];
     return this.transform.apply([left + (column + 0.5) * step, top + (line + 0.5) * step]);
   }
 
-  /** The middle of the query; of one that is not on the map, the medians of its neighbours' places, NaN without any. */
+  /** The middle of the query; of a new one, the medians of its neighbours' places. */
   private asked(): [number, number] {
-    const { query, hits } = this.marks, [column, line] = [0, 1].map((axis) => {
-      const places = (query < 0 ? hits : [query]).map((row) => this.layout.cells[2 * row + axis]).sort((a, b) => a - b);
-      return (places[(places.length - 1) >> 1] + places[places.length >> 1]) / 2;
-    });
-    return this.spot(column, line);
+    const { query, hits } = this.marks, places = (query < 0 ? hits : [query]).map((row) => this.position(row));
+    const [x, y] = [0, 1].map((axis) => places.map((place) => place[axis]).sort((a, b) => a - b)[places.length >> 1]);
+    return [x, y];
   }
 
   /** The side of a cell and the corner of the map, before zooming. */
@@ -170,7 +165,7 @@ export class MapView {
     }
     for (const row of this.marks.selected) this.frame(context, this.position(row), COLOURS.selected, 2);
     for (const row of this.marks.hits) this.frame(context, this.position(row), COLOURS.hit, 2);
-    this.frame(context, this.asked(), COLOURS.query, 4);
+    if (this.marks.query >= 0 || this.marks.hits.length) this.frame(context, this.asked(), COLOURS.query, 4);
     if (!this.line) return;
     context.fillStyle = "#d55e0022";
     context.strokeStyle = COLOURS.selected;

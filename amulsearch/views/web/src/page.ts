@@ -5,7 +5,7 @@ import { Data, type System } from "./data";
 import { button, chooser, counted, element, nameOf, receive } from "./dom";
 import { MapPanel } from "./map";
 import { type Box, Part } from "./parts";
-import { Comparison, Sight } from "./sight";
+import { Comparison, type Own, Sight } from "./sight";
 import { State, type View } from "./state";
 
 const LIKELY = 10; // per cent; below it, nothing is likely to fit
@@ -21,17 +21,20 @@ export function start(root: HTMLElement) {
     state.set({ selected: selected.includes(id) ? selected.filter((other) => other !== id) : [...selected, id] });
   };
   const board = new Board(root, { query, select, toggle, picture: (id) => data.sheets.canvas(id) });
-  const sight = data.written.network && new Sight(data.written.network), own = sight?.own ?? new Map<string, never>();
+  const { network } = data.written, own = new Map<string, Own>(); // a person's own pictures by id
+  let sight: Sight | null = null; // from the first of them
   const seeing = new Map(systems.flatMap(({ name, compared }) => (compared ? [[name, new Comparison(compared)]] : [])));
-  const big = element("div", { class: "am-big" }), part = new Part({ into: showOwn }, searchPart);
+  const big = element("div", { class: "am-big" }), part = new Part({ into: (image, id) => Object.assign(image, { src: own.get(id)!.url }) }, searchPart);
   const search = element("input", {
     type: "search", placeholder: "name, label or keyword", "aria-label": "Find pictures by name, label or keyword", oninput: find,
   });
+  const camera = chooser("Camera", see, { capture: "environment", class: "am-camera" }); // on a phone
   const anyPicture = () => query(data.written.ids[Math.floor(Math.random() * data.written.ids.length)]);
+  const link = button("Copy link", copyLink);
   const strip = element("div", { class: "am-strip" }, big,
     element("div", { class: "am-about" }, board.title,
       element("div", { class: "am-bar" }, search, button("Any picture", anyPicture),
-        ...(sight ? [chooser("Your own picture", see, { multiple: true }), chooser("Camera", see, { capture: "environment", class: "am-camera" }), part.tool] : []), first ? button("Copy link", copyLink) : null),
+        ...(network ? [chooser("Your own picture", see, { multiple: true }), camera, part.tool] : []), first ? link : null),
       board.systems, board.said));
   const matches = element("div", { class: "am-list", hidden: true });
   if (maps.length) board.map = new MapPanel(data.sheets, maps, root, { query, select }, (map) => state.set({ map }));
@@ -41,37 +44,28 @@ export function start(root: HTMLElement) {
   root.classList.add("am-alive");
 
   /** Ask with a person's own pictures, one after the other. */
-  async function see(files: Blob[], name?: string) {
+  async function see(files: File[]) {
     for (const file of files) {
-      const called = name ?? ((file as File).name || "picture");
-      board.said.textContent = `Looking at ${called} …`;
-      try {
-        const query = await sight!.take(file, called), { columns } = state.view;
-        state.set({ query, columns: columns.some((column) => seeing.has(column)) ? columns : [...columns, [...seeing.keys()][0]] });
-      } catch (error) {
-        board.said.textContent = (error as Error).message;
-      }
+      board.said.textContent = `Looking at ${file.name} …`;
+      sight ??= new Sight(network!);
+      const mine = await sight.see(file).catch((error) => void (board.said.textContent = error.message)), { columns } = state.view;
+      if (!mine) continue;
+      const query = `${/^part /.test(file.name) ? "" : "new picture "}${file.name} ${own.size.toString(16).padStart(12, "0")}`;
+      own.set(query, mine);
+      state.set({ query, columns: columns.some((column) => seeing.has(column)) ? columns : [...columns, [...seeing.keys()][0]] });
     }
   }
 
-  function showOwn(image: HTMLImageElement, id: string) {
-    image.src = own.get(id)!.url;
-    image.dataset.shown = id;
-    return image;
-  }
-
   /** Ask with a part of one's own picture, at its full size. */
-  async function searchPart(id: string | undefined, [x, y, w, h]: Box) {
-    const { image } = part, { naturalWidth: width, naturalHeight: height } = image, canvas = element("canvas");
+  async function searchPart(_: unknown, [x, y, w, h]: Box) {
+    const { naturalWidth: width, naturalHeight: height } = part.image, { query } = state.view;
     const [left, top, right, bottom] = [x * width, y * height, (x + w) * width, (y + h) * height].map(Math.round);
-    canvas.width = Math.max(right - left, 1);
-    canvas.height = Math.max(bottom - top, 1);
-    canvas.getContext("2d")!.drawImage(image, -left, -top);
-    canvas.toBlob((blob) => blob && see([blob], `part ${[left, top, right, bottom]} of ${id}`));
+    const canvas = new OffscreenCanvas(Math.max(right - left, 1), Math.max(bottom - top, 1));
+    canvas.getContext("2d")!.drawImage(part.image, -left, -top);
+    see([new File([await canvas.convertToBlob()], `part ${[left, top, right, bottom]} of ${query}`)]);
   }
 
   async function copyLink() {
-    if (own.has(state.view.query)) return (board.said.textContent = "A link cannot hold a picture of your own.");
     try {
       await navigator.clipboard.writeText(location.href);
       board.said.textContent = "The link is copied.";
@@ -125,7 +119,7 @@ export function start(root: HTMLElement) {
   function show(view: View) {
     const label = data.label(view.query), mine = own.has(view.query);
     const chosen = systems.filter(({ name }) => view.columns.includes(name)), able = chosen.filter(({ name }) => !mine || seeing.has(name));
-    part.tool.hidden = !mine;
+    part.tool.hidden = !(link.hidden = mine); // a link cannot hold one's own picture
     strip.firstElementChild!.replaceWith(mine ? part.frame : big);
     if (mine) part.show(view.query, nameOf(view.query));
     else big.replaceChildren(data.sheets.canvas(view.query));
@@ -148,10 +142,10 @@ export function start(root: HTMLElement) {
     }
     if (!saved) event.stopPropagation(); // a notebook has shortcuts, such as d d: delete the cell
   });
-  if (sight) receive(first ? document : root, see);
+  if (network) receive(first ? document : root, see);
   const columns = systems.slice(0, 5).map(({ name }) => name);
   const state = new State({ query: data.written.query, columns, map: "", selected: [] }, data.written.ids, first, show, own);
   show(state.view);
   data.load(state.view.query, (sheet) => board.map?.view.refresh(sheet));
-  (root as any).amulsearch = { data, state, map: board.map?.view, sight };
+  (root as any).amulsearch = { data, state, map: board.map?.view, own, seeing };
 }

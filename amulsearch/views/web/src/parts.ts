@@ -80,7 +80,7 @@ export type Box = [number, number, number, number];
 /** A picture with a rectangle on it, drawn with the pointer or moved with the arrow keys (Shift: resized). */
 export class Part {
   readonly image = element("img", { draggable: "false" });
-  readonly tool = button("Search with this part", () => this.use(), { disabled: true });
+  readonly tool = button("Search with this part", () => this.use(), { disabled: true, title: "Draw a frame on the picture first" });
   readonly frame: HTMLElement;
   private box: Box | null = null;
   private readonly shade = element("div", { class: "am-part", hidden: true });

@@ -2,58 +2,39 @@
 
 import script from "../build/network.worker";
 import { bytes } from "./data";
-import type { Pooled } from "./network";
-
-/** What Python writes (seeing.py). */
-export interface WrittenNetwork {
-  weights: string;
-  size: number;
-  mean: number[];
-  background: number[];
-  most: number; // pixels of a picture
-}
+import type { Network, Pooled } from "./network";
 
 export type WrittenComparison = Record<"low" | "step" | "codes" | "mean" | "axes" | "spacing", string> & {
   pooling: keyof Pooled;
   odds: [number, number] | null; // slope and intercept
 };
 
-interface Own {
-  url: string;
-  pooled: Pooled;
-}
+/** A person's own picture. */
+export type Own = { url: string; pooled: Pooled };
 
 export class Sight {
-  readonly own = new Map<string, Own>(); // a person's own pictures by id
   private readonly worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
 
-  constructor(private readonly network: WrittenNetwork) {
+  constructor(private readonly network: Network<string>) {
     this.worker.postMessage({ ...network, weights: bytes(network.weights) });
   }
 
-  /** Take a picture, or a part of one: its id. An error says in a sentence what to do. */
-  async take(file: Blob, name: string): Promise<string> {
-    if (/^(video|audio)\//.test(file.type)) throw new Error(`${name} is a recording, not a picture: take a still picture from it.`);
-    const url = URL.createObjectURL(file), image = new Image();
-    try {
-      image.src = url;
-      await new Promise((loaded, failed) => ([image.onload, image.onerror] = [loaded, failed]));
-    } catch {
-      throw new Error(`${name} is no picture that this browser can open, or it is damaged: save it as JPEG or PNG.`);
-    }
-    const pixels = image.naturalWidth * image.naturalHeight, millions = (many: number) => Math.round(many / 1e6);
-    if (pixels > this.network.most)
-      throw new Error(`${name} has ${millions(pixels)} megapixels, over the limit of ${millions(this.network.most)}: save it smaller.`);
-    const bitmap = await createImageBitmap(file).catch(() => {
-      throw new Error(`${name} cannot be decoded, so it may be damaged: save it again as JPEG or PNG.`);
-    });
-    const { port1, port2 } = new MessageChannel();
-    this.worker.postMessage(bitmap, [bitmap, port2]);
-    const pooled = await new Promise<Pooled | string>((done) => (port1.onmessage = ({ data }) => done(data)));
-    if (typeof pooled === "string") throw new Error(`${name} cannot be searched with (${pooled}): try a smaller picture.`);
-    const id = `${name.startsWith("part ") ? "" : "new picture "}${name} ${this.own.size.toString(16).padStart(12, "0")}`;
-    this.own.set(id, { url, pooled });
-    return id;
+  /** See a picture; an error says in a sentence what to do. */
+  async see(file: File): Promise<Own> {
+    const wrong = (why: string) => () => Promise.reject(new Error(`${file.name} ${why}`)), { most } = this.network;
+    const kind = file.type.startsWith("video/") ? "is a video: take" : "is damaged, or of a kind that this browser cannot open: save";
+    const unreadable = wrong(`${kind} a picture as JPEG or PNG.`), url = URL.createObjectURL(file), image = new Image();
+    image.src = url;
+    await new Promise((loaded, failed) => Object.assign(image, { onload: loaded, onerror: failed })).catch(unreadable);
+    const millions = image.naturalWidth * image.naturalHeight / 1e6; // the header says them, before anything is decoded
+    if (millions > most / 1e6) await wrong(`has ${Math.round(millions)} megapixels, over the limit of ${Math.round(most / 1e6)}: save it smaller.`)();
+    const bitmap = await createImageBitmap(file).catch(unreadable), { port1, port2 } = new MessageChannel();
+    const pooled = await new Promise<Pooled>((done, failed) => {
+      port1.onmessage = ({ data }) => done(data);
+      this.worker.onerror = failed;
+      this.worker.postMessage(bitmap, [bitmap, port2]);
+    }).catch(wrong("needs more memory than there is: save it smaller."));
+    return { url, pooled };
   }
 }
 
@@ -76,15 +57,12 @@ export class Comparison {
 
   /** The distances of all pictures from a new one. */
   distances(pooled: Pooled): number[] {
-    const { low, step, mean, axes } = this.arrays, width = step.length;
-    let query = unit(pooled[this.written.pooling]);
-    if (axes.length) {
-      const centred = query.map((value, at) => value - mean[at]);
-      query = unit(step.map((_, row) => dot(centred, axes.subarray(row * mean.length))));
-    }
+    const { low, step, mean, axes } = this.arrays, width = step.length, whole = unit(pooled[this.written.pooling]);
+    const centred = whole.map((value, at) => value - mean[at]);
+    const query = axes.length ? unit(step.map((_, row) => dot(centred, axes.subarray(row * mean.length)))) : whole;
     return Array.from({ length: this.codes.length / width }, (_, row) => {
       const vector = step.map((one, at) => low[at] + one * this.codes[row * width + at]);
-      return Math.sqrt(Math.max(2 - (2 * dot(query, vector)) / Math.sqrt(dot(vector, vector)), 0));
+      return Math.sqrt(Math.max(2 - 2 * dot(query, unit(vector)), 0));
     });
   }
 
@@ -99,8 +77,7 @@ export class Comparison {
   novelty(nearest: number): string {
     const { spacing } = this.arrays, share = (1 + spacing.filter((far) => far >= nearest).length) / (1 + spacing.length);
     if (spacing.length < 19) return "";
-    return share > 0.05
-      ? `Not unlike the collection: ${Math.round(100 * share)}% of its pictures are as far from all others.`
-      : `Nothing here is likely to fit: ${(100 * share).toFixed(1)}% of the collection's pictures are as far from all others.`;
+    const often = `${(100 * share).toFixed(share > 0.05 ? 0 : 1)}% of the collection's pictures are as far from all others.`;
+    return `${share > 0.05 ? "Not unlike the collection" : "Nothing here is likely to fit"}: ${often}`;
   }
 }
