@@ -88,9 +88,8 @@ def pictures(cartoons, photographs, tmp_path_factory):
 def see(page, files, count: int = 1):
     """Choose files, and wait until the page has seen so many."""
     page.locator("input[type=file]").first.set_input_files(files)
-    page.wait_for_function(
-        f"(count) => {FRONT}.own.size === count && {FRONT}.own.has({FRONT}.state.view.query)", arg=count
-    )
+    all_seen = f"(count) => {FRONT}.own.size === count && {FRONT}.own.has({FRONT}.state.view.query)"
+    page.wait_for_function(all_seen, arg=count, timeout=120_000)
 
 
 def shown(page, column: str = "mean") -> list[str]:

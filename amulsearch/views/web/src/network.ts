@@ -14,6 +14,8 @@ export type Pooled = Record<"mean" | "gem", Float32Array>;
 /** A feature map, side x side x depth; behind it, room for one more place. */
 type Values = { values: Float32Array; side: number; depth: number };
 
+const STRIP = 4e6; // pixels that are read from a picture at once
+
 let network: Network, weights: Float32Array, read: number;
 
 onmessage = ({ data, ports }: MessageEvent<Network | ImageBitmap>) => {
@@ -31,14 +33,18 @@ const halfEven = (value: number) => (value % 1 === 0.5 ? 2 * Math.round(value / 
 /** A picture, resized to fit and laid in the middle of the background, less the mean. */
 function framed(bitmap: ImageBitmap): Values {
   const { width, height } = bitmap, { size, mean, background } = network, square = blank(size, 3);
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true })!;
-  context.fillStyle = `rgb(${background})`;
-  context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
   const [wide, high] = [width, height].map((side) => Math.max(1, halfEven(side * (size / Math.max(width, height)))));
-  const [left, top] = [wide, high].map((side) => Math.floor((size - side) / 2));
-  const pixels = resize(resize(context.getImageData(0, 0, width, height).data, width, height, wide), height, wide, high);
+  const [left, top] = [wide, high].map((side) => Math.floor((size - side) / 2)), narrow = new Uint8ClampedArray(4 * wide * height);
+  const rows = Math.max(1, Math.floor(STRIP / width)); // a phone has no canvas for all pixels of a large picture
+  const context = new OffscreenCanvas(width, rows).getContext("2d", { willReadFrequently: true })!;
+  context.fillStyle = `rgb(${background})`;
+  for (let y = 0; y < height; y += rows) {
+    context.fillRect(0, 0, width, rows);
+    context.drawImage(bitmap, 0, -y);
+    resize(context.getImageData(0, 0, width, Math.min(rows, height - y)).data, width, narrow, wide, y);
+  }
+  bitmap.close();
+  const pixels = resize(narrow, height, new Uint8ClampedArray(4 * wide * high), high);
   for (let place = 0; place < size * size; place++) {
     const x = (place % size) - left, y = Math.floor(place / size) - top, inside = x >= 0 && y >= 0 && x < wide && y < high;
     for (let c = 0; c < 3; c++)
@@ -47,19 +53,19 @@ function framed(bitmap: ImageBitmap): Values {
   return square;
 }
 
-/** Resize RGBA to another width, as preprocess.py does, rounded to whole levels; rows become columns. */
-function resize(pixels: Uint8ClampedArray, before: number, height: number, width: number) {
-  const scale = before / width, reach = Math.max(scale, 1), out = new Uint8ClampedArray(4 * width * height);
+/** Resize rows of RGBA to another width, as preprocess.py does, rounded to whole levels; they become columns from `start`. */
+function resize(pixels: Uint8ClampedArray, before: number, out: Uint8ClampedArray, width: number, start = 0) {
+  const scale = before / width, reach = Math.max(scale, 1), high = out.length / 4 / width, height = pixels.length / 4 / before;
   for (let x = 0; x < width; x++) {
     const centre = scale * (x + 0.5), first = Math.max(Math.trunc(centre - reach + 0.5), 0);
     const last = Math.min(Math.trunc(centre + reach + 0.5), before);
     const near = Float64Array.from({ length: last - first }, (_, at) => Math.max(reach - Math.abs(first + at - centre + 0.5), 0));
-    const shares = near.map((share) => share / near.reduce((a, b) => a + b));
+    const whole = near.reduce((a, b) => a + b), shares = near.map((share) => share / whole);
     for (let y = 0; y < height; y++)
       for (let c = 0; c < 3; c++) {
         let sum = 0;
         for (let at = 0, from = 4 * (y * before + first) + c; at < shares.length; at++, from += 4) sum += pixels[from] * shares[at];
-        out[4 * (x * height + y) + c] = sum;
+        out[4 * (x * high + start + y) + c] = sum;
       }
   }
   return out;

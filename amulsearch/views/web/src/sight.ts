@@ -14,6 +14,7 @@ export type Own = { url: string; pooled: Pooled };
 
 export class Sight {
   private readonly worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+  private readonly failed = new Promise<never>((_, fail) => (this.worker.onerror = fail));
 
   constructor(private readonly network: Network<string>) {
     this.worker.postMessage({ ...network, weights: bytes(network.weights) });
@@ -26,15 +27,13 @@ export class Sight {
     const unreadable = wrong(`${kind} a picture as JPEG or PNG.`), url = URL.createObjectURL(file), image = new Image();
     image.src = url;
     await new Promise((loaded, failed) => Object.assign(image, { onload: loaded, onerror: failed })).catch(unreadable);
-    const millions = image.naturalWidth * image.naturalHeight / 1e6; // the header says them, before anything is decoded
+    const millions = (image.naturalWidth * image.naturalHeight) / 1e6; // the header says them, before anything is decoded
     if (millions > most / 1e6) await wrong(`has ${Math.round(millions)} megapixels, over the limit of ${Math.round(most / 1e6)}: save it smaller.`)();
     const bitmap = await createImageBitmap(file).catch(unreadable), { port1, port2 } = new MessageChannel();
-    const pooled = await new Promise<Pooled>((done, failed) => {
-      port1.onmessage = ({ data }) => done(data);
-      this.worker.onerror = failed;
-      this.worker.postMessage(bitmap, [bitmap, port2]);
-    }).catch(wrong("needs more memory than there is: save it smaller."));
-    return { url, pooled };
+    this.worker.postMessage(bitmap, [bitmap, port2]);
+    const answer = new Promise<Pooled>((done) => (port1.onmessage = ({ data }) => done(data)));
+    const blind = wrong("cannot be searched with, because this browser does not run the network: open the page in another one.");
+    return { url, pooled: await Promise.race([answer, this.failed]).catch(blind) };
   }
 }
 
@@ -68,9 +67,8 @@ export class Comparison {
 
   /** The probability in per cent that a picture at this distance is relevant (index/probability.py). */
   likely(distance: number): number | null {
-    const similar = Math.max(1 - distance ** 2 / 2, 0), [slope, intercept] = this.written.odds ?? [NaN, NaN];
-    const odds = slope * Math.log((similar + 0.01) / (1.01 - similar)) + intercept;
-    return this.written.odds && Math.round(100 / (1 + Math.exp(-odds)));
+    const { odds } = this.written, similar = Math.max(1 - distance ** 2 / 2, 0);
+    return odds && Math.round(100 / (1 + Math.exp(-odds[0] * Math.log((similar + 0.01) / (1.01 - similar)) - odds[1])));
   }
 
   /** Whether a picture whose nearest is at this distance is like the collection, in a sentence (systems/novelty.py). */
