@@ -35,7 +35,7 @@ function framed(bitmap: ImageBitmap): Values {
   const { width, height } = bitmap, { size, mean, background } = network, square = blank(size, 3);
   const [wide, high] = [width, height].map((side) => Math.max(1, halfEven(side * (size / Math.max(width, height)))));
   const [left, top] = [wide, high].map((side) => Math.floor((size - side) / 2)), narrow = new Uint8ClampedArray(4 * wide * height);
-  const rows = Math.max(1, Math.floor(STRIP / width)); // a phone has no canvas for all pixels of a large picture
+  const rows = Math.min(height, Math.ceil(STRIP / width)); // a phone has no canvas for all pixels of a large picture
   const context = new OffscreenCanvas(width, rows).getContext("2d", { willReadFrequently: true })!;
   context.fillStyle = `rgb(${background})`;
   for (let y = 0; y < height; y += rows) {
