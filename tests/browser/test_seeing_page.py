@@ -147,7 +147,7 @@ def test_a_new_picture_a_part_of_it_and_the_way_back(opened, pages, pictures, ph
     assert f"{table['probability'][0]:.0%}" in caption
     test = am.systems.NoveltyTest.build([systems["mean"]])
     assert said(page).startswith(test.sentence(test.p_value(str(photographs["cat"]))).split(":")[0])
-    assert "fused cannot see new pictures." in said(page)
+    assert "The other columns cannot see new pictures." in said(page)
     whole = title(page)
     page.locator(".am-strip .am-big").focus()
     for key in ("ArrowRight", "ArrowDown", "Shift+ArrowRight", "Enter"):

@@ -128,8 +128,7 @@ export function start(root: HTMLElement) {
     board.showSystems(systems.map(({ name }) => name), view.columns, (columns) => state.set({ columns }));
     board.said.textContent = label === null ? "" : "A blue frame marks the label of the query.";
     board.showColumns(able.map((system) => column(system, view.query)));
-    const blind = chosen.filter((system) => !able.includes(system)).map(({ name }) => name);
-    if (blind.length) board.said.append(` ${blind.join(", ")} cannot see new pictures.`);
+    if (able.length < chosen.length) board.said.append(" The other columns cannot see new pictures.");
     board.showSelected(view.selected.map((id) => ({ id, label: data.label(id) })));
   }
 
