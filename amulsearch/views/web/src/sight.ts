@@ -23,8 +23,8 @@ export class Sight {
   /** See a picture; an error says in a sentence what to do. */
   async see(file: File): Promise<Own> {
     const wrong = (why: string) => () => Promise.reject(new Error(`${file.name} ${why}`)), { most } = this.network;
-    const kind = file.type.startsWith("video/") ? "is a video: take" : "is damaged, or of a kind that this browser cannot open: save";
-    const unreadable = wrong(`${kind} a picture as JPEG or PNG.`), url = URL.createObjectURL(file), image = new Image();
+    const kind = file.type.startsWith("video/") ? "is a video: save a still from it" : "is damaged, or of a kind that this browser cannot open: save it";
+    const unreadable = wrong(`${kind} as JPEG or PNG.`), url = URL.createObjectURL(file), image = new Image();
     image.src = url;
     await new Promise((loaded, failed) => Object.assign(image, { onload: loaded, onerror: failed })).catch(unreadable);
     const millions = (image.naturalWidth * image.naturalHeight) / 1e6; // the header says them, before anything is decoded
