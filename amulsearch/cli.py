@@ -8,7 +8,8 @@
     amulsearch query   [IMAGE_OR_ID] --text WORDS [--avoid WORDS] --store DIR ...
     amulsearch evaluate --store DIR [--judgements FILE.csv] [--json]
     amulsearch check   --store DIR [--repair]
-    amulsearch report  FOLDER [-o FILE.html] [--models A,B] [-k 8] [--sample N] [--store DIR] [--json]
+    amulsearch report  FOLDER [-o FILE.html] [--models A,B] [-k 8] [--sample N] [--store DIR]
+                       [--sees | --no-sees] [--json]
                        (index, report: [--frame N] [--background COLOUR] [--max-pixels N])
 
 `index` builds indexes with Annoy where it is installed, and otherwise for exact search, and says which. `query` opens
@@ -262,6 +263,11 @@ def _parser() -> argparse.ArgumentParser:
         default=2000,
         metavar="N",
         help="how many pictures query for the comparison, at random (default: 2000)",
+    )
+    command.add_argument(
+        "--sees",
+        action=argparse.BooleanOptionalAction,
+        help="whether the page itself finds pictures like a new one, by SqueezeNet (default: if this takes under 4 MB)",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     _store(command, "keep the features here for later runs", required=False)

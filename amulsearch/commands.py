@@ -166,7 +166,8 @@ def report_folder(options: Namespace) -> None:
     output = options.output and check_output(options.output, "the page")
     store, networks = options.store and _writable(options.store), models.get_all(options.models)
     collection = _scanned(options, store)
-    advice = views.write_report(collection, output, models=networks, k=options.k, store=store, sample=options.sample)
+    how = {"k": options.k, "sample": options.sample, "sees": options.sees}
+    advice = views.write_report(collection, output, models=networks, store=store, **how)
     if options.json:
         about = {"pictures": len(collection)}
         if advice:

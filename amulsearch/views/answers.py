@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -15,7 +14,8 @@ from ..errors import QueryError
 from ..index import System
 from ..intake import Collection
 from .mapping import Map
-from .thumbnails import thumbnails, webp_uri
+from .seeing import seeing_data
+from .thumbnails import as_base64, thumbnails, webp_uri
 
 SIDE, QUALITY = 96, 55
 """The side of a thumbnail in pixels, and the quality of its WebP."""
@@ -25,11 +25,14 @@ ACROSS = 32
 """How many thumbnails stand side by side on a sheet, which is square if it is full."""
 
 
-def answers_data(collection: Collection, systems: Mapping[str, System], maps: Mapping[str, Map], k: int) -> dict:
+def answers_data(
+    collection: Collection, systems: Mapping[str, System], maps: Mapping[str, Map], k: int, sees: bool | None
+) -> dict:
     """The data of a part, for `json.dumps`; arrays are in base64."""
     ids, labels = collection.ids, collection.labels
     side = int(min(SIDE, max(8, (PIXELS / len(ids)) ** 0.5)))
     answered = [_system(name, system, ids, k) for name, system in systems.items()]
+    network, compared = seeing_data(collection, systems, sees)
     keywords = collection.keywords.values() if "keywords" in collection.table else ()
     return {
         "query": ids[_opening([rows for rows, _ in answered], labels)],
@@ -39,7 +42,8 @@ def answers_data(collection: Collection, systems: Mapping[str, System], maps: Ma
         "side": side,
         "across": ACROSS,
         "sheets": [webp_uri(content) for content in thumbnail_sheets(collection, ids, side)],
-        "systems": [about for _, about in answered],
+        "systems": [about | {"compared": compared.get(about["name"])} for _, about in answered],
+        "network": network,
         "maps": [_map(name, map, ids) for name, map in maps.items()],
     }
 
@@ -50,19 +54,15 @@ def _system(name: str, system: System, ids: list[str], k: int) -> tuple[np.ndarr
         raise QueryError(f"{name} is not of the pictures of the page, in the same order")
     rows, values = system.all_neighbours(min(k, len(ids) - 1))
     likely = np.rint(100 * system.calibration.probability(values)) if system.calibration else ()
-    arrays = {"rows": _base64(rows, "<i4"), "values": _base64(np.nan_to_num(values), "<f4")}
-    about = {"name": name, "k": rows.shape[1], "measure": system.quantity, "likely": _base64(likely, "<u1")}
+    arrays = {"rows": as_base64(rows, "<i4"), "values": as_base64(np.nan_to_num(values), "<f4")}
+    about = {"name": name, "k": rows.shape[1], "measure": system.quantity, "likely": as_base64(likely, "<u1")}
     return rows, about | arrays
 
 
 def _map(name: str, map: Map, ids: list[str]) -> dict:
     if map.ids != ids:
         raise QueryError(f"the map {name} is not of the pictures of the page, in the same order")
-    return {"name": name, "columns": map.columns, "rows": map.rows, "cells": _base64(map.cells, "<u4")}
-
-
-def _base64(values: np.ndarray, dtype: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
+    return {"name": name, "columns": map.columns, "rows": map.rows, "cells": as_base64(map.cells, "<u4")}
 
 
 def _opening(lists: list[np.ndarray], labels: list[str | None]) -> int:

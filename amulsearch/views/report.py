@@ -41,6 +41,7 @@ def write_report(
     k: int = 8,
     store: str | os.PathLike | Store | None = None,
     sample: int = COMPARED,
+    sees: bool | None = None,
     progress: bool = True,
 ) -> Recommendation | None:
     """Say which system to use for a folder of pictures, and write a page about it, as `amulsearch report` does.
@@ -66,6 +67,8 @@ def write_report(
         Keeps the features for later runs. By default they are discarded.
     sample : int, default 2000
         How many pictures query for the measures: a random sample, or all if there are fewer.
+    sees : bool, optional
+        Whether the page finds pictures like a new one by itself; see `Page.answers`.
     progress : bool, default True
         Show progress bars.
 
@@ -101,7 +104,7 @@ def write_report(
         if len(pictures) >= LEAST:
             advice = recommend(panel, pictures, sample=sample, progress=progress)
         if output is not None:
-            _write(_Report(features, panel, pictures, advice, k), output, progress)
+            _write(_Report(features, panel, pictures, advice, k, sees), output, progress)
         return advice
 
 
@@ -144,6 +147,7 @@ class _Report:
     pictures: Collection
     advice: Recommendation | None
     k: int
+    sees: bool | None
 
 
 def _write(report: _Report, output: Path, progress: bool) -> None:
@@ -204,7 +208,8 @@ def _answers(page: Page, report: _Report) -> None:
             f"On average, {purity:.0%} of a picture's {nearest} nearest neighbours on the map have its label; the "
             f"chance level is {chance:.0%}."
         )
-    page.answers(pictures, {title: report.panel[name] for name, title in titles.items()}, maps, k=report.k)
+    systems = {title: report.panel[name] for name, title in titles.items()}
+    page.answers(pictures, systems, maps, k=report.k, sees=report.sees)
 
 
 def _quality(page: Page, report: _Report) -> None:

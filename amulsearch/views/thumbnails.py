@@ -8,6 +8,8 @@ import os
 import textwrap
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
@@ -52,6 +54,11 @@ def data_uri(image: Image.Image, quality: int = 70) -> str:
 def webp_uri(content: bytes) -> str:
     """The data URI of the content of a WebP file."""
     return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+
+
+def as_base64(values: ArrayLike, dtype: str) -> str:
+    """Numbers, as a page reads them."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
 
 
 def query_picture(collection: Collection, query) -> tuple[Image.Image, str, str | None]:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.views import answers
+from amulsearch.views import answers, seeing
 
 HERE = Path(answers.__file__).parent
 
@@ -124,6 +124,40 @@ def test_mistakes_are_told(some, features, layout):
     ):
         with pytest.raises(am.errors.QueryError, match=message):
             page.answers(pictures, systems, **options)
+
+
+def test_a_page_that_sees_has_the_network_and_the_vectors(some, features):
+    index = am.systems.calibrated(am.ExactIndex.build(features))
+    reduced = am.ExactIndex.build(am.transforms.PCA.fit(features, 32)(features))
+    own = am.ExactIndex.build(np.random.default_rng(0).normal(size=(120, 8)), some.ids)
+    systems = {"one": index, "reduced": reduced, "own": own, "fused": am.Fusion([index, own], "rrf")}
+    data = data_of(am.views.Page("sees").answers(some, systems))
+    one, pca, *blind = (system["compared"] for system in data["systems"])
+    assert blind == [None, None] and one["pooling"] == "mean" and one["odds"][0] == index.calibration.slope
+    low, step = (numbers(one[name], "<f4", 512) for name in ("low", "step"))
+    vectors = low + step * numbers(one["codes"], "<u1", 120, 512)
+    assert np.abs(vectors - index.take(range(120))).max() <= step.max() * 0.51
+    assert np.allclose(numbers(one["spacing"], "<f4", 120), index.spacing(1000)) and not pca["spacing"]
+    assert np.array_equal(numbers(pca["axes"], "<f4", 32, 512), reduced.makers[0].axes)
+    state = am.models.get("squeezenet1_1").weights.read()
+    weights = numbers(data["network"]["weights"], "<f2", -1)
+    kernel, bias = state["fire9/expand3x3"]
+    assert np.allclose(weights[-256:], bias, atol=1e-3)
+    last = weights[-256 - 9 * 64 : -256].reshape(3, 3, 64)  # of the last output
+    assert np.allclose(last, kernel[..., -1], rtol=1e-3, atol=1e-4)
+    assert data["network"]["background"] == [255, 255, 255] and data["network"]["most"] == some.opening["max_pixels"]
+
+
+def test_a_page_sees_only_as_the_collection_was_opened(some, features, monkeypatch):
+    index = {"one": am.ExactIndex.build(features)}
+    for changed in ({"framing": "crop"}, {"background": "black"}, {"weights": "others"}, {"layer": "logits"}):
+        other = am.Features(features.vectors, some.ids, some.labels, {**features.fingerprint, **changed})
+        with pytest.raises(am.errors.QueryError, match="the page cannot see: give an index"):
+            am.views.Page("blind").answers(some, {"one": am.ExactIndex.build(other)}, sees=True)
+    assert data_of(am.views.Page("not asked").answers(some, index, sees=False))["network"] is None
+    monkeypatch.setattr(seeing, "MOST", 2_000_000)
+    assert data_of(am.views.Page("too large").answers(some, index))["network"] is None
+    assert data_of(am.views.Page("asked").answers(some, index, sees=True))["network"]
 
 
 def test_the_script_is_that_of_its_source_and_opens_no_connection():

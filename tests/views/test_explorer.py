@@ -295,6 +295,7 @@ def test_the_view_is_saved_as_a_page_that_answers(explorer, cartoons):
     data = written(answer["html"])
     assert data["ids"] == cartoons.ids and data["query"] == cartoons.ids[7]
     assert [system["name"] for system in data["systems"]] == [SQUEEZENET, LITE0, "rrf"]
+    assert data["network"] and [bool(system["compared"]) for system in data["systems"]] == [True, False, False]
     for system in data["systems"]:
         rows = np.frombuffer(base64.b64decode(system["rows"]), "<i4").reshape(-1, system["k"])[7]
         assert [cartoons.ids[row] for row in rows] == widget.found[system["name"]]["id"].tolist()

@@ -140,13 +140,14 @@ def test_the_map_and_the_neighbours_are_those_of_the_systems(collection, presets
         assert np.array_equal(rows, preset.all_neighbours(8)[0])
     purity, chance = map(int, re.search(r"(\d+)% of a picture's.* chance level is (\d+)%", page[1].text).groups())
     assert purity > chance == round(100 * (32 * 7 + 9 * 8) / 41 / 40)
+    assert data["network"] and [system["name"] for system in data["systems"] if system["compared"]] == ["squeezenet1_1"]
 
 
 def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, monkeypatch):
     for name, value in (("JOINED", 35), ("ANSWERED", 30)):
         monkeypatch.setattr(report, name, value)
     path = tmp_path / "page.html"
-    am.views.write_report(folder, path, models=TWO, sample=20, progress=False)
+    am.views.write_report(folder, path, models=TWO, sample=20, sees=False, progress=False)
     parts = Seen(path.read_text(encoding="utf-8")).text.split("Ask with any picture")[1]
     asked, _, parts = parts.partition("Which system is best")
     quality, _, copies = parts.partition("Near-duplicates")
@@ -154,7 +155,8 @@ def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, mon
     assert "20 pictures query all others" in quality
     assert "A random sample of 35 of the 41 pictures." in copies
     data = data_of(path.read_text(encoding="utf-8"))
-    assert len(data["ids"]) == 30 and set(data["ids"]) <= set(am.Collection.from_folder(folder).ids)
+    assert data["network"] is None and len(data["ids"]) == 30
+    assert set(data["ids"]) <= set(am.Collection.from_folder(folder).ids)
 
 
 def test_an_interrupted_report_leaves_what_was_done(folder, tmp_path, monkeypatch):

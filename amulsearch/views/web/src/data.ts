@@ -2,7 +2,9 @@
 
 import { folded } from "./dom";
 import type { Layout } from "./map";
+import type { Network } from "./network";
 import { Sheets } from "./sheets";
+import type { WrittenComparison } from "./sight";
 
 interface Written {
   query: string;
@@ -12,7 +14,8 @@ interface Written {
   side: number;
   across: number;
   sheets: string[];
-  systems: { name: string; k: number; measure: string; rows: string; values: string; likely: string }[];
+  systems: { name: string; k: number; measure: string; rows: string; values: string; likely: string; compared: WrittenComparison | null }[];
+  network: Network<string> | null; // of a page that sees
   maps: (Omit<Layout, "cells"> & { cells: string })[];
 }
 
@@ -23,9 +26,10 @@ export interface System {
   rows: Int32Array; // picture i: i * k to i * k + k - 1; -1 where the list is short
   values: Float32Array;
   likely: Uint8Array; // probabilities in per cent; empty if there are none
+  compared: WrittenComparison | null; // of a system that can see
 }
 
-const bytes = (text: string) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0)).buffer;
+export const bytes = (text: string) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0)).buffer;
 
 export class Data {
   readonly written: Written;
@@ -58,7 +62,7 @@ export class Data {
   }
 
   label(id: string): string | null {
-    return this.written.labels[this.sheets.rows.get(id)!];
+    return this.written.labels[this.sheets.rows.get(id) ?? -1] ?? null;
   }
 
   find(text: string): string[] {

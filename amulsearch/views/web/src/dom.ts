@@ -20,6 +20,25 @@ export function button(label: string | Node, act: () => void, attributes: Record
   return element("button", { type: "button", onclick: act, ...attributes }, label);
 }
 
+/** A button with which one chooses pictures. */
+export function chooser(label: string, take: (files: File[]) => void, attributes: Record<string, Value> = {}) {
+  const change = () => take([...file.files!]), again = () => (file.value = ""); // the same one can be chosen again
+  const file = element("input", { type: "file", accept: "image/*", hidden: true, onchange: change, onclick: again, ...attributes });
+  return element("span", {}, button(label, () => file.click(), { title: "Or paste one, or drop it here" }), file);
+}
+
+/** Take the files that are pasted or dropped on a place. */
+export function receive(place: EventTarget, take: (files: File[]) => void) {
+  for (const kind of ["dragover", "paste", "drop"])
+    place.addEventListener(kind, (event: any) => {
+      const files: File[] = [...(event.clipboardData ?? event.dataTransfer).files];
+      if (kind !== "dragover" && !files.length) return; // text
+      event.preventDefault();
+      event.stopPropagation();
+      if (files.length) take(files);
+    });
+}
+
 /** A name that may break after each underscore. */
 export const breaking = (name: string) =>
   name.split(/(?<=_)/).flatMap((part, at) => (at ? [document.createElement("wbr"), part] : [part]));

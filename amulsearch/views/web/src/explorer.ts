@@ -2,7 +2,7 @@
 // The messages are answered by explorer.py.
 
 import { Board, type Chosen, type Column, type Hit } from "./board";
-import { breaking, button, counted, download, element, nameOf } from "./dom";
+import { breaking, button, chooser, counted, download, element, nameOf, receive } from "./dom";
 import { MapPanel } from "./map";
 import { Part, Pictures, thumb, type Box, type Model } from "./parts";
 import { Sheets } from "./sheets";
@@ -82,7 +82,6 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
   });
   const back = button("← Back", () => ask({ do: "back" }));
   const past = element("span", { class: "am-past", role: "group", "aria-label": "Earlier queries" });
-  const file = element("input", { type: "file", accept: "image/*", hidden: true, onchange: () => upload(file.files![0]) });
   const layer = element("select", { "aria-label": "Layer", onchange: () => ask({ do: "look", layer: layer.value }) });
   const number = element("output");
   const count = element("input", {
@@ -95,7 +94,7 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     element("div", { class: "am-about" },
       element("div", { class: "am-bar" }, board.title, examples),
       element("div", { class: "am-bar" }, text, back, past, button("Larger", () => about(query)), part.tool,
-        button("Upload a picture", () => file.click(), { title: "Or paste one, or drop it here" }), file,
+        chooser("Upload a picture", upload),
         button("Save as a page", () => ask({ do: "export" }), { title: "One HTML file in which every picture can be clicked" }),
         button("?", () => helper.showModal(), { "aria-label": "Keys", title: "Keys" })),
       board.systems,
@@ -133,13 +132,7 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     });
     event.stopPropagation(); // the notebook has single-letter shortcuts
   });
-  root.addEventListener("paste", (event) => upload(event.clipboardData?.files[0]));
-  root.addEventListener("dragover", (event) => event.preventDefault());
-  root.addEventListener("drop", (event) => {
-    event.preventDefault();
-    event.stopPropagation();
-    upload(event.dataTransfer?.files[0]);
-  });
+  receive(root, upload);
   el.append(root);
   (root as any).amulsearch = { map: () => board.map?.view };
 
@@ -166,9 +159,7 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     if (text.value) collection.scrollIntoView({ block: "nearest" });
   }
 
-  async function upload(chosen: File | undefined | null) {
-    file.value = "";
-    if (!chosen) return;
+  async function upload([chosen]: File[]) {
     if (chosen.size > MOST_BYTES)
       return wrong(`${chosen.name} has ${(chosen.size / 1e6).toFixed(0)} MB, but an upload can have at most 8 MB: save a smaller version`);
     ask({ do: "upload", name: chosen.name }, [await chosen.arrayBuffer()]);

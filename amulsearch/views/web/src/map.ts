@@ -30,7 +30,7 @@ export class MapView {
   private whole: HTMLCanvasElement | null = null; // all pictures, small
   private due = false; // whether a frame is to be drawn
   private line: Path2D | null = null; // of the lasso
-  private marks = { query: -1, hits: [] as number[], selected: [] as number[] };
+  private marks = { asked: "", query: -1, hits: [] as number[], selected: [] as number[] }; // query: -1 for a new picture
 
   constructor(
     private readonly sheets: Sheets,
@@ -67,7 +67,7 @@ export class MapView {
 
   show(layout: Layout) {
     this.layout = layout;
-    this.marks.query = -1;
+    this.marks.asked = "";
     this.canvas.setAttribute(
       "aria-label",
       `Map ${layout.name}: similar pictures lie near each other. Arrow keys move, plus and minus zoom, Enter asks with the picture in the middle.`,
@@ -79,9 +79,9 @@ export class MapView {
   /** Frame pictures, and bring a query into view if it is another one than before. */
   mark(query: string, hits: Iterable<string>, selected: Iterable<string>) {
     const rows = (ids: Iterable<string>) => [...ids].flatMap((id) => this.sheets.rows.get(id) ?? []);
-    const [row = -1] = rows([query]);
-    if (row >= 0 && row !== this.marks.query) this.centre(row);
-    this.marks = { query: row, hits: rows(hits), selected: rows(selected) };
+    const [row = -1] = rows([query]), { asked } = this.marks;
+    this.marks = { asked: query, query: row, hits: rows(hits), selected: rows(selected) };
+    if (query !== asked && (row >= 0 || this.marks.hits.length)) this.centre();
     this.draw();
   }
 
@@ -99,9 +99,9 @@ export class MapView {
     select(this.canvas).call(this.behaviour.transform, zoomIdentity);
   }
 
-  /** Bring a picture into view, if it is not. */
-  private centre(row: number) {
-    const [x, y] = this.position(row), { clientWidth: width, clientHeight: height } = this.canvas;
+  /** Bring the query into view, if it is not. */
+  private centre() {
+    const [x, y] = this.asked(), { clientWidth: width, clientHeight: height } = this.canvas;
     if (!width || (x >= 0 && y >= 0 && x <= width && y <= height)) return;
     const [u, v] = this.transform.invert([x, y]);
     select(this.canvas).call(this.behaviour.translateTo, u, v);
@@ -112,6 +112,13 @@ export class MapView {
     const [step, left, top] = this.scale();
     const [column, line] = [this.layout.cells[2 * row], this.layout.cells[2 * row + 1]];
     return this.transform.apply([left + (column + 0.5) * step, top + (line + 0.5) * step]);
+  }
+
+  /** The middle of the query; of a new one, the medians of its neighbours' places. */
+  private asked(): [number, number] {
+    const { query, hits } = this.marks, places = (query < 0 ? hits : [query]).map((row) => this.position(row));
+    const [x, y] = [0, 1].map((axis) => places.map((place) => place[axis]).sort((a, b) => a - b)[places.length >> 1]);
+    return [x, y];
   }
 
   /** The side of a cell and the corner of the map, before zooming. */
@@ -156,9 +163,9 @@ export class MapView {
         if (u > -side && v > -side && u < width && v < height) this.sheets.draw(context, row, u + gap, v + gap, side - 2 * gap);
       });
     }
-    for (const row of this.marks.selected) this.frame(context, row, COLOURS.selected, 2);
-    for (const row of this.marks.hits) this.frame(context, row, COLOURS.hit, 2);
-    if (this.marks.query >= 0) this.frame(context, this.marks.query, COLOURS.query, 4);
+    for (const row of this.marks.selected) this.frame(context, this.position(row), COLOURS.selected, 2);
+    for (const row of this.marks.hits) this.frame(context, this.position(row), COLOURS.hit, 2);
+    if (this.marks.query >= 0 || this.marks.hits.length) this.frame(context, this.asked(), COLOURS.query, 4);
     if (!this.line) return;
     context.fillStyle = "#d55e0022";
     context.strokeStyle = COLOURS.selected;
@@ -167,9 +174,9 @@ export class MapView {
     context.stroke(this.line);
   }
 
-  private frame(context: CanvasRenderingContext2D, row: number, colour: string, thick: number) {
+  private frame(context: CanvasRenderingContext2D, middle: [number, number], colour: string, thick: number) {
     const side = this.scale()[0] * this.transform.k, shown = Math.max(side, 8);
-    const [x, y] = this.position(row).map((middle) => middle - shown / 2);
+    const [x, y] = middle.map((value) => value - shown / 2);
     if (side < 16 && thick < 4) {
       context.fillStyle = `${colour}99`;
       context.fillRect(x, y, shown, shown);

@@ -80,12 +80,12 @@ export type Box = [number, number, number, number];
 /** A picture with a rectangle on it, drawn with the pointer or moved with the arrow keys (Shift: resized). */
 export class Part {
   readonly image = element("img", { draggable: "false" });
-  readonly tool = button("Search with this part", () => this.use(), { disabled: true });
+  readonly tool = button("Search with this part", () => this.use(), { disabled: true, title: "Draw a frame on the picture first" });
   readonly frame: HTMLElement;
   private box: Box | null = null;
   private readonly shade = element("div", { class: "am-part", hidden: true });
 
-  constructor(private readonly pictures: Pictures, private readonly search: (id: string | undefined, box: Box) => void) {
+  constructor(private readonly pictures: Pick<Pictures, "into">, private readonly search: (id: string | undefined, box: Box) => void) {
     this.frame = element("div", {
       class: "am-big", tabindex: 0, role: "group",
       "aria-label": "Select a part of the query to search with: drag the pointer, or use the arrow keys (Shift changes the size)",

@@ -14,6 +14,7 @@ export class State {
 
   constructor(
     start: View, private readonly ids: string[], private readonly owner: boolean, private readonly show: (view: View) => void,
+    private readonly own: ReadonlyMap<string, unknown>, // queries that are not in the page
   ) {
     this.view = this.read(start);
     if (!owner) return; // the address belongs to a notebook, or to another part of the page
@@ -43,7 +44,7 @@ export class State {
   /** What the address says, without what this page does not have. */
   private read(start: View): View {
     const parts = new URLSearchParams(this.owner ? location.hash.slice(1) : "");
-    const [query] = parts.getAll("q").filter((id) => this.ids.includes(id));
+    const [query] = parts.getAll("q").filter((id) => this.ids.includes(id) || this.own.has(id));
     const rows = (parts.get("s") ?? "").split(".").map((row) => this.ids[parseInt(row, 36)]);
     return {
       query: query ?? start.query,
