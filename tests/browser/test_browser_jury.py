@@ -94,8 +94,8 @@ def sit_down(browser, address):
             commands.execute("notebook:run-all-cells");
         }"""
     )
-    page.wait_for_selector(".am-jury .am-pair", timeout=300_000)
     page.evaluate("jupyterapp.shell.collapseLeft()")
+    page.wait_for_selector(".am-jury .am-pair", timeout=300_000)
     return page
 
 
@@ -131,7 +131,6 @@ def what_cannot_be_written_is_said_and_the_question_stays(person, shots):
     asked, kept = person.names(), person.file.with_name("kept.csv")
     person.file.rename(kept)
     person.file.mkdir()
-    person.page.locator(".am-jury").focus()
     person.page.keyboard.press("ArrowLeft")
     person.page.wait_for_selector('.am-jury .am-said:has-text("cannot be read")')
     assert person.names() == asked
@@ -159,7 +158,7 @@ def test_sixty_answers_by_keyboard_with_a_pause(browser, folder, jupyter, cartoo
     page = sit_down(browser, f"{jupyter}/lab/tree/jury.ipynb")
     person = Person(page, folder)
     person.asks()
-    page.locator(".am-jury").focus()
+    assert page.evaluate("document.activeElement.matches('.am-jury')")
     for _ in range(15):
         person.answer(judge)
     looked_at(page, shots, faults, misplaced, "question")

@@ -52,7 +52,7 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
   const root = element("div", {
     class: "am-answers am-alive am-jury", tabindex: 0, role: "group", "aria-label": "The jury: which pictures do you want found?",
     "data-lm-suppress-shortcuts": "true",
-  }, element("div", { class: "am-bar am-progress" }, number, bar, undo), question, verdict, said, standing,
+  }, element("div", { class: "am-bar am-progress" }, number, bar, undo), said, question, verdict, standing,
   element("p", { class: "am-hint" }, "Click into this frame to answer with the keys."));
 
   root.addEventListener("keydown", (event) => {
@@ -83,7 +83,8 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
   }
 
   function show(told: Told) {
-    const { count, most, systems } = told, within = root.contains(document.activeElement);
+    const { count, most, systems } = told, { activeElement } = document, within = root.contains(activeElement);
+    const free = !number.textContent && !activeElement?.closest("input, textarea, [contenteditable=true]"); // nobody types
     number.textContent = told.ids ? `Question ${count + 1} of at most ${most}` : `${counted(count, "question")} answered`;
     Object.assign(bar, { max: most, value: count });
     bar.hidden = !told.ids;
@@ -92,14 +93,13 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     question.hidden = !told.ids;
     verdict.hidden = Boolean(told.ids);
     verdict.replaceChildren(...(told.verdict ? [element("p", {}, ...breaking(told.verdict)), table(systems)] : []));
-    standing.textContent = told.ids ? `P@5, as predicted so far: ${systems.map(short).join(" · ")}` : "";
-    if (within && !root.contains(document.activeElement)) root.focus({ preventScroll: true }); // what had it is hidden
+    standing.textContent = told.ids ? `P@5, as predicted so far: ${systems.map(short).join(", ")}` : "";
+    if (free || (within && !root.contains(document.activeElement))) root.focus(); // at first, or if what had it is hidden
     tell();
   }
 
   const line = new Line(model, { jury: show, error: (message) => tell(message.text) }, tell);
   ask({ do: "start" });
-  if (!document.activeElement?.closest("input, textarea, [contenteditable=true]")) setTimeout(() => root.focus({ preventScroll: true }));
   return () => line.close();
 }
 
