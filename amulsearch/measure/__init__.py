@@ -16,5 +16,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "recommendation": ["LEAST", "Recommendation", "recommend"],
         "comparison": ["Comparison", "compare"],
         "judgements": ["Judgements"],
+        "jury": ["Jury"],
     },
 )

@@ -1,7 +1,7 @@
-"""Presentation: figures, maps, pages, reports and the explorer.
+"""Presentation: figures, maps, pages, reports, the explorer and the jury.
 
 Input: collections, features, neighbours and measures. Output: matplotlib figures, HTML and widgets.
-No lower room imports this one. matplotlib is imported with `plot`, and anywidget with `explore`.
+No lower room imports this one. matplotlib is imported with `plot`, and anywidget with `explore` and `jury`.
 """
 
 import lazy_loader
@@ -14,5 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "page": ["Page"],
         "report": ["write_report"],
         "explorer": ["explore"],
+        "jury_widget": ["jury"],
     },
 )

@@ -1,9 +1,4 @@
-"""An interactive search for notebooks: JupyterLab, Notebook 7 and Voila.
-
-What is seen is front.js, built from web/src by `npm ci && npm run build` in web/; the answers come from a `Session`.
-The widget sends messages {"do": ...}, whose other values are the arguments of the method of this name, and receives
-{"say": ...}; pictures are sent as buffers.
-"""
+"""An interactive search for notebooks: JupyterLab, Notebook 7 and Voila. The answers come from a `Session`."""
 
 from __future__ import annotations
 
@@ -12,7 +7,6 @@ import hashlib
 import io
 import os
 import tempfile
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Thread
@@ -21,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import AmulsearchError, PictureError, QueryError, import_optional
+from ..errors import PictureError, QueryError
 from ..features import Features, Words
 from ..index import NewPicture, System
 from ..intake import Collection, Request, decode, near_names
@@ -33,10 +27,7 @@ from .plot import model_grid
 from .selection import Selection
 from .session import Example, Question, Session, name_of
 from .thumbnails import thumbnails, written
-
-anywidget = import_optional("anywidget", "anywidget")
-
-HERE = Path(__file__).parent
+from .widget import Widget
 
 SHEET = 60
 """Pictures on a page of the contact sheet."""
@@ -95,7 +86,7 @@ def explore(
     return Explorer(Session(collection, panel, judgements, query, k), map)
 
 
-class Explorer(anywidget.AnyWidget):
+class Explorer(Widget):
     """The widget that `explore` returns; its attributes hold what is on the screen, for use in other cells.
 
     Attributes
@@ -106,19 +97,14 @@ class Explorer(anywidget.AnyWidget):
         The map.
     """
 
-    _esm = (HERE / "front.js").read_text(encoding="utf-8")
-    _css = (HERE / "front.css").read_text(encoding="utf-8")
-
     def __init__(self, session: Session, map: Map | None):
-        super().__init__()
+        super().__init__("explorer")
         self.session, self.map, self.collection = session, map, session.collection
         for id in map.ids if map else ():
             if id not in session.labels:
                 raise QueryError(f"no picture {id!r} in {self.collection.folder}")
         self._selection = Selection(self.collection, session.judgements)
-        self._view = None  # which of the views of this explorer sent the last message
         self._worker: Thread | None = None
-        self.on_msg(self._receive)
 
     def _repr_mimebundle_(self, **options):
         """The widget, and a still picture of its columns for where there is no kernel."""
@@ -140,23 +126,6 @@ class Explorer(anywidget.AnyWidget):
     def selected(self) -> pd.DataFrame:
         """The rows of `collection.table` of the selected pictures, in the order of the collection."""
         return self._selection.table
-
-    def _receive(self, _, message: dict, buffers: list) -> None:
-        arguments = {name: value for name, value in message.items() if name not in ("do", "view")}
-        if buffers:
-            arguments["content"] = bytes(buffers[0])
-        self._view = message.get("view")
-        self._guard(lambda: getattr(self, f"_do_{message['do']}")(**arguments))
-
-    def _guard(self, work: Callable[[], None]) -> None:
-        """Do something, and say what goes wrong."""
-        try:
-            work()
-        except AmulsearchError as error:
-            self.send({"say": "error", "text": str(error)})
-        except Exception as error:  # an error in this program must not leave the widget waiting
-            traceback.print_exc()
-            self.send({"say": "error", "text": f"something went wrong: {type(error).__name__}: {error}"})
 
     def _start(self, work: Callable[[], None]) -> None:
         """Do something in the background, after what is being done there."""

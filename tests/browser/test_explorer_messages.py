@@ -26,6 +26,7 @@ START = """async ([script, style]) => {
     window.say = (message, contents = []) => emit("msg:custom", message, contents.map((text) =>
         new DataView(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)).buffer)));
     const model = {
+        get: () => "explorer",
         send: (message) => sent.push(message),
         on: (name, call) => (calls[name] ??= new Set()).add(call),
         off: (name, call) => calls[name].delete(call),

@@ -470,7 +470,8 @@ def test_new_pictures_are_kept_as_long_as_one_can_go_back(explorer, cartoons, mo
 
 def test_without_anywidget_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "anywidget", None)
-    monkeypatch.delitem(sys.modules, "amulsearch.views.explorer")
+    for name in ("explorer", "widget"):
+        monkeypatch.delitem(sys.modules, f"amulsearch.views.{name}")
     with pytest.raises(MissingPackageError, match="anywidget is not installed: pip install anywidget"):
         importlib.import_module("amulsearch.views.explorer")
 

@@ -4,12 +4,9 @@
 import { Board, type Chosen, type Column, type Hit } from "./board";
 import { breaking, button, chooser, counted, download, element, nameOf, receive } from "./dom";
 import { MapPanel } from "./map";
-import { Part, Pictures, thumb, type Box, type Model } from "./parts";
+import { Line, Part, Pictures, thumb, type Box, type Message, type Model } from "./parts";
 import { Sheets } from "./sheets";
 
-const RESTARTED = "The kernel was restarted and no longer knows this explorer: run the cell again.";
-const SILENT = "No answer yet: the kernel is busy, or was restarted. If it was, run the cell again.";
-const PATIENCE = 60_000; // milliseconds
 const LONG: Record<string, string> = {
   upload: "Computing the features …", crop: "Computing the features …", map: "Laying out the map …",
 };
@@ -32,24 +29,15 @@ const KEYS = [
   ["on the map", "arrow keys move, + and − zoom, 0 shows all, Enter asks with the picture in the middle"],
 ];
 
-interface Message {
-  do: string;
-  [name: string]: unknown;
-}
-
 export function render({ model, el }: { model: Model; el: HTMLElement }) {
-  const view = String(Math.random()); // several views can show one explorer; this one takes its own pages and facts
   const sizes = [SMALL, LARGE, WHOLE].map((side) => new Pictures(model, side)), [small, large, huge] = sizes;
-  let late = 0, typing = 0;
-  let alone = false; // the kernel that knew this explorer has gone
+  let typing = 0;
   let query = "", page = 0, sheets: Sheets | null = null, last: any;
 
-  const send = (message: Message, buffers?: ArrayBuffer[]) =>
-    alone ? wrong(RESTARTED) : model.send({ ...message, view }, undefined, buffers);
+  const send = (message: Message) => line.send(message);
   const ask = (message: Message, buffers?: ArrayBuffer[]) => {
     tell("waiting", LONG[message.do] ?? "…");
-    late = window.setTimeout(() => wrong(SILENT), PATIENCE);
-    send(message, buffers);
+    line.ask(message, buffers);
   };
   const judge = (ids: string[], relevance: number | null) => ask({ do: "judge", query: last.asked, ids, relevance });
   const about = (id: string) => send({ do: "about", id });
@@ -142,7 +130,6 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
 
   /** Say something below the query, and whether an answer is awaited. */
   function tell(state: "waiting" | "done" | "wrong", ...parts: (string | Node)[]) {
-    clearTimeout(late);
     said.replaceChildren(...parts);
     said.classList.toggle("am-wrong", state === "wrong");
     root.classList.toggle("am-waiting", state === "waiting");
@@ -268,7 +255,7 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
     viewer.showModal();
   }
 
-  const takers: Record<string, (message: any, buffers: DataView[]) => void> = {
+  const line = new Line(model, {
     view: showView, sheet: showSheet, about: showAbout,
     selected: (message) => showSelected(message.rows),
     map: (message, [cells]) => showMap(message, cells),
@@ -280,22 +267,10 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
       download(message.name, new Blob([message.html], { type: "text/html" }));
       tell("done", `Saved as ${message.name}`);
     },
-  };
-  const take = (message: any, buffers: DataView[]) => {
-    if (message.to !== undefined && message.to !== view) return;
-    clearTimeout(late);
-    takers[message.say]?.(message, buffers);
-  };
-  const left = () => {
-    alone = true;
-    wrong(RESTARTED);
-  };
-  model.on("msg:custom", take);
-  model.on("comm_live_update", left); // it is live when it is made
+  }, wrong);
   model.send({ do: "start" });
   return () => {
-    model.off("msg:custom", take);
-    model.off("comm_live_update", left);
+    line.close();
     for (const pictures of sizes) pictures.free(0);
   };
 }

@@ -1,15 +1,68 @@
-// The parts of the explorer: pictures fetched on demand, the selection of a part, and thumbs.
+// The parts of the widgets: messages, pictures fetched on demand, the selection of a part, and thumbs.
 
 import { button, element } from "./dom";
 
+const RESTARTED = "The kernel was restarted and no longer knows this widget: run the cell again.";
+const SILENT = "No answer yet: the kernel is busy, or was restarted. If it was, run the cell again.";
+const PATIENCE = 60_000; // milliseconds
 const KEPT = 600; // pictures of each size; others are fetched again
 
 type Take = (message: any, buffers: DataView[]) => void;
 
+export interface Message {
+  do: string;
+  [name: string]: unknown;
+}
+
 export interface Model {
+  get(name: "face"): string;
   send(message: object, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
   on(event: "msg:custom" | "comm_live_update", call: Take): void;
   off(event: "msg:custom" | "comm_live_update", call: Take): void;
+}
+
+/** The messages between a view and the kernel; `wrong` is told when no answer can be expected. */
+export class Line {
+  private readonly view = String(Math.random()); // several views can show one widget; this one takes what is sent to it
+  private late = 0;
+  private alone = false; // the kernel that knew this widget has gone
+
+  constructor(
+    private readonly model: Model, private readonly takers: Record<string, Take>, private readonly wrong: (text: string) => void,
+  ) {
+    model.on("msg:custom", this.take);
+    model.on("comm_live_update", this.left); // it is live when it is made
+  }
+
+  send(message: Message, buffers?: ArrayBuffer[]) {
+    if (this.alone) this.wrong(RESTARTED);
+    else this.model.send({ ...message, view: this.view }, undefined, buffers);
+  }
+
+  /** Send what is to be answered. */
+  ask(message: Message, buffers?: ArrayBuffer[]) {
+    clearTimeout(this.late);
+    if (!this.alone) this.late = window.setTimeout(() => this.wrong(SILENT), PATIENCE);
+    this.send(message, buffers);
+  }
+
+  close() {
+    clearTimeout(this.late);
+    this.model.off("msg:custom", this.take);
+    this.model.off("comm_live_update", this.left);
+  }
+
+  private readonly take: Take = (message, buffers) => {
+    if (message.to !== undefined && message.to !== this.view) return;
+    clearTimeout(this.late);
+    this.takers[message.say]?.(message, buffers);
+  };
+
+  private readonly left = () => {
+    this.alone = true;
+    clearTimeout(this.late);
+    this.wrong(RESTARTED);
+  };
 }
 
 /** A thumb drawn as SVG: not every machine has a font with one. */

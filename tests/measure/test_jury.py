@@ -1,0 +1,155 @@
+"""The jury: unbiased estimates, bets that hold, verdicts on planted differences, and a state that can be taken up."""
+
+import numpy as np
+import pytest
+
+import amulsearch as am
+from amulsearch.errors import QueryError
+from amulsearch.measure import Jury
+from amulsearch.measure.polling import ALPHA, Poll, Pool
+
+ANSWERS = {(1, 0): "left", (0, 1): "right", (1, 1): "both", (0, 0): "neither"}
+
+
+def planted(qualities, count=60, seed=0):
+    """Lists (S, count, 10) of systems that find pictures of the query's kind more or less often, and the kinds."""
+    rng = np.random.default_rng(seed)
+    kinds, lists = np.arange(count) % 4, []
+    for quality in qualities:
+        rows = []
+        for query in range(count):
+            others = np.setdiff1d(np.arange(count), query)
+            weight = np.where(kinds[others] == kinds[query], quality, (1 - quality) / 3)
+            rows.append(rng.choice(others, 10, replace=False, p=weight / weight.sum()))
+        lists.append(rows)
+    return np.array(lists), kinds
+
+
+def asked(lists, kinds, seeds, questions, wrong=0.0):
+    """Polls after some questions, answered by kinds."""
+    pool = Pool(lists, np.arange(len(kinds)), len(kinds))
+    relevance = (kinds[pool.query] == kinds[pool.row]).astype(float)
+    polls, rng = [], np.random.default_rng(0)
+    for seed in seeds:
+        poll = Poll(pool, seed)
+        for _ in range(questions):
+            duel = poll.draw()
+            poll.answer(duel, np.abs(relevance[duel.items] - (rng.random(2) < wrong)))
+        polls.append(poll)
+    return pool, relevance, polls
+
+
+def test_the_estimate_of_differences_is_unbiased_although_the_questions_follow_the_answers():
+    lists, kinds = planted([0.7, 0.5, 0.3])
+    lists[2, :30] = lists[1, :30]  # two that answer alike in part
+    pool, _, polls = asked(lists, kinds, range(250), 6)
+    truth = (kinds[lists[:, :, :5]] == kinds[:, None]).mean(axis=(1, 2))
+    found = np.array([poll.unbiased - poll.unbiased[0] for poll in polls])
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    assert error[1] < 0.02  # or the test would tell nothing
+    assert np.all(np.abs(found.mean(axis=0) - (truth - truth[0])) <= 3.3 * error + 1e-12)
+    assert np.allclose(pool.means((kinds[pool.query] == kinds[pool.row]).astype(float)), truth)
+
+
+def test_each_item_is_drawn_as_often_as_it_is_expected():
+    lists, _ = planted([0.7, 0.5, 0.3], count=12)
+    poll = Poll(Pool(lists, np.arange(12), 12))
+    seen, expected = np.zeros(len(poll.pool.row)), {}
+    for seed in range(4000):
+        poll.seed = seed  # the probabilities stay, the draw changes
+        duel = poll.draw()
+        seen[duel.items] += 1
+        expected |= dict(zip(duel.items.tolist(), duel.expected, strict=True))
+    items = list(expected)
+    values = np.array([expected[item] for item in items])
+    assert values.sum() == pytest.approx(2)  # two items a question
+    assert np.all(np.abs(seen[items] / 4000 - values) < 4.5 * np.sqrt(values / 4000))
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.15])
+def test_the_best_system_is_hardly_ever_said_to_be_worse(wrong):
+    lists, kinds = planted([0.5, 0.5, 0.5])
+    _, relevance, polls = asked(lists, kinds, range(60), 60, wrong)
+    best = polls[0].pool.means(relevance).argmax()
+    mistakes = np.mean([poll.worse[best] for poll in polls])
+    assert mistakes <= ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / len(polls))
+
+
+def test_a_planted_difference_is_found_and_systems_that_answer_alike_are_not_told_apart():
+    lists, kinds = planted([0.9, 0.15])
+    _, _, polls = asked(lists, kinds, range(10), 60, 0.05)
+    assert sum(poll.worse[1] for poll in polls) >= 9 and not any(poll.worse[0] for poll in polls)
+    assert Poll(Pool(lists[[0, 0]], np.arange(60), 60)).draw() is None
+
+
+@pytest.fixture
+def panel():
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 8, 120)
+    systems = {
+        name: am.Features(
+            np.eye(8)[kinds] * strength + rng.standard_normal((120, 8)), [f"{row}.png" for row in range(120)]
+        )
+        for name, strength in (("strong", 4.0), ("weak", 1.5), ("none", 0.0))
+    }
+    return am.Panel(systems), dict(zip(next(iter(systems.values())).ids, kinds.tolist(), strict=True))
+
+
+def answer(jury, kinds, most=1000):
+    for _ in range(most):
+        if (question := jury.question) is None:
+            break
+        same = [int(kinds[picture] == kinds[question.query]) for picture in (question.left, question.right)]
+        jury.answer(ANSWERS[tuple(same)])
+
+
+def test_a_jury_finds_the_best_system_and_can_be_left_and_taken_up(panel, tmp_path):
+    panel, kinds = panel
+    jury = Jury(panel, tmp_path / "judged.csv")
+    answer(jury, kinds, 11)
+    assert jury.verdict is None and jury.count >= 11
+    again = Jury(panel, tmp_path / "judged.csv")
+    assert again.question == jury.question and again.table.equals(jury.table)
+    answer(again, kinds)
+    assert again.question is None and again.verdict.startswith("You look for pictures of a kind. Use strong.")
+    whole = Jury(panel, tmp_path / "other.csv")
+    answer(whole, kinds)
+    assert whole.table.equals(again.table)
+    judged = again.judgements.table
+    assert all(row.relevance == (kinds[row.query] == kinds[row.id]) for row in judged.itertuples())
+    with pytest.raises(QueryError, match="done"):
+        again.answer("left")
+
+
+def test_an_answer_can_be_withdrawn(panel, tmp_path):
+    panel, _ = panel
+    jury = Jury(panel, tmp_path / "judged.csv")
+    question = jury.question
+    jury.answer("both")
+    assert jury.judgements.get(question.query, question.left) == 1 and jury.question != question
+    jury.undo()
+    assert jury.question == question and jury.count == 0 and len(jury.judgements) == 0
+    jury.undo()
+    jury.answer("right")
+    relevance = [jury.judgements.get(question.query, picture) for picture in (question.left, question.right)]
+    assert relevance == [0, 1]
+
+
+def test_the_question_that_the_person_means_is_known_soon(panel, tmp_path):
+    """Pictures of a kind are many, the same thing is one: only one other picture is relevant to each."""
+    panel, kinds = panel
+    twins = {id: int(id.partition(".")[0]) // 2 for id in panel.ids}
+    for relevant, meant in ((kinds, "of a kind"), (twins, "the same thing")):
+        jury = Jury(panel, tmp_path / f"{meant}.csv")
+        answer(jury, relevant, 30)
+        assert jury.meant == meant
+
+
+def test_what_cannot_be_asked_is_said_in_a_sentence(panel, tmp_path):
+    panel, _ = panel
+    with pytest.raises(QueryError, match="at least two systems"):
+        Jury(am.Panel({"one": panel["strong"]}), tmp_path / "judged.csv")
+    with pytest.raises(QueryError, match="left, right, both or neither"):
+        Jury(panel, tmp_path / "judged.csv").answer("up")
+    same = Jury(am.Panel({"one": panel["weak"], "other": panel["weak"]}), tmp_path / "judged.csv")
+    assert same.question is None and "same answers" in same.verdict
