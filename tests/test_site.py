@@ -121,6 +121,15 @@ def test_outputs_become_light(executed, tmp_path):
     assert cells["where"].outputs[0].data["text/plain"] == "Collection('data')"
 
 
+def test_the_first_lessons_and_the_index_lead_to_the_page_of_the_cartoons(executed, tmp_path):
+    link = f'{make_site.CARTOONS}">Search the cartoons with a picture of your own'
+    assert f'"../{link}' in prepared(executed, tmp_path).cells[0].source
+    assert f'"{link}' in (tmp_path / "source" / "index.md").read_text(encoding="utf-8")
+    later = executed.rename(executed.with_name("02_small.ipynb"))
+    (executed.parent / "solutions" / executed.name).rename(executed.parent / "solutions" / later.name)
+    assert link not in prepared(later, tmp_path).cells[0].source
+
+
 def test_a_page_loads_little_and_nothing_from_elsewhere(tmp_path, monkeypatch):
     (tmp_path / "a.html").write_text('<img src="no.png"><img src="data:image/png;base64,"><a href="far.html">far</a>')
     (tmp_path / "b.html").write_text('<script src="https://example.org/a.js"></script><img src="a.png">')
@@ -128,6 +137,8 @@ def test_a_page_loads_little_and_nothing_from_elsewhere(tmp_path, monkeypatch):
     assert make_site.faults(tmp_path) == ["a.html: no file no.png", "b.html: loads https://example.org/a.js"]
     monkeypatch.setattr(make_site, "HEAVY", 1000)
     assert "b.html: 0.0 MB, more than 0" in make_site.faults(tmp_path)
+    (tmp_path / make_site.CARTOONS).write_text(" " * 2000)
+    assert not any(fault.startswith(make_site.CARTOONS) for fault in make_site.faults(tmp_path))
 
 
 def test_without_executed_notebooks_a_sentence_says_what_to_do(tmp_path):

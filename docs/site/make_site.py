@@ -22,13 +22,19 @@ import nbformat
 from nbformat.v4 import new_markdown_cell
 from PIL import Image
 
+import amulsearch as am
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = sorted(path.parent.name for path in ROOT.glob("amulsearch/*/__init__.py"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FOLD = '<details class="solution"><summary>Solution</summary>'
 HEADING = re.compile(r"##+ (?:Exercise (\d+)\n)?")
 LARGE = 200_000  # an HTML output of more characters becomes a page of its own
-HEAVY = 3_000_000  # bytes: no page may weigh more, its figures included
+CARTOONS = "cartoons.html"  # the page on which one searches
+INVITATION = f'<p><a href="../{CARTOONS}">Search the cartoons with a picture of your own, in this browser</a></p>'
+INVITING = ("00", "01")  # the lessons that begin with it
+HEAVY = 3_000_000  # bytes: no page may weigh more, its figures included,
+HEAVIEST = 7_000_000  # but that of the cartoons, in which there are all of them and a network
 
 
 def main() -> int:
@@ -46,6 +52,8 @@ def main() -> int:
         return 2
     source, site = results / "site-source", results / "site"
     prepare([executed / name for name in names], source)
+    cartoons = am.Collection.from_folder(ROOT / "data" / "openclipart", progress=False)
+    cartoons_page(cartoons, results / "store", source / "extra" / CARTOONS)
     if build(source, site):
         return 1
     if wrong := faults(site):
@@ -85,12 +93,24 @@ def prepare(notebooks: list[Path], source: Path, rooms: Iterable[str] = ROOMS) -
         ]
         notebook = both[0]
         notebook.cells = with_solutions(*(one.cells for one in both))
+        if path.name.startswith(INVITING):
+            notebook.cells[0].source += f"\n\n{INVITATION}"
         notebook.metadata.pop("widgets", None)
         light_outputs(notebook.cells, path.stem, source / "extra" / "notebooks")
         nbformat.write(notebook, source / "notebooks" / path.name)
     (source / "api").mkdir()
     for room in rooms:
         (source / "api" / f"{room}.rst").write_text(room_page(room), encoding="utf-8")
+
+
+def cartoons_page(cartoons: am.Collection, store: Path, path: Path) -> None:
+    """Write the page that finds cartoons like a picture of one's own, with SqueezeNet's last feature map."""
+    model, layer = "squeezenet1_1", "last:gem"
+    features = am.extract(cartoons, model, layer, store=store, progress=False)[model, layer]
+    index, layout = am.systems.calibrated(am.ExactIndex.build(features)), am.views.Map.fit(features)
+    page = am.views.Page("Search the cartoons")
+    page.text("Drop, paste or choose a picture of your own. It stays in this browser.")
+    page.answers(cartoons, {"SqueezeNet": index}, {"all": layout}, k=12, sees=True).save(path)
 
 
 def without_root(path: Path) -> str:
@@ -228,8 +248,9 @@ def faults(site: Path) -> list[str]:
             elif not parts.scheme:
                 files.add(file)
         weight = sum(file.stat().st_size for file in files)
-        if weight > HEAVY:
-            wrong.append(f"{name}: {weight / 1e6:.1f} MB, more than {HEAVY / 1e6:.0f}")
+        limit = HEAVIEST if str(name) == CARTOONS else HEAVY
+        if weight > limit:
+            wrong.append(f"{name}: {weight / 1e6:.1f} MB, more than {limit / 1e6:.0f}")
     return wrong
 
 

@@ -221,6 +221,17 @@ def test_it_fits_and_reads_well(opened, pages, shots, faults, misplaced, tmp_pat
         assert misplaced(page) == [] and faults(page) == []
 
 
+def test_on_the_site_a_cartoon_finds_itself(opened, cartoons, store, tmp_path):
+    import make_site
+
+    path, asked = tmp_path / make_site.CARTOONS, cartoons.ids[7]
+    make_site.cartoons_page(cartoons, store, path)
+    page = opened(path, offline=True)
+    see(page, cartoons.path(asked))
+    assert shown(page, "SqueezeNet")[0] == asked and page.locator(".am-canvas canvas").count() == 1
+    assert make_site.faults(tmp_path) == []
+
+
 def test_nothing_can_leave_the_page(pages):
     html = pages[0].read_text(encoding="utf-8")
     policy = html.partition('Content-Security-Policy" content="')[2].partition('"')[0]

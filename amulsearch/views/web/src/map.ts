@@ -117,8 +117,7 @@ export class MapView {
   /** The middle of the query; of a new one, the medians of its neighbours' places. */
   private asked(): [number, number] {
     const { query, hits } = this.marks, places = (query < 0 ? hits : [query]).map((row) => this.position(row));
-    const [x, y] = [0, 1].map((axis) => places.map((place) => place[axis]).sort((a, b) => a - b)[places.length >> 1]);
-    return [x, y];
+    return [0, 1].map((axis) => places.map((place) => place[axis]).sort((a, b) => a - b)[places.length >> 1]) as [number, number];
   }
 
   /** The side of a cell and the corner of the map, before zooming. */

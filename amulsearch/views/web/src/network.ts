@@ -73,10 +73,8 @@ function resize(pixels: Uint8ClampedArray, before: number, out: Uint8ClampedArra
 
 function lastMap(square: Values): Values {
   read = 0;
-  let map = pool(convolve(square, 64, 3, 2));
-  for (const [squeezed, expanded] of [[16, 64], [16, 64], [], [32, 128], [32, 128], [], [48, 192], [48, 192], [64, 256], [64, 256]])
-    map = squeezed ? fire(map, squeezed, expanded) : pool(map);
-  return map;
+  const modules = [[16, 64], [16, 64], [], [32, 128], [32, 128], [], [48, 192], [48, 192], [64, 256], [64, 256]];
+  return modules.reduce((map, [squeezed, expanded]) => (squeezed ? fire(map, squeezed, expanded) : pool(map)), pool(convolve(square, 64, 3, 2)));
 }
 
 /** A fire module: what two convolutions make of a narrow map stands side by side. */

@@ -24,17 +24,18 @@ export function start(root: HTMLElement) {
   const { network } = data.written, own = new Map<string, Own>(); // a person's own pictures by id
   let sight: Sight | null = null; // from the first of them
   const seeing = new Map(systems.flatMap(({ name, compared }) => (compared ? [[name, new Comparison(compared)]] : [])));
-  const big = element("div", { class: "am-big" }), part = new Part({ into: (image, id) => Object.assign(image, { src: own.get(id)!.url }) }, searchPart);
+  const part = new Part({ into: (image, id) => Object.assign(image, { src: own.get(id)!.url }) }, searchPart);
   const search = element("input", {
     type: "search", placeholder: "name, label or keyword", "aria-label": "Find pictures by name, label or keyword", oninput: find,
   });
+  const files = chooser("Your own picture", see, { multiple: true });
   const camera = chooser("Camera", see, { capture: "environment", class: "am-camera" }); // on a phone
   const anyPicture = () => query(data.written.ids[Math.floor(Math.random() * data.written.ids.length)]);
   const link = button("Copy link", copyLink);
-  const strip = element("div", { class: "am-strip" }, big,
+  const strip = element("div", { class: "am-strip" }, part.frame,
     element("div", { class: "am-about" }, board.title,
       element("div", { class: "am-bar" }, search, button("Any picture", anyPicture),
-        ...(network ? [chooser("Your own picture", see, { multiple: true }), camera, part.tool] : []), first ? link : null),
+        ...(network ? [files, camera, part.tool] : []), first ? link : null),
       board.systems, board.said));
   const matches = element("div", { class: "am-list", hidden: true });
   if (maps.length) board.map = new MapPanel(data.sheets, maps, root, { query, select }, (map) => state.set({ map }));
@@ -120,9 +121,8 @@ export function start(root: HTMLElement) {
     const label = data.label(view.query), mine = own.has(view.query);
     const chosen = systems.filter(({ name }) => view.columns.includes(name)), able = chosen.filter(({ name }) => !mine || seeing.has(name));
     part.tool.hidden = !(link.hidden = mine); // a link cannot hold one's own picture
-    strip.firstElementChild!.replaceWith(mine ? part.frame : big);
+    strip.firstElementChild!.replaceWith(mine ? part.frame : element("div", { class: "am-big" }, data.sheets.canvas(view.query)));
     if (mine) part.show(view.query, nameOf(view.query));
-    else big.replaceChildren(data.sheets.canvas(view.query));
     board.map?.show(view.map);
     board.showQuery(view.query, label);
     board.showSystems(systems.map(({ name }) => name), view.columns, (columns) => state.set({ columns }));

@@ -2,9 +2,12 @@
 
 import script from "../build/network.worker";
 import { bytes } from "./data";
+import { element } from "./dom";
 import type { Network, Pooled } from "./network";
 
-export type WrittenComparison = Record<"low" | "step" | "codes" | "mean" | "axes" | "spacing", string> & {
+const ARRAYS = ["low", "step", "mean", "axes", "spacing"] as const; // of float32; mean and axes: of a PCA, or empty
+
+export type WrittenComparison = Record<(typeof ARRAYS)[number] | "codes", string> & {
   pooling: keyof Pooled;
   odds: [number, number] | null; // slope and intercept
 };
@@ -24,8 +27,7 @@ export class Sight {
   async see(file: File): Promise<Own> {
     const wrong = (why: string) => () => Promise.reject(new Error(`${file.name} ${why}`)), { most } = this.network;
     const kind = file.type.startsWith("video/") ? "is a video: save a still from it" : "is damaged, or of a kind that this browser cannot open: save it";
-    const unreadable = wrong(`${kind} as JPEG or PNG.`), url = URL.createObjectURL(file), image = new Image();
-    image.src = url;
+    const unreadable = wrong(`${kind} as JPEG or PNG.`), url = URL.createObjectURL(file), image = element("img", { src: url });
     await new Promise((loaded, failed) => Object.assign(image, { onload: loaded, onerror: failed })).catch(unreadable);
     const millions = (image.naturalWidth * image.naturalHeight) / 1e6; // the header says them, before anything is decoded
     if (millions > most / 1e6) await wrong(`has ${Math.round(millions)} megapixels, over the limit of ${Math.round(most / 1e6)}: save it smaller.`)();
@@ -39,29 +41,25 @@ export class Sight {
 
 const dot = (a: Float32Array, b: Float32Array) => a.reduce((sum, value, at) => sum + value * b[at], 0);
 
-function unit(vector: Float32Array) {
-  const length = Math.sqrt(dot(vector, vector)) || 1;
-  return vector.map((value) => value / length);
-}
+const norm = (a: Float32Array) => Math.sqrt(dot(a, a)) || 1;
+
+const cosine = (a: Float32Array, b: Float32Array) => dot(a, b) / (norm(a) * norm(b));
 
 /** The vectors of a system in 8 bits, and what their distances mean. */
 export class Comparison {
-  private readonly codes: Uint8Array; // row i, dimension d: low[d] + step[d] * codes[i * width + d]
-  private readonly arrays: Record<string, Float32Array> = {}; // mean and axes: of a PCA, or empty
+  private readonly codes = new Uint8Array(bytes(this.written.codes)); // row i, dimension d: low[d] + step[d] * codes[i * width + d]
+  private readonly arrays = Object.fromEntries(ARRAYS.map((name) => [name, new Float32Array(bytes(this.written[name]))]));
 
-  constructor(private readonly written: WrittenComparison) {
-    this.codes = new Uint8Array(bytes(written.codes));
-    for (const name of ["low", "step", "mean", "axes", "spacing"] as const) this.arrays[name] = new Float32Array(bytes(written[name]));
-  }
+  constructor(private readonly written: WrittenComparison) {}
 
   /** The distances of all pictures from a new one. */
   distances(pooled: Pooled): number[] {
-    const { low, step, mean, axes } = this.arrays, width = step.length, whole = unit(pooled[this.written.pooling]);
-    const centred = whole.map((value, at) => value - mean[at]);
-    const query = axes.length ? unit(step.map((_, row) => dot(centred, axes.subarray(row * mean.length)))) : whole;
+    const { low, step, mean, axes } = this.arrays, width = step.length, seen = pooled[this.written.pooling], length = norm(seen);
+    const centred = seen.map((value, at) => value / length - mean[at]);
+    const query = axes.length ? step.map((_, row) => dot(centred, axes.subarray(row * mean.length))) : seen;
     return Array.from({ length: this.codes.length / width }, (_, row) => {
       const vector = step.map((one, at) => low[at] + one * this.codes[row * width + at]);
-      return Math.sqrt(Math.max(2 - 2 * dot(query, unit(vector)), 0));
+      return Math.sqrt(Math.max(2 - 2 * cosine(query, vector), 0));
     });
   }
 
