@@ -43,12 +43,9 @@ def plantings(features: am.Features, runs: int, strength: float) -> None:
             first, second = (right[0][one.all_neighbours(10)[0]].sum(axis=1) for one in pair)
             areas.append(roc_auc_score(planted, first - second))
             stabilities.append(max(table["stability"]))
-    found = f"mean AUC {np.mean(areas):.3f}, median {np.median(areas):.3f}, stability {np.mean(stabilities):.2f}"
-    print(
-        f"strength {strength}: found in {len(areas)} of {runs} plantings, {false} of {groups} groups are false"
-        + (f"; {found}" if areas else ""),
-        flush=True,
-    )
+    print(f"strength {strength}: found in {len(areas)} of {runs} plantings, {false} of {groups} groups are false")
+    if areas:
+        print(f"mean AUC {np.mean(areas):.3f}, median {np.median(areas):.3f}, stability {np.mean(stabilities):.2f}")
 
 
 def main() -> None:

@@ -1,13 +1,15 @@
 """How soon simulated judges find the best of 70 systems, by the jury and by random questions.
 
-    python benchmarks/jury.py NAME=FOLDER [NAME=FOLDER ...] --store DIR [--runs N] [--wrong 0 0.05 0.15] [--fit]
+    python benchmarks/jury.py NAME=FOLDER [NAME=FOLDER ...] --store DIR [--runs N] [--wrong 0 0.05 0.15]
+        [--plain] [--fit]
 
 A judge takes pictures of the same folder to be relevant to each other; some of the answers are wrong. For each
 collection and rate of wrong answers: after 0, 20, 60 and 150 questions, the median and the mean of the P@5 that is lost
 by taking the system that is predicted to be best, Kendall's tau of the prediction with P@5, in how many runs the
 question (of a kind, or the same thing: that of the presets which has the higher P@5) is known to 95%, and in how many
-the best system was said to be worse. The lists of the systems are kept in the store. With --fit, only the coefficients
-are printed that a prediction from all answers would have, from which `polling.PRIORS` was made.
+the best system was said to be worse. With --plain, the presets, which were chosen for these questions, take no part.
+The lists of the systems are kept in the store. With --fit, only the coefficients are printed that a prediction from all
+answers would have, from which `polling.PRIORS` was made.
 """
 
 import argparse
@@ -58,12 +60,13 @@ def prepared(name: str, folder: str, store: Path) -> dict:
     return dict(np.load(path))
 
 
-def pool_of(known: dict) -> tuple[polling.Pool, np.ndarray]:
+def pool_of(known: dict, plain: bool) -> tuple[polling.Pool, np.ndarray]:
     """The pool of the pictures that have a relevant one, and the relevance of its items."""
     codes = np.unique(known["labels"], return_inverse=True)[1]
     queries = np.flatnonzero(np.bincount(codes)[codes] > 1)
-    favoured = known["systems"].tolist().index("same-thing")
-    pool = polling.Pool(known["lists"][:, queries], queries, len(codes), favoured)
+    systems = known["systems"].tolist()
+    lists = known["lists"][: systems.index("same-kind") if plain else None, queries]
+    pool = polling.Pool(lists, queries, len(codes), None if plain else systems.index("same-thing"))
     return pool, (codes[queries][pool.query] == codes[pool.row]).astype(float)
 
 
@@ -89,18 +92,17 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--wrong", type=float, nargs="+", default=[0, 0.05, 0.15])
+    parser.add_argument("--plain", action="store_true")
     parser.add_argument("--fit", action="store_true")
     options = parser.parse_args()
     for one in options.collections:
         name, _, folder = one.partition("=")
         known = prepared(name, folder, options.store)
-        pool, relevance = pool_of(known)
-        systems, precision, agreement = (
-            known["systems"].tolist(),
-            pool.means(relevance),
-            known["agreement"].mean(axis=0),
-        )
-        kind, thing = (precision[systems.index(preset)] for preset in ("same-kind", "same-thing"))
+        pool, relevance = pool_of(known, options.plain)
+        systems, precision = known["systems"].tolist()[: len(pool.apart)], pool.means(relevance)
+        agreement = known["agreement"].mean(axis=0)[: len(systems)]
+        whole, truth = pool_of(known, False)
+        kind, thing = whole.means(truth)[-2:]
         if options.fit:
             inputs = pool.features[:, [1, 2, 3 + systems.index("same-thing")][: 2 + (thing > kind)]]
             fitted = LogisticRegression(C=100).fit(inputs, relevance)

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import QueryError, check_integer
+from ..intake import Collection
 from ..systems import SAME_THING, Panel
 from .judgements import Judgements
 from .polling import ALPHA, LISTED, SHOWN, Duel, Poll, Pool
+from .recommendation import costs
 
 GRADES = {"left": (1, 0), "right": (0, 1), "both": (1, 1), "neither": (0, 0)}
 """The answers to a question, and the relevance of its two pictures."""
@@ -189,6 +191,16 @@ class Jury:
             f"{told}, and the probability that it is the best at {first['best']:.0%}. This rests on a prediction. "
             f"Without it, {len(others)} others cannot be told apart from it, first of all {', '.join(others[:3])}."
         )
+
+    def costs(self, collection: Collection) -> pd.DataFrame:
+        """What each system costs: milliseconds for a new picture (ms), and kilobytes of vectors a picture (kB).
+
+        Parameters
+        ----------
+        collection : Collection
+            The pictures of the panel, of which some are timed.
+        """
+        return costs(self.panel, collection)
 
     def _replay(self) -> None:
         """Start again, with the answers that the file has."""
