@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "tables": ["Table", "differences"],
         "ranking_measures": ["MEASURES"],
         "evaluation": ["Evaluation", "evaluate"],
-        "recommendation": ["LEAST", "Recommendation", "recommend"],
+        "recommendation": ["LEAST", "Recommendation", "agreements", "recommend"],
         "comparison": ["Comparison", "compare"],
         "judgements": ["Judgements"],
         "jury": ["Jury"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -90,7 +90,7 @@ class Judgements:
         self._read()
         return self._relevance.get((query, id))
 
-    def add(self, query: str, ids: str | Iterable[str], relevance: bool | int | None) -> None:
+    def add(self, query: str, ids: str | Iterable[str], relevance: bool | int | None | Sequence) -> None:
         """Judge one or several pictures, or withdraw their judgements; the file is on disk on return.
 
         Parameters
@@ -99,14 +99,15 @@ class Judgements:
             The id of the query, or words: a tag.
         ids : str or iterable of str
             The ids of the pictures.
-        relevance : bool, int or None
-            Whether the pictures are relevant to the query; None withdraws the judgements.
+        relevance : bool, int or None, or a sequence of these
+            Whether the pictures are relevant to the query, all or each; None withdraws the judgements.
         """
         from filelock import FileLock  # imported where something is written
 
-        value = "" if relevance is None else str(int(bool(relevance)))
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        rows = [[query, id, value, now] for id in ([ids] if isinstance(ids, str) else ids)]
+        now, ids = datetime.now(UTC).isoformat(timespec="seconds"), [ids] if isinstance(ids, str) else list(ids)
+        each = relevance if isinstance(relevance, Sequence) else [relevance] * len(ids)
+        values = ["" if one is None else str(int(bool(one))) for one in each]
+        rows = [[query, id, value, now] for id, value in zip(ids, values, strict=True)]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_name(f".{self.path.name}.lock")):

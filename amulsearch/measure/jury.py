@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ..errors import QueryError, check_integer
+from ..intake import Collection
 from ..systems import SAME_THING, Panel
 from .judgements import Judgements
 from .polling import ALPHA, LISTED, SHOWN, Duel, Poll, Pool
+from .recommendation import costs
 
 GRADES = {"left": (1, 0), "right": (0, 1), "both": (1, 1), "neither": (0, 0)}
 """The answers to a question, and the relevance of its two pictures."""
@@ -140,8 +142,7 @@ class Jury:
             raise QueryError("the jury is done: there is no question to answer")
         duel, grades = self._duel, GRADES[nearer][:: -1 if self._duel.shuffled else 1]
         new = [pair for pair in zip(duel.items.tolist(), grades, strict=True) if self._grade(pair[0]) is None]
-        for item, grade in new:
-            self.judgements.add(self._query(item), self._picture(item), grade)
+        self._judge([item for item, _ in new], [grade for _, grade in new])
         self._given.append([item for item, _ in new])
         self._take(duel)
         self._advance()
@@ -149,8 +150,8 @@ class Jury:
     def undo(self) -> None:
         """Withdraw the last answer that was given since this jury was made, and ask its question again."""
         if self._given:
-            for item in self._given.pop():
-                self.judgements.add(self._query(item), self._picture(item), None)
+            self._judge(self._given[-1], None)
+            self._given.pop()
             self._replay()
 
     @property
@@ -190,6 +191,16 @@ class Jury:
             f"Without it, {len(others)} others cannot be told apart from it, first of all {', '.join(others[:3])}."
         )
 
+    def costs(self, collection: Collection) -> pd.DataFrame:
+        """What each system costs: milliseconds for a new picture (ms), and kilobytes of vectors a picture (kB).
+
+        Parameters
+        ----------
+        collection : Collection
+            The pictures of the panel, of which some are timed.
+        """
+        return costs(self.panel, collection)
+
     def _replay(self) -> None:
         """Start again, with the answers that the file has."""
         self._poll = Poll(self._pool, self.seed)
@@ -214,6 +225,11 @@ class Jury:
     def _grade(self, item: int) -> float | None:
         known = self._poll.known.get(item)
         return self.judgements.get(self._query(item), self._picture(item)) if known is None else known
+
+    def _judge(self, items: list[int], grades: list[int] | None) -> None:
+        """Keep the judgements of pictures of one query, all or none of them."""
+        if items:
+            self.judgements.add(self._query(items[0]), [self._picture(item) for item in items], grades)
 
     def _query(self, item: int) -> str:
         return self.panel.ids[self._queries[self._pool.query[item]]]

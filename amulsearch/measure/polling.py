@@ -22,7 +22,7 @@ FAVOURED = 1.5
 """The coefficient, if the same thing is meant, of being found by the preset same-thing; measured likewise."""
 SPREAD = (1.0, 0.3, 0.3)
 """The standard deviations of the coefficients of `PRIORS`; of those of S systems 1 / sqrt(S), of the favoured 0.5."""
-SLIPS = 0.05
+SLIPS = 0.1
 """The fraction of the answers that are taken to be slips."""
 DRAWS, EXPLORED, LEAST = 400, 200, 0.01
 """How many draws of the posterior, from the items of how many queries its spread is computed, and what is added to an

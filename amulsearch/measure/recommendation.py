@@ -96,7 +96,7 @@ def recommend(panel: Panel, collection: Collection, *, sample: int = 2000, progr
         table["mAP"] = scores.mean().to_numpy()
     table = table.assign(agreement=agreement.mean().to_numpy(), low=low, high=high)
     table["first"] = np.bincount(means.to_numpy().argmax(axis=1), minlength=len(table)) / len(means)
-    table = table.join(_costs(systems, collection), on="system")
+    table = table.join(costs(systems, collection), on="system")
     table = table.sort_values(measure, ascending=False, kind="stable", ignore_index=True)
     if comparison is None:
         advice = _without_labels(table)
@@ -136,7 +136,7 @@ def _networks(system: System) -> frozenset[str]:
     return frozenset(name for fingerprint in made_by for name in fingerprint["model"].split(" + "))
 
 
-def _costs(systems: Mapping[str, System], collection: Collection) -> pd.DataFrame:
+def costs(systems: Mapping[str, System], collection: Collection) -> pd.DataFrame:
     """Milliseconds for a new picture and kilobytes of vectors a picture, by system."""
     images = [collection.open(id) for id in collection.ids[:TIMED]]
     makers = [maker for system in systems.values() for part in system.parts for maker in part.makers]
@@ -147,11 +147,11 @@ def _costs(systems: Mapping[str, System], collection: Collection) -> pd.DataFram
         start = time.perf_counter()
         embed(images, own.get(network, network), "penultimate")
         milliseconds[network] = 1000 * (time.perf_counter() - start) / len(images)
-    costs = {}
+    table = {}
     for name, system in systems.items():
         total = sum(milliseconds[network] for network in _networks(system))
-        costs[name] = {"ms": total, "kB": sum(part.width for part in system.parts) * 4 / 1000}
-    return pd.DataFrame.from_dict(costs, orient="index")
+        table[name] = {"ms": total, "kB": sum(part.width for part in system.parts) * 4 / 1000}
+    return pd.DataFrame.from_dict(table, orient="index")
 
 
 def _bootstrap(scores: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:

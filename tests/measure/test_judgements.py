@@ -137,3 +137,12 @@ def test_an_evaluation_reads_them(tmp_path):
     assert np.allclose(result.per_query["AP"], [(1 / 2 + 2 / 3) / 2, 1 / 2])
     none = am.Relevance.from_judgements(["a", "b"], judgements.table)
     assert am.evaluate(am.Features(vectors[:2], ["a", "b"]), none).per_query.empty
+
+
+def test_pictures_are_judged_each_by_its_own_grade_at_once(tmp_path):
+    judgements = Judgements(tmp_path / "judgements.csv")
+    judgements.add("a", ["b", "c", "d"], [1, 0, None])
+    assert judgements.table.to_numpy().tolist() == [["a", "b", 1], ["a", "c", 0]]
+    with pytest.raises(ValueError, match="zip"):
+        judgements.add("a", ["b", "c"], [1])
+    assert len(Judgements(tmp_path / "judgements.csv")) == 2

@@ -145,6 +145,12 @@ def test_the_question_that_the_person_means_is_known_soon(panel, tmp_path):
         assert jury.meant == meant
 
 
+def test_the_costs_of_each_system_are_said(panel, cartoons, tmp_path):
+    table = Jury(panel[0], tmp_path / "judged.csv").costs(cartoons)
+    assert table["kB"].to_dict() == {"strong": 0.032, "weak": 0.032, "none": 0.032}  # 8 numbers of 4 bytes
+    assert (table["ms"] == 0).all()  # no network has to run
+
+
 def test_what_cannot_be_asked_is_said_in_a_sentence(panel, tmp_path):
     panel, _ = panel
     with pytest.raises(QueryError, match="at least two systems"):
