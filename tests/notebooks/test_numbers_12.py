@@ -161,3 +161,13 @@ def test_novelty(novelty, indexes, photo, cartoons, near):
     white = ImageOps.expand(photo.resize((200, 200)), 100, "white")
     values = [novelty.p_value(photo), novelty.p_value(white)]
     near(values, "rises from # to #.", of=SOLUTIONS, within=0.004)
+
+
+def test_the_jury_takes_what_the_folders_take(indexes, cartoons, folders, tmp_path, near):
+    label = dict(zip(cartoons.ids, folders, strict=True))
+    jury = am.measure.Jury(am.Panel(indexes), tmp_path / "jury.csv", most=20)
+    answers = {(1, 0): "left", (0, 1): "right", (1, 1): "both", (0, 0): "neither"}
+    while asked := jury.question:
+        jury.answer(answers[tuple(int(label[one] == label[asked.query]) for one in (asked.left, asked.right))])
+    assert jury.count == 20 and jury.table["system"][0] == LITE2 and "cannot be told apart" in jury.verdict
+    near(jury.table["best"][0], "that Lite2 is the best at #% only", within=0.05)
