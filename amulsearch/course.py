@@ -81,7 +81,7 @@ def _same(answer: object, right: object, within: float) -> bool:
     return True
 
 
-def redrawn(collection: Collection, folder: str | os.PathLike, count: int = 100, seed: int = 0) -> Collection:
+def redrawn(collection: Collection, folder: str | os.PathLike, count: int = 60, seed: int = 0) -> Collection:
     """Draw some pictures as if by other hands: each as it is, as an outline and as a silhouette.
 
     Parameters
@@ -89,7 +89,7 @@ def redrawn(collection: Collection, folder: str | os.PathLike, count: int = 100,
     collection : Collection
     folder : path
         Where the drawings are written, one subfolder for each picture.
-    count : int, default 100
+    count : int, default 60
         How many pictures are drawn: a random sample, or all if there are fewer.
     seed : int, default 0
         Of the sample.
