@@ -10,8 +10,9 @@ iterations (Pedronette et al. 2019). "RDPAC": rank-based diffusion with assured 
 towards its ten nearest (Radenović et al. 2018), "k-reciprocal" ranks by shared neighbours (Zhong et al. 2017).
 "product of kernels": the cosines of the four last:gem layers multiplied (Wu, Zhang & Farnia 2025, KrossFuse). "C-CRF":
 the mean cosine, denoised by a continuous conditional random field in the clique of each picture's 200 nearest, before
-the diffusion (Kim et al. 2025). "with blurred views": the graph, with the same layers of the pictures blurred by 2
-pixels as well. Prints P@1, P@5 and mAP on the half of the categories held back (all, for another folder), and the
+the diffusion (Kim et al. 2025). "adapted": the graph, of networks whose batch-norm statistics are blended with those of
+the collection (Schneider et al. 2020). "with blurred views": the graph, with the same layers of the pictures blurred by
+2 pixels as well. Prints P@1, P@5 and mAP on the half of the categories held back (all, for another folder), and the
 hubness (the skewness of how often a picture is among the first ten).
 
 All are dense (N, N) computations, for a few thousand pictures.
@@ -19,16 +20,19 @@ All are dense (N, N) computations, for a few thousand pictures.
 
 import argparse
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from preset import DATA, expanded, halves
 from scipy.special import softmax
 from scipy.stats import skew
 
 import amulsearch as am
+from amulsearch.features.run import network_inputs
 
 K = 20
 
@@ -151,6 +155,34 @@ def k_reciprocal(units: np.ndarray, k1: int = 10, k2: int = 3, weight: float = 0
     return (1 - weight) * shared / (2 - shared) - weight * squared / squared.max(axis=1, keepdims=True)
 
 
+def adapted(collection: am.Collection, name: str, layers: Sequence[str], blend: float = 0.4) -> list[am.Features]:
+    """Layers of a network whose batch-norm statistics are blended with those of the collection."""
+    network = am.models.load(name)
+    norms = [module for module in network.module.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    stored = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
+
+    def batches() -> Iterator[np.ndarray]:
+        for _, inputs in network_inputs(collection, [network.model], "pad"):
+            yield np.stack([one[name] for one in inputs])
+
+    network.module.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.train()
+    with torch.no_grad():
+        for batch in batches() if norms else ():
+            values = network.model.preprocess.normalise(torch.from_numpy(batch))
+            network.module(values.to(memory_format=torch.channels_last))
+        for norm, before in zip(norms, stored, strict=True):
+            for now, old in zip((norm.running_mean, norm.running_var), before, strict=True):
+                now.lerp_(old, 1 - blend)
+    made = [network(batch, list(layers)) for batch in batches()]
+    return [
+        am.Features(np.concatenate([one[layer] for one in made]), collection.ids, collection.labels) for layer in layers
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", default=str(DATA))
@@ -185,6 +217,9 @@ def main() -> None:
         "product of kernels": np.prod(cosines(pooled), axis=0),
         "C-CRF": diffused(denoised(mean)),
         "same-thing": thing,
+        "same-kind, adapted": am.systems.SAME_KIND.system(
+            [layer for name, two in am.systems.SAME_KIND.layers.items() for layer in adapted(collection, name, two)]
+        ),
         "same-kind": graph,
         "same-kind, with blurred views": am.Diffusion.build(parts + am.systems.SAME_KIND.reduced(blurred)),
         "same-kind, CSLS": csls(np.minimum(graph.similarities(np.arange(len(graph))), 1)),

@@ -1,4 +1,4 @@
-"""The jury in a real browser: sixty answers by keyboard, a pause in the middle, and the verdict."""
+"""The jury in a real browser: answers by keyboard until it stops, a pause in the middle, and the verdict."""
 
 import json
 import os
@@ -145,13 +145,13 @@ def the_verdict_is_that_of_the_jury(person, pictures, store):
     )
     features = am.extract(pictures, MODELS, ["penultimate", "last:gem"], store=store, progress=False)
     jury = am.measure.Jury(am.Panel(features, fusions=["rrf"]), person.file, most=60)
-    assert len(person.meant) <= jury.count == 60
+    assert 20 <= len(person.meant) <= jury.count <= 60
     assert person.page.locator(".am-verdict p").inner_text() == jury.verdict
     assert [row[0] for row in table] == jury.table["system"].tolist()
     assert np.allclose([float(row[1]) for row in table], jury.table["P@5"], atol=0.0051)
 
 
-def test_sixty_answers_by_keyboard_with_a_pause(browser, folder, jupyter, cartoons, store, shots, faults, misplaced):
+def test_answers_by_keyboard_with_a_pause(browser, folder, jupyter, cartoons, store, shots, faults, misplaced):
     names = [stem(id) for id in cartoons.ids]
     assert len({*names}) == len(names)
     judge = dict(zip(names, cartoons.labels, strict=True))
@@ -159,11 +159,11 @@ def test_sixty_answers_by_keyboard_with_a_pause(browser, folder, jupyter, cartoo
     person = Person(page, folder)
     person.asks()
     assert page.evaluate("document.activeElement.matches('.am-jury')")
-    for _ in range(15):
+    for _ in range(8):
         person.answer(judge)
     looked_at(page, shots, faults, misplaced, "question")
     two_quick_answers_count_once_and_can_be_withdrawn(person)
-    while person.number <= 30:
+    for _ in range(6):
         person.answer(judge)
     asked, number, standing = person.names(), person.number, page.locator(".am-standing").inner_text()
     page.evaluate("async () => await jupyterapp.shell.currentWidget.sessionContext.session.kernel.shutdown()")
