@@ -144,7 +144,7 @@ def test_the_configuration_is_part_of_what_the_weights_are(published, clip, serv
 
 def test_a_tower_takes_pictures_of_one_size(published):
     assert am.models.get(f"{NAME}@mirror").preprocess.mirror
-    with pytest.raises(am.errors.ModelError, match=r"has no view @320: use @mirror$"):
+    with pytest.raises(am.errors.ModelError, match=r"has no view @320: use @mirror, @turn90 .*pixels \(@blur5\)$"):
         am.models.get(f"{NAME}@320")
 
 
