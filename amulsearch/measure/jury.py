@@ -166,7 +166,7 @@ class Jury:
         (whether the bets say that it is not the best)."""
         poll = self._poll
         draws = np.where(poll.worse, -1, poll.draws)
-        low, high = np.percentile(poll.draws, [2.5, 97.5], axis=0)
+        low, high = np.clip(np.percentile(poll.draws, [2.5, 97.5], axis=0), 0, 1)
         best = np.bincount(draws.argmax(axis=1), minlength=len(self.systems)) / len(draws)
         columns = {"P@5": poll.precision, "low": low, "high": high, "best": best}
         table = pd.DataFrame({"system": self.systems, **columns, "unbiased": poll.unbiased, "worse": poll.worse})
@@ -182,7 +182,7 @@ class Jury:
         table, meant = self.table, self.meant
         first, others = table.iloc[0], table[1:][~table["worse"][1:]]["system"].tolist()
         told = f"Use {first['system']}. After {self.count} questions, its P@5 is put at {first['P@5']:.2f}"
-        if meant:
+        if meant and SAME_THING.name in self.panel:  # else nothing follows from it
             told = f"You look for {'pictures ' * (meant == 'of a kind')}{meant}. {told}"
         if not others:
             return f"{told}. Each of the others was found to be worse; at most {ALPHA:.0%} of such verdicts are wrong."
