@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def framed(how: Preprocess, image) -> np.ndarray:
-    return how.pixels(Decoded(np.asarray(image), image.size), "pad", "white")
+    return how.pixels(Decoded(np.array(image), image.size), "pad", "white")
 
 
 if __name__ == "__main__":
