@@ -23,6 +23,16 @@ LINE = re.compile(r"([0-9A-F ]+); fully-qualified +# \S+ E[\d.]+ (.*)")
 SKIN_TONES = {chr(code) for code in range(0x1F3FB, 0x1F400)}
 
 
+def new_folder(description: str) -> Path:
+    """The folder to create, from the command line."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder to create")
+    folder = parser.parse_args().folder
+    if folder.exists():
+        sys.exit(f"{folder} already exists: give a new folder")
+    return folder
+
+
 def unpack(folder: Path, packages: tuple[str, ...]) -> None:
     """Download Debian packages and unpack them into a folder."""
     try:
@@ -59,11 +69,7 @@ def draw(unpacked: Path, folder: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder to create")
-    folder = parser.parse_args().folder
-    if folder.exists():
-        sys.exit(f"{folder} already exists: give a new folder")
+    folder = new_folder(__doc__)
     if not features.check("raqm"):
         sys.exit("this Pillow cannot combine characters into one emoji: install one with libraqm, such as its wheels")
     with tempfile.TemporaryDirectory() as unpacked:

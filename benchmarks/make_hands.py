@@ -12,7 +12,6 @@ are left out, and of more than 1,200 subjects a random 1,200 are drawn. The make
 - icons of desktops, packages of Debian: Oxygen (LGPL 3 or later) and Papirus (GPL 3).
 """
 
-import argparse
 import json
 import re
 import subprocess
@@ -23,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from make_emoji import unpack
+from make_emoji import new_folder, unpack
 
 PAIRS = (
     ("openmoji", "fluent-emoji-flat"),
@@ -101,11 +100,7 @@ def draw(folder: Path, makers: tuple[str, str], one: dict, other: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder to create")
-    folder = parser.parse_args().folder
-    if folder.exists():
-        sys.exit(f"{folder} already exists: give a new folder")
+    folder = new_folder(__doc__)
     for makers, of in [(tuple(THEMES), icons), *((pair, emoji) for pair in PAIRS)]:
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
             draw(folder / "-".join(makers), makers, of(makers[0], Path(one)), of(makers[1], Path(other)))

@@ -6,23 +6,17 @@ Downloads tuxpaint-stamps-default with apt-get (Debian or Ubuntu), 220 MB. Its P
 such as animals/birds and vehicles/ship; the SVG files are left out.
 """
 
-import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from make_emoji import unpack
+from make_emoji import new_folder, unpack
 
 PACKAGE = "tuxpaint-stamps-default"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder to create")
-    folder = parser.parse_args().folder
-    if folder.exists():
-        sys.exit(f"{folder} already exists: give a new folder")
+    folder = new_folder(__doc__)
     with tempfile.TemporaryDirectory() as unpacked:
         unpack(Path(unpacked), (PACKAGE,))
         stamps = Path(unpacked) / "usr/share/tuxpaint/stamps"

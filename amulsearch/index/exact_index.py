@@ -81,7 +81,8 @@ class ExactIndex(Index):
 
     def _find(self, queries: np.ndarray, k: int, own: np.ndarray | None, search_k: int | None) -> tuple:
         queries = metric_vectors(queries, self.metric)
-        queries = np.pad(queries, ((0, 0), (0, self._vectors.shape[1] - self.width)))
+        if self.hubs:
+            queries = np.pad(queries, ((0, 0), (0, 1)))
         straight = "euclidean" if self.metric == "angular" else self.metric  # the vectors are scaled already
         return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
 

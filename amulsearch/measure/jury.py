@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import QueryError, check_integer
+from ..index import sampled_rows
 from ..intake import Collection
 from ..systems import SAME_THING, Panel
 from .judgements import Judgements
@@ -90,8 +91,7 @@ class Jury:
         self.panel, self.most, self.seed = panel, check_integer("most", most), seed
         self.judgements = judgements if isinstance(judgements, Judgements) else Judgements(judgements)
         self.systems = list(panel)
-        rng = np.random.default_rng(seed)
-        self._queries = np.sort(rng.permutation(panel.count)[: check_integer("sample", sample)])
+        self._queries = np.sort(sampled_rows(panel.count, sample, seed))
         k = min(LISTED, panel.count - 1)
         lists = [
             system.rank([part.take(self._queries) for part in system.parts], k, self._queries)[0]
