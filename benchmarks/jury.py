@@ -6,8 +6,9 @@
 A judge takes pictures of the same folder to be relevant to each other; some of the answers are wrong. For each
 collection and rate of wrong answers: after 0, 20, 60 and 150 questions, the median and the mean of the P@5 that is lost
 by taking the system that is predicted to be best, Kendall's tau of the prediction with P@5, in how many runs the
-question (of a kind, or the same thing: that of the presets which has the higher P@5) is known to 95%, and in how many
-the best system was said to be worse. With --plain, the presets, which were chosen for these questions, take no part.
+question (of a kind, or the same thing: that of the presets which has the higher P@5) is known to 95%, in how many the
+other one is, and in how many the best system was said to be worse; and after how many questions it is known in the
+median. With --plain, the presets, which were chosen for these questions, take no part.
 The lists of the systems are kept in the store. With --fit, only the coefficients are printed that a prediction from all
 answers would have, from which `polling.PRIORS` was made.
 """
@@ -20,7 +21,7 @@ from scipy.stats import kendalltau
 from sklearn.linear_model import LogisticRegression
 
 import amulsearch as am
-from amulsearch.measure import agreements, polling
+from amulsearch.measure import polling
 
 MARKS = (0, 20, 60, 150)
 NAMES = am.models.BUNDLED
@@ -49,14 +50,13 @@ def systems_of(collection: am.Collection, store: Path) -> dict[str, am.indexes.S
 
 
 def prepared(name: str, folder: str, store: Path) -> dict:
-    """The first ten answers to every picture by every system, the labels, and the agreement."""
+    """The first ten answers to every picture by every system, and the labels."""
     path = store / f"{name}.npz"
     if not path.exists():
         systems = systems_of(am.Collection.from_folder(folder, progress=False), store / f"store-{name}")
         lists = np.stack([system.all_neighbours(10)[0] for system in systems.values()]).astype(np.int32)
         labels = [label or "" for label in next(iter(systems.values())).labels]
-        agreement = agreements(systems).to_numpy()
-        np.savez_compressed(path, lists=lists, labels=labels, systems=list(systems), agreement=agreement)
+        np.savez_compressed(path, lists=lists, labels=labels, systems=list(systems))
     return dict(np.load(path))
 
 
@@ -72,15 +72,16 @@ def pool_of(known: dict, plain: bool) -> tuple[polling.Pool, np.ndarray]:
 
 def run(pool: polling.Pool, relevance: np.ndarray, question: str, seed: int, wrong: float) -> list:
     """At each mark: the loss, tau, whether the question is known, whether it is mistaken, systems found to be worse,
-    whether the best is."""
+    whether the best is, and since when the question is known."""
     poll, rng, precision = polling.Poll(pool, seed), np.random.default_rng([7, seed]), pool.means(relevance)
-    rows = []
+    rows, known = [], np.inf
     for count in range(MARKS[-1] + 1):
+        known = count if poll.questions[question] >= 0.95 and known == np.inf else known
         if count in MARKS:
             sure = poll.questions[question]
             best = (poll.worse & (precision == precision.max())).any()
             loss, tau = precision.max() - precision[poll.precision.argmax()], kendalltau(poll.precision, precision)[0]
-            rows.append([loss, tau, sure >= 0.95, sure <= 0.05, poll.worse.sum(), best])
+            rows.append([loss, tau, sure >= 0.95, sure <= 0.05, poll.worse.sum(), best, known])
         duel = poll.draw()
         poll.answer(duel, np.abs(relevance[duel.items] - (rng.random(2) < wrong)))
     return rows
@@ -100,30 +101,28 @@ def main() -> None:
         known = prepared(name, folder, options.store)
         pool, relevance = pool_of(known, options.plain)
         systems, precision = known["systems"].tolist()[: len(pool.apart)], pool.means(relevance)
-        agreement = known["agreement"].mean(axis=0)[: len(systems)]
         whole, truth = pool_of(known, False)
         kind, thing = whole.means(truth)[-2:]
         if options.fit:
-            inputs = pool.features[:, [1, 2, 3 + systems.index("same-thing")][: 2 + (thing > kind)]]
+            inputs = pool.features[:, [1, 2, 3 + systems.index("same-thing")]]
             fitted = LogisticRegression(C=100).fit(inputs, relevance)
             print(name, fitted.intercept_.round(2), fitted.coef_.round(2), flush=True)
             continue
         print(
             f"{name}: {len(systems)} systems, best {systems[precision.argmax()]} {precision.max():.3f}, mean "
-            f"{precision.mean():.3f}, same-kind {kind:.3f}, same-thing {thing:.3f}; first-hand agreement alone: tau "
-            f"{kendalltau(agreement, precision)[0]:.2f}, loss {precision.max() - precision[agreement.argmax()]:.3f}"
+            f"{precision.mean():.3f}, same-kind {kind:.3f}, same-thing {thing:.3f}"
         )
-        question, usual = "of a kind" if kind > thing else "the same thing", polling.UNIFORM
-        for wrong, uniform in [*((wrong, usual) for wrong in options.wrong), (0.05, 1.0)]:
-            polling.UNIFORM = uniform  # 1: random questions
+        question, usual = "of a kind" if kind > thing else "the same thing", (polling.UNIFORM, polling.OPENING)
+        for wrong, random in [*((wrong, False) for wrong in options.wrong), (0.05, True)]:
+            polling.UNIFORM, polling.OPENING = (1.0, 0) if random else usual
             runs = np.array([run(pool, relevance, question, seed, wrong) for seed in range(options.runs)])
-            polling.UNIFORM = usual
+            polling.UNIFORM, polling.OPENING = usual
             (median, *_), mean = np.median(runs, axis=0).T, runs.mean(axis=0).T
             print(
-                f"  {'random, ' * (uniform == 1)}{wrong:.0%} wrong: median loss {median.round(3).tolist()}, mean "
+                f"  {'random, ' * random}{wrong:.0%} wrong: median loss {median.round(3).tolist()}, mean "
                 f"{mean[0].round(3).tolist()}, tau {mean[1].round(2).tolist()}, known {mean[2].round(2).tolist()}, "
                 f"mistaken {mean[3].round(2).tolist()}, worse {mean[4].round(1).tolist()}, best said to be worse "
-                f"{mean[5].round(3).tolist()}",
+                f"{mean[5].round(3).tolist()}; known after {np.median(runs[:, -1, 6]):.0f}",
                 flush=True,
             )
 

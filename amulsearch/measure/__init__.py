@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "tables": ["Table", "differences"],
         "ranking_measures": ["MEASURES"],
         "evaluation": ["Evaluation", "evaluate"],
-        "recommendation": ["LEAST", "Recommendation", "agreements", "recommend"],
+        "recommendation": ["LEAST", "Recommendation", "recommend"],
         "comparison": ["Comparison", "compare"],
         "judgements": ["Judgements"],
         "jury": ["Jury"],

@@ -13,7 +13,7 @@ from ..index import sampled_rows
 from ..intake import Collection
 from ..systems import SAME_THING, Panel
 from .judgements import Judgements
-from .polling import ALPHA, LISTED, SHOWN, Duel, Poll, Pool
+from .polling import ALPHA, SHOWN, Duel, Poll, Pool
 from .recommendation import costs
 
 GRADES = {"left": (1, 0), "right": (0, 1), "both": (1, 1), "neither": (0, 0)}
@@ -36,8 +36,10 @@ class Jury:
     """Asks a person which pictures are relevant, where systems differ, until it is clear which system is best by P@5.
 
     A question is a query and two pictures, each among the first five answers of one system and not of another: which is
-    nearer to the query, left, right, both or neither? The two systems are drawn among those that may be best, the query
-    and the pictures at random among those on which they differ, all with known probabilities.
+    nearer to the query, left, right, both or neither? The first questions, 20 at most, are to tell what the person
+    means by relevant, pictures of a kind, or the same thing, whoever drew it: those whose answers tell most of it. For
+    the others, the two systems are drawn among those that may be best, the query and the pictures at random among those
+    on which they differ, all with known probabilities.
 
     The answers are kept as judgements at once. The same panel, file and seed ask the same questions, so that a jury can
     be left and taken up. Judgements that were made before answer the questions that they fit.
@@ -62,9 +64,9 @@ class Jury:
     Notes
     -----
     The P@5 in the table are predicted, by logistic regression, from the agreement of the systems and the answers. The
-    column unbiased estimates the differences between systems without this model: the prediction serves as control
-    variate, and its errors are weighted by the inverse of the probability of being asked about. Pictures that all
-    systems find are never asked about.
+    column unbiased estimates the differences between systems without this model, from the questions after the first
+    ones: the prediction serves as control variate, and its errors are weighted by the inverse of the probability of
+    being asked about. Pictures that all systems find are never asked about.
 
     A system is said to be worse if a bet against it won 20 times its stake. Whenever one looks, the best system of the
     panel is said to be so with a probability of 5% at most, whether or not the model holds.
@@ -72,6 +74,7 @@ class Jury:
     References
     ----------
     Hansen & Hurwitz 1943, On the theory of sampling from finite populations.
+    Houlsby et al. 2011, Bayesian active learning for classification and preference learning.
     Kossen et al. 2021, Active testing: sample-efficient model evaluation.
     Waudby-Smith & Ramdas 2024, Estimating means of bounded random variables by betting.
     Russo 2020, Simple Bayesian algorithms for best-arm identification.
@@ -92,16 +95,10 @@ class Jury:
         self.judgements = judgements if isinstance(judgements, Judgements) else Judgements(judgements)
         self.systems = list(panel)
         self._queries = np.sort(sampled_rows(panel.count, sample, seed))
-        k = min(LISTED, panel.count - 1)
-        lists = [
-            system.rank([part.take(self._queries) for part in system.parts], k, self._queries)[0]
-            for system in panel.values()
-        ]
-        for name, rows in zip(self.systems, lists, strict=True):
-            if (rows[:, :SHOWN] < 0).any():
+        self._pool = Pool.of(panel, self._queries, SAME_THING.name)
+        for name, places in zip(self.systems, self._pool.place, strict=True):
+            if (self._pool.row[places] == panel.count).any():
                 raise QueryError(f"{name} has fewer than {SHOWN} answers to some pictures: leave it out of the jury")
-        favoured = self.systems.index(SAME_THING.name) if SAME_THING.name in panel else None
-        self._pool = Pool(np.stack(lists), self._queries, panel.count, favoured)
         self._given: list[list[int]] = []  # what the answers of this jury judged
         self._replay()
 

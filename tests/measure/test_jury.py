@@ -5,7 +5,7 @@ import pytest
 
 import amulsearch as am
 from amulsearch.errors import QueryError
-from amulsearch.measure import Jury
+from amulsearch.measure import Jury, polling
 from amulsearch.measure.polling import ALPHA, Poll, Pool
 
 ANSWERS = {(1, 0): "left", (0, 1): "right", (1, 1): "both", (0, 0): "neither"}
@@ -39,7 +39,8 @@ def asked(lists, kinds, seeds, questions, wrong=0.0):
     return pool, relevance, polls
 
 
-def test_the_estimate_of_differences_is_unbiased_although_the_questions_follow_the_answers():
+def test_the_estimate_of_differences_is_unbiased_although_the_questions_follow_the_answers(monkeypatch):
+    monkeypatch.setattr(polling, "OPENING", 0)
     lists, kinds = planted([0.7, 0.5, 0.3])
     lists[2, :30] = lists[1, :30]  # two that answer alike in part
     pool, _, polls = asked(lists, kinds, range(250), 6)
@@ -51,7 +52,8 @@ def test_the_estimate_of_differences_is_unbiased_although_the_questions_follow_t
     assert np.allclose(pool.means((kinds[pool.query] == kinds[pool.row]).astype(float)), truth)
 
 
-def test_each_item_is_drawn_as_often_as_it_is_expected():
+def test_each_item_is_drawn_as_often_as_it_is_expected(monkeypatch):
+    monkeypatch.setattr(polling, "OPENING", 0)
     lists, _ = planted([0.7, 0.5, 0.3], count=12)
     poll = Poll(Pool(lists, np.arange(12), 12))
     seen, expected = np.zeros(len(poll.pool.row)), {}
@@ -84,15 +86,15 @@ def test_a_planted_difference_is_found_and_systems_that_answer_alike_are_not_tol
 
 @pytest.fixture
 def panel():
+    """Three systems of 160 pictures, in pairs that are drawn alike, of eight kinds; and the kinds."""
     rng = np.random.default_rng(0)
-    kinds = rng.integers(0, 8, 120)
+    pairs = np.arange(160) // 2
+    vectors = np.hstack([3 * np.eye(8)[pairs % 8], rng.standard_normal((80, 16))[pairs]])
     systems = {
-        name: am.Features(
-            np.eye(8)[kinds] * strength + rng.standard_normal((120, 8)), [f"{row}.png" for row in range(120)]
-        )
-        for name, strength in (("strong", 4.0), ("weak", 1.5), ("none", 0.0))
+        name: am.Features(vectors + noise * rng.standard_normal(vectors.shape), [f"{row}.png" for row in range(160)])
+        for name, noise in (("strong", 0.3), ("weak", 0.6), ("none", 2.0))
     }
-    return am.Panel(systems), dict(zip(next(iter(systems.values())).ids, kinds.tolist(), strict=True))
+    return am.Panel(systems), {f"{row}.png": pair % 8 for row, pair in enumerate(pairs.tolist())}
 
 
 def answer(jury, kinds, most=1000):
@@ -139,15 +141,15 @@ def test_the_question_that_the_person_means_is_known_soon(panel, tmp_path):
     """Pictures of a kind are many, the same thing is one: only one other picture is relevant to each."""
     panel, kinds = panel
     twins = {id: int(id.partition(".")[0]) // 2 for id in panel.ids}
-    for relevant, meant in ((kinds, "of a kind"), (twins, "the same thing")):
+    for relevant, meant, most in ((kinds, "of a kind", 5), (twins, "the same thing", 20)):
         jury = Jury(panel, tmp_path / f"{meant}.csv")
-        answer(jury, relevant, 30)
+        answer(jury, relevant, most)
         assert jury.meant == meant
 
 
 def test_the_costs_of_each_system_are_said(panel, cartoons, tmp_path):
     table = Jury(panel[0], tmp_path / "judged.csv").costs(cartoons)
-    assert table["kB"].to_dict() == {"strong": 0.032, "weak": 0.032, "none": 0.032}  # 8 numbers of 4 bytes
+    assert table["kB"].to_dict() == dict.fromkeys(("strong", "weak", "none"), 0.096)  # 24 numbers of 4 bytes
     assert (table["ms"] == 0).all()  # no network has to run
 
 
