@@ -60,12 +60,7 @@ class Index(Persistent):
         return self.search(vectors[0], k, own=own, **options)
 
     def search(
-        self,
-        queries: np.ndarray,
-        k: int | None = None,
-        *,
-        own: np.ndarray | None = None,
-        search_k: int | None = None,
+        self, queries: np.ndarray, k: int | None = None, *, own: np.ndarray | None = None, search_k: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest pictures for each of many vectors.
 

@@ -8,14 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from .architectures import (
-    build_timm,
-    build_torchvision,
-    by_position,
-    denselayer_names,
-    keras_squeezenet,
-    timm_names,
-)
+from .architectures import build_timm, build_torchvision, by_position, denselayer_names, keras_squeezenet, timm_names
 from .model import Model
 from .preprocess import Preprocess
 from .weights import Downloaded, HuggingFace, Packaged

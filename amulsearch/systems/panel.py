@@ -174,12 +174,7 @@ class Panel(Mapping[str, System]):
         return Panel(chosen, fusions=list(dict.fromkeys(method for _, method in self._fused.values())))
 
     def query(
-        self,
-        query,
-        k: int | None = None,
-        *,
-        less: Sequence = (),
-        systems: Sequence[str] | None = None,
+        self, query, k: int | None = None, *, less: Sequence = (), systems: Sequence[str] | None = None
     ) -> dict[str, pd.DataFrame]:
         """Ask several systems with the same query, with one pass of each network.
 

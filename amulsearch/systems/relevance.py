@@ -100,12 +100,7 @@ class Relevance:
 
     @classmethod
     def from_keywords(
-        cls,
-        ids: Sequence[str],
-        keywords: Mapping[str, str | Sequence[str]],
-        *,
-        at_least: int = 1,
-        most: float = 1.0,
+        cls, ids: Sequence[str], keywords: Mapping[str, str | Sequence[str]], *, at_least: int = 1, most: float = 1.0
     ) -> Relevance:
         """The grade of two pictures is the number of keywords they share.
 
