@@ -24,6 +24,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "write_fitted",
         ],
         "vectors": ["UNMEASURABLE", "check_vectors", "metric_vectors", "l2_normalize", "measurable"],
-        "exact_search": ["distances_to", "nearest", "within"],
+        "exact_search": ["distances_to", "nearest", "others", "within"],
     },
 )

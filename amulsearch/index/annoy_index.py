@@ -58,7 +58,7 @@ class AnnoyIndex(Index):
         features : Features or ndarray of shape (N, D)
         ids : sequence of N str, optional
             Required with a plain array.
-        metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        metric : {"angular", "euclidean"}, default "angular"
         n_trees : int, default 50
             More trees find more of the true neighbours and take more disk space.
         search_k : int, optional

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import MissingKeyError, QueryError, check_integer, check_k
-from ..features import UNMEASURABLE, Features, check_vectors, distances_to, measurable, nearest
+from ..features import UNMEASURABLE, Features, check_vectors, distances_to, measurable, nearest, others
 from ..store import Names
 from .persistence import Persistent
 
@@ -20,7 +20,7 @@ class Index(Persistent):
     The metric "angular" is the distance of the vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("angular", "euclidean", "manhattan")
+    metrics: ClassVar[tuple[str, ...]] = ("angular", "euclidean")
     settings = (*Persistent.settings, "metric", "spacings")
     search_k: int | None = None
     """How much a query searches by default, if the index is approximate."""
@@ -151,10 +151,7 @@ class Index(Persistent):
         if len(short):
             # Parts of a graph can be unreachable, for example among many equal pictures: compare every vector instead.
             rows[short], distances[short] = nearest(_Vectors(self), queries[short], n, self.metric)
-        if own is None:
-            return rows, distances
-        others = np.argsort(rows == own[:, None], axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(rows, others, axis=1), np.take_along_axis(distances, others, axis=1)
+        return (rows, distances) if own is None else others(rows, distances, own)
 
     def _effort(self, n: int, search_k: int | None) -> int:
         """The effort to pass to the library for n neighbours."""

@@ -58,7 +58,7 @@ class ExactIndex(Index):
         features : Features or ndarray of shape (N, D)
         ids : sequence of N str, optional
             Required with a plain array.
-        metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        metric : {"angular", "euclidean"}, default "angular"
         hubs : int, default 0
             How many neighbours of each picture say how near it is to others in general; 0 corrects nothing. The metric
             is angular; a distance may be above 2.
@@ -83,8 +83,8 @@ class ExactIndex(Index):
         queries = metric_vectors(queries, self.metric)
         if self.hubs:
             queries = np.pad(queries, ((0, 0), (0, 1)))
-        straight = "euclidean" if self.metric == "angular" else self.metric  # the vectors are scaled already
-        return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
+        # "euclidean", as the vectors are scaled already
+        return nearest(self._vectors, queries, k, "euclidean", own, squares=self._squares)
 
     def cosines(self, queries: np.ndarray) -> np.ndarray:
         """The cosines (Q, N) float64 of queries (Q, D) with all vectors; the metric is angular."""
