@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "persistence": ["Persistent"],
         "base": ["Index", "as_features", "sampled_rows"],
         "annoy_index": ["AnnoyIndex", "default_kind"],
-        "exact_index": ["ExactIndex"],
+        "exact_index": ["ExactIndex", "as_systems"],
         "faiss_index": ["FaissIndex"],
         "probability": ["LIKELY", "Calibration", "evidence", "unlikely_from"],
     },

@@ -91,8 +91,7 @@ class Index(Persistent):
             if not whole or ((own < 0) | (own >= len(self))).any():
                 what = f"{len(queries)} integers from 0 to {len(self) - 1}"
                 raise QueryError(f"own must hold the row in the index of each query: give {what}")
-        k = check_k(k, len(self) - (own is not None), "pictures of the index" if own is None else "other pictures")
-        return self._find(queries, k, own, search_k or self.search_k)
+        return self._find(queries, self._checked_k(k, own), own, search_k or self.search_k)
 
     def vector(self, id: str) -> np.ndarray:
         """Return the vector (D,) of a picture; unless the index is of Annoy, an angular one is scaled to length 1."""

@@ -12,6 +12,7 @@ from ..errors import QueryError, check_integer
 from ..features import Features, metric_vectors, nearest
 from ..store import blocks
 from .base import Index
+from .system import System, check_same
 
 
 class ExactIndex(Index):
@@ -117,6 +118,18 @@ class ExactIndex(Index):
         if self._vectors.dtype != np.float32:
             raise ValueError(f"it holds {self._vectors.dtype}")
         return len(self._vectors), self._vectors.shape[1] - bool(self.hubs)
+
+
+def as_systems(systems: Sequence[System | Features]) -> tuple[System, ...]:
+    """Systems of the same pictures; Features are searched exactly."""
+    if not isinstance(systems, (list, tuple)):
+        raise QueryError(f"give the systems in a list, not {type(systems).__name__}")
+    made = tuple(ExactIndex.build(one) if isinstance(one, Features) else one for one in systems)
+    for system in made:
+        if not isinstance(system, System):
+            raise QueryError(f"give systems or Features, not {type(system).__name__}")
+    check_same(made)
+    return made
 
 
 def _heights(vectors: np.ndarray, k: int) -> np.ndarray:

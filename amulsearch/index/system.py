@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
@@ -39,6 +39,8 @@ class System:
     title: tuple[object, object] = (None, None)
     """What the columns model and layer of a table say."""
     parts: tuple[System, ...] = ()
+    together: int = 128
+    """How many queries are ranked at once."""
     calibration: Calibration | None = None
     pictures: Names
     """The ids and labels; of a system opened from disk, they are read when they are first used."""
@@ -109,7 +111,21 @@ class System:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The rows (Q, k) int64, best first, and their distances or scores (Q, k) float64, for queries by their vectors
         (Q, D) in each part; own (Q,): the rows of queries that are pictures of the collection, which are left out."""
+        k, count = self._checked_k(k, own), len(vectors[0])
+        rows, values = np.empty((count, k), dtype=np.int64), np.empty((count, k))
+        for start in range(0, count, self.together):
+            some = slice(start, start + self.together)
+            mine = None if own is None else own[some]
+            rows[some], values[some] = self._rank([vector[some] for vector in vectors], k, mine, options)
+        return rows, values
+
+    def _rank(self, vectors, k: int, own, options: Mapping) -> tuple[np.ndarray, np.ndarray]:
+        """`rank` of at most `together` queries."""
         raise NotImplementedError
+
+    def _checked_k(self, k: int | None, own: np.ndarray | None) -> int:
+        what = "pictures of the collection" if own is None else "other pictures"
+        return check_k(k, len(self) - (own is not None), what)
 
     def scores(self, vectors: Sequence[np.ndarray], own: np.ndarray | None = None, k: int | None = None) -> np.ndarray:
         """The similarities (Q, N) float64 of queries to the k pictures that are answered, by default all, and -inf to

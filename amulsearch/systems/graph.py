@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..errors import MissingKeyError, QueryError, as_number, check_integer, check_k
 from ..features import Features, metric_vectors
-from ..index import ExactIndex, Index, check_same
+from ..index import Index, as_systems
 
 K = 20
 """How many neighbours each part of a graph lists, by default."""
@@ -76,7 +76,7 @@ class NeighbourGraph:
         QueryError
             If there are no parts, they belong to different pictures, or there is only one picture.
         """
-        indexes = as_indexes(parts)
+        indexes = as_systems(parts)
         count = len(indexes[0])
         k = check_k(min(check_integer("k", k), max(count - 1, 1)), count - 1, "other pictures")
         if not 0 < as_number(power) < float("inf"):
@@ -174,15 +174,6 @@ class NeighbourGraph:
         both.data = (both.data / (2 * len(self.parts))) ** self.power
         both.sort_indices()
         return both
-
-
-def as_indexes(parts: Sequence[Features | Index]) -> tuple[Index, ...]:
-    """Parts of the same pictures as indexes: Features are searched exactly."""
-    if not isinstance(parts, (list, tuple)):
-        raise QueryError(f"give the parts in a list, each Features or an index, not {type(parts).__name__}")
-    indexes = tuple(ExactIndex.build(part) if isinstance(part, Features) else part for part in parts)
-    check_same(indexes)
-    return indexes
 
 
 def _ranked(rows: np.ndarray, count: int):

@@ -8,8 +8,7 @@ import numpy as np
 
 from ..errors import QueryError
 from ..features import Features
-from ..index import Index, query_vectors, sampled_rows
-from .graph import as_indexes
+from ..index import Index, as_systems, query_vectors, sampled_rows
 
 NOVEL = 0.05
 """A picture with a lower p-value is told to resemble nothing in the collection."""
@@ -77,7 +76,7 @@ class NoveltyTest:
             these pictures.
         """
         test = cls()
-        test.parts = as_indexes(parts)
+        test.parts = as_systems(parts)
         for part in test.parts:
             if is_fitted(part.fingerprint):
                 name = " ".join(part.title)

@@ -272,7 +272,7 @@ def test_wrong_queries_are_told_in_a_sentence(kind, vectors, ids):
     for own in ([0], [0, N], [-1, 0], [0.0, 1.0], ids[:2]):
         with pytest.raises(QueryError, match="own must hold the row in the index of each query: give 2 integers"):
             index.search(vectors[:2], 1, own=own)
-    with pytest.raises(QueryError, match=f"{N} pictures of the index"):
+    with pytest.raises(QueryError, match=f"{N} pictures of the collection"):
         index.search(vectors[:2], N + 1)
     with pytest.raises(QueryError, match=f"{N - 1} other"):
         index.all_neighbours(N)
