@@ -55,6 +55,7 @@ import tempfile
 import threading
 import warnings
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from .errors import AmulsearchError, QueryError, check_path, first_line, one_line
@@ -63,6 +64,7 @@ from .errors import AmulsearchError, QueryError, check_path, first_line, one_lin
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
 FRAMINGS = ("pad", "crop", "squash")
 PRESETS = ("same-kind", "same-thing")
+FIGURES, PAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf", ".svg"), (".html", ".htm")
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -163,16 +165,13 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _path(text: str) -> Path:
+def _path(text: str, endings: tuple[str, ...] = ()) -> Path:
     try:
-        return check_path(text)
+        path = check_path(text)
     except QueryError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _page(text: str) -> Path:
-    if (path := _path(text)).suffix.lower() not in (".html", ".htm"):
-        raise argparse.ArgumentTypeError(f"{text} is no name of a page: give FILE.html")
+    if endings and path.suffix.lower() not in endings:
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: give it one of the endings {', '.join(endings)}")
     return path
 
 
@@ -225,8 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     _query(command("query", "query_store", what, "--store", "--preset"))
     what = "evaluate stored features; pictures in the same folder are relevant"
     evaluate = command("evaluate", "evaluate_store", what, "--store", "--preset", "--json")
-    what = "use these judgements as ground truth, not folders"
-    evaluate.add_argument("--judgements", type=_path, metavar="FILE.csv", help=what)
+    evaluate.add_argument("--judgements", type=_path, metavar="FILE.csv", help="what is relevant, in place of folders")
     check = command("check", "check_store", "verify everything in a store", "--store")
     check.add_argument("--repair", action="store_true", help="delete what is damaged or left over")
     what = "say which network, layer or fusion to use for a folder, and write a page about it"
@@ -236,10 +234,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _index(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    what = "a table with the columns path (or id) and keywords (joined by ;)"
-    add("--keywords", type=_path, metavar="FILE.csv", help=what)
-    what = "layers (default: penultimate, and logits of networks with classes)"
-    add("--layers", type=_names, metavar="A,B", help=what)
+    add("--keywords", type=_path, metavar="FILE.csv", help="a table with the columns path (or id) and keywords")
+    add("--layers", type=_names, metavar="A,B", help="layers (default: penultimate, and logits if there are classes)")
     add("--framing", default="pad", choices=FRAMINGS, help="how pictures are made square (default: pad)")
     what = "number format of the networks; auto is the fastest on this machine (default: float32)"
     add("--precision", default="float32", choices=("float32", "bfloat16", "float16", "auto"), help=what)
@@ -255,17 +251,17 @@ def _query(command: argparse.ArgumentParser) -> None:
     add("--layer", metavar="L", help="layer to query (default: penultimate if it is indexed)")
     add("--fuse", choices=METHODS, metavar="METHOD", help=f"fuse all lists into one: {', '.join(METHODS)}")
     add("-k", type=_count, metavar="K", help="number of neighbours (default: 4)")
-    what = "copy the files of the results to this folder; nothing there is overwritten"
-    add("--copy-to", type=_path, metavar="DIR", help=what)
+    add("--copy-to", type=_path, metavar="DIR", help="copy the results to this folder, where nothing is overwritten")
     output = command.add_mutually_exclusive_group()
     output.add_argument("--json", **SHARED["--json"])
-    output.add_argument("--grid", type=_path, metavar="FILE.png", help="draw the query and its neighbours")
+    what = "draw the query and its neighbours"
+    output.add_argument("--grid", type=partial(_path, endings=FIGURES), metavar="FILE.png", help=what)
 
 
 def _report(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     what = "the page to write (default: none, only the comparison)"
-    add("-o", "--output", type=_page, metavar="FILE.html", help=what)
+    add("-o", "--output", type=partial(_path, endings=PAGES), metavar="FILE.html", help=what)
     add("-k", type=_count, default=8, metavar="K", help="number of neighbours (default: 8)")
     what = "how many pictures query for the comparison, at random (default: 2000)"
     add("--sample", type=_count, default=2000, metavar="N", help=what)
@@ -281,8 +277,7 @@ def _opening(command: argparse.ArgumentParser) -> None:
     group.add_argument("--frame", type=int, metavar="N", help="the frame of an animation, from 0 (default: 0)")
     what = "what lies behind transparent parts: a name or #rrggbb (default: white)"
     group.add_argument("--background", metavar="COLOUR", help=what)
-    what = "reject pictures with more pixels (default: 64000000)"
-    group.add_argument("--max-pixels", type=int, metavar="N", help=what)
+    group.add_argument("--max-pixels", type=int, metavar="N", help="reject larger pictures (default: 64000000)")
 
 
 class _Version(argparse.Action):

@@ -117,7 +117,7 @@ def test_what_is_no_path_is_told_at_every_door(door, path):
         (["index", "-pictures", "--store", "NEW", "FOLDER"], "a name that begins with - is written ./-NAME"),
         (["report", "FOLDER", "-o", "~nobody_of_this_name/w.html"], "no user nobody_of_this_name"),
         (["report", "FOLDER", "-o", "nowhere/w.html"], "cannot be written to nowhere/w.html: No such file"),
-        (["report", "FOLDER", "-o", "page.png"], "page.png is no name of a page"),
+        (["report", "FOLDER", "-o", "page.png"], "page.png cannot be written: give it one of the endings .html"),
         (["report", "FOLDER", "-o", "w.html", "--store", "FILE"], "FILE is a file"),
         (["report", "FOLDER", "-o", f"{'w' * 300}.html"], "File name too long"),
         (["report", "FOLDER", "--sample", "0"], "must be an integer of at least 1"),
