@@ -260,8 +260,8 @@ def _query(command: argparse.ArgumentParser) -> None:
 
 def _report(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    what = "the page to write (default: none, only the comparison)"
-    add("-o", "--output", type=partial(_path, endings=PAGES), metavar="FILE.html", help=what)
+    page = partial(_path, endings=PAGES)
+    add("-o", "--output", type=page, metavar="FILE.html", help="the page to write (default: only compare)")
     add("-k", type=_count, default=8, metavar="K", help="number of neighbours (default: 8)")
     what = "how many pictures query for the comparison, at random (default: 2000)"
     add("--sample", type=_count, default=2000, metavar="N", help=what)
@@ -275,8 +275,7 @@ def _opening(command: argparse.ArgumentParser) -> None:
     """How pictures are opened; what is not given is as in the store, if that has pictures."""
     group = command.add_argument_group("how pictures are opened (by default as the store has it, if it has pictures)")
     group.add_argument("--frame", type=int, metavar="N", help="the frame of an animation, from 0 (default: 0)")
-    what = "what lies behind transparent parts: a name or #rrggbb (default: white)"
-    group.add_argument("--background", metavar="COLOUR", help=what)
+    group.add_argument("--background", metavar="COLOUR", help="what is behind transparent parts (default: white)")
     group.add_argument("--max-pixels", type=int, metavar="N", help="reject larger pictures (default: 64000000)")
 
 

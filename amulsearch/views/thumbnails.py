@@ -51,6 +51,14 @@ def data_uri(image: Image.Image, quality: int = 70) -> str:
     return webp_uri(file.getvalue())
 
 
+def jpeg(image: Image.Image, side: int) -> bytes:
+    """A picture as JPEG, reduced to a square of `side` pixels."""
+    file, image = io.BytesIO(), image.copy()
+    image.thumbnail((side, side))
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
 def webp_uri(content: bytes) -> str:
     """The data URI of the content of a WebP file."""
     return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
