@@ -105,17 +105,8 @@ class FeatureSet(dict):
 
     @classmethod
     def open(cls, store: str | os.PathLike | Store) -> FeatureSet:
-        """Open the features of a store, as last extracted: those that cover all of its pictures.
-
-        Parameters
-        ----------
-        store : path or Store
-
-        Raises
-        ------
-        StoreError
-            If there is no store, or its features are missing or damaged.
-        """
+        """Open the features of a store, as last extracted: those that cover all of its pictures. StoreError if there
+        are none, or they are damaged."""
         store = store if isinstance(store, Store) else Store.open(store)
         with store.database.transaction(write=False):
             collection = store.collection()

@@ -41,9 +41,8 @@ def check_vectors(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
         raise QueryError(f"{(~finite).sum()} vectors hold {UNMEASURABLE}, the first is that of {id!r}: exclude them")
     if metric == "angular" and not filled.all():
         id = ids[int(np.argmin(filled))]
-        raise QueryError(
-            f"{(~filled).sum()} vectors are zero and have no angle, the first is that of {id!r}: exclude them"
-        )
+        count = (~filled).sum()
+        raise QueryError(f"{count} vectors are zero and have no angle, the first is that of {id!r}: exclude them")
 
 
 def l2_normalize(vectors: np.ndarray, *, norm_dtype: type = np.float32) -> np.ndarray:

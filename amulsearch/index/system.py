@@ -85,8 +85,6 @@ class System:
         ------
         QueryError
             For an unknown id, a vector of the wrong width, or k over the number of pictures.
-        PictureError
-            If the file cannot be read as a picture.
         """
         row = self.row(query) if isinstance(query, str) else None
         vectors = query_vectors(self.parts, query) if row is None else [part.take([row]) for part in self.parts]

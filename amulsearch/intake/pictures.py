@@ -207,9 +207,8 @@ def file_of(source) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
     if not isinstance(source, (str, os.PathLike)):
-        raise QueryError(
-            f"cannot open an object of type {type(source).__name__} as a picture: give a path, bytes or a PIL image"
-        )
+        kind = type(source).__name__
+        raise QueryError(f"an object of type {kind} is no picture: give a path, bytes or a PIL image")
     path = check_path(source)
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could block forever
         raise PictureError("not a regular file")

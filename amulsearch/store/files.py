@@ -18,9 +18,8 @@ DIGESTED = 16 << 20
 def unwritable(path: Path, error: Exception) -> StoreError:
     """The error for a file that cannot be written, with the reason and the remedy."""
     reason = getattr(error, "strerror", None) or error
-    return StoreError(
-        f"{path} cannot be written: {reason}; free some disk space, or give a folder on a disk that you can write to"
-    )
+    what = "free some disk space, or give a folder on a disk that you can write to"
+    return StoreError(f"{path} cannot be written: {reason}; {what}")
 
 
 def writable(folder: Path) -> bool:

@@ -76,15 +76,6 @@ class Diffusion(Persistent):
             See `NeighbourGraph.build`.
         alpha : float, default 0.9
             The part of what arrives at a picture that is passed on, at least 0 and below 1.
-
-        Returns
-        -------
-        Diffusion
-
-        Raises
-        ------
-        QueryError
-            For parts of different pictures, invalid vectors, or an alpha out of range.
         """
         if not 0 <= as_number(alpha) < 1:
             raise QueryError(f"alpha must be at least 0 and below 1, not {alpha!r}")

@@ -47,7 +47,8 @@ def near_duplicates(
     groups. Those with the most near-duplicates become centres first (of equal numbers, and from 16 on, in the order of
     the collection), as long as no centre is near them; every other picture goes to the nearest centre.
 
-    In a collection of more than `sample` pictures, only those of the sample become centres.
+    In a collection of more than `sample` pictures, only those of the sample become centres. `edited_copies` finds more
+    near-duplicates with one network.
 
     Parameters
     ----------
@@ -73,16 +74,6 @@ def near_duplicates(
         nearer to the centre than as it is (by a fifth of the distance), else "". It includes files with the same bytes;
         `Collection.duplicates` lists only those.
         `attrs["asked"]` is the number of pictures that were compared with all others.
-
-    Raises
-    ------
-    QueryError
-        If the threshold is out of range, views are not of the same pictures or have vectors of another width, or
-        vectors are zero or hold NaN or infinite values.
-
-    See Also
-    --------
-    edited_copies : Which finds more of them with one network.
 
     References
     ----------
@@ -174,11 +165,9 @@ def _checked(features: Features, views: Mapping[str, Features]) -> list[np.ndarr
     features = as_features(features, None)
     parts = same_pictures([features, *(as_features(view, None) for view in views.values())])
     for part in parts:
-        if part.vectors.shape != features.vectors.shape:
-            raise QueryError(
-                f"the vectors of a view have {part.vectors.shape[1]} values, those of the pictures "
-                f"{features.vectors.shape[1]}: take the same network and layer"
-            )
+        if (width := part.vectors.shape[1]) != (own := features.vectors.shape[1]):
+            what = f"the vectors of a view have {width} values, those of the pictures {own}"
+            raise QueryError(f"{what}: take the same network and layer")
         check_vectors(part.vectors, part.ids, "angular")
     return [part.vectors for part in parts]
 

@@ -42,11 +42,6 @@ class Fusion(System):
         How many neighbours of each list count: by default 10 for "vote" and 100 for "combmnz"; for the other methods
         the whole ranking, or 100 if a system is approximate.
 
-    Raises
-    ------
-    QueryError
-        For an unknown method, no systems, systems of different pictures, or a depth below 1.
-
     References
     ----------
     Aslam & Montague 2001, Models for metasearch.

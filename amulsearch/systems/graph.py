@@ -66,15 +66,6 @@ class NeighbourGraph:
             How many neighbours each part lists; in a small collection, all others.
         power : float, default 2
             The exponent of the sums of weights; 1 treats an edge of two networks like two edges.
-
-        Returns
-        -------
-        NeighbourGraph
-
-        Raises
-        ------
-        QueryError
-            If there are no parts, they belong to different pictures, or there is only one picture.
         """
         indexes = as_systems(parts)
         count = len(indexes[0])
@@ -109,23 +100,10 @@ class NeighbourGraph:
         return self._agreed(one_way + one_way.T)
 
     def edges(self, id: str) -> pd.DataFrame:
-        """List the edges of a picture, and the ranks that say which networks agree on them.
+        """List the edges of a picture, the heaviest first, and the ranks that say which networks agree on them.
 
-        Parameters
-        ----------
-        id : str
-
-        Returns
-        -------
-        DataFrame
-            Columns rank, id, score (the weight of the edge), label, and one for each part, Int64: the rank of the
-            neighbour in its list, or NA; the heaviest first. An edge without ranks
-            comes from the lists of the other picture.
-
-        Raises
-        ------
-        QueryError
-            For an unknown id.
+        A DataFrame with the columns rank, id, score (the weight of the edge), label, and one for each part, Int64: the
+        rank of the neighbour in its list, or NA. An edge without ranks comes from the lists of the other picture.
         """
         own = self.parts[0].row(id)
         if own is None:
@@ -142,18 +120,10 @@ class NeighbourGraph:
         return table
 
     def links(self, queries: Sequence[np.ndarray]):
-        """Link new pictures to the collection, with the weights that their edges would have in the graph.
+        """Link new pictures, by their vectors (Q, D) in each part: the weights, a csr_array (Q, N) float64, that their
+        edges would have in the graph.
 
         A weight counts in both directions: a new picture takes a rank among the neighbours of those that it lists.
-
-        Parameters
-        ----------
-        queries : sequence of P ndarray of shape (Q, D)
-            The vectors of the new pictures in each part.
-
-        Returns
-        -------
-        scipy.sparse.csr_array of shape (Q, N), float64
         """
         from scipy.sparse import csr_array
 

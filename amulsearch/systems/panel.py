@@ -41,11 +41,6 @@ class Panel(Mapping[str, System]):
     reference : function, optional
         Returns Features with which `novelty` compares new pictures if all systems were fitted to the collection.
 
-    Raises
-    ------
-    QueryError
-        If there are no systems, they are of different pictures, or a method is unknown.
-
     Examples
     --------
     >>> import numpy as np
@@ -138,17 +133,8 @@ class Panel(Mapping[str, System]):
         return [layer for layer in self._titles if layer]
 
     def titles(self, layer: str = "") -> dict[str, str]:
-        """What answers for a layer: the systems without one, then its networks and their fusions.
-
-        Parameters
-        ----------
-        layer : str, default ""
-
-        Returns
-        -------
-        dict of str to str
-            The name of each system -> its title beside the others of the layer: the network, or the method.
-        """
+        """What answers for a layer, the systems without one, then its networks and their fusions: the name of each
+        system -> its title beside the others of the layer, the network or the method."""
         return {**self._titles.get("", {}), **self._titles.get(layer, {})}
 
     def features(self, name: str) -> Features | None:
@@ -158,7 +144,8 @@ class Panel(Mapping[str, System]):
 
     def reads(self, name: str) -> bool:
         """Whether a system answers words, by the text towers of all its networks (bool)."""
-        return all(layer == "penultimate" and reads_words(model) for model, layer in map(_title, self[name].parts))
+        titles = (part.title for part in self[name].parts)
+        return all(layer == "penultimate" and reads_words(model) for model, layer in titles)
 
     def subset(self, ids: Sequence[str]) -> Panel:
         """A panel of some of the pictures: its networks, searched exactly, and their fusions; a diffusion has none."""
@@ -194,11 +181,6 @@ class Panel(Mapping[str, System]):
         -------
         dict of str to DataFrame
             Name -> neighbours, without the examples.
-
-        Raises
-        ------
-        QueryError
-            As `System.query`; without a positive example; and if no system reads words that are among the examples.
 
         References
         ----------
@@ -253,26 +235,14 @@ class Panel(Mapping[str, System]):
             return dict(zip(parts, each[more[0]], strict=True))
         combined = {}
         for place, part in enumerate(parts):
-            mean = _mean([each[example][place] for example in more], part.metric)
+            combined[part] = _mean([each[example][place] for example in more], part.metric)
             if less:
-                mean = mean - LESS * _mean([each[example][place] for example in less], part.metric)
-            combined[part] = mean
+                combined[part] = combined[part] - LESS * _mean([each[example][place] for example in less], part.metric)
         return combined
 
     def novelty(self, systems: Sequence[str] | None = None) -> NoveltyTest | None:
-        """Return the test of whether a new picture is like the collection.
-
-        Parameters
-        ----------
-        systems : sequence of str, optional
-            The names of those whose vectors are compared, by default all; those that were fitted to the collection
-            take no part.
-
-        Returns
-        -------
-        NoveltyTest or None
-            None if there is no such system, or only one picture.
-        """
+        """Return the test of whether a new picture is like the collection: by the vectors of these systems, by default
+        all, that were not fitted to the collection. None if there is none, or only one picture."""
         parts = dict.fromkeys(part for name in systems or self for part in self[name].parts)
         parts = tuple(part for part in parts if not is_fitted(part.fingerprint))
         if self.count < 2 or not (parts or self._reference):
@@ -281,11 +251,6 @@ class Panel(Mapping[str, System]):
             if parts not in self._novelty:
                 self._novelty[parts] = NoveltyTest.build(list(parts or self._reference()), sample=SAMPLE)
             return self._novelty[parts]
-
-
-def _title(part: Index) -> tuple[str, str]:
-    model, layer = part.title
-    return str(model), str(layer)
 
 
 def _combines(source: Features | System) -> bool:

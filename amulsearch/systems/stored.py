@@ -82,6 +82,9 @@ def open_panel(
 ) -> Panel:
     """Open the systems of a store: the networks of a layer, their fusions, and the preset.
 
+    Systems that do not hold all pictures of the store are left out, with a warning; StoreError if there is no store, or
+    it lacks what is asked for.
+
     Parameters
     ----------
     store : path or Store
@@ -95,16 +98,6 @@ def open_panel(
         See `Panel`.
     exact : bool, default False
         The stored features of all layers, searched exactly, in place of the indexes of one.
-
-    Returns
-    -------
-    Panel
-        Systems that do not hold all pictures of the store are left out, with a warning.
-
-    Raises
-    ------
-    StoreError
-        If there is no store, or it lacks what is asked for.
 
     Examples
     --------

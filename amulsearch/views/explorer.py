@@ -60,16 +60,6 @@ def explore(
     k : int, default 5
         How many neighbours to show.
 
-    Returns
-    -------
-    Explorer
-        The widget; a notebook displays it if a cell ends with it.
-
-    Raises
-    ------
-    QueryError
-        If nothing can answer, or an id is not in the collection.
-
     Examples
     --------
     >>> import amulsearch as am

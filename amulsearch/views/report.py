@@ -69,19 +69,7 @@ def write_report(
     Returns
     -------
     Recommendation or None
-        None for fewer than five pictures.
-
-    Raises
-    ------
-    QueryError
-        If fewer than two pictures can be used, `k` or `sample` is not a positive integer, or `output` is a folder or
-        cannot be written; these are checked before any work starts.
-    AmulsearchError
-        If `folder` does not exist or has no usable picture, or if a network is unknown.
-
-    See Also
-    --------
-    Page : Build a page part by part.
+        None for fewer than five pictures; QueryError for fewer than two.
     """
     output = None if output is None else check_output(output, "the page")
     k, sample = check_integer("k", k), check_integer("sample", sample)
@@ -113,10 +101,8 @@ def _extracted(collection: Collection, records: list[networks.Model], how: dict)
         features = extract(collection, [*records, *layers.keys() - {model.name for model in records}], layers, **how)
         collection = features.collection
     if len(collection) < 2:
-        raise QueryError(
-            f"a report needs at least two pictures, but only {len(collection)} of those in {collection.folder} can be "
-            "used"
-        )
+        only = f"only {len(collection)} of those in {collection.folder} can be used"
+        raise QueryError(f"a report needs at least two pictures, but {only}")
     return features
 
 
