@@ -80,10 +80,8 @@ def query_words(options: Namespace) -> None:
             lists = panel.query(query, min(k, len(within)), systems=_systems(panel, options))
             how += ", and among these by the picture"
     else:
-        raise QueryError(
-            "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with "
-            "--models open_clip/REPOSITORY"
-        )
+        again = "index again with --keywords FILE.csv, or with --models open_clip/REPOSITORY"
+        raise QueryError(f"there are neither keywords nor a network with a text tower: {again}")
     lists = {name: table[table["id"] != own].head(k) for name, table in lists.items()}
     lists = {name: table.assign(rank=range(1, len(table) + 1)) for name, table in lists.items()}
     if not options.json:

@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "same_pictures",
             "write_fitted",
         ],
-        "vectors": ["UNMEASURABLE", "check_vectors", "metric_vectors", "l2_normalize", "measurable"],
+        "vectors": ["as_vectors", "check_vectors", "l2_normalize", "metric_vectors"],
         "exact_search": ["distances_to", "nearest", "others", "within"],
     },
 )

@@ -26,7 +26,7 @@ def as_vectors(values: object, width: int = 0) -> np.ndarray:
         raise QueryError(f"vectors must be an array of numbers of shape (N, {width or 'D'}), not {given}")
     vectors = vectors.astype(np.float32, copy=False)
     if not measurable(vectors).all():
-        raise QueryError(f"the vectors hold {UNMEASURABLE}: exclude those pictures")
+        raise QueryError(f"the vectors hold {UNMEASURABLE}: leave them out")
     return vectors
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import MissingKeyError, QueryError, check_integer, check_k
-from ..features import UNMEASURABLE, Features, check_vectors, distances_to, measurable, nearest, others
+from ..features import Features, as_vectors, check_vectors, distances_to, nearest, others
 from ..store import Names
 from .persistence import Persistent
 
@@ -173,13 +173,7 @@ class Index(Persistent):
 
     def checked(self, queries: np.ndarray) -> np.ndarray:
         """Vectors to query with, (Q, D) float32."""
-        queries = np.asarray(queries)
-        if queries.dtype.kind not in "fiu" or queries.ndim != 2 or queries.shape[1] != self.width:
-            what = f"{queries.dtype} of shape {queries.shape}"
-            raise QueryError(f"queries must be an array of vectors, (Q, {self.width}), not {what}")
-        queries = queries.astype(np.float32, copy=False)
-        if not measurable(queries).all():
-            raise QueryError(f"the query vector contains {UNMEASURABLE}: give finite numbers")
+        queries = as_vectors(queries, self.width)
         if self.metric == "angular" and not queries.any(axis=1).all():
             raise QueryError("the query vector is zero and has no direction: give another vector")
         return queries

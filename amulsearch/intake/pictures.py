@@ -236,10 +236,9 @@ def _reduce_jpeg(image: Image.Image, max_pixels: int, side: int | None = None) -
 def _limit_pixels(image: Image.Image, max_pixels: float) -> None:
     if image.width * image.height > max_pixels:
         width, height = image.info.get("declared_size", image.size)
-        raise PictureError(
-            f"{width} x {height} is {width * height / 1e6:.0f} megapixels, over the limit of {max_pixels / 1e6:.0f}: "
-            "save it smaller, or raise the limit (max_pixels=, or --max-pixels where the folder is indexed)"
-        )
+        size = f"{width} x {height} is {width * height / 1e6:.0f} megapixels, over the limit of {max_pixels / 1e6:.0f}"
+        how = "max_pixels=, or --max-pixels where the folder is indexed"
+        raise PictureError(f"{size}: save it smaller, or raise the limit ({how})")
 
 
 def _displayed_size(image: Image.Image) -> tuple[int, int]:

@@ -89,10 +89,10 @@ def _other(name: str) -> Model:
     record = timm_record(name.removeprefix("timm/")) if name.startswith("timm/") else torchvision_record(name)
     if record is None:
         meant = did_you_mean(name, [*TABLE, *GROUPS, *torchvision_names()])
-        raise ModelError(
-            f"there is no network {name!r}{meant}: use one of {', '.join(TABLE)}, a torchvision classifier (resnet18), "
-            "or a timm network, prefixed with timm/ (timm/mobilenetv3_small_100)"
+        others = (
+            "a torchvision classifier (resnet18), or a timm network, prefixed with timm/ (timm/mobilenetv3_small_100)"
         )
+        raise ModelError(f"there is no network {name!r}{meant}: use one of {', '.join(TABLE)}, {others}")
     return record
 
 

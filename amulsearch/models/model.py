@@ -44,6 +44,7 @@ class Model:
     """Whether the network is built for one size of input: another size needs another position embedding."""
     licence: str = "not known"
     source: str = ""
+    """Where the weights come from, for the table of networks."""
 
     @property
     def ready(self) -> bool:

@@ -74,7 +74,6 @@ def own(
         classes=0 if getattr(module, "num_classes", None) == 0 else None,
         head=head,
         feature_map=feature_map,
-        source="your own module",
     )
 
 

@@ -45,7 +45,6 @@ def tower_record(repository: str) -> Model:
         feature_map=_last(vision),
         rename=_under_clip,
         fixed_size=True,
-        source=f"hub {repository}",
     )
 
 

@@ -119,10 +119,10 @@ class Store:
             pairs = zip(table["id"], table["digest"], strict=True)
             numbers = np.array([known.get(pair, 0) for pair in pairs], dtype=np.int64)
             folder = self._fact("folder")
-            if folder not in (None, str(collection.folder)) and not numbers.any():
-                digests = {digest for _, digest in known}
-                if digests.isdisjoint(table["digest"]):  # they may have been renamed too
-                    raise StoreError(f"{self.folder} is the store of {folder}: use another for {collection.folder}")
+            others = folder not in (None, str(collection.folder)) and not numbers.any()
+            if others and {digest for _, digest in known}.isdisjoint(table["digest"]):  # they may have been renamed too
+                other = f"use another store for {collection.folder}"
+                raise StoreError(f"{self.folder} is the store of {folder}: {other}")
             new = np.flatnonzero(numbers == 0)
             numbers[new] = 1 + max(known.values(), default=0) + np.arange(len(new))
             self.database.insert("pictures", _entries(table.iloc[new], numbers[new], present=0))

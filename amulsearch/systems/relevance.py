@@ -75,9 +75,7 @@ class Relevance:
     def from_labels(cls, ids: Sequence[str], labels: Sequence[str | None]) -> Relevance:
         """Pictures with the same label are relevant to each other, with grade 1; those without one are not judged."""
         if len(ids) != len(labels):
-            raise QueryError(
-                f"{len(ids)} ids and {len(labels)} labels do not match: give a label, or None, for each id"
-            )
+            raise QueryError(f"{len(ids)} ids and {len(labels)} labels do not match: give a label or None for each")
         labels = list(map(label_text, labels))
         codes = np.array(pd.factorize(np.array(labels, dtype=object))[0])  # None is -1
 

@@ -261,9 +261,9 @@ def test_wrong_queries_are_told_in_a_sentence(kind, vectors, ids):
         with pytest.raises(QueryError, match=words):
             index.recall(k)
     for queries, words in [
-        (vectors[0], r"\(Q, 24\), not float32 of shape \(24,\)"),
-        (vectors[:, 1:], r"\(Q, 24\)"),
-        ([ids], r"\(Q, 24\), not <U"),
+        (vectors[0], r"\(N, 24\), not float32 \(24,\)"),
+        (vectors[:, 1:], r"\(N, 24\)"),
+        ([ids], r"\(N, 24\), not <U"),
         (np.zeros((2, D)), "zero"),
         (np.full((2, D), np.inf), "infinite"),
     ]:
