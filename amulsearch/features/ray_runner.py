@@ -79,12 +79,8 @@ class RayRunner:
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # hides Ray Data's execution plans
         starts = range(0, len(run.wanted), BLOCK)
         blocks = [_block(run.collection, run.wanted[start : start + BLOCK]) for start in starts]
-        bare = replace(
-            run.collection,
-            table=run.collection.table.iloc[:0],
-            rejected=run.collection.rejected.iloc[:0],
-            passed_over={},
-        )
+        empty = {"table": run.collection.table.iloc[:0], "rejected": run.collection.rejected.iloc[:0]}
+        bare = replace(run.collection, **empty, passed_over={})
         results = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
             _Actor,
             fn_constructor_kwargs={"work": run.work, "collection": bare},

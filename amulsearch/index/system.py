@@ -14,7 +14,6 @@ from PIL import Image
 from ..errors import MissingKeyError, QueryError, check_k, check_path
 from ..features import Words, encode, opening_of
 from ..intake import open_image
-from .neighbours import neighbours
 
 if TYPE_CHECKING:
     from ..store import Names
@@ -247,3 +246,25 @@ def check_same(systems: Sequence[System]) -> None:
         known = part.digests and first.digests
         if not part.pictures.same(first.pictures) or (known and part.digests != first.digests):
             raise QueryError("the systems are not of the same pictures in the same order")
+
+
+def neighbours(
+    ids: Sequence[str],
+    labels: Sequence[str | None],
+    values: Mapping[str, np.ndarray],
+    more: Mapping[str, np.ndarray],
+    model: object = None,
+    layer: object = None,
+) -> pd.DataFrame:
+    """A table of neighbours, best first: rank (from 1), id, the values, label, more columns, model, layer."""
+    rows = pd.RangeIndex(len(ids))  # one index for all columns, so that nothing is aligned
+    columns = {
+        "rank": np.arange(1, len(ids) + 1),
+        "id": pd.Series(ids, rows, dtype=object),
+        **values,
+        "label": pd.Series(labels, rows, dtype=object),
+        **more,
+        "model": pd.Series([model] * len(ids), rows, dtype=object),
+        "layer": pd.Series([layer] * len(ids), rows, dtype=object),
+    }
+    return pd.DataFrame(columns, rows, copy=False)

@@ -38,7 +38,6 @@ def near_duplicates(
     *,
     views: Mapping[str, Features] | None = None,
     sample: int = ASKED,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Group the pictures whose vectors are nearly the same.
 
@@ -63,8 +62,6 @@ def near_duplicates(
     sample : int, default 200,000
         How many pictures are compared with all others: a random sample, or all if there are fewer. The time grows with
         this number times that of all pictures.
-    seed : int, default 0
-        Of the sample.
 
     Returns
     -------
@@ -91,7 +88,7 @@ def near_duplicates(
     names, compared = [""], [(plain, plain)]
     for name, view in zip(views or {}, others, strict=True):
         names, compared = [*names, name, name], [*compared, (view, plain), (plain, view)]
-    asking = np.sort(sampled_rows(len(features), sample, seed))
+    asking = np.sort(sampled_rows(len(features), sample, 0))
     centre, apart, where = _centres(compared, asking, (2 - 2 * (threshold - 1e-6)) ** 0.5)
     seen = np.flatnonzero(where)
     as_is = distances_to(plain, plain[seen], centre[seen, None], "angular")[:, 0]

@@ -161,11 +161,14 @@ def _left_out(name: str) -> str:
 def _open_presets(store: Store, names: Sequence[str]) -> Panel:
     """A panel of presets alone."""
     for name in names:
-        command = index_again(store, preset=name)
-        if name not in store.indexes:
-            raise StoreError(f"the preset {name} is not indexed: {command}")
         if not is_current(store, name):
-            raise StoreError(f"the collection has changed since {name} was indexed: {command}")
+            missing = name not in store.indexes
+            what = (
+                f"the preset {name} is not indexed"
+                if missing
+                else f"the collection has changed since {name} was indexed"
+            )
+            raise StoreError(f"{what}: {index_again(store, preset=name)}")
     return Panel({name: open_system(store, name) for name in names}, reference=lambda: _layers_below(store, names[0]))
 
 
