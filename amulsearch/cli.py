@@ -44,8 +44,6 @@ An error is one line on standard error that says what to do; the exit status is 
 a problem. An interrupted command exits with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import os
@@ -142,6 +140,11 @@ def _run(arguments: list[str] | None) -> int:
 def _command(arguments: list[str] | None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
+    if parsed.version:
+        from importlib.metadata import version  # takes a while
+
+        print(f"amulsearch {version('amulsearch')}")
+        return 0
     if parsed.run is None:
         parser.print_help()
         return 0
@@ -171,7 +174,8 @@ def _path(text: str, endings: tuple[str, ...] = ()) -> Path:
     except QueryError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if endings and path.suffix.lower() not in endings:
-        raise argparse.ArgumentTypeError(f"{text} cannot be written: give it one of the endings {', '.join(endings)}")
+        others = f" (or one of {', '.join(endings[1:])})"
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: give FILE{endings[0]}{others}")
     return path
 
 
@@ -206,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Search a folder of pictures by meaning.",
         epilog="The environment variable AMULSEARCH_WEIGHTS names the folder of downloaded weights.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version of amulsearch and exit")
+    parser.add_argument("--version", action="store_true", help="show the version of amulsearch and exit")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(metavar="COMMAND")
 
@@ -277,20 +281,6 @@ def _opening(command: argparse.ArgumentParser) -> None:
     group.add_argument("--frame", type=int, metavar="N", help="the frame of an animation, from 0 (default: 0)")
     group.add_argument("--background", metavar="COLOUR", help="what is behind transparent parts (default: white)")
     group.add_argument("--max-pixels", type=int, metavar="N", help="reject larger pictures (default: 64000000)")
-
-
-class _Version(argparse.Action):
-    """Prints the version, which is looked up only then."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            number = version("amulsearch")
-        except PackageNotFoundError:
-            number = "(not installed)"
-        print(f"amulsearch {number}")
-        parser.exit(0)
 
 
 class _Parser(argparse.ArgumentParser):

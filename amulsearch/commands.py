@@ -1,7 +1,5 @@
 """The commands of the command line, each a function of its parsed options; `query` has a module of its own."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How the command line prints: messages, tables, JSON, and texts to paste into a shell."""
 
-from __future__ import annotations
-
 import json
 import sys
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The command `query`: a picture or words, asked of the panel of a store, and the answers printed or drawn."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Vectors of new pictures and words, computed as those of a collection were: a fingerprint is a tree that says how."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -124,8 +122,8 @@ def text(model: str | Model, words: str | Sequence[str]) -> np.ndarray:
 
     network = models.load(model)
     if not hasattr(network.module, "words"):
-        name = network.model.name
-        raise QueryError(f"{name} has no text tower: use one of open_clip (open_clip/REPOSITORY), or keywords")
+        other = "use a network of open_clip (open_clip/REPOSITORY), or keywords"
+        raise QueryError(f"{network.model.name} has no text tower: {other}")
     with torch.inference_mode():
         vectors = network.module.words(texts).float().cpu().numpy()
     return vectors[0] if isinstance(words, str) else vectors

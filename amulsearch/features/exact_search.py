@@ -1,7 +1,5 @@
 """Exact search, in blocks of rows: the one that everything uses which compares all pairs of pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from hashlib import blake2b
 

@@ -1,7 +1,5 @@
 """Feature extraction: any layers of any networks over a collection; a store keeps what was computed."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence

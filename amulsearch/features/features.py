@@ -129,12 +129,6 @@ class FeatureSet(dict):
         """The pictures that the scan or the extraction excluded: DataFrame with the columns id, reason."""
         return self.collection.rejected
 
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row per model and layer: DataFrame with the columns model, layer, pictures (N), width (D)."""
-        rows = [(model, layer, *features.vectors.shape) for (model, layer), features in self.items()]
-        return pd.DataFrame(rows, columns=["model", "layer", "pictures", "width"])
-
 
 def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:
     """Everything that determines the vector of a picture file but the backend, as plain values."""

@@ -1,7 +1,5 @@
 """Checking and scaling of vectors in blocks of rows, without a second copy of all vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How an index, or another system with data of its own, is saved and opened: in a folder of its own or in a store."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping

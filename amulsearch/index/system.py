@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,8 @@ from PIL import Image
 from ..errors import MissingKeyError, QueryError, check_k, check_path
 from ..features import Words, encode, opening_of
 from ..intake import open_image
-
-if TYPE_CHECKING:
-    from ..store import Names
-    from .probability import Calibration
+from ..store import Names
+from .probability import Calibration
 
 BLOCK = 2**24
 """How many values of vectors, or of similarities, are in memory at once."""
@@ -177,9 +175,6 @@ class NewPicture:
         self.image, self.name = image, name
         self._vectors: dict[System, np.ndarray] = {}
         self._lock = Lock()
-
-    def __repr__(self) -> str:
-        return f"NewPicture({self.name or self.image!r})"
 
     def vectors(self, parts: Sequence[System]) -> list[np.ndarray]:
         """The vectors (1, D) in each part, with one pass of each network for those that are missing."""

@@ -1,7 +1,5 @@
 """Labels and keywords as text in Unicode's form NFC, in which those that look the same are the same."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Callable, Mapping
 from sys import intern

@@ -1,7 +1,5 @@
 """Read one picture, in any raster format, as RGB pixels."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math

@@ -1,7 +1,5 @@
 """Read a table of pictures with labels and keywords: a CSV file or a pandas table."""
 
-from __future__ import annotations
-
 import csv
 import os
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE

@@ -1,7 +1,5 @@
 """Compare several systems with a baseline, in one table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

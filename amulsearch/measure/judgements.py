@@ -1,7 +1,5 @@
 """Human relevance judgements, kept in a CSV file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

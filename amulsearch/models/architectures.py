@@ -3,8 +3,6 @@
 torch, torchvision and timm are imported inside the functions, so that the table of models is read without them.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import re

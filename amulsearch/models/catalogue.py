@@ -3,8 +3,6 @@
 Importing this module needs neither torch nor torchvision.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Sequence

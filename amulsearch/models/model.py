@@ -1,7 +1,5 @@
 """`Model`, the record of a network: everything that is known of it before it is built. And the names of layers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any

@@ -3,8 +3,6 @@
 Importing this module needs neither torch nor torchvision.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

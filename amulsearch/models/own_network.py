@@ -1,7 +1,5 @@
 """`own`: the record of a network that the user has as a module, and what tells it from others in a fingerprint."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import re

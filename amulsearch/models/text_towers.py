@@ -4,8 +4,6 @@ The configuration file of the weights decides architecture and preprocessing. to
 the functions.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import warnings

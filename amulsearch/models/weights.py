@@ -5,8 +5,6 @@ dict. `identity` says in a fingerprint which weights these are, by what the file
 the environment variable AMULSEARCH_WEIGHTS names; if it is not set, in the usual caches of torch and of the hub.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

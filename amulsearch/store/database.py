@@ -10,8 +10,6 @@
 One writer at a time; readers see the state before or after (SQLite's write-ahead log).
 """
 
-from __future__ import annotations
-
 import sqlite3
 import threading
 import weakref

@@ -1,7 +1,5 @@
 """Files that are written completely or not at all, by one writer at a time."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

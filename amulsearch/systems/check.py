@@ -1,7 +1,5 @@
 """Verify a store on disk: the database, every vector file and every index."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Near-duplicates: pictures that differ only in size, compression or a detail, also mirrored or turned."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Fusion: the ranked lists of several systems become one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

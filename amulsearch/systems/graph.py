@@ -77,11 +77,6 @@ class NeighbourGraph:
         return cls(indexes, rows, np.stack([far for _, far in found]), power)
 
     @property
-    def ids(self) -> list[str]:
-        """The N ids."""
-        return self.parts[0].ids
-
-    @property
     def names(self) -> list[str]:
         """The model and layer of each part, as str; a number for vectors of your own."""
         titles = [part.title for part in self.parts]

@@ -1,7 +1,5 @@
 """Search by words among the keywords of a collection."""
 
-from __future__ import annotations
-
 import re
 import sqlite3
 from contextlib import closing

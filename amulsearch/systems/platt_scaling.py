@@ -1,7 +1,5 @@
 """Fit the probability that a neighbour is relevant (Platt scaling), and test it on labels that took no part."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import numpy as np

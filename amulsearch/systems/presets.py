@@ -1,7 +1,5 @@
 """Presets: complete recipes, by name, of what several networks see in a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """The systems of a store: how they are saved, whether they are current, and the panel that they make."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A report about a folder of pictures: which system to use, any picture as a query, near-duplicates, contents."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path

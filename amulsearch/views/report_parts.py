@@ -1,7 +1,5 @@
 """The parts of a report: each appends what it has to say to a page."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pandas as pd

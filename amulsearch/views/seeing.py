@@ -3,8 +3,6 @@
 The network is SqueezeNet up to its last feature map, which web/src/network.ts computes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 

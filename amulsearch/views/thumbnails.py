@@ -1,7 +1,5 @@
 """Thumbnails: decoded in parallel, reduced, laid out on a sheet, and encoded for a page."""
 
-from __future__ import annotations
-
 import base64
 import io
 import os
