@@ -115,8 +115,6 @@ class ExactIndex(Index):
 
     def _read(self, path: Path) -> tuple[int, int]:
         self._vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        if self._vectors.dtype != np.float32:
-            raise ValueError(f"it holds {self._vectors.dtype}")
         return len(self._vectors), self._vectors.shape[1] - bool(self.hubs)
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from ..errors import AmulsearchError, StoreError, check_path
+from ..errors import AmulsearchError, StoreError
 from ..features import PCA, open_fitted, write_fitted
 from ..models import Model
 from ..store import AGAIN, Store
@@ -82,9 +82,6 @@ class Persistent(System):
 
         model: the record of your own network, for queries by new pictures.
         """
-        if not (folder := check_path(path)).is_dir():
-            what = "no folder of an index" if folder.exists() else "nothing there"
-            raise StoreError(f"there is no index {path} ({what}): build one and save it there")
         return cls.open_in(Store(path), ALONE, model)
 
     @classmethod

@@ -325,7 +325,7 @@ def test_damaged_and_missing_files_are_refused(kind, vectors, ids, tmp_path):
     with pytest.raises(StoreError, match="saved by Other: open it with that class"):
         kind.open(path)
     (tmp_path / "old.ann").write_bytes(b"an index of before")
-    with pytest.raises(StoreError, match="no folder of an index"):
+    with pytest.raises(StoreError, match="is a file"):
         kind.open(tmp_path / "old.ann")
     (path / "store.sqlite").write_bytes((path / "store.sqlite").read_bytes()[:5000])
     with pytest.raises(StoreError, match="damaged"):
