@@ -89,7 +89,7 @@ def query_words(options: Namespace) -> None:
 
 def _fused(panel: Panel, method: str) -> Panel:
     """The fusion of all networks of a layer, also if there is only one."""
-    networks = [name for name in panel if isinstance(panel[name], Index)]
+    networks = [name for name in panel if isinstance(panel[name], Index) and name not in PRESETS]
     if not networks:
         raise QueryError("there is nothing to fuse: index networks, or leave out --fuse")
     fusion = Fusion([panel[name] for name in networks], method)

@@ -189,6 +189,9 @@ def test_a_preset_that_is_indexed_answers_first(indexed, tmp_path, run):
     assert [(row[1], row[-1]) for row in rows] == [
         (f"{one['distance']:.3f}", shlex.quote(one["path"])) for one in best["results"]
     ]
+    run(*index, "--preset", "same-thing", "--models", MODELS[0])
+    fused = json.loads(run(*query, "--fuse", "rrf", "--json").out)["results"]
+    assert fused[0]["model"] == [MODELS[0]]  # not the preset, which combines networks already
     systems = json.loads(run("evaluate", "--store", store, "--json").out)["systems"]
     (alone,) = json.loads(run("evaluate", "--store", store, "--preset", "same-kind", "--json").out)["systems"]
     assert alone in systems and alone["model"] == "same-kind"
