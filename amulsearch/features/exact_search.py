@@ -181,21 +181,17 @@ def _parts(base, metric: str, squares) -> Iterator[tuple[int, np.ndarray, np.nda
 
 
 def _tiles(queries, part, lengths) -> Iterator[tuple[slice, int, np.ndarray]]:
-    """The scores of all queries and a block of vectors, in tiles: the queries, the first place, and the scores."""
+    """The scores of all queries and a block of vectors, in tiles: the queries, the first place, and the scores, the
+    squared distances without the squared length of the query."""
     height = min(256, len(queries))
     width = max(1, TILE // max(height, 1))
     for start in range(0, len(queries), 256):
         some = slice(start, start + height)
         for first in range(0, len(part), width):
             few = slice(first, first + width)
-            yield some, first, _scores(queries[some], part[few], lengths[few])
-
-
-def _scores(queries: np.ndarray, part: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The squared distance (Q, B) of vectors (B, D) to each query, without the squared length of the query."""
-    scores = (-2 * queries) @ part.T
-    scores += lengths
-    return scores
+            scores = (-2 * queries[some]) @ part[few].T
+            scores += lengths[few]
+            yield some, first, scores
 
 
 def _reach(queries: np.ndarray, limits: np.ndarray, longest: float) -> np.ndarray:

@@ -212,13 +212,12 @@ def _vectors(parts: Sequence[System], image: str | os.PathLike | Image.Image | W
         raise MissingKeyError(f"{os.fspath(image)!r} is neither the id of a picture in the index nor a file")
     if not all(part.fingerprint for part in parts):
         raise QueryError("the index was built from vectors without a model: query it by id or by vector")
-    openings = [opening_of(part.fingerprint) for part in parts]
+    by_opening: dict[tuple, list[System]] = {}
+    for part in parts:
+        by_opening.setdefault(tuple(opening_of(part.fingerprint).items()), []).append(part)
     vectors: dict[System, np.ndarray] = {}
-    for place, opening in enumerate(openings):
-        if opening in openings[:place]:
-            continue
-        some = [part for part, theirs in zip(parts, openings, strict=True) if theirs == opening]
-        picture = open_image(image, **opening) if file else image
+    for opening, some in by_opening.items():
+        picture = open_image(image, **dict(opening)) if file else image
         makers = [maker for part in some for maker in part.makers]
         each = encode(picture, [part.fingerprint for part in some], makers)
         vectors |= {part: part.checked(vector) for part, vector in zip(some, each, strict=True)}

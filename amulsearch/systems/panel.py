@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import MissingKeyError, QueryError, check_k
-from ..features import Features, Words, l2_normalize, source_layers
+from ..features import Features, Words, l2_normalize, same_pictures, source_layers
 from ..index import ExactIndex, Index, NewPicture, System, check_same
 from ..models import reads_words
 from .fusion import METHODS, Fusion
@@ -68,7 +68,9 @@ class Panel(Mapping[str, System]):
         if isinstance(fusions, str) or not set(fusions) <= set(METHODS):
             raise QueryError(f"fusions must be a list of some of {', '.join(METHODS)}, not {fusions!r}")
         self._sources = {" ".join(key) if isinstance(key, tuple) else key: one for key, one in systems.items()}
-        _check_pictures(list(self._sources.values()))
+        for check, kind in ((check_same, System), (same_pictures, Features)):
+            if some := [one for one in systems.values() if isinstance(one, kind)]:
+                check(some)
         self._titles: dict[str, dict[str, str]] = {}  # the titles of the systems of each layer, by their names
         for key in systems:
             layer, title, name = (key[1], key[0], " ".join(key)) if isinstance(key, tuple) else ("", key, key)
@@ -264,12 +266,3 @@ def _mean(vectors: Sequence[np.ndarray], metric: str) -> np.ndarray:
     """The mean (1, D) of vectors (1, D), scaled to length 1 if only their directions are compared."""
     together = np.concatenate(vectors)
     return (l2_normalize(together) if metric == "angular" else together).mean(axis=0, keepdims=True)
-
-
-def _check_pictures(sources: Sequence[Features | System]) -> None:
-    """Refuse features and systems of different pictures."""
-    if systems := [source for source in sources if isinstance(source, System)]:
-        check_same(systems)
-    first = next((source.ids for source in sources if isinstance(source, Features)), None)
-    if first is not None and any(source.ids != first for source in sources):
-        raise QueryError("the systems are not of the same pictures in the same order")

@@ -30,7 +30,6 @@ from .mapping import Map
 from .thumbnails import data_uri, query_picture, thumbnails
 
 if TYPE_CHECKING:
-    from jinja2.environment import TemplateModule
     from matplotlib.figure import Figure
 
 TILE, QUERY = 200, 320
@@ -214,7 +213,7 @@ class Page:
 
 
 @lru_cache(maxsize=1)
-def _macros() -> TemplateModule:
+def _macros():
     """The macros of templates/page.html, which can use the styles, the script and its digest."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
