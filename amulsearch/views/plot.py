@@ -13,8 +13,11 @@ Examples
 3
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from itertools import chain, cycle, zip_longest
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -23,11 +26,13 @@ from PIL import Image
 from ..errors import QueryError
 from ..index import unlikely_from
 from ..intake import Collection
-from ..measure import Comparison, Recommendation
 from ..models import title as title_of
 from .captions import neighbour_caption, short_name, subject, wrapped
 from .drawing import OTHER, PIXELS, QUERY, SAME, UNLIKELY, new_figure, sentence, tiles
 from .thumbnails import query_picture, thumbnails
+
+if TYPE_CHECKING:
+    from ..measure import Comparison, Recommendation
 
 __all__ = ["chart", "contact_sheet", "ensemble_grid", "model_grid", "pictures", "query_grid", "systems_chart"]
 
