@@ -13,38 +13,7 @@ import lazy_loader
 
 from . import index as indexes
 
-__all__ = [
-    "Collection",
-    "open_image",
-    "models",
-    "extract",
-    "embed",
-    "Words",
-    "Features",
-    "transforms",
-    "Store",
-    "AnnoyIndex",
-    "ExactIndex",
-    "Fusion",
-    "Diffusion",
-    "preset",
-    "Panel",
-    "open_panel",
-    "Relevance",
-    "evaluate",
-    "compare",
-    "plot",
-    "explore",
-    "features",
-    "indexes",
-    "systems",
-    "measure",
-    "views",
-    "course",
-    "errors",
-]
-
-__getattr__, _, _ = lazy_loader.attach(
+__getattr__, _, __all__ = lazy_loader.attach(
     __name__,
     submodules=["course", "errors", "features", "measure", "models", "systems", "views"],
     submod_attrs={
@@ -57,6 +26,7 @@ __getattr__, _, _ = lazy_loader.attach(
         "views": ["explore", "plot"],
     },
 )
+__all__ += ["indexes"]
 
 
 def __dir__() -> list[str]:

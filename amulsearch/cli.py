@@ -44,8 +44,6 @@ An error is one line on standard error that says what to do; the exit status is 
 a problem. An interrupted command exits with 128 + the number of the signal: 130 for SIGINT, 143 for SIGTERM.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import os
@@ -55,6 +53,7 @@ import tempfile
 import threading
 import warnings
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from .errors import AmulsearchError, QueryError, check_path, first_line, one_line
@@ -63,6 +62,7 @@ from .errors import AmulsearchError, QueryError, check_path, first_line, one_lin
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
 FRAMINGS = ("pad", "crop", "squash")
 PRESETS = ("same-kind", "same-thing")
+FIGURES, PAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf", ".svg"), (".html", ".htm")
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -73,7 +73,6 @@ def _interrupt(number: int, frame) -> None:
     raise _Interrupted(number)
 
 
-MODELS_HELP = "names of networks, or a group: bundled, blog or modern (default: bundled)"
 KEPT = "what was computed for a --store is kept: run the same command to continue"
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -141,6 +140,11 @@ def _run(arguments: list[str] | None) -> int:
 def _command(arguments: list[str] | None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
+    if parsed.version:
+        from importlib.metadata import version  # takes a while
+
+        print(f"amulsearch {version('amulsearch')}")
+        return 0
     if parsed.run is None:
         parser.print_help()
         return 0
@@ -164,150 +168,14 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="amulsearch",
-        description="Search a folder of pictures by meaning.",
-        epilog="The environment variable AMULSEARCH_WEIGHTS names the folder of downloaded weights.",
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version of amulsearch and exit")
-    parser.set_defaults(run=None)
-    add = parser.add_subparsers(metavar="COMMAND").add_parser
-
-    command = add("models", help="list the networks and whether their weights are on this machine")
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run="list_models")
-
-    command = add("index", help="extract the features of a folder's pictures and index them")
-    command.add_argument(
-        "folder", type=_path, metavar="FOLDER", help="the folder with the pictures, searched with its subfolders"
-    )
-    _store(command, "where features and indexes are kept")
-    command.add_argument(
-        "--keywords",
-        type=_path,
-        metavar="FILE.csv",
-        help="a table with the columns path (or id) and keywords (joined by ;)",
-    )
-    command.add_argument("--models", type=_names, default="bundled", metavar="A,B", help=MODELS_HELP)
-    command.add_argument(
-        "--layers",
-        type=_names,
-        metavar="A,B",
-        help="layers (default: penultimate, and logits of networks with classes)",
-    )
-    command.add_argument(
-        "--framing", default="pad", choices=FRAMINGS, help="how pictures are made square (default: pad)"
-    )
-    command.add_argument(
-        "--precision",
-        default="float32",
-        choices=("float32", "bfloat16", "float16", "auto"),
-        help="number format of the networks; auto is the fastest on this machine (default: float32)",
-    )
-    _preset(command)
-    _opening(command)
-    command.set_defaults(run="index_folder")
-
-    command = add("query", help="find the pictures that are most similar to one, or fit words")
-    command.add_argument("query", nargs="?", metavar="IMAGE_OR_ID", help="a picture file, or an id of the collection")
-    command.add_argument("--text", metavar="WORDS", help="words to look for, without a picture or beside it")
-    command.add_argument("--avoid", metavar="WORDS", help="words that results should not fit; goes with --text")
-    _store(command)
-    command.add_argument(
-        "--models", type=_names, metavar="A,B", help="networks to query (default: all that are indexed)"
-    )
-    command.add_argument("--layer", metavar="L", help="layer to query (default: penultimate if it is indexed)")
-    command.add_argument(
-        "--fuse", choices=METHODS, metavar="METHOD", help=f"fuse all lists into one: {', '.join(METHODS)}"
-    )
-    command.add_argument("-k", type=_count, metavar="K", help="number of neighbours (default: 4)")
-    _preset(command)
-    output = command.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print JSON")
-    output.add_argument("--grid", type=_path, metavar="FILE.png", help="draw the query and its neighbours")
-    command.add_argument(
-        "--copy-to",
-        type=_path,
-        metavar="DIR",
-        help="copy the files of the results to this folder; nothing there is overwritten",
-    )
-    command.set_defaults(run="query_store")
-
-    command = add("evaluate", help="evaluate stored features; pictures in the same folder are relevant")
-    _store(command)
-    command.add_argument(
-        "--judgements", type=_path, metavar="FILE.csv", help="use these judgements as ground truth, not folders"
-    )
-    command.add_argument("--json", action="store_true", help="print JSON")
-    _preset(command)
-    command.set_defaults(run="evaluate_store")
-
-    command = add("check", help="verify everything in a store")
-    _store(command)
-    command.add_argument("--repair", action="store_true", help="delete what is damaged or left over")
-    command.set_defaults(run="check_store")
-
-    command = add("report", help="say which network, layer or fusion to use for a folder, and write a page about it")
-    command.add_argument(
-        "folder", type=_path, metavar="FOLDER", help="the folder with the pictures, searched with its subfolders"
-    )
-    command.add_argument(
-        "-o", "--output", type=_page, metavar="FILE.html", help="the page to write (default: none, only the comparison)"
-    )
-    command.add_argument("--models", type=_names, default="bundled", metavar="A,B", help=MODELS_HELP)
-    command.add_argument("-k", type=_count, default=8, metavar="K", help="number of neighbours (default: 8)")
-    command.add_argument(
-        "--sample",
-        type=_count,
-        default=2000,
-        metavar="N",
-        help="how many pictures query for the comparison, at random (default: 2000)",
-    )
-    command.add_argument(
-        "--sees",
-        action=argparse.BooleanOptionalAction,
-        help="whether the page itself finds pictures like a new one, by SqueezeNet (default: if this takes under 4 MB)",
-    )
-    command.add_argument("--json", action="store_true", help="print JSON")
-    _store(command, "keep the features here for later runs", required=False)
-    _opening(command)
-    command.set_defaults(run="report_folder")
-    return parser
-
-
-def _store(
-    command: argparse.ArgumentParser, what: str = "the store that `amulsearch index` created", required: bool = True
-) -> None:
-    command.add_argument("--store", type=_path, required=required, metavar="DIR", help=what)
-
-
-def _preset(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", choices=PRESETS, help="a recipe for a question instead of layers")
-
-
-def _opening(command: argparse.ArgumentParser) -> None:
-    """How pictures are opened; what is not given is as in the store, if that has pictures."""
-    group = command.add_argument_group("how pictures are opened (by default as the store has it, if it has pictures)")
-    group.add_argument("--frame", type=int, metavar="N", help="the frame of an animation, from 0 (default: 0)")
-    group.add_argument(
-        "--background", metavar="COLOUR", help="what lies behind transparent parts: a name or #rrggbb (default: white)"
-    )
-    group.add_argument(
-        "--max-pixels", type=int, metavar="N", help="reject pictures with more pixels (default: 64000000)"
-    )
-
-
-def _path(text: str) -> Path:
+def _path(text: str, endings: tuple[str, ...] = ()) -> Path:
     try:
-        return check_path(text)
+        path = check_path(text)
     except QueryError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _page(text: str) -> Path:
-    if (path := _path(text)).suffix.lower() not in (".html", ".htm"):
-        raise argparse.ArgumentTypeError(f"{text} is no name of a page: give FILE.html")
+    if endings and path.suffix.lower() not in endings:
+        others = f" (or one of {', '.join(endings[1:])})"
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: give FILE{endings[0]}{others}")
     return path
 
 
@@ -323,18 +191,96 @@ def _count(text: str) -> int:
     return int(text)
 
 
-class _Version(argparse.Action):
-    """Prints the version, which is looked up only then."""
+SHARED = {
+    "folder": {"type": _path, "metavar": "FOLDER", "help": "the folder with the pictures, and those below it"},
+    "--store": {"type": _path, "required": True, "metavar": "DIR", "help": "what `amulsearch index` writes"},
+    "--models": {
+        **{"type": _names, "default": "bundled", "metavar": "A,B"},
+        "help": "names of networks, or a group: bundled, blog or modern (default: bundled)",
+    },
+    "--preset": {"choices": PRESETS, "help": "a recipe for a question instead of layers"},
+    "--json": {"action": "store_true", "help": "print JSON"},
+}
+"""The options of several commands, as argparse takes them."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
-        from importlib.metadata import PackageNotFoundError, version
 
-        try:
-            number = version("amulsearch")
-        except PackageNotFoundError:
-            number = "(not installed)"
-        print(f"amulsearch {number}")
-        parser.exit(0)
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="amulsearch",
+        description="Search a folder of pictures by meaning.",
+        epilog="The environment variable AMULSEARCH_WEIGHTS names the folder of downloaded weights.",
+    )
+    parser.add_argument("--version", action="store_true", help="show the version of amulsearch and exit")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    def command(name: str, run: str, help: str, *shared: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=help)
+        made.set_defaults(run=run)
+        for option in shared:
+            made.add_argument(option, **SHARED[option])
+        return made
+
+    command("models", "list_models", "list the networks and whether their weights are on this machine", "--json")
+    what = "extract the features of a folder's pictures and index them"
+    _index(command("index", "index_folder", what, "folder", "--store", "--models", "--preset"))
+    what = "find the pictures that are most similar to one, or fit words"
+    _query(command("query", "query_store", what, "--store", "--preset"))
+    what = "evaluate stored features; pictures in the same folder are relevant"
+    evaluate = command("evaluate", "evaluate_store", what, "--store", "--preset", "--json")
+    evaluate.add_argument("--judgements", type=_path, metavar="FILE.csv", help="what is relevant, in place of folders")
+    check = command("check", "check_store", "verify everything in a store", "--store")
+    check.add_argument("--repair", action="store_true", help="delete what is damaged or left over")
+    what = "say which network, layer or fusion to use for a folder, and write a page about it"
+    _report(command("report", "report_folder", what, "folder", "--models", "--json"))
+    return parser
+
+
+def _index(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--keywords", type=_path, metavar="FILE.csv", help="a table with the columns path (or id) and keywords")
+    add("--layers", type=_names, metavar="A,B", help="layers (default: penultimate, and logits if there are classes)")
+    add("--framing", default="pad", choices=FRAMINGS, help="how pictures are made square (default: pad)")
+    what = "number format of the networks; auto is the fastest on this machine (default: float32)"
+    add("--precision", default="float32", choices=("float32", "bfloat16", "float16", "auto"), help=what)
+    _opening(command)
+
+
+def _query(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("query", nargs="?", metavar="IMAGE_OR_ID", help="a picture file, or an id of the collection")
+    add("--text", metavar="WORDS", help="words to look for, without a picture or beside it")
+    add("--avoid", metavar="WORDS", help="words that results should not fit; goes with --text")
+    add("--models", type=_names, metavar="A,B", help="networks to query (default: all that are indexed)")
+    add("--layer", metavar="L", help="layer to query (default: penultimate if it is indexed)")
+    add("--fuse", choices=METHODS, metavar="METHOD", help=f"fuse all lists into one: {', '.join(METHODS)}")
+    add("-k", type=_count, metavar="K", help="number of neighbours (default: 4)")
+    add("--copy-to", type=_path, metavar="DIR", help="copy the results to this folder, where nothing is overwritten")
+    output = command.add_mutually_exclusive_group()
+    output.add_argument("--json", **SHARED["--json"])
+    what = "draw the query and its neighbours"
+    output.add_argument("--grid", type=partial(_path, endings=FIGURES), metavar="FILE.png", help=what)
+
+
+def _report(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    page = partial(_path, endings=PAGES)
+    add("-o", "--output", type=page, metavar="FILE.html", help="the page to write (default: only compare)")
+    add("-k", type=_count, default=8, metavar="K", help="number of neighbours (default: 8)")
+    what = "how many pictures query for the comparison, at random (default: 2000)"
+    add("--sample", type=_count, default=2000, metavar="N", help=what)
+    what = "whether the page itself finds pictures like a new one, by SqueezeNet (default: if this takes under 4 MB)"
+    add("--sees", action=argparse.BooleanOptionalAction, help=what)
+    add("--store", type=_path, metavar="DIR", help="keep the features here for later runs")
+    _opening(command)
+
+
+def _opening(command: argparse.ArgumentParser) -> None:
+    """How pictures are opened; what is not given is as in the store, if that has pictures."""
+    group = command.add_argument_group("how pictures are opened (by default as the store has it, if it has pictures)")
+    group.add_argument("--frame", type=int, metavar="N", help="the frame of an animation, from 0 (default: 0)")
+    group.add_argument("--background", metavar="COLOUR", help="what is behind transparent parts (default: white)")
+    group.add_argument("--max-pixels", type=int, metavar="N", help="reject larger pictures (default: 64000000)")
 
 
 class _Parser(argparse.ArgumentParser):

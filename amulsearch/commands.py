@@ -105,10 +105,8 @@ def _report_rejected(rejected: pd.DataFrame, most: int = 20) -> None:
         say(f"... and {len(rejected) - most} more")
 
 
-def evaluate_store(options: Namespace) -> None:
-    """Print how well the stored features retrieve relevant pictures."""
-    store = Store.open(options.store)
-    collection = store.collection()
+def _relevance(options: Namespace, collection: Collection) -> systems.Relevance:
+    """The ground truth that `evaluate` is given: judgements, else the labels."""
     if options.judgements:
         if not options.judgements.is_file():
             raise QueryError(f"there is no file {options.judgements}: give the file of judgements")
@@ -123,6 +121,14 @@ def evaluate_store(options: Namespace) -> None:
         missing = "no two pictures have the same label: sort the pictures into folders"
     if not len(relevance.queries):
         raise QueryError(missing)
+    return relevance
+
+
+def evaluate_store(options: Namespace) -> None:
+    """Print how well the stored features retrieve relevant pictures."""
+    store = Store.open(options.store)
+    collection = store.collection()
+    relevance = _relevance(options, collection)
     panel = systems.open_panel(store, preset=options.preset, fusions=FUSIONS, exact=True)
     usual = panel.titles(systems.usual_layer(panel.layers)) if panel.layers else panel
     names = [name for name in panel if name in usual or not isinstance(panel[name], systems.Fusion)]

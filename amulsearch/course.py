@@ -13,15 +13,15 @@ Not yet: Divide by the number of queries.
 Not answered yet.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .intake import Collection
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageFilter, ImageOps
+
+from .intake import Collection
 
 
 def check(answer: object, solve: Callable, *given, within: float = 0.0, hint: str) -> None:
@@ -58,9 +58,6 @@ def check(answer: object, solve: Callable, *given, within: float = 0.0, hint: st
 
 def _same(answer: object, right: object, within: float) -> bool:
     """Whether an answer is the right one; AssertionError if a table or a list differs."""
-    import numpy as np
-    import pandas as pd
-
     close = {"rtol": 1e-9, "atol": within, "check_exact": False, "check_dtype": False, "check_index_type": False}
     close |= {"check_names": False, "check_like": True}
     if isinstance(right, pd.DataFrame):
@@ -84,26 +81,9 @@ def _same(answer: object, right: object, within: float) -> bool:
 def redrawn(collection: Collection, folder: str | os.PathLike, count: int = 60, seed: int = 0) -> Collection:
     """Draw some pictures as if by other hands: each as it is, as an outline and as a silhouette.
 
-    Parameters
-    ----------
-    collection : Collection
-    folder : path
-        Where the drawings are written, one subfolder for each picture.
-    count : int, default 60
-        How many pictures are drawn: a random sample, or all if there are fewer.
-    seed : int, default 0
-        Of the sample.
-
-    Returns
-    -------
-    Collection
-        Of the drawings; those of the same picture have the same label.
+    The drawings are written to a folder, one subfolder for each picture; those of the same picture have the same label.
+    count: how many pictures are drawn: a random sample by `seed`, or all if there are fewer.
     """
-    import numpy as np
-    from PIL import Image, ImageFilter, ImageOps
-
-    from .intake import Collection
-
     for place, id in enumerate(collection.sample(min(count, len(collection)), seed)):
         subject, image = Path(folder, f"{place:03}"), collection.open(id)
         subject.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,6 @@
 Each message says in one sentence what happened, to what, and what to do about it.
 """
 
-from __future__ import annotations
-
 import errno
 import importlib
 import numbers

@@ -1,14 +1,13 @@
 """How the command line prints: messages, tables, JSON, and texts to paste into a shell."""
 
-from __future__ import annotations
-
 import json
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
 
-from .errors import one_line
+from .errors import as_argument, one_line
 
 
 def say(text: str) -> None:
@@ -28,6 +27,13 @@ def aligned(table: pd.DataFrame) -> str:
         width = max(map(len, cells))
         columns.append([cell.rjust(width) if number else cell.ljust(width) for cell in cells])
     return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+
+
+def pasted(path: Path) -> str:
+    """A path as a person can paste it into a shell: from the working directory on, if it is below that."""
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return as_argument(path)
 
 
 def print_json(content: object) -> None:

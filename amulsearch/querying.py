@@ -1,10 +1,7 @@
 """The command `query`: a picture or words, asked of the panel of a store, and the answers printed or drawn."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +11,7 @@ from .errors import PictureError, QueryError, as_argument, check_k, check_output
 from .features import Words
 from .index import LIKELY, Index, NewPicture, unlikely_from
 from .intake import Collection, copy_pictures, did_you_mean, note_outputs, open_image
-from .printing import aligned, print_json, say
+from .printing import aligned, pasted, print_json, say
 from .store import Store
 from .systems import PRESETS, Fusion, Keywords, Panel, index_again, indexed, open_panel, text_towers
 
@@ -81,10 +78,8 @@ def query_words(options: Namespace) -> None:
             lists = panel.query(query, min(k, len(within)), systems=_systems(panel, options))
             how += ", and among these by the picture"
     else:
-        raise QueryError(
-            "there are neither keywords nor a network with a text tower: index again with --keywords FILE.csv, or with "
-            "--models open_clip/REPOSITORY"
-        )
+        again = "index again with --keywords FILE.csv, or with --models open_clip/REPOSITORY"
+        raise QueryError(f"there are neither keywords nor a network with a text tower: {again}")
     lists = {name: table[table["id"] != own].head(k) for name, table in lists.items()}
     lists = {name: table.assign(rank=range(1, len(table) + 1)) for name, table in lists.items()}
     if not options.json:
@@ -94,7 +89,7 @@ def query_words(options: Namespace) -> None:
 
 def _fused(panel: Panel, method: str) -> Panel:
     """The fusion of all networks of a layer, also if there is only one."""
-    networks = [name for name in panel if isinstance(panel[name], Index)]
+    networks = [name for name in panel if isinstance(panel[name], Index) and name not in PRESETS]
     if not networks:
         raise QueryError("there is nothing to fuse: index networks, or leave out --fuse")
     fusion = Fusion([panel[name] for name in networks], method)
@@ -156,23 +151,11 @@ def _draw(collection: Collection, query: str | Path, lists: Mapping[str, pd.Data
         (name, table), *_ = lists.items()
         figure = plot.query_grid(collection, query, table, title=name)
     try:
-        figure.savefig(file, dpi=150, format=_format_of(file))
+        figure.savefig(file, dpi=150)
     except (ValueError, OSError) as error:
         raise QueryError(f"the grid cannot be written to {file}: {error}") from None
     if file.resolve().is_relative_to(collection.folder):
         note_outputs([file])
-
-
-def _format_of(file: Path) -> str:
-    """The format that the ending of a figure's file names."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    formats = FigureCanvasBase.get_supported_filetypes()
-    if (ending := file.suffix[1:].lower()) not in formats:
-        raise QueryError(
-            f"the grid cannot be written to {file}: give it one of the endings {', '.join(sorted(formats))}"
-        )
-    return ending
 
 
 def _check_outputs(store: Store, query: str | Path | None, options: Namespace) -> None:
@@ -181,7 +164,7 @@ def _check_outputs(store: Store, query: str | Path | None, options: Namespace) -
         check_output(options.copy_to, "the copies", folder=True)
     if not options.grid:
         return
-    _format_of(check_output(options.grid, "the grid"))
+    check_output(options.grid, "the grid")
     own = store.collection(store.collection([]).ids_of(options.grid)).ids
     if own or (isinstance(query, Path) and query.resolve() == options.grid.resolve()):
         raise QueryError(f"{options.grid} is a picture that would be overwritten: give another file for the grid")
@@ -211,14 +194,7 @@ def _shown(table: pd.DataFrame, collection: Collection, states: Mapping[str, str
     shown = table[columns]
     if not states.keys().isdisjoint(table["id"]):
         shown = shown.assign(state=table["id"].map(states))
-    return shown.assign(path=[_pasted(collection.path(id)) for id in table["id"]])
-
-
-def _pasted(path: Path) -> str:
-    """A path as a person can paste it into a shell: from the working directory on, if it is below that."""
-    with suppress(ValueError):
-        path = path.relative_to(Path.cwd())
-    return as_argument(path)
+    return shown.assign(path=[pasted(collection.path(id)) for id in table["id"]])
 
 
 def _entries(table: pd.DataFrame, collection: Collection, states: Mapping[str, str]) -> list[dict]:

@@ -118,11 +118,9 @@ def test_results_are_copied_and_nothing_is_overwritten(indexed, ask, run, tmp_pa
     assert "is a file: give a folder" in run(*query, status=2).err
 
 
-def test_without_a_command_the_help_is_shown(run, capsys):
+def test_without_a_command_the_help_is_shown(run):
     assert "find the pictures that are most similar" in run().out
-    with pytest.raises(SystemExit) as ended:
-        main(["--version"])
-    assert ended.value.code == 0 and re.fullmatch(r"amulsearch \d+\.\d+\S*\n", capsys.readouterr().out)
+    assert re.fullmatch(r"amulsearch \d+\.\d+\S*\n", run("--version").out)
 
 
 def test_a_typing_error_gets_near_names(indexed, run):
@@ -191,6 +189,9 @@ def test_a_preset_that_is_indexed_answers_first(indexed, tmp_path, run):
     assert [(row[1], row[-1]) for row in rows] == [
         (f"{one['distance']:.3f}", shlex.quote(one["path"])) for one in best["results"]
     ]
+    run(*index, "--preset", "same-thing", "--models", MODELS[0])
+    fused = json.loads(run(*query, "--fuse", "rrf", "--json").out)["results"]
+    assert fused[0]["model"] == [MODELS[0]]  # not the preset, which combines networks already
     systems = json.loads(run("evaluate", "--store", store, "--json").out)["systems"]
     (alone,) = json.loads(run("evaluate", "--store", store, "--preset", "same-kind", "--json").out)["systems"]
     assert alone in systems and alone["model"] == "same-kind"

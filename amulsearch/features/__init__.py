@@ -15,15 +15,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "encoding": ["Words", "embed", "encode", "opening_of", "pixels_of", "text"],
         "ray_runner": ["RayRunner"],
         "transforms": [
-            "PCA",
-            "combination",
-            "concatenate",
-            "source_layers",
-            "open_fitted",
-            "same_pictures",
-            "write_fitted",
+            *("PCA", "combination", "concatenate", "open_fitted", "same_pictures", "source_layers", "write_fitted"),
         ],
-        "vectors": ["UNMEASURABLE", "check_vectors", "metric_vectors", "l2_normalize", "measurable"],
-        "exact_search": ["distances_to", "nearest", "within"],
+        "vectors": ["as_vectors", "check_vectors", "l2_normalize", "metric_vectors"],
+        "exact_search": ["distances_to", "nearest", "others", "within"],
     },
 )

@@ -73,7 +73,7 @@ class OpenVinoEngine:
     def __init__(self, graph, layers: list[str], precision: str):
         import openvino
 
-        compiled = _compiled_file(graph, precision) if isinstance(graph, Path) else _compiled(graph, precision)
+        compiled = _compiled_file(graph, precision) if isinstance(graph, Path) else _for_batches(graph, precision)
         self._queue = openvino.AsyncInferQueue(compiled)
         self._done = done = deque()
 
@@ -95,13 +95,16 @@ class OpenVinoEngine:
             yield self._done.popleft()
 
 
-def _compiled(graph, precision: str):
-    """A graph for whole batches."""
+def _compiled(graph, precision: str, hint: str, **more: str):
     import openvino
 
-    graph.reshape([BATCH, *list(graph.inputs[0].shape)[1:]])
-    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _NAMES[precision][0]}
+    hints = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": _NAMES[precision][0], **more}
     return openvino.Core().compile_model(graph, "CPU", hints)
+
+
+def _for_batches(graph, precision: str):
+    graph.reshape([BATCH, *list(graph.inputs[0].shape)[1:]])
+    return _compiled(graph, precision, "THROUGHPUT")
 
 
 @lru_cache(maxsize=8)
@@ -109,7 +112,7 @@ def _compiled_file(path: Path, precision: str):
     """A graph that stays compiled for the next extraction: of 160 pictures, that is a fifth of the time."""
     import openvino
 
-    return _compiled(openvino.Core().read_model(path), precision)
+    return _for_batches(openvino.Core().read_model(path), precision)
 
 
 def query_graph(model: Model, layers: list[str], precision: str):
@@ -139,10 +142,7 @@ def _layers_in(path: Path) -> set[str]:
 @lru_cache(maxsize=24)
 def _compiled_for_one(path: Path, precision: str):
     """A graph for single pictures, compiled in this process, or in a fifth of the time by an earlier one."""
-    import openvino
-
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _NAMES[precision][0]}
-    return openvino.Core().compile_model(path, "CPU", {**hints, "CACHE_DIR": str(path.parent)})
+    return _compiled(path, precision, "LATENCY", CACHE_DIR=str(path.parent))
 
 
 def convert(network: Network, layers: list[str], path: Path):

@@ -1,7 +1,5 @@
 """Vectors of new pictures and words, computed as those of a collection were: a fingerprint is a tree that says how."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -114,13 +112,8 @@ class Words:
 def text(model: str | Model, words: str | Sequence[str]) -> np.ndarray:
     """The vector (D,) float32 of a text, or those (B, D) of several, by the text tower of a network; not scaled.
 
-    They are of the space of the layer "penultimate" of the network's pictures. `Words` makes a query of a text.
-
-    Parameters
-    ----------
-    model : str or Model
-        A network with a text tower: `open_clip/REPOSITORY`, see `models.get`.
-    words : str or sequence of B str
+    They are of the space of the layer "penultimate" of the network's pictures, a network `open_clip/REPOSITORY`, see
+    `models.get`. `Words` makes a query of a text.
     """
     texts = [words] if isinstance(words, str) else list(words)
     for each in texts or [""]:
@@ -129,9 +122,8 @@ def text(model: str | Model, words: str | Sequence[str]) -> np.ndarray:
 
     network = models.load(model)
     if not hasattr(network.module, "words"):
-        raise QueryError(
-            f"{network.model.name} has no text tower: use a network of open_clip (open_clip/REPOSITORY), or keywords"
-        )
+        other = "use a network of open_clip (open_clip/REPOSITORY), or keywords"
+        raise QueryError(f"{network.model.name} has no text tower: {other}")
     with torch.inference_mode():
         vectors = network.module.words(texts).float().cpu().numpy()
     return vectors[0] if isinstance(words, str) else vectors

@@ -87,9 +87,8 @@ class TorchEngine:
             except torch.OutOfMemoryError:
                 name, where = self.network.model.name, f"the device {self.network.device} has too little memory"
                 if self.batch == 1:
-                    raise AmulsearchError(
-                        f"{where} for one picture of {name}: close what else uses it, or take a smaller network"
-                    ) from None
+                    what = "close what else uses it, or take a smaller network"
+                    raise AmulsearchError(f"{where} for one picture of {name}: {what}") from None
                 self.batch //= 2
                 torch.cuda.empty_cache()
                 print(f"{where}: {name} goes on with {self.batch} pictures at a time", file=sys.stderr)

@@ -1,7 +1,5 @@
 """Exact search, in blocks of rows: the one that everything uses which compares all pairs of pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from hashlib import blake2b
 
@@ -41,15 +39,19 @@ def nearest(
     vectors twice. Returns rows (Q, k), nearest first, equal distances by row, and distances (Q, k), float64.
     """
     if own is not None:
-        rows, distances = nearest(base, queries, k + 1, metric, squares=squares)
-        others = np.argsort(rows == own[:, None], axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(rows, others, axis=1), np.take_along_axis(distances, others, axis=1)
+        return others(*nearest(base, queries, k + 1, metric, squares=squares), own)
     rows, distances = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
     step = max(1, min(BLOCK_BYTES // (4 * base.shape[1]), 8 * TILE // (k + SPARE)))
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
         rows[part], distances[part] = _nearest(base, metric_vectors(queries[part], metric), k, metric, squares)
     return rows, distances
+
+
+def others(rows: np.ndarray, distances: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours (Q, k + 1) without those that are the row (Q,) of their query, or else without the last: (Q, k)."""
+    first = np.argsort(rows == own[:, None], axis=1, kind="stable")[:, :-1]
+    return np.take_along_axis(rows, first, axis=1), np.take_along_axis(distances, first, axis=1)
 
 
 def within(
@@ -61,8 +63,8 @@ def within(
         block, most = metric_vectors(queries[start : start + step], metric), limits[start : start + step]
         pairs = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))]
         for row, part, lengths in _parts(base, metric, squares):
-            reach = _reach(block, most, lengths.max(), metric)
-            for some, first, scores in _tiles(block, part, lengths, metric):
+            reach = _reach(block, most, lengths.max())
+            for some, first, scores in _tiles(block, part, lengths):
                 asking, rows = np.divmod(np.flatnonzero(scores <= reach[some, None]), scores.shape[1])
                 asking, rows = some.start + asking, row + first + rows
                 far = _apart(base, block, asking, rows, metric)
@@ -84,14 +86,14 @@ def _nearest(base, queries: np.ndarray, k: int, metric: str, squares) -> tuple[n
     count = min(k + SPARE, base.shape[0])
     rows, scores, longest = _candidates(base, queries, count, metric, squares)
     worst = np.partition(scores, k - 1, axis=1)[:, k - 1]
-    possible = scores <= (worst + 2 * _rounding(queries, worst, longest, metric))[:, None]
+    possible = scores <= (worst + 2 * _rounding(queries, longest))[:, None]
     distances = np.full(rows.shape, np.inf)
     distances[possible] = _apart(base, queries, np.nonzero(possible)[0], rows[possible], metric)
     order = np.lexsort((rows, distances))[:, :k]
     rows, distances = np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
     if count == base.shape[0]:
         return rows, distances
-    unsure = np.flatnonzero(scores.max(axis=1) <= _reach(queries, distances[:, -1], longest, metric))
+    unsure = np.flatnonzero(scores.max(axis=1) <= _reach(queries, distances[:, -1], longest))
     pairs = None
     if len(unsure) > FEW and not isinstance(base, _Distinct):
         pairs = _Distinct(base, metric).nearest(queries[unsure], k, metric)
@@ -139,7 +141,7 @@ def _candidates(base, queries, count: int, metric: str, squares) -> tuple[np.nda
     longest = 0.0
     for start, part, lengths in _parts(base, metric, squares):
         longest = max(longest, lengths.max())
-        for some, first, tile in _tiles(queries, part, lengths, metric):
+        for some, first, tile in _tiles(queries, part, lengths):
             near, places = _least(tile, scores[some].max(axis=1), count)
             all_rows = np.concatenate([rows[some], start + first + places], axis=1)
             all_scores = np.concatenate([scores[some], near], axis=1)
@@ -178,42 +180,29 @@ def _parts(base, metric: str, squares) -> Iterator[tuple[int, np.ndarray, np.nda
         yield start, part, np.einsum("nd,nd->n", part, part) if squares is None else squares[start : start + step]
 
 
-def _tiles(queries, part, lengths, metric: str) -> Iterator[tuple[slice, int, np.ndarray]]:
-    """The scores of all queries and a block of vectors, in tiles: the queries, the first place, and the scores."""
+def _tiles(queries, part, lengths) -> Iterator[tuple[slice, int, np.ndarray]]:
+    """The scores of all queries and a block of vectors, in tiles: the queries, the first place, and the scores, the
+    squared distances without the squared length of the query."""
     height = min(256, len(queries))
     width = max(1, TILE // max(height, 1))
     for start in range(0, len(queries), 256):
         some = slice(start, start + height)
         for first in range(0, len(part), width):
             few = slice(first, first + width)
-            yield some, first, _scores(queries[some], part[few], lengths[few], metric)
+            scores = (-2 * queries[some]) @ part[few].T
+            scores += lengths[few]
+            yield some, first, scores
 
 
-def _scores(queries: np.ndarray, part: np.ndarray, lengths: np.ndarray, metric: str) -> np.ndarray:
-    """What orders vectors (B, D) by their distance to each query: (Q, B), up to rounding in float32.
-
-    The distance for "manhattan", else the squared distance without the squared length of the query.
-    """
-    if metric == "manhattan":
-        from scipy.spatial.distance import cdist
-
-        return cdist(queries, part, "cityblock")
-    scores = (-2 * queries) @ part.T
-    scores += lengths
-    return scores
-
-
-def _reach(queries: np.ndarray, limits: np.ndarray, longest: float, metric: str) -> np.ndarray:
+def _reach(queries: np.ndarray, limits: np.ndarray, longest: float) -> np.ndarray:
     """The greatest score (Q,) that a vector within the limits (Q,) can have."""
-    scores = limits if metric == "manhattan" else limits**2 - np.einsum("qd,qd->q", queries, queries, dtype=np.float64)
-    return scores + _rounding(queries, limits, longest, metric)
+    scores = limits**2 - np.einsum("qd,qd->q", queries, queries, dtype=np.float64)
+    return scores + _rounding(queries, longest)
 
 
-def _rounding(queries: np.ndarray, limits: np.ndarray, longest: float, metric: str) -> np.ndarray:
-    """The greatest error (Q,) of scores up to some limits, if a sum over the width is rounded at each term."""
+def _rounding(queries: np.ndarray, longest: float) -> np.ndarray:
+    """The greatest error (Q,) of scores, if a sum over the width is rounded at each term."""
     width = queries.shape[1] + 4
-    if metric == "manhattan":
-        return limits * width * 2**-50
     return width * 2**-24 * (np.linalg.norm(queries, axis=1).astype(np.float64) + longest**0.5) ** 2
 
 
@@ -223,8 +212,5 @@ def _apart(base, queries: np.ndarray, asking: np.ndarray, rows: np.ndarray, metr
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         apart = metric_vectors(base[rows[part]], metric) - queries[asking[part]].astype(np.float64)
-        if metric == "manhattan":
-            distances[part] = np.abs(apart).sum(axis=1)
-        else:
-            distances[part] = np.sqrt(np.einsum("pd,pd->p", apart, apart))
+        distances[part] = np.sqrt(np.einsum("pd,pd->p", apart, apart))
     return distances

@@ -1,7 +1,5 @@
 """Feature extraction: any layers of any networks over a collection; a store keeps what was computed."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -65,14 +63,6 @@ def extract(
     FeatureSet
         `result[model, layer]` is a `Features` with vectors of shape (N, D), float32.
 
-    Raises
-    ------
-    ModelError
-        For an unknown model or layer, for weights that cannot be loaded, if all networks overflow in float16, and with
-        a store for a network of your own without a version.
-    StoreError
-        If the store cannot be used or written.
-
     Examples
     --------
     >>> import amulsearch as am
@@ -82,9 +72,8 @@ def extract(
     (10, 512)
     """
     if not isinstance(collection, Collection):
-        raise QueryError(
-            f"extract takes a Collection, not {type(collection).__name__}: make one with Collection.from_folder(folder)"
-        )
+        kind = type(collection).__name__
+        raise QueryError(f"extract takes a Collection, not {kind}: make one with Collection.from_folder(folder)")
     if framing not in FRAMINGS:
         raise QueryError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
     if store is not None and not isinstance(store, Store):

@@ -105,17 +105,8 @@ class FeatureSet(dict):
 
     @classmethod
     def open(cls, store: str | os.PathLike | Store) -> FeatureSet:
-        """Open the features of a store, as last extracted: those that cover all of its pictures.
-
-        Parameters
-        ----------
-        store : path or Store
-
-        Raises
-        ------
-        StoreError
-            If there is no store, or its features are missing or damaged.
-        """
+        """Open the features of a store, as last extracted: those that cover all of its pictures. StoreError if there
+        are none, or they are damaged."""
         store = store if isinstance(store, Store) else Store.open(store)
         with store.database.transaction(write=False):
             collection = store.collection()
@@ -137,12 +128,6 @@ class FeatureSet(dict):
     def rejected(self) -> pd.DataFrame:
         """The pictures that the scan or the extraction excluded: DataFrame with the columns id, reason."""
         return self.collection.rejected
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row per model and layer: DataFrame with the columns model, layer, pictures (N), width (D)."""
-        rows = [(model, layer, *features.vectors.shape) for (model, layer), features in self.items()]
-        return pd.DataFrame(rows, columns=["model", "layer", "pictures", "width"])
 
 
 def fingerprint(model: Model, layer: str, framing: str, precision: str, collection: Collection) -> dict:

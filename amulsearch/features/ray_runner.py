@@ -5,13 +5,10 @@ at a time, and this process writes the results to the store. If an actor or a ma
 again. An interrupted job continues from the store, as a local one does.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -19,9 +16,7 @@ from tqdm.auto import tqdm
 from ..errors import AmulsearchError, ModelError, QueryError, check_integer, import_optional
 from ..intake import COLUMNS, Collection, plain_text
 from ..store import MemoryRows
-
-if TYPE_CHECKING:
-    from .run import Run, Work
+from .run import Run, Work
 
 BLOCK = 128
 """Number of pictures per task."""
@@ -79,12 +74,8 @@ class RayRunner:
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # hides Ray Data's execution plans
         starts = range(0, len(run.wanted), BLOCK)
         blocks = [_block(run.collection, run.wanted[start : start + BLOCK]) for start in starts]
-        bare = replace(
-            run.collection,
-            table=run.collection.table.iloc[:0],
-            rejected=run.collection.rejected.iloc[:0],
-            passed_over={},
-        )
+        empty = {"table": run.collection.table.iloc[:0], "rejected": run.collection.rejected.iloc[:0]}
+        bare = replace(run.collection, **empty, passed_over={})
         results = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
             _Actor,
             fn_constructor_kwargs={"work": run.work, "collection": bare},
@@ -132,8 +123,6 @@ class _Actor:
         self.work, self.collection, self.engines = work, collection, {}
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
-        from .run import Run
-
         part = replace(self.collection, table=plain_text(json.loads(batch["table"][0])))
         files = {(name, layer): MemoryRows() for name, layers in self.work.layers.items() for layer in layers}
         run, error = Run(self.work, part, np.arange(len(part)), files, self.engines), ""

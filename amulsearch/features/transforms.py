@@ -136,17 +136,8 @@ class PCA:
 def concatenate(parts: Sequence[Features]) -> Features:
     """Concatenate the vectors of several models or layers, each scaled to length 1.
 
-    The cosine of two concatenated vectors is the mean of the cosines of their parts.
-
-    Parameters
-    ----------
-    parts : sequence of Features
-        Vectors of shape (N, D1), (N, D2), ..., of the same pictures in the same order.
-
-    Returns
-    -------
-    Features
-        Vectors of shape (N, D1 + D2 + ...), of length 1.
+    The parts are Features (N, D1), (N, D2), ... of the same pictures in the same order, and the result is (N, D1 + D2 +
+    ...), scaled to length 1. The cosine of two concatenated vectors is the mean of the cosines of their parts.
     """
     first = same_pictures(parts)[0]
     fingerprint, makers = combination(parts)

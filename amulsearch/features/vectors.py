@@ -1,7 +1,5 @@
 """Checking and scaling of vectors in blocks of rows, without a second copy of all vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +24,7 @@ def as_vectors(values: object, width: int = 0) -> np.ndarray:
         raise QueryError(f"vectors must be an array of numbers of shape (N, {width or 'D'}), not {given}")
     vectors = vectors.astype(np.float32, copy=False)
     if not measurable(vectors).all():
-        raise QueryError(f"the vectors hold {UNMEASURABLE}: exclude those pictures")
+        raise QueryError(f"the vectors hold {UNMEASURABLE}: leave them out")
     return vectors
 
 
@@ -41,9 +39,8 @@ def check_vectors(vectors: np.ndarray, ids: Sequence[str], metric: str) -> None:
         raise QueryError(f"{(~finite).sum()} vectors hold {UNMEASURABLE}, the first is that of {id!r}: exclude them")
     if metric == "angular" and not filled.all():
         id = ids[int(np.argmin(filled))]
-        raise QueryError(
-            f"{(~filled).sum()} vectors are zero and have no angle, the first is that of {id!r}: exclude them"
-        )
+        count = (~filled).sum()
+        raise QueryError(f"{count} vectors are zero and have no angle, the first is that of {id!r}: exclude them")
 
 
 def l2_normalize(vectors: np.ndarray, *, norm_dtype: type = np.float32) -> np.ndarray:

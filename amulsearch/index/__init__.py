@@ -9,12 +9,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "neighbours": ["neighbours"],
-        "system": ["NewPicture", "System", "check_same", "query_vectors"],
+        "system": ["NewPicture", "System", "check_same", "neighbours", "query_vectors"],
         "persistence": ["Persistent"],
         "base": ["Index", "as_features", "sampled_rows"],
         "annoy_index": ["AnnoyIndex", "default_kind"],
-        "exact_index": ["ExactIndex"],
+        "exact_index": ["ExactIndex", "as_systems"],
         "faiss_index": ["FaissIndex"],
         "probability": ["LIKELY", "Calibration", "evidence", "unlikely_from"],
     },

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -58,7 +56,7 @@ class AnnoyIndex(Index):
         features : Features or ndarray of shape (N, D)
         ids : sequence of N str, optional
             Required with a plain array.
-        metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        metric : {"angular", "euclidean"}, default "angular"
         n_trees : int, default 50
             More trees find more of the true neighbours and take more disk space.
         search_k : int, optional
@@ -97,11 +95,7 @@ class AnnoyIndex(Index):
         return np.array([self._annoy.get_item_vector(int(row)) for row in rows], dtype=np.float32)
 
     def _write(self, path: Path) -> None:
-        try:
-            self._annoy.save(str(path))  # from here on Annoy reads the forest from that file
-        except OSError as error:  # Annoy gives the error number only in its text
-            number = re.search(r"\((\d+)\)$", str(error))
-            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else error) from None
+        self._annoy.save(str(path))  # from here on Annoy reads the forest from that file
 
     def _read(self, path: Path) -> tuple[int, int]:
         try:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import MissingKeyError, QueryError, check_integer, check_k
-from ..features import UNMEASURABLE, Features, check_vectors, distances_to, measurable, nearest
+from ..features import Features, as_vectors, check_vectors, distances_to, nearest, others
 from ..store import Names
 from .persistence import Persistent
 
@@ -20,7 +20,7 @@ class Index(Persistent):
     The metric "angular" is the distance of the vectors scaled to length 1, sqrt(2 (1 - cos)), from 0 to 2.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("angular", "euclidean", "manhattan")
+    metrics: ClassVar[tuple[str, ...]] = ("angular", "euclidean")
     settings = (*Persistent.settings, "metric", "spacings")
     search_k: int | None = None
     """How much a query searches by default, if the index is approximate."""
@@ -60,12 +60,7 @@ class Index(Persistent):
         return self.search(vectors[0], k, own=own, **options)
 
     def search(
-        self,
-        queries: np.ndarray,
-        k: int | None = None,
-        *,
-        own: np.ndarray | None = None,
-        search_k: int | None = None,
+        self, queries: np.ndarray, k: int | None = None, *, own: np.ndarray | None = None, search_k: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest pictures for each of many vectors.
 
@@ -96,8 +91,7 @@ class Index(Persistent):
             if not whole or ((own < 0) | (own >= len(self))).any():
                 what = f"{len(queries)} integers from 0 to {len(self) - 1}"
                 raise QueryError(f"own must hold the row in the index of each query: give {what}")
-        k = check_k(k, len(self) - (own is not None), "pictures of the index" if own is None else "other pictures")
-        return self._find(queries, k, own, search_k or self.search_k)
+        return self._find(queries, self._checked_k(k, own), own, search_k or self.search_k)
 
     def vector(self, id: str) -> np.ndarray:
         """Return the vector (D,) of a picture; unless the index is of Annoy, an angular one is scaled to length 1."""
@@ -156,10 +150,7 @@ class Index(Persistent):
         if len(short):
             # Parts of a graph can be unreachable, for example among many equal pictures: compare every vector instead.
             rows[short], distances[short] = nearest(_Vectors(self), queries[short], n, self.metric)
-        if own is None:
-            return rows, distances
-        others = np.argsort(rows == own[:, None], axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(rows, others, axis=1), np.take_along_axis(distances, others, axis=1)
+        return (rows, distances) if own is None else others(rows, distances, own)
 
     def _effort(self, n: int, search_k: int | None) -> int:
         """The effort to pass to the library for n neighbours."""
@@ -182,13 +173,7 @@ class Index(Persistent):
 
     def checked(self, queries: np.ndarray) -> np.ndarray:
         """Vectors to query with, (Q, D) float32."""
-        queries = np.asarray(queries)
-        if queries.dtype.kind not in "fiu" or queries.ndim != 2 or queries.shape[1] != self.width:
-            what = f"{queries.dtype} of shape {queries.shape}"
-            raise QueryError(f"queries must be an array of vectors, (Q, {self.width}), not {what}")
-        queries = queries.astype(np.float32, copy=False)
-        if not measurable(queries).all():
-            raise QueryError(f"the query vector contains {UNMEASURABLE}: give finite numbers")
+        queries = as_vectors(queries, self.width)
         if self.metric == "angular" and not queries.any(axis=1).all():
             raise QueryError("the query vector is zero and has no direction: give another vector")
         return queries

@@ -12,6 +12,7 @@ from ..errors import QueryError, check_integer
 from ..features import Features, metric_vectors, nearest
 from ..store import blocks
 from .base import Index
+from .system import System, check_same
 
 
 class ExactIndex(Index):
@@ -58,7 +59,7 @@ class ExactIndex(Index):
         features : Features or ndarray of shape (N, D)
         ids : sequence of N str, optional
             Required with a plain array.
-        metric : {"angular", "euclidean", "manhattan"}, default "angular"
+        metric : {"angular", "euclidean"}, default "angular"
         hubs : int, default 0
             How many neighbours of each picture say how near it is to others in general; 0 corrects nothing. The metric
             is angular; a distance may be above 2.
@@ -83,8 +84,8 @@ class ExactIndex(Index):
         queries = metric_vectors(queries, self.metric)
         if self.hubs:
             queries = np.pad(queries, ((0, 0), (0, 1)))
-        straight = "euclidean" if self.metric == "angular" else self.metric  # the vectors are scaled already
-        return nearest(self._vectors, queries, k, straight, own, squares=self._squares)
+        # "euclidean", as the vectors are scaled already
+        return nearest(self._vectors, queries, k, "euclidean", own, squares=self._squares)
 
     def cosines(self, queries: np.ndarray) -> np.ndarray:
         """The cosines (Q, N) float64 of queries (Q, D) with all vectors; the metric is angular."""
@@ -114,9 +115,19 @@ class ExactIndex(Index):
 
     def _read(self, path: Path) -> tuple[int, int]:
         self._vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        if self._vectors.dtype != np.float32:
-            raise ValueError(f"it holds {self._vectors.dtype}")
         return len(self._vectors), self._vectors.shape[1] - bool(self.hubs)
+
+
+def as_systems(systems: Sequence[System | Features]) -> tuple[System, ...]:
+    """Systems of the same pictures; Features are searched exactly."""
+    if not isinstance(systems, (list, tuple)):
+        raise QueryError(f"give the systems in a list, not {type(systems).__name__}")
+    made = tuple(ExactIndex.build(one) if isinstance(one, Features) else one for one in systems)
+    for system in made:
+        if not isinstance(system, System):
+            raise QueryError(f"give systems or Features, not {type(system).__name__}")
+    check_same(made)
+    return made
 
 
 def _heights(vectors: np.ndarray, k: int) -> np.ndarray:

@@ -25,7 +25,6 @@ class FaissIndex(Index):
     """
 
     ending = ".faiss"
-    metrics = ("angular", "euclidean")
     settings = (*Index.settings, "search_k")
     approximate = True
 

@@ -1,7 +1,5 @@
 """How an index, or another system with data of its own, is saved and opened: in a folder of its own or in a store."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,7 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from ..errors import AmulsearchError, StoreError, check_path
+from ..errors import AmulsearchError, StoreError
 from ..features import PCA, open_fitted, write_fitted
 from ..models import Model
 from ..store import AGAIN, Store
@@ -46,18 +44,8 @@ class Persistent(System):
         return self.fingerprint.get("model"), self.fingerprint.get("layer")
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write the system to a folder of its own, with its ids, its labels and what made it.
-
-        Parameters
-        ----------
-        path : path
-            The folder: a new one, or that of an index, which is replaced.
-
-        Raises
-        ------
-        StoreError
-            If the path is something else, or the files cannot be written; an index that was there is kept.
-        """
+        """Write the system to a folder of its own, with its ids, its labels and what made it: a new one, or that of an
+        index, which is replaced. StoreError if it cannot be written; an index that was there is then kept."""
         store = Store(path)
         new = not store.folder.exists()
         try:
@@ -90,23 +78,10 @@ class Persistent(System):
 
     @classmethod
     def open(cls, path: str | os.PathLike, model: Model | None = None) -> Self:
-        """Open a system that was saved in a folder of its own.
+        """Open a system that was saved in a folder of its own; StoreError if it is damaged, or another class saved it.
 
-        Parameters
-        ----------
-        path : path
-            As given to `save`.
-        model : Model, optional
-            The record of your own network, for queries by new pictures.
-
-        Raises
-        ------
-        StoreError
-            If there is no index, it is damaged, or another class saved it.
+        model: the record of your own network, for queries by new pictures.
         """
-        if not (folder := check_path(path)).is_dir():
-            what = "no folder of an index" if folder.exists() else "nothing there"
-            raise StoreError(f"there is no index {path} ({what}): build one and save it there")
         return cls.open_in(Store(path), ALONE, model)
 
     @classmethod

@@ -1,7 +1,5 @@
 """How probable it is that a neighbour is relevant, from its distance."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,8 @@ from PIL import Image
 from ..errors import MissingKeyError, QueryError, check_k, check_path
 from ..features import Words, encode, opening_of
 from ..intake import open_image
-from .neighbours import neighbours
-
-if TYPE_CHECKING:
-    from ..store import Names
-    from .probability import Calibration
+from ..store import Names
+from .probability import Calibration
 
 BLOCK = 2**24
 """How many values of vectors, or of similarities, are in memory at once."""
@@ -39,6 +36,8 @@ class System:
     title: tuple[object, object] = (None, None)
     """What the columns model and layer of a table say."""
     parts: tuple[System, ...] = ()
+    together: int = 128
+    """How many queries are ranked at once."""
     calibration: Calibration | None = None
     pictures: Names
     """The ids and labels; of a system opened from disk, they are read when they are first used."""
@@ -83,8 +82,6 @@ class System:
         ------
         QueryError
             For an unknown id, a vector of the wrong width, or k over the number of pictures.
-        PictureError
-            If the file cannot be read as a picture.
         """
         row = self.row(query) if isinstance(query, str) else None
         vectors = query_vectors(self.parts, query) if row is None else [part.take([row]) for part in self.parts]
@@ -109,7 +106,21 @@ class System:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The rows (Q, k) int64, best first, and their distances or scores (Q, k) float64, for queries by their vectors
         (Q, D) in each part; own (Q,): the rows of queries that are pictures of the collection, which are left out."""
+        k, count = self._checked_k(k, own), len(vectors[0])
+        rows, values = np.empty((count, k), dtype=np.int64), np.empty((count, k))
+        for start in range(0, count, self.together):
+            some = slice(start, start + self.together)
+            mine = None if own is None else own[some]
+            rows[some], values[some] = self._rank([vector[some] for vector in vectors], k, mine, options)
+        return rows, values
+
+    def _rank(self, vectors, k: int, own, options: Mapping) -> tuple[np.ndarray, np.ndarray]:
+        """`rank` of at most `together` queries."""
         raise NotImplementedError
+
+    def _checked_k(self, k: int | None, own: np.ndarray | None) -> int:
+        what = "pictures of the collection" if own is None else "other pictures"
+        return check_k(k, len(self) - (own is not None), what)
 
     def scores(self, vectors: Sequence[np.ndarray], own: np.ndarray | None = None, k: int | None = None) -> np.ndarray:
         """The similarities (Q, N) float64 of queries to the k pictures that are answered, by default all, and -inf to
@@ -165,9 +176,6 @@ class NewPicture:
         self._vectors: dict[System, np.ndarray] = {}
         self._lock = Lock()
 
-    def __repr__(self) -> str:
-        return f"NewPicture({self.name or self.image!r})"
-
     def vectors(self, parts: Sequence[System]) -> list[np.ndarray]:
         """The vectors (1, D) in each part, with one pass of each network for those that are missing."""
         with self._lock:
@@ -204,13 +212,12 @@ def _vectors(parts: Sequence[System], image: str | os.PathLike | Image.Image | W
         raise MissingKeyError(f"{os.fspath(image)!r} is neither the id of a picture in the index nor a file")
     if not all(part.fingerprint for part in parts):
         raise QueryError("the index was built from vectors without a model: query it by id or by vector")
-    openings = [opening_of(part.fingerprint) for part in parts]
+    by_opening: dict[tuple, list[System]] = {}
+    for part in parts:
+        by_opening.setdefault(tuple(opening_of(part.fingerprint).items()), []).append(part)
     vectors: dict[System, np.ndarray] = {}
-    for place, opening in enumerate(openings):
-        if opening in openings[:place]:
-            continue
-        some = [part for part, theirs in zip(parts, openings, strict=True) if theirs == opening]
-        picture = open_image(image, **opening) if file else image
+    for opening, some in by_opening.items():
+        picture = open_image(image, **dict(opening)) if file else image
         makers = [maker for part in some for maker in part.makers]
         each = encode(picture, [part.fingerprint for part in some], makers)
         vectors |= {part: part.checked(vector) for part, vector in zip(some, each, strict=True)}
@@ -233,3 +240,25 @@ def check_same(systems: Sequence[System]) -> None:
         known = part.digests and first.digests
         if not part.pictures.same(first.pictures) or (known and part.digests != first.digests):
             raise QueryError("the systems are not of the same pictures in the same order")
+
+
+def neighbours(
+    ids: Sequence[str],
+    labels: Sequence[str | None],
+    values: Mapping[str, np.ndarray],
+    more: Mapping[str, np.ndarray],
+    model: object = None,
+    layer: object = None,
+) -> pd.DataFrame:
+    """A table of neighbours, best first: rank (from 1), id, the values, label, more columns, model, layer."""
+    rows = pd.RangeIndex(len(ids))  # one index for all columns, so that nothing is aligned
+    columns = {
+        "rank": np.arange(1, len(ids) + 1),
+        "id": pd.Series(ids, rows, dtype=object),
+        **values,
+        "label": pd.Series(labels, rows, dtype=object),
+        **more,
+        "model": pd.Series([model] * len(ids), rows, dtype=object),
+        "layer": pd.Series([layer] * len(ids), rows, dtype=object),
+    }
+    return pd.DataFrame(columns, rows, copy=False)

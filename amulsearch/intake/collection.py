@@ -106,13 +106,6 @@ class Collection:
             How pictures are opened, see `open_image`.
         progress : bool, default True
 
-        Raises
-        ------
-        AmulsearchError
-            If the folder does not exist or holds no usable picture.
-        QueryError
-            If `labels` or `keywords` cannot be used, or names none of the pictures.
-
         Examples
         --------
         >>> import amulsearch as am
@@ -151,13 +144,6 @@ class Collection:
         frame, background, max_pixels
             How pictures are opened, see `open_image`.
         progress : bool, default True
-
-        Raises
-        ------
-        QueryError
-            If the table cannot be read or lacks the column of paths, or a label is neither text nor a number.
-        AmulsearchError
-            If the folder does not exist or no picture can be used.
         """
         how = opening(frame, background, max_pixels)
         return cls._scanned(list_table(table, folder), progress, how)
@@ -182,9 +168,8 @@ class Collection:
         if table.empty:
             reasons = "".join(f"; {row.id}: {row.reason}" for row in rejected.head(3).itertuples())
             others = counts_text(passed_over) or "none"
-            raise AmulsearchError(
-                f"no picture in {listing.folder} can be used: {len(rejected)} rejected{reasons}; other files: {others}"
-            )
+            why = f"{len(rejected)} rejected{reasons}; other files: {others}"
+            raise AmulsearchError(f"no picture in {listing.folder} can be used: {why}")
         for name, value_of in listing.columns.items():
             if not isinstance(value_of, ByName):
                 continue
@@ -199,10 +184,8 @@ class Collection:
     def keywords(self) -> dict[str, list[str]]:
         """The keywords of each picture by id; QueryError if the collection was made without keywords."""
         if "keywords" not in self.table:
-            raise QueryError(
-                "this collection has no keywords: give Collection.from_folder a table of them (keywords=), or make it "
-                "with Collection.from_table"
-            )
+            give = "give Collection.from_folder a table of them (keywords=), or use Collection.from_table"
+            raise QueryError(f"this collection has no keywords: {give}")
         return dict(zip(self.table["id"], self.table["keywords"], strict=True))
 
     @property
@@ -232,16 +215,12 @@ class Collection:
         if isinstance(key, slice):
             return self.subset(self.ids[key])
         if isinstance(key, (int, np.integer)):
-            raise QueryError(
-                f"pictures are selected by id, not by position: use collection[collection.ids[{key}]] or a slice"
-            )
+            raise QueryError(f"pictures are selected by id: use collection[collection.ids[{key}]] or a slice")
         return self.subset(key)
 
     def __repr__(self) -> str:
-        kinds = self.table["label"].nunique()
-        return (
-            f"Collection({str(self.folder)!r}: {len(self):,} pictures, {kinds} labels, {len(self.rejected):,} rejected)"
-        )
+        counts = f"{len(self):,} pictures, {self.table['label'].nunique()} labels, {len(self.rejected):,} rejected"
+        return f"Collection({str(self.folder)!r}: {counts})"
 
     @property
     def opening(self) -> dict:
@@ -271,18 +250,9 @@ class Collection:
     def open(self, id: str, side: int | None = None) -> Image.Image:
         """Open a picture as RGB, with the collection's frame, background and pixel limit.
 
-        A separate process decodes it: a file that crashes or hangs the decoder is a PictureError.
-
-        Parameters
-        ----------
-        id : str
-        side : int, optional
-            Pixels that the shorter side must keep: a large JPEG may then be decoded at a reduced size.
-
-        Raises
-        ------
-        PictureError
-            If the file is missing or damaged, or has changed since the folder was scanned.
+        A separate process decodes it. PictureError if the file is missing, crashes or hangs the decoder, or has changed
+        since the folder was scanned. side: pixels that the shorter side must keep: a large JPEG may then be decoded at
+        a reduced size.
         """
         request = self.request(id, side)
         (picture,) = decode([request])
@@ -322,35 +292,19 @@ class Collection:
     def subset(self, ids: Iterable[str]) -> Collection:
         """Return the collection of these pictures only, in the order of the table; MissingKeyError for an unknown id.
 
-        Parameters
-        ----------
-        ids : iterable of str
-            In any order; repeated ones count once.
+        The ids may be in any order, and repeated ones count once.
         """
         rows = sorted(self._row_of[self._entry(id)[0]] for id in set(ids))
         table = self.table.iloc[rows].reset_index(drop=True)
         return replace(self, table=table, part=self.part or len(table) < len(self))
 
     def sample(self, n: int, seed: int = 0) -> list[str]:
-        """Return the ids of a random sample of pictures, in the order of the table.
-
-        Parameters
-        ----------
-        n : int
-            How many; all of them if the collection has fewer.
-        seed : int, default 0
-            The same seed gives the same sample.
-        """
+        """Return the ids of a random sample of n pictures, all if there are fewer, in the order of the table."""
         rows = np.random.default_rng(seed).permutation(len(self))[:n]
         return self.table["id"].iloc[np.sort(rows)].tolist()
 
     def choose(self, ids: Sequence[str]) -> list[str]:
-        """Return these ids if the collection has all of them, else as many others at random.
-
-        Parameters
-        ----------
-        ids : sequence of str
-            If the collection has fewer pictures than these, some are repeated.
+        """Return these ids if the collection has all of them, else as many others at random, repeated if it has fewer.
 
         Examples
         --------

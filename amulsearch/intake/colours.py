@@ -1,7 +1,5 @@
 """The colours of a decoded picture: from any mode and colour profile to 8-bit sRGB on a background."""
 
-from __future__ import annotations
-
 import io
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """Copy pictures of a collection to a folder."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterable

@@ -162,10 +162,8 @@ class _Worker:
         atexit.register(self.end)
         if not self._process.stdout.readline():
             self.end()
-            raise AmulsearchError(
-                f"the process that decodes pictures could not be started with {sys.executable}: free some memory, or "
-                "reinstall amulsearch"
-            )
+            what = f"the process that decodes pictures could not be started with {sys.executable}"
+            raise AmulsearchError(f"{what}: free some memory, or reinstall amulsearch")
 
     def answers(self, requests: Sequence[Request]) -> Iterator[Decoded | dict | PictureError]:
         """The answers up to and including the first picture that ends the process, for which it is an error."""

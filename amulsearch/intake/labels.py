@@ -1,7 +1,5 @@
 """Labels and keywords as text in Unicode's form NFC, in which those that look the same are the same."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Callable, Mapping
 from sys import intern
@@ -24,10 +22,8 @@ def label_text(label: object) -> str | None:
     if type(label) is str and label.isascii():  # as nearly all are, and there may be millions
         return intern(label) or None
     if not pd.api.types.is_scalar(label) or isinstance(label, bytes):
-        raise QueryError(
-            f"a label is a text or a number, not {label!r:.60} ({type(label).__name__}): give a picture one label, or "
-            "several words as its keywords"
-        )
+        what = f"a label is a text or a number, not {label!r:.60} ({type(label).__name__})"
+        raise QueryError(f"{what}: give a picture one label, or several words as its keywords")
     if pd.isna(label):
         return None
     text = str(int(label) if isinstance(label, (float, np.floating)) and label.is_integer() else label)

@@ -1,7 +1,5 @@
 """Pictures that amulsearch wrote: noted in their folders, by name and size, so that no scan takes them for new ones."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from contextlib import suppress

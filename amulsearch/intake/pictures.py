@@ -1,7 +1,5 @@
 """Read one picture, in any raster format, as RGB pixels."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math
@@ -207,9 +205,8 @@ def file_of(source) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
     if not isinstance(source, (str, os.PathLike)):
-        raise QueryError(
-            f"cannot open an object of type {type(source).__name__} as a picture: give a path, bytes or a PIL image"
-        )
+        kind = type(source).__name__
+        raise QueryError(f"an object of type {kind} is no picture: give a path, bytes or a PIL image")
     path = check_path(source)
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could block forever
         raise PictureError("not a regular file")
@@ -237,10 +234,9 @@ def _reduce_jpeg(image: Image.Image, max_pixels: int, side: int | None = None) -
 def _limit_pixels(image: Image.Image, max_pixels: float) -> None:
     if image.width * image.height > max_pixels:
         width, height = image.info.get("declared_size", image.size)
-        raise PictureError(
-            f"{width} x {height} is {width * height / 1e6:.0f} megapixels, over the limit of {max_pixels / 1e6:.0f}: "
-            "save it smaller, or raise the limit (max_pixels=, or --max-pixels where the folder is indexed)"
-        )
+        size = f"{width} x {height} is {width * height / 1e6:.0f} megapixels, over the limit of {max_pixels / 1e6:.0f}"
+        how = "max_pixels=, or --max-pixels where the folder is indexed"
+        raise PictureError(f"{size}: save it smaller, or raise the limit ({how})")
 
 
 def _displayed_size(image: Image.Image) -> tuple[int, int]:

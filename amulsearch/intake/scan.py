@@ -1,7 +1,5 @@
 """Scan a folder: find the files that are pictures and read their headers; no pixels are decoded."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping

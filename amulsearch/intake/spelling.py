@@ -1,7 +1,5 @@
 """Names as people type them: in another Unicode form, with plain spaces, with a typing error."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence

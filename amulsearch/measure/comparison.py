@@ -1,7 +1,5 @@
 """Compare several systems with a baseline, in one table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -133,14 +131,13 @@ def compare(
 
 def _measured(result: Evaluation, baseline: Evaluation, measure: str, labelled: bool) -> dict:
     """What the table of `compare` says about the results of a system."""
-    row = result.mean().to_dict()
+    row = {} if result is baseline else result.compare(baseline, measure)
+    row |= result.mean().to_dict()
     row["low"], row["high"] = result.interval(measure)
     if labelled:
         row["label_low"], row["label_high"] = result.interval(measure, by="label")
-    if result is not baseline:
-        row |= result.compare(baseline, measure) | {"low": row["low"], "high": row["high"]}
-        if labelled:
-            row["label_p"] = result.compare(baseline, measure, by="label")["p"]
+    if labelled and result is not baseline:
+        row["label_p"] = result.compare(baseline, measure, by="label")["p"]
     return row
 
 

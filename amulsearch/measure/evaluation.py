@@ -88,15 +88,12 @@ class Evaluation:
         if self.per_query.empty and other.per_query.empty:
             return dict.fromkeys(("difference", "low", "high", "p"), np.nan) | {"wins": 0, "losses": 0, "ties": 0}
         if self.per_query["id"].tolist() != other.per_query["id"].tolist():
-            raise QueryError(
-                "the two systems were evaluated on different queries: evaluate both with the same relevance and queries"
-            )
+            raise QueryError("the two systems were evaluated on different queries: evaluate both on the same")
         if self.depth != other.depth:
             least, cut = min(filter(None, (self.depth, other.depth))), measure.partition("@")[2]
             if not (cut.isdigit() and int(cut) <= least):
-                raise QueryError(
-                    f"{measure} depends on how many answers are measured: evaluate both systems with depth={least}"
-                )
+                again = f"evaluate both systems with depth={least}"
+                raise QueryError(f"{measure} depends on how many answers are measured: {again}")
         change, groups = self._values(measure) - other._values(measure), self._groups(by)
         low, high = _interval(change, groups)
         return {
@@ -227,9 +224,8 @@ def cosines(vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 def _similarities(system, relevance: Relevance, depth: int | None) -> Callable[[np.ndarray], np.ndarray]:
     if isinstance(system, np.ndarray):
         if system.shape != (len(relevance.ids),) * 2:
-            raise QueryError(
-                f"similarities of shape {system.shape} do not fit {len(relevance.ids)} pictures: give a square array"
-            )
+            count = len(relevance.ids)
+            raise QueryError(f"similarities of shape {system.shape} do not fit {count} pictures: give a square array")
         return system.__getitem__
     if isinstance(system, (Features, System)) and system.ids != relevance.ids:
         raise QueryError("system and relevance do not hold the same pictures in the same order: use the ids of both")
@@ -242,9 +238,8 @@ def _similarities(system, relevance: Relevance, depth: int | None) -> Callable[[
         return lambda rows: system.similarities(rows, answers)
     if callable(system):
         return system
-    raise QueryError(
-        f"a system must be Features, an index, an array of similarities or a function, not {type(system).__name__}"
-    )
+    kind = type(system).__name__
+    raise QueryError(f"a system must be Features, an index, an array of similarities or a function, not {kind}")
 
 
 def _interval(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:

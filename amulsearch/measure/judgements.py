@@ -1,7 +1,5 @@
 """Human relevance judgements, kept in a CSV file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -62,15 +60,13 @@ class Judgements:
             raise StoreError(f"the judgements {self.path} cannot be read ({error}): give another file") from None
         if rows[0] != COLUMNS if rows else not HEADER.startswith(content):
             first = content[:100].decode("utf-8", "replace").partition("\n")[0]
-            raise StoreError(
-                f"{self.path} is not a file of judgements: its first line is {first!r}, not {','.join(COLUMNS)}"
-            )
+            what = f"its first line is {first!r}, not {','.join(COLUMNS)}"
+            raise StoreError(f"{self.path} is not a file of judgements: {what}")
         judged: dict[tuple[str, str], int] = {}
         for number, row in enumerate(rows[1:], 2):
             if len(row) != len(COLUMNS) or row[2] not in ("", "0", "1"):
-                raise StoreError(
-                    f"{self.path}, row {number}: relevance must be 0, 1 or empty; correct or remove the row"
-                )
+                what = "relevance must be 0, 1 or empty; correct or remove the row"
+                raise StoreError(f"{self.path}, row {number}: {what}")
             query, id, relevance, _ = row
             judged.pop((query, id), None)
             if relevance:

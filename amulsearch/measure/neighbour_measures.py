@@ -1,7 +1,5 @@
 """Measures of lists of neighbours, rows (N, k) of N pictures: the label of the query, and overlap of two systems."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
@@ -110,9 +108,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
         raise QueryError("lists are rows (N, k) of integers, as all_neighbours returns them, not tables")
     if a.ndim != 2 or a.shape != b.shape or not a.size:
-        raise QueryError(
-            f"the lists have the shapes {a.shape} and {b.shape}: give two of the same shape (N, k), not empty"
-        )
+        raise QueryError(f"lists have the shapes {a.shape} and {b.shape}: give two of the same shape (N, k), not empty")
     shared = ((a[:, :, None] == b[:, None, :]) & (a[:, :, None] >= 0)).sum(axis=(1, 2))
     longer = np.maximum((a >= 0).sum(axis=1), (b >= 0).sum(axis=1))
     return shared / np.maximum(longer, 1)

@@ -6,8 +6,6 @@ scores). What a system does not answer counts as not found, as in trec_eval; wha
 ranking.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..errors import QueryError

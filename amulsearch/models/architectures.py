@@ -3,8 +3,6 @@
 torch, torchvision and timm are imported inside the functions, so that the table of models is read without them.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import re
@@ -124,10 +122,9 @@ def torchvision_record(name: str) -> Model | None:
     choices = import_torchvision().models.get_model_weights(architecture)
     tag = tag if dot else "IMAGENET1K_V1"
     if tag not in choices.__members__ or tag == "DEFAULT":  # the meaning of DEFAULT changes between versions
-        raise ModelError(
-            f"{architecture} has no weights {tag}: write {architecture}.NAME, where NAME is one of "
-            f"{', '.join(choice.name for choice in choices)}"
-        )
+        names = ", ".join(choice.name for choice in choices)
+        how = f"write {architecture}.NAME, where NAME is one of {names}"
+        raise ModelError(f"{architecture} has no weights {tag}: {how}")
     weights = choices[tag]
     transform = weights.transforms()
     size, resize = transform.crop_size[0], transform.resize_size[0]
@@ -141,7 +138,6 @@ def torchvision_record(name: str) -> Model | None:
         classes=len(weights.meta["categories"]),
         rename=denselayer_names,
         licence="BSD-3-Clause",
-        source=f"torchvision {tag}",
     )
 
 
@@ -173,5 +169,4 @@ def timm_record(name: str) -> Model | None:
         rename=partial(timm_names, name),
         fixed_size=config.fixed_input_size,
         licence=config.license or "not known",
-        source=f"timm {name}",
     )

@@ -3,8 +3,6 @@
 Importing this module needs neither torch nor torchvision.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -18,7 +16,7 @@ from ..errors import ModelError, QueryError
 from ..intake import did_you_mean
 from .architectures import timm_record, torchvision_names, torchvision_record
 from .model import Model
-from .network_table import GROUPS, INNER, MEASURED, MEASURES, TABLE, TITLES, for_size
+from .network_table import ABOUT, GROUPS, INNER, MEASURES, TABLE, for_size
 from .preprocess import MOST_BLUR
 from .text_towers import PREFIX, tower_record
 
@@ -89,10 +87,10 @@ def _other(name: str) -> Model:
     record = timm_record(name.removeprefix("timm/")) if name.startswith("timm/") else torchvision_record(name)
     if record is None:
         meant = did_you_mean(name, [*TABLE, *GROUPS, *torchvision_names()])
-        raise ModelError(
-            f"there is no network {name!r}{meant}: use one of {', '.join(TABLE)}, a torchvision classifier (resnet18), "
-            "or a timm network, prefixed with timm/ (timm/mobilenetv3_small_100)"
+        others = (
+            "a torchvision classifier (resnet18), or a timm network, prefixed with timm/ (timm/mobilenetv3_small_100)"
         )
+        raise ModelError(f"there is no network {name!r}{meant}: use one of {', '.join(TABLE)}, {others}")
     return record
 
 
@@ -159,7 +157,7 @@ def reads_words(model: str | Model) -> bool:
 
 def title(name: str) -> str:
     """A network or a system as a person calls it: "Lite0 penultimate" for "tf_efficientnet_lite0 penultimate"."""
-    return re.sub(r"^\w+", lambda found: TITLES.get(found[0], found[0]), name)
+    return re.sub(r"^\w+", lambda word: ABOUT[word[0]][0] if word[0] in ABOUT else word[0], name)
 
 
 def table() -> pd.DataFrame:
@@ -176,20 +174,9 @@ def table() -> pd.DataFrame:
     """
     group_of = {name: group for group, names in GROUPS.items() for name in names}
     rows = []
-    for model in TABLE.values():
-        measured = dict(zip(MEASURES, MEASURED[model.name], strict=True))
-        rows.append(
-            {
-                "name": model.name,
-                "group": group_of[model.name],
-                "ready": model.ready,
-                "MB": measured.pop("MB"),
-                "input": model.preprocess.size,
-                "penultimate": model.penultimate,
-                **measured,
-                "licence": model.licence,
-                "weights": model.source,
-                "file": Path(model.weights.file).name,
-            }
-        )
-    return pd.DataFrame(rows)
+    for name, model in TABLE.items():
+        _, _, size, *measured = ABOUT[name]
+        about = name, group_of[name], model.ready, size, model.preprocess.size, model.penultimate, *measured
+        rows.append((*about, model.licence, model.source, Path(model.weights.file).name))
+    first = "name", "group", "ready", MEASURES[0], "input", "penultimate"
+    return pd.DataFrame(rows, columns=[*first, *MEASURES[1:], "licence", "weights", "file"])

@@ -34,10 +34,8 @@ def check_digest(path: Path, expected: str, remedy: str = "delete it, and it wil
     """Raise ModelError if the SHA-256 of a file does not start with `expected`."""
     actual = digest(path)
     if not actual.startswith(expected):
-        raise ModelError(
-            f"{path} is damaged or not the expected file: its SHA-256 starts with {actual[:8]}, "
-            f"not {expected[:8]}; {remedy}"
-        )
+        what = f"its SHA-256 starts with {actual[:8]}, not {expected[:8]}"
+        raise ModelError(f"{path} is damaged or not the expected file: {what}; {remedy}")
 
 
 def read_checkpoint(path: Path) -> dict:

@@ -1,7 +1,5 @@
 """Where networks run, and how: the configuration of each kind of device."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ its blocks, and how a map or tokens are pooled to a vector.
 All of it is found from the shapes alone, so it holds for networks of torchvision, of timm and of the user alike.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import inf, isqrt
 

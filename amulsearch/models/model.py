@@ -1,7 +1,5 @@
 """`Model`, the record of a network: everything that is known of it before it is built. And the names of layers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -44,6 +42,7 @@ class Model:
     """Whether the network is built for one size of input: another size needs another position embedding."""
     licence: str = "not known"
     source: str = ""
+    """Where the weights come from, for the table of networks."""
 
     @property
     def ready(self) -> bool:

@@ -214,11 +214,9 @@ class Network:
             return Tap(self.tap("last").module, "out", "cls")
         if node in self.modules and node:
             return Tap(node, "out", pooling or "mean")
-        usual = ", ".join(main_layers(self.model))
-        raise ModelError(
-            f"{self.model.name} has no layer {layer!r}: use {usual}, last:gem, or the name of a module "
-            f"(am.models.load({self.model.name!r}).nodes() lists them)"
-        )
+        usual, name = ", ".join(main_layers(self.model)), self.model.name
+        listed = f"the name of a module (am.models.load({name!r}).nodes() lists them)"
+        raise ModelError(f"{name} has no layer {layer!r}: use {usual}, last:gem, or {listed}")
 
     @property
     def _has_class_token(self) -> bool:

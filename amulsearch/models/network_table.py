@@ -3,34 +3,35 @@
 Importing this module needs neither torch nor torchvision.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 
-from .architectures import (
-    build_timm,
-    build_torchvision,
-    by_position,
-    denselayer_names,
-    keras_squeezenet,
-    timm_names,
-)
+from .architectures import build_timm, build_torchvision, by_position, denselayer_names, keras_squeezenet, timm_names
 from .model import Model
 from .preprocess import Preprocess
 from .weights import Downloaded, HuggingFace, Packaged
 
-INNER = {
-    "squeezenet1_1": "features.9:gem",
-    **{f"tf_efficientnet_lite{number}": "blocks.5:gem" for number in (0, 1, 2)},
-    "alexnet": "features.11:gem",
-    "vgg19": "features.35:gem",
-    "resnet152": "layer3:gem",
-    "densenet161": "features.denseblock3:gem",
-    "inception_v3": "Mixed_6e:gem",
-    "convnext_tiny_22k": "stages.2:gem",
-    **dict.fromkeys(("dinov2_small", "dinov3_small", "siglip_base", "eva02_tiny"), "blocks.8:mean"),
+MEASURES = ("MB", "ImageNet", "ms", "P@5", "mAP")
+ABOUT = {
+    "squeezenet1_1": ("SqueezeNet", "features.9:gem", 4.9, None, 4.4, 0.399, 0.178),
+    "tf_efficientnet_lite0": ("Lite0", "blocks.5:gem", 18.8, None, 5.3, 0.443, 0.201),
+    "tf_efficientnet_lite1": ("Lite1", "blocks.5:gem", 21.9, None, 8.1, 0.451, 0.197),
+    "tf_efficientnet_lite2": ("Lite2", "blocks.5:gem", 24.7, None, 11.8, 0.450, 0.204),
+    "alexnet": ("AlexNet", "features.11:gem", 244.4, 56.5, 7.0, None, None),
+    "vgg19": ("VGG19", "features.35:gem", 574.7, 72.4, 152.0, None, None),
+    "resnet152": ("ResNet152", "layer3:gem", 241.6, 78.3, 100.0, None, None),
+    "densenet161": ("DenseNet161", "features.denseblock3:gem", 115.7, 77.1, 74.0, None, None),
+    "inception_v3": ("Inception v3", "Mixed_6e:gem", 109.0, 77.3, 49.0, None, None),
+    "convnext_tiny_22k": ("ConvNeXt tiny", "stages.2:gem", 114.4, None, 48.0, None, None),
+    "eva02_tiny": ("EVA-02 tiny", "blocks.8:mean", 23.0, None, 67.0, None, None),
+    "dinov2_small": ("DINOv2 small", "blocks.8:mean", 88.3, None, 58.0, None, None),
+    "dinov3_small": ("DINOv3 small", "blocks.8:mean", 86.3, None, 60.0, None, None),
+    "siglip_base": ("SigLIP base", "blocks.8:mean", 371.5, None, 158.0, None, None),
 }
+"""What a person calls each network, its inner layer, and `MEASURES`, numbers that help to choose one, see
+`catalogue.table`: None where there is none. The last three are from `benchmarks/networks.py`."""
+
+INNER = {name: inner for name, (_, inner, *_) in ABOUT.items()}
 """An inner layer of each network in the table, where much of the meaning is there but not yet the classes of ImageNet.
 
 Those of the bundled networks were chosen by measurements; the others follow the rule of `Network.inner_layer`."""
@@ -159,39 +160,3 @@ for. The last three have no classes, and so no logits."""
 
 GROUPS = {"bundled": BUNDLED, "blog": BLOG, "modern": MODERN}
 """Names that stand for several networks."""
-
-TITLES = {
-    "squeezenet1_1": "SqueezeNet",
-    **{f"tf_efficientnet_lite{number}": f"Lite{number}" for number in (0, 1, 2)},
-    "alexnet": "AlexNet",
-    "vgg19": "VGG19",
-    "resnet152": "ResNet152",
-    "densenet161": "DenseNet161",
-    "inception_v3": "Inception v3",
-    "convnext_tiny_22k": "ConvNeXt tiny",
-    "eva02_tiny": "EVA-02 tiny",
-    "dinov2_small": "DINOv2 small",
-    "dinov3_small": "DINOv3 small",
-    "siglip_base": "SigLIP base",
-}
-"""What a person calls a network, as figures do."""
-
-MEASURES = ("MB", "ImageNet", "ms", "P@5", "mAP")
-MEASURED = {
-    "squeezenet1_1": (4.9, None, 4.4, 0.399, 0.178),
-    "tf_efficientnet_lite0": (18.8, None, 5.3, 0.443, 0.201),
-    "tf_efficientnet_lite1": (21.9, None, 8.1, 0.451, 0.197),
-    "tf_efficientnet_lite2": (24.7, None, 11.8, 0.450, 0.204),
-    "alexnet": (244.4, 56.5, 7.0, None, None),
-    "vgg19": (574.7, 72.4, 152.0, None, None),
-    "resnet152": (241.6, 78.3, 100.0, None, None),
-    "densenet161": (115.7, 77.1, 74.0, None, None),
-    "inception_v3": (109.0, 77.3, 49.0, None, None),
-    "convnext_tiny_22k": (114.4, None, 48.0, None, None),
-    "eva02_tiny": (23.0, None, 67.0, None, None),
-    "dinov2_small": (88.3, None, 58.0, None, None),
-    "dinov3_small": (86.3, None, 60.0, None, None),
-    "siglip_base": (371.5, None, 158.0, None, None),
-}
-"""Numbers that help to choose a network, see `catalogue.table`; None where there is none. The last three are from
-`benchmarks/networks.py`."""

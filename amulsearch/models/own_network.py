@@ -1,7 +1,5 @@
 """`own`: the record of a network that the user has as a module, and what tells it from others in a fingerprint."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import re
@@ -74,7 +72,6 @@ def own(
         classes=0 if getattr(module, "num_classes", None) == 0 else None,
         head=head,
         feature_map=feature_map,
-        source="your own module",
     )
 
 

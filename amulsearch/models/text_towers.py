@@ -4,8 +4,6 @@ The configuration file of the weights decides architecture and preprocessing. to
 the functions.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import warnings
@@ -45,7 +43,6 @@ def tower_record(repository: str) -> Model:
         feature_map=_last(vision),
         rename=_under_clip,
         fixed_size=True,
-        source=f"hub {repository}",
     )
 
 

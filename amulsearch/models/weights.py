@@ -5,8 +5,6 @@ dict. `identity` says in a fingerprint which weights these are, by what the file
 the environment variable AMULSEARCH_WEIGHTS names; if it is not set, in the usual caches of torch and of the hub.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re
@@ -98,10 +96,8 @@ class Downloaded:
             socket.setdefaulttimeout(TIMEOUT)  # torch sets none
             download_url_to_file(self.url, str(path), self.sha256, progress=sys.stderr.isatty())
         except Exception as error:  # of urllib; RuntimeError for another digest, of which torch keeps nothing
-            raise ModelError(
-                f"the file {self.file} is not on this machine and could not be downloaded "
-                f"({first_line(error)}): download {self.url} and save it in {path.parent}"
-            ) from None
+            what = f"the file {self.file} is not on this machine and could not be downloaded ({first_line(error)})"
+            raise ModelError(f"{what}: download {self.url} and save it in {path.parent}") from None
         finally:
             socket.setdefaulttimeout(before)
         return path
@@ -150,11 +146,10 @@ class HuggingFace:
             hub.get_hf_file_metadata(hub.hf_hub_url(*where), timeout=TIMEOUT)  # asks once; the next line, for minutes
             return Path(hub.hf_hub_download(*where, cache_dir=weights_folder(), etag_timeout=TIMEOUT))
         except Exception as error:  # the hub's client raises its own errors and those of requests and httpx
-            raise ModelError(
-                f"the weights {self.repository} are not on this machine and could not be downloaded "
-                f"({first_line(error)}): load them on a machine with a connection to {hub.constants.ENDPOINT}, and "
-                f"copy the folder {self.file} of its cache to {weights_folder() or hub.constants.HF_HUB_CACHE}"
-            ) from None
+            what = f"the weights {self.repository} are not on this machine and could not be downloaded"
+            load = f"load them on a machine with a connection to {hub.constants.ENDPOINT}"
+            copy = f"copy the folder {self.file} of its cache to {weights_folder() or hub.constants.HF_HUB_CACHE}"
+            raise ModelError(f"{what} ({first_line(error)}): {load}, and {copy}") from None
 
     def read(self) -> dict:
         path = self.fetch()

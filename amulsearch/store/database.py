@@ -10,8 +10,6 @@
 One writer at a time; readers see the state before or after (SQLite's write-ahead log).
 """
 
-from __future__ import annotations
-
 import sqlite3
 import threading
 import weakref
@@ -159,10 +157,8 @@ class Database:
         if not self._has_tables:
             stored = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if stored not in (0, FORMAT):
-                raise OtherFormatError(
-                    f"{self.path.parent} is a store of another version of amulsearch: index the pictures again, with "
-                    "another folder for the store"
-                )
+                what = f"{self.path.parent} is a store of another version of amulsearch"
+                raise OtherFormatError(f"{what}: index the pictures again, with another folder for the store")
             if create and not stored:
                 _make_tables(self._connection)
             self._has_tables = create or stored > 0
@@ -176,10 +172,9 @@ class Database:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0)
             if LOCKED & {code, code & 0xFF}:
-                raise StoreError(
-                    f"{self.path} is locked: wait until the process that writes to it has ended, or give a store on a "
-                    "local disk if this one is on a network drive that has no locks"
-                ) from None
+                wait = "wait until the process that writes to it has ended"
+                other = "give a store on a local disk if this one is on a network drive that has no locks"
+                raise StoreError(f"{self.path} is locked: {wait}, or {other}") from None
             if code & 0xFF in WRITING:
                 raise unwritable(self.path.parent, error) from None
             raise StoreError(f"{self.path} is damaged ({error}): {REMEDY}") from None

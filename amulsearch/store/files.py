@@ -1,7 +1,5 @@
 """Files that are written completely or not at all, by one writer at a time."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator
@@ -18,9 +16,8 @@ DIGESTED = 16 << 20
 def unwritable(path: Path, error: Exception) -> StoreError:
     """The error for a file that cannot be written, with the reason and the remedy."""
     reason = getattr(error, "strerror", None) or error
-    return StoreError(
-        f"{path} cannot be written: {reason}; free some disk space, or give a folder on a disk that you can write to"
-    )
+    what = "free some disk space, or give a folder on a disk that you can write to"
+    return StoreError(f"{path} cannot be written: {reason}; {what}")
 
 
 def writable(folder: Path) -> bool:

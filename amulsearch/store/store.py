@@ -79,12 +79,7 @@ class Store:
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> Store:
-        """Open a store that exists; StoreError if there is none, or it is damaged or has another format.
-
-        Parameters
-        ----------
-        folder : path
-        """
+        """Open a store that exists; StoreError if there is none, or it is damaged or has another format."""
         store = cls(folder)
         if store._fact("folder") is None:
             command = f"`amulsearch index FOLDER --store {as_argument(store.folder)}`"
@@ -124,12 +119,10 @@ class Store:
             pairs = zip(table["id"], table["digest"], strict=True)
             numbers = np.array([known.get(pair, 0) for pair in pairs], dtype=np.int64)
             folder = self._fact("folder")
-            if folder not in (None, str(collection.folder)) and not numbers.any():
-                digests = {digest for _, digest in known}
-                if digests.isdisjoint(table["digest"]):  # they may have been renamed too
-                    raise StoreError(
-                        f"{self.folder} is the store of {folder}: use another store for {collection.folder}"
-                    )
+            others = folder not in (None, str(collection.folder)) and not numbers.any()
+            if others and {digest for _, digest in known}.isdisjoint(table["digest"]):  # they may have been renamed too
+                other = f"use another store for {collection.folder}"
+                raise StoreError(f"{self.folder} is the store of {folder}: {other}")
             new = np.flatnonzero(numbers == 0)
             numbers[new] = 1 + max(known.values(), default=0) + np.arange(len(new))
             self.database.insert("pictures", _entries(table.iloc[new], numbers[new], present=0))
@@ -187,22 +180,15 @@ class Store:
         return {id: json.loads(keywords) for id, keywords in words}
 
     def collection(self, ids: Sequence[str] | None = None) -> Collection:
-        """Return the collection as it was last saved.
-
-        Parameters
-        ----------
-        ids : sequence of str, optional
-            Only these pictures, by any form of their ids; others are not read. Unknown ids are left out.
-        """
+        """Return the collection as it was last saved, or only these pictures of it, by any form of their ids; others
+        are then not read, and unknown ids left out."""
         rest, wanted = "WHERE present ORDER BY id", ()
         if ids is not None:
             rest = "WHERE present AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
             wanted = (json.dumps(self._named(set(ids))),)
         table = pd.DataFrame(self.database.select("pictures", rest, wanted), columns=FIELDS["pictures"], dtype=object)
         for id in filter(leads_out, table["id"]):
-            raise StoreError(
-                f"{self.folder} names {id!r}, which is outside its folder of pictures: do not use this store"
-            )
+            raise StoreError(f"{self.folder} names {id!r}, which is outside its folder: do not use this store")
         integers = table[["width", "height", "frames", "bytes"]].astype(np.int64)
         columns = table[COLUMNS].assign(**integers)
         if table["keywords"].notna().any():
@@ -224,9 +210,8 @@ class Store:
         try:
             return np.array([known[pair] for pair in zip(ids, digests, strict=True)], dtype=np.int64)
         except KeyError as error:
-            raise StoreError(
-                f"{self.folder} does not hold {error.args[0][0]!r}: extract the features with it"
-            ) from None
+            id = error.args[0][0]
+            raise StoreError(f"{self.folder} does not hold {id!r}: extract the features with it") from None
 
     def name_only(self, ids: Sequence[str], labels: Sequence[str | None]) -> np.ndarray:
         """Keep names without a collection, for an index that is saved by itself; their numbers replace earlier ones."""

@@ -4,8 +4,6 @@ Vectors are first written to the file and then recorded, with a checksum. What a
 recorded vector is ignored, and the next one overwrites it.
 """
 
-from __future__ import annotations
-
 import json
 import mmap
 import time

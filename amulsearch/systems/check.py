@@ -1,7 +1,5 @@
 """Verify a store on disk: the database, every vector file and every index."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -23,7 +21,8 @@ Part = tuple[str, Callable[[], object], Callable[[], object]]
 def check_store(store: str | os.PathLike | Store, *, repair: bool = False, progress: bool = True) -> pd.DataFrame:
     """Verify the checksums of everything in a store, and optionally delete what is damaged.
 
-    All files are read. `amulsearch index` then computes what is missing.
+    All files are read. `amulsearch index` then computes what is missing. StoreError if there is no store, another
+    process is writing to it, or it has another format.
 
     Parameters
     ----------
@@ -37,11 +36,6 @@ def check_store(store: str | os.PathLike | Store, *, repair: bool = False, progr
     -------
     DataFrame
         Columns part, finding, remedy; one row per problem, none if the store is intact.
-
-    Raises
-    ------
-    StoreError
-        If there is no store, if another process is writing to it, or if it has another format.
     """
     folder = store.folder if isinstance(store, Store) else check_path(store, "the folder of the store")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import QueryError, as_number, check_k
+from ..errors import QueryError, as_number
 from ..features import Features, combination
 from ..index import ExactIndex, Persistent
 from .graph import K, NeighbourGraph
@@ -17,9 +17,9 @@ KEPT, EDGES, STEPS = 200, 30, 15
 """How many pictures are reached from each, how many of its edges are followed, and for how many steps.
 
 Without these limits the ranking is worse: what arrives in far places is noise."""
-TOGETHER, WIDE = 128, 4096
-"""How many queries are answered at once, and the number of edges of one picture from which on fewer pictures are
-spread at once than 1,024, so that memory does not grow with the greatest number."""
+WIDE = 4096
+"""The number of edges of one picture from which on fewer pictures are spread at once than 1,024, so that memory does
+not grow with the greatest number."""
 
 
 class Diffusion(Persistent):
@@ -76,15 +76,6 @@ class Diffusion(Persistent):
             See `NeighbourGraph.build`.
         alpha : float, default 0.9
             The part of what arrives at a picture that is passed on, at least 0 and below 1.
-
-        Returns
-        -------
-        Diffusion
-
-        Raises
-        ------
-        QueryError
-            For parts of different pictures, invalid vectors, or an alpha out of range.
         """
         if not 0 <= as_number(alpha) < 1:
             raise QueryError(f"alpha must be at least 0 and below 1, not {alpha!r}")
@@ -110,19 +101,6 @@ class Diffusion(Persistent):
     def parts(self) -> tuple[ExactIndex, ...]:
         return self.graph.parts
 
-    def rank(self, vectors, k=None, own=None, **options) -> tuple[np.ndarray, np.ndarray]:
-        if options:
-            raise QueryError(f"a diffusion has no query option {next(iter(options))!r}")
-        what = "pictures of the collection" if own is None else "other pictures"
-        k = check_k(k, len(self) - (own is not None), what)
-        count = len(vectors[0])
-        rows, near = np.empty((count, k), dtype=np.int64), np.empty((count, k))
-        for start in range(0, count, TOGETHER):
-            some = slice(start, start + TOGETHER)
-            block = [vector[some] for vector in vectors]
-            rows[some], near[some] = self._most_similar(block, k, None if own is None else own[some])
-        return rows, np.sqrt(np.maximum(2 - 2 * near, 0))
-
     def scores(self, vectors, own=None, k=None) -> np.ndarray:
         if k is not None:
             return super().scores(vectors, own, k)
@@ -138,8 +116,9 @@ class Diffusion(Persistent):
             return self._profiles[own]
         return profiles(_greatest(self.graph.links(vectors) @ self._scale @ self._spread, KEPT))
 
-    def _most_similar(self, vectors, k: int, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """The rows (Q, k) of a block of queries, and their similarities."""
+    def _rank(self, vectors, k, own, options) -> tuple[np.ndarray, np.ndarray]:
+        if options:
+            raise QueryError(f"a diffusion has no query option {next(iter(options))!r}")
         count = len(vectors[0])
         similar = (self._reached(vectors, own) @ self._columns).tocsr()
         similar.sort_indices()
@@ -156,7 +135,7 @@ class Diffusion(Persistent):
                     values[own[query]] = -1
             first = np.argsort(-values, kind="stable")[:k]
             rows[query], near[query] = places[first], values[first]
-        return rows, near
+        return rows, np.sqrt(np.maximum(2 - 2 * near, 0))
 
     @cached_property
     def _scale(self):

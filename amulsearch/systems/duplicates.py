@@ -1,7 +1,5 @@
 """Near-duplicates: pictures that differ only in size, compression or a detail, also mirrored or turned."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -38,7 +36,6 @@ def near_duplicates(
     *,
     views: Mapping[str, Features] | None = None,
     sample: int = ASKED,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Group the pictures whose vectors are nearly the same.
 
@@ -47,7 +44,8 @@ def near_duplicates(
     groups. Those with the most near-duplicates become centres first (of equal numbers, and from 16 on, in the order of
     the collection), as long as no centre is near them; every other picture goes to the nearest centre.
 
-    In a collection of more than `sample` pictures, only those of the sample become centres.
+    In a collection of more than `sample` pictures, only those of the sample become centres. `edited_copies` finds more
+    near-duplicates with one network.
 
     Parameters
     ----------
@@ -62,8 +60,6 @@ def near_duplicates(
     sample : int, default 200,000
         How many pictures are compared with all others: a random sample, or all if there are fewer. The time grows with
         this number times that of all pictures.
-    seed : int, default 0
-        Of the sample.
 
     Returns
     -------
@@ -73,16 +69,6 @@ def near_duplicates(
         nearer to the centre than as it is (by a fifth of the distance), else "". It includes files with the same bytes;
         `Collection.duplicates` lists only those.
         `attrs["asked"]` is the number of pictures that were compared with all others.
-
-    Raises
-    ------
-    QueryError
-        If the threshold is out of range, views are not of the same pictures or have vectors of another width, or
-        vectors are zero or hold NaN or infinite values.
-
-    See Also
-    --------
-    edited_copies : Which finds more of them with one network.
 
     References
     ----------
@@ -100,7 +86,7 @@ def near_duplicates(
     names, compared = [""], [(plain, plain)]
     for name, view in zip(views or {}, others, strict=True):
         names, compared = [*names, name, name], [*compared, (view, plain), (plain, view)]
-    asking = np.sort(sampled_rows(len(features), sample, seed))
+    asking = np.sort(sampled_rows(len(features), sample, 0))
     centre, apart, where = _centres(compared, asking, (2 - 2 * (threshold - 1e-6)) ** 0.5)
     seen = np.flatnonzero(where)
     as_is = distances_to(plain, plain[seen], centre[seen, None], "angular")[:, 0]
@@ -174,11 +160,9 @@ def _checked(features: Features, views: Mapping[str, Features]) -> list[np.ndarr
     features = as_features(features, None)
     parts = same_pictures([features, *(as_features(view, None) for view in views.values())])
     for part in parts:
-        if part.vectors.shape != features.vectors.shape:
-            raise QueryError(
-                f"the vectors of a view have {part.vectors.shape[1]} values, those of the pictures "
-                f"{features.vectors.shape[1]}: take the same network and layer"
-            )
+        if (width := part.vectors.shape[1]) != (own := features.vectors.shape[1]):
+            what = f"the vectors of a view have {width} values, those of the pictures {own}"
+            raise QueryError(f"{what}: take the same network and layer")
         check_vectors(part.vectors, part.ids, "angular")
     return [part.vectors for part in parts]
 

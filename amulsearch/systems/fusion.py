@@ -1,15 +1,13 @@
 """Fusion: the ranked lists of several systems become one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from ..errors import QueryError, check_integer, check_k
+from ..errors import QueryError, check_integer
 from ..features import Features
-from ..index import ExactIndex, System, check_same
+from ..index import System, as_systems
 
 METHODS = ("vote", "borda", "rrf", "combsum", "combmnz")
 """The methods of `Fusion`."""
@@ -42,11 +40,6 @@ class Fusion(System):
         How many neighbours of each list count: by default 10 for "vote" and 100 for "combmnz"; for the other methods
         the whole ranking, or 100 if a system is approximate.
 
-    Raises
-    ------
-    QueryError
-        For an unknown method, no systems, systems of different pictures, or a depth below 1.
-
     References
     ----------
     Aslam & Montague 2001, Models for metasearch.
@@ -73,16 +66,10 @@ class Fusion(System):
     def __init__(self, systems: Sequence[System | Features], method: str = "vote", *, depth: int | None = None):
         if method not in METHODS:
             raise QueryError(f"unknown method {method!r}: use one of {', '.join(METHODS)}")
-        if not isinstance(systems, (list, tuple)):
-            raise QueryError(f"give the systems in a list, not {type(systems).__name__}")
-        self.systems = [ExactIndex.build(one) if isinstance(one, Features) else one for one in systems]
-        for system in self.systems:
-            if not isinstance(system, System):
-                raise QueryError(f"a fusion takes systems or Features, not {type(system).__name__}")
-        check_same(self.systems)
-        self.method = method
+        self.method, self.systems = method, as_systems(systems)
         self.pictures = self.systems[0].pictures
         self.parts = tuple(part for system in self.systems for part in system.parts)
+        self.together = max(1, BLOCK // len(self))
         self.approximate = any(system.approximate for system in self.systems)
         usual = DEPTHS.get(method, DEPTH if self.approximate else len(self))
         self.depth = check_integer("depth", usual if depth is None else depth)
@@ -97,18 +84,11 @@ class Fusion(System):
 
     def answer(self, vectors, k=None, row=None, **options) -> pd.DataFrame:
         own = None if row is None else np.array([row])
-        (rows,), (scores,), (votes,) = self._first(vectors, k, own, options)
+        (rows,), (scores,), (votes,) = self._first(vectors, self._checked_k(k, own), own, options)
         return self.table(rows, scores, votes=votes)
 
-    def rank(self, vectors, k=None, own=None, **options) -> tuple[np.ndarray, np.ndarray]:
-        step = max(1, BLOCK // len(self))
-        blocks = []
-        for start in range(0, max(len(vectors[0]), 1), step):
-            some = slice(start, start + step)
-            mine = [vector[some] for vector in vectors]
-            blocks.append(self._first(mine, k, None if own is None else own[some], options)[:2])
-        rows, scores = zip(*blocks, strict=True)
-        return np.concatenate(rows), np.concatenate(scores)
+    def _rank(self, vectors, k, own, options) -> tuple[np.ndarray, np.ndarray]:
+        return self._first(vectors, k, own, options)[:2]
 
     def scores(self, vectors, own=None, k=None) -> np.ndarray:
         total, votes, ranks, _ = self._fused(vectors, own, {})
@@ -165,12 +145,10 @@ class Fusion(System):
         shared = (self.method == "borda") & (counts < self.depth)
         return np.where(shared, (self.depth - counts + 1) / 2, 0.0)[:, None]
 
-    def _first(self, vectors, k: int | None, own, options: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _first(self, vectors, k: int, own, options: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first k rows, their scores and votes, each (Q, k); -1 and NaN where fewer are in the lists."""
         if options and not self.approximate:
             raise QueryError(f"this fusion has no query option {next(iter(options))!r}: its systems are exact")
-        what = "pictures of the collection" if own is None else "other pictures"
-        k = check_k(k, len(self) - (own is not None), what)
         total, votes, ranks, best = self._fused(vectors, own, options)
         rows, scores = np.full((len(total), k), -1), np.full((len(total), k), np.nan)
         counts = np.zeros((len(total), k), dtype=np.int64)

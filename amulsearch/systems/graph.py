@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..errors import MissingKeyError, QueryError, as_number, check_integer, check_k
 from ..features import Features, metric_vectors
-from ..index import ExactIndex, Index, check_same
+from ..index import Index, as_systems
 
 K = 20
 """How many neighbours each part of a graph lists, by default."""
@@ -66,17 +66,8 @@ class NeighbourGraph:
             How many neighbours each part lists; in a small collection, all others.
         power : float, default 2
             The exponent of the sums of weights; 1 treats an edge of two networks like two edges.
-
-        Returns
-        -------
-        NeighbourGraph
-
-        Raises
-        ------
-        QueryError
-            If there are no parts, they belong to different pictures, or there is only one picture.
         """
-        indexes = as_indexes(parts)
+        indexes = as_systems(parts)
         count = len(indexes[0])
         k = check_k(min(check_integer("k", k), max(count - 1, 1)), count - 1, "other pictures")
         if not 0 < as_number(power) < float("inf"):
@@ -84,11 +75,6 @@ class NeighbourGraph:
         found = [index.all_neighbours(k) for index in indexes]
         rows = np.stack([rows.astype(np.int32) for rows, _ in found])
         return cls(indexes, rows, np.stack([far for _, far in found]), power)
-
-    @property
-    def ids(self) -> list[str]:
-        """The N ids."""
-        return self.parts[0].ids
 
     @property
     def names(self) -> list[str]:
@@ -109,23 +95,10 @@ class NeighbourGraph:
         return self._agreed(one_way + one_way.T)
 
     def edges(self, id: str) -> pd.DataFrame:
-        """List the edges of a picture, and the ranks that say which networks agree on them.
+        """List the edges of a picture, the heaviest first, and the ranks that say which networks agree on them.
 
-        Parameters
-        ----------
-        id : str
-
-        Returns
-        -------
-        DataFrame
-            Columns rank, id, score (the weight of the edge), label, and one for each part, Int64: the rank of the
-            neighbour in its list, or NA; the heaviest first. An edge without ranks
-            comes from the lists of the other picture.
-
-        Raises
-        ------
-        QueryError
-            For an unknown id.
+        A DataFrame with the columns rank, id, score (the weight of the edge), label, and one for each part, Int64: the
+        rank of the neighbour in its list, or NA. An edge without ranks comes from the lists of the other picture.
         """
         own = self.parts[0].row(id)
         if own is None:
@@ -142,18 +115,10 @@ class NeighbourGraph:
         return table
 
     def links(self, queries: Sequence[np.ndarray]):
-        """Link new pictures to the collection, with the weights that their edges would have in the graph.
+        """Link new pictures, by their vectors (Q, D) in each part: the weights, a csr_array (Q, N) float64, that their
+        edges would have in the graph.
 
         A weight counts in both directions: a new picture takes a rank among the neighbours of those that it lists.
-
-        Parameters
-        ----------
-        queries : sequence of P ndarray of shape (Q, D)
-            The vectors of the new pictures in each part.
-
-        Returns
-        -------
-        scipy.sparse.csr_array of shape (Q, N), float64
         """
         from scipy.sparse import csr_array
 
@@ -174,15 +139,6 @@ class NeighbourGraph:
         both.data = (both.data / (2 * len(self.parts))) ** self.power
         both.sort_indices()
         return both
-
-
-def as_indexes(parts: Sequence[Features | Index]) -> tuple[Index, ...]:
-    """Parts of the same pictures as indexes: Features are searched exactly."""
-    if not isinstance(parts, (list, tuple)):
-        raise QueryError(f"give the parts in a list, each Features or an index, not {type(parts).__name__}")
-    indexes = tuple(ExactIndex.build(part) if isinstance(part, Features) else part for part in parts)
-    check_same(indexes)
-    return indexes
 
 
 def _ranked(rows: np.ndarray, count: int):

@@ -1,7 +1,5 @@
 """Search by words among the keywords of a collection."""
 
-from __future__ import annotations
-
 import re
 import sqlite3
 from contextlib import closing
@@ -10,7 +8,7 @@ from difflib import get_close_matches
 import numpy as np
 import pandas as pd
 
-from ..errors import AmulsearchError, QueryError, check_k
+from ..errors import QueryError, check_k
 from ..features import Words
 from ..index import neighbours
 from ..intake import Collection, fold_name
@@ -35,8 +33,6 @@ class Keywords:
     ------
     QueryError
         If the collection has no keywords.
-    AmulsearchError
-        If Python's sqlite3 was built without full-text search (FTS5).
 
     References
     ----------
@@ -57,12 +53,7 @@ class Keywords:
         keywords = collection.keywords
         self.ids, self.labels = list(keywords), collection.labels
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
-        try:
-            self._database.execute(_TABLE)
-        except sqlite3.OperationalError as error:
-            raise AmulsearchError(
-                f"Python's sqlite3 has no full-text search ({error}): use a Python that was built with FTS5"
-            ) from None
+        self._database.execute(_TABLE)
         lines = ((row, _spaced(" ; ".join(words))) for row, words in enumerate(keywords.values()))
         self._database.executemany("INSERT INTO pictures (rowid, words) VALUES (?, ?)", lines)
 
@@ -100,12 +91,12 @@ class Keywords:
 
     def _why(self, text: str, avoid: str) -> str:
         """The reason why nothing was found."""
-        without = f" without {avoid!r}" if avoid and self._database.execute(_FIND, (_any(text), 1)).fetchall() else ""
+        wanted = " or ".join(_words(text))
+        if avoid and self._database.execute(_FIND, (_any(text), 1)).fetchall():
+            return f"no picture has the keyword {wanted} without {avoid!r}"
         known = {word for (line,) in self._database.execute("SELECT words FROM pictures") for word in _words(line)}
-        near = [] if without else [get_close_matches(word, sorted(known), 2, 0.8) for word in _words(text)]
-        near = [word for words in near for word in words]
-        meant = f": did you mean {' or '.join(near[:3])}?" if near else ""
-        return f"no picture has the keyword {' or '.join(_words(text))}{without}{meant}"
+        near = [word for asked in _words(text) for word in get_close_matches(asked, sorted(known), 2, 0.8)]
+        return f"no picture has the keyword {wanted}" + (f": did you mean {' or '.join(near[:3])}?" if near else "")
 
 
 def _words(text: str) -> list[str]:

@@ -8,8 +8,7 @@ import numpy as np
 
 from ..errors import QueryError
 from ..features import Features
-from ..index import Index, query_vectors, sampled_rows
-from .graph import as_indexes
+from ..index import Index, as_systems, query_vectors, sampled_rows
 
 NOVEL = 0.05
 """A picture with a lower p-value is told to resemble nothing in the collection."""
@@ -65,19 +64,9 @@ class NoveltyTest:
             Of the same pictures in the same order.
         sample : int, default 1000
             How many pictures of the collection the query is compared with: a random sample, or all.
-
-        Returns
-        -------
-        NoveltyTest
-
-        Raises
-        ------
-        QueryError
-            If there are no parts, they belong to different pictures, there is only one picture, or a part was fitted to
-            these pictures.
         """
         test = cls()
-        test.parts = as_indexes(parts)
+        test.parts = as_systems(parts)
         for part in test.parts:
             if is_fitted(part.fingerprint):
                 name = " ".join(part.title)
@@ -96,22 +85,12 @@ class NoveltyTest:
         return f"NoveltyTest({len(self.parts[0]):,} pictures, {names or 'own vectors'})"
 
     def p_value(self, query) -> float:
-        """Return the p-value of a picture.
+        """Return the p-value of a picture, from 1 / (S + 1) to 1; a low one means that nothing is like the picture.
 
         Parameters
         ----------
         query : str, path, PIL image or list of P ndarray of shape (D,)
             An id, the path of a picture file, a picture, or its vector in each part.
-
-        Returns
-        -------
-        float
-            From 1 / (S + 1) to 1; a low value means that nothing in the collection is like the picture.
-
-        Raises
-        ------
-        QueryError
-            For an unknown id, or vectors of the wrong number or width.
         """
         row = self.parts[0].row(query) if isinstance(query, str) else None
         if row is None:
@@ -129,17 +108,13 @@ class NoveltyTest:
 
     def sentence(self, p_value: float) -> str:
         """Return what a p-value means, in a sentence (str)."""
-        pictures = len(self.sums)
-        if (pictures + 1) * NOVEL < 1:
-            return (
-                "Whether anything here fits cannot be said: that takes at least 19 pictures to compare, not "
-                f"{pictures}."
-            )
+        if (len(self.sums) + 1) * NOVEL < 1:
+            most = f"that takes at least 19 pictures to compare, not {len(self.sums)}"
+            return f"Whether anything here fits cannot be said: {most}."
+        far = "pictures are as far from all others."
         if p_value <= NOVEL:
-            return (
-                f"Nothing here is likely to fit: {p_value:.1%} of the collection's pictures are as far from all others."
-            )
-        return f"Not unlike the collection: {p_value:.0%} of its pictures are as far from all others."
+            return f"Nothing here is likely to fit: {p_value:.1%} of the collection's {far}"
+        return f"Not unlike the collection: {p_value:.0%} of its {far}"
 
 
 def is_fitted(made_by: Mapping) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from ..errors import MissingKeyError, QueryError, check_k
-from ..features import Features, Words, l2_normalize, source_layers
+from ..features import Features, Words, l2_normalize, same_pictures, source_layers
 from ..index import ExactIndex, Index, NewPicture, System, check_same
 from ..models import reads_words
 from .fusion import METHODS, Fusion
@@ -41,11 +41,6 @@ class Panel(Mapping[str, System]):
     reference : function, optional
         Returns Features with which `novelty` compares new pictures if all systems were fitted to the collection.
 
-    Raises
-    ------
-    QueryError
-        If there are no systems, they are of different pictures, or a method is unknown.
-
     Examples
     --------
     >>> import numpy as np
@@ -73,7 +68,9 @@ class Panel(Mapping[str, System]):
         if isinstance(fusions, str) or not set(fusions) <= set(METHODS):
             raise QueryError(f"fusions must be a list of some of {', '.join(METHODS)}, not {fusions!r}")
         self._sources = {" ".join(key) if isinstance(key, tuple) else key: one for key, one in systems.items()}
-        _check_pictures(list(self._sources.values()))
+        for check, kind in ((check_same, System), (same_pictures, Features)):
+            if some := [one for one in systems.values() if isinstance(one, kind)]:
+                check(some)
         self._titles: dict[str, dict[str, str]] = {}  # the titles of the systems of each layer, by their names
         for key in systems:
             layer, title, name = (key[1], key[0], " ".join(key)) if isinstance(key, tuple) else ("", key, key)
@@ -138,17 +135,8 @@ class Panel(Mapping[str, System]):
         return [layer for layer in self._titles if layer]
 
     def titles(self, layer: str = "") -> dict[str, str]:
-        """What answers for a layer: the systems without one, then its networks and their fusions.
-
-        Parameters
-        ----------
-        layer : str, default ""
-
-        Returns
-        -------
-        dict of str to str
-            The name of each system -> its title beside the others of the layer: the network, or the method.
-        """
+        """What answers for a layer, the systems without one, then its networks and their fusions: the name of each
+        system -> its title beside the others of the layer, the network or the method."""
         return {**self._titles.get("", {}), **self._titles.get(layer, {})}
 
     def features(self, name: str) -> Features | None:
@@ -158,7 +146,8 @@ class Panel(Mapping[str, System]):
 
     def reads(self, name: str) -> bool:
         """Whether a system answers words, by the text towers of all its networks (bool)."""
-        return all(layer == "penultimate" and reads_words(model) for model, layer in map(_title, self[name].parts))
+        titles = (part.title for part in self[name].parts)
+        return all(layer == "penultimate" and reads_words(model) for model, layer in titles)
 
     def subset(self, ids: Sequence[str]) -> Panel:
         """A panel of some of the pictures: its networks, searched exactly, and their fusions; a diffusion has none."""
@@ -174,12 +163,7 @@ class Panel(Mapping[str, System]):
         return Panel(chosen, fusions=list(dict.fromkeys(method for _, method in self._fused.values())))
 
     def query(
-        self,
-        query,
-        k: int | None = None,
-        *,
-        less: Sequence = (),
-        systems: Sequence[str] | None = None,
+        self, query, k: int | None = None, *, less: Sequence = (), systems: Sequence[str] | None = None
     ) -> dict[str, pd.DataFrame]:
         """Ask several systems with the same query, with one pass of each network.
 
@@ -199,11 +183,6 @@ class Panel(Mapping[str, System]):
         -------
         dict of str to DataFrame
             Name -> neighbours, without the examples.
-
-        Raises
-        ------
-        QueryError
-            As `System.query`; without a positive example; and if no system reads words that are among the examples.
 
         References
         ----------
@@ -258,26 +237,14 @@ class Panel(Mapping[str, System]):
             return dict(zip(parts, each[more[0]], strict=True))
         combined = {}
         for place, part in enumerate(parts):
-            mean = _mean([each[example][place] for example in more], part.metric)
+            combined[part] = _mean([each[example][place] for example in more], part.metric)
             if less:
-                mean = mean - LESS * _mean([each[example][place] for example in less], part.metric)
-            combined[part] = mean
+                combined[part] = combined[part] - LESS * _mean([each[example][place] for example in less], part.metric)
         return combined
 
     def novelty(self, systems: Sequence[str] | None = None) -> NoveltyTest | None:
-        """Return the test of whether a new picture is like the collection.
-
-        Parameters
-        ----------
-        systems : sequence of str, optional
-            The names of those whose vectors are compared, by default all; those that were fitted to the collection
-            take no part.
-
-        Returns
-        -------
-        NoveltyTest or None
-            None if there is no such system, or only one picture.
-        """
+        """Return the test of whether a new picture is like the collection: by the vectors of these systems, by default
+        all, that were not fitted to the collection. None if there is none, or only one picture."""
         parts = dict.fromkeys(part for name in systems or self for part in self[name].parts)
         parts = tuple(part for part in parts if not is_fitted(part.fingerprint))
         if self.count < 2 or not (parts or self._reference):
@@ -286,11 +253,6 @@ class Panel(Mapping[str, System]):
             if parts not in self._novelty:
                 self._novelty[parts] = NoveltyTest.build(list(parts or self._reference()), sample=SAMPLE)
             return self._novelty[parts]
-
-
-def _title(part: Index) -> tuple[str, str]:
-    model, layer = part.title
-    return str(model), str(layer)
 
 
 def _combines(source: Features | System) -> bool:
@@ -304,12 +266,3 @@ def _mean(vectors: Sequence[np.ndarray], metric: str) -> np.ndarray:
     """The mean (1, D) of vectors (1, D), scaled to length 1 if only their directions are compared."""
     together = np.concatenate(vectors)
     return (l2_normalize(together) if metric == "angular" else together).mean(axis=0, keepdims=True)
-
-
-def _check_pictures(sources: Sequence[Features | System]) -> None:
-    """Refuse features and systems of different pictures."""
-    if systems := [source for source in sources if isinstance(source, System)]:
-        check_same(systems)
-    first = next((source.ids for source in sources if isinstance(source, Features)), None)
-    if first is not None and any(source.ids != first for source in sources):
-        raise QueryError("the systems are not of the same pictures in the same order")

@@ -1,7 +1,5 @@
 """Fit the probability that a neighbour is relevant (Platt scaling), and test it on labels that took no part."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 
 import numpy as np
@@ -56,9 +54,8 @@ def calibrate(system: System, relevance: Relevance, *, k: int = 20, sample: int 
     rows = np.sort(chance.permutation(relevance.queries)[: check_integer("sample", sample)])
     distances, relevant, group = _pairs(system, relevance, rows, k)
     if len(relevant) and (relevant.all() or not relevant.any()):
-        raise QueryError(
-            f"{'all' if relevant.all() else 'none'} of the neighbours are relevant: there is nothing to calibrate"
-        )
+        which = "all" if relevant.all() else "none"
+        raise QueryError(f"{which} of the neighbours are relevant: there is nothing to calibrate")
     groups = np.unique(group)
     if len(groups) < FOLDS:
         raise QueryError(f"a calibration needs at least {FOLDS} labels or judged queries, not {len(groups)}")
@@ -77,17 +74,7 @@ def calibrate(system: System, relevance: Relevance, *, k: int = 20, sample: int 
 
 
 def calibrated(system: System) -> System:
-    """Calibrate an index or a diffusion by the labels of its pictures, if they are enough for `calibrate`.
-
-    Parameters
-    ----------
-    system : System
-
-    Returns
-    -------
-    System
-        The same.
-    """
+    """Calibrate an index or a diffusion by the labels of its pictures, if they are enough for `calibrate`; the same."""
     with suppress(QueryError):  # there are no labels, or too few
         system.calibration = calibrate(system, Relevance.from_labels(system.ids, system.labels))
     return system

@@ -1,7 +1,5 @@
 """Presets: complete recipes, by name, of what several networks see in a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -61,48 +59,21 @@ class Preset:
     joined: int = 0
 
     def build(self, collection: Collection, **options) -> Diffusion | ExactIndex:
-        """Extract the layers of a collection and build the system.
+        """Extract the layers of a collection, at least 3 pictures, and build the system.
 
         Parameters
         ----------
         collection : Collection
         **options
             `framing`, `precision`, `store`, `runner` and `progress` of `extract`.
-
-        Returns
-        -------
-        Diffusion or ExactIndex
-
-        Raises
-        ------
-        QueryError
-            For fewer than 3 pictures.
         """
         return self.system(self.layers_of(collection, **options))
 
     def layers_of(self, collection: Collection, **options) -> list[Features]:
-        """Extract the layers as the networks give them.
-
-        Parameters
-        ----------
-        collection : Collection
-        **options
-            As for `build`.
-
-        Returns
-        -------
-        list of Features
-            One for each layer, of the pictures that could be decoded.
-
-        Raises
-        ------
-        QueryError
-            For fewer than 3 pictures.
-        """
+        """Extract the layers as the networks give them, in the order of `keys`; parameters as for `build`."""
         if len(collection) < 3:
             raise QueryError(f"the preset {self.name} needs at least 3 pictures, not {len(collection)}")
-        wanted = self.viewed
-        features = extract(collection, list(wanted), wanted, **options)
+        features = extract(collection, list(self.viewed), self.viewed, **options)
         return [features[key] for key in self.keys]
 
     @property
@@ -116,18 +87,7 @@ class Preset:
         return [(name, layer) for name, layers in self.viewed.items() for layer in layers]
 
     def reduced(self, layers: Sequence[Features]) -> list[Features]:
-        """Reduce and whiten layers, each by every power: the parts of the graph, or one that joins them.
-
-        Parameters
-        ----------
-        layers : sequence of Features
-            As `layers_of` returns them.
-
-        Returns
-        -------
-        list of Features
-            Each (N, width), or as wide as the layer or as `PCA.fit` allows if that is less; joined, one (N, joined).
-        """
+        """Reduce and whiten layers (N, D), each by every power: parts (N, width) of the graph, or one (N, joined)."""
         parts = [pca(layer) for layer in layers for pca in PCA.fit_all(layer, self.width, self.whiten)]
         if not self.joined:
             return parts
@@ -175,7 +135,7 @@ PRESETS = {one.name: one for one in (SAME_KIND, SAME_THING)}
 
 
 def preset(models: str | Sequence[str] = BUNDLED, name: str = "same-kind") -> Preset:
-    """Return the recipe of a preset with other networks.
+    """Return the recipe of a preset with other networks; for the bundled ones, `SAME_KIND` or `SAME_THING`.
 
     Of a network of feature maps, the recipe takes the last map and an inner one, both GeM-pooled; of a transformer, the
     penultimate layer, which the network was trained to fill with meaning, and the patches of an inner block, averaged.
@@ -189,18 +149,6 @@ def preset(models: str | Sequence[str] = BUNDLED, name: str = "same-kind") -> Pr
         Names, as for `extract`.
     name : {"same-kind", "same-thing"}
         The question: pictures of the same kind, or of the same thing, whoever drew it.
-
-    Returns
-    -------
-    Preset
-        For the bundled networks, that is `SAME_KIND` or `SAME_THING`.
-
-    Raises
-    ------
-    ModelError
-        For an unknown model, and if the weights of one that is not in the table cannot be loaded.
-    QueryError
-        Without a model, or for an unknown preset.
 
     Examples
     --------

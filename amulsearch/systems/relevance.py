@@ -73,22 +73,9 @@ class Relevance:
 
     @classmethod
     def from_labels(cls, ids: Sequence[str], labels: Sequence[str | None]) -> Relevance:
-        """Pictures with the same label are relevant to each other; those without a label are not judged.
-
-        Parameters
-        ----------
-        ids : sequence of N str
-        labels : sequence of N str or None
-
-        Returns
-        -------
-        Relevance
-            With grades 0 and 1.
-        """
+        """Pictures with the same label are relevant to each other, with grade 1; those without one are not judged."""
         if len(ids) != len(labels):
-            raise QueryError(
-                f"{len(ids)} ids and {len(labels)} labels do not match: give one label, or None, for each id"
-            )
+            raise QueryError(f"{len(ids)} ids and {len(labels)} labels do not match: give a label or None for each")
         labels = list(map(label_text, labels))
         codes = np.array(pd.factorize(np.array(labels, dtype=object))[0])  # None is -1
 
@@ -100,12 +87,7 @@ class Relevance:
 
     @classmethod
     def from_keywords(
-        cls,
-        ids: Sequence[str],
-        keywords: Mapping[str, str | Sequence[str]],
-        *,
-        at_least: int = 1,
-        most: float = 1.0,
+        cls, ids: Sequence[str], keywords: Mapping[str, str | Sequence[str]], *, at_least: int = 1, most: float = 1.0
     ) -> Relevance:
         """The grade of two pictures is the number of keywords they share.
 
@@ -121,9 +103,7 @@ class Relevance:
             Keywords of more than this fraction of the pictures do not count.
         """
         if not at_least >= 1 or not 0 < most <= 1:
-            raise QueryError(
-                f"at_least must be 1 or more, and most above 0 and at most 1, not {at_least!r} and {most!r}"
-            )
+            raise QueryError(f"at_least must be 1 or more, and most above 0 and at most 1, not {at_least!r}, {most!r}")
         from sklearn.preprocessing import MultiLabelBinarizer  # slow to import
 
         keywords = ByName(keywords)
@@ -164,9 +144,7 @@ class Relevance:
         values = np.asarray(values, dtype=np.float64)
         values = values[:, None] if values.ndim == 1 else values
         if values.ndim != 2 or len(values) != len(ids) or not np.isfinite(values).all():
-            raise QueryError(
-                f"values must be finite and of shape ({len(ids)}, D), one row for each picture, not {values.shape}"
-            )
+            raise QueryError(f"values must be finite and of shape ({len(ids)}, D), a row a picture, not {values.shape}")
         if not within >= 0:
             raise QueryError(f"within must be a distance of 0 or more, not {within!r}")
 
@@ -181,13 +159,8 @@ class Relevance:
         """Pictures are relevant to a query as a person judged them.
 
         A query counts if some pictures were judged relevant to it and others not: if all were judged relevant, every
-        ranking of them would be right.
-
-        Parameters
-        ----------
-        ids : sequence of N str
-        table : DataFrame
-            Columns query, id and relevance, as in `Judgements.table`; those of other pictures are left out and counted.
+        ranking of them would be right. The table has the columns query, id and relevance, as `Judgements.table` has;
+        judgements of other pictures are left out and counted.
         """
         rows = ByName({id: row for row, id in enumerate(ids)}, -1)
         table = table.assign(query=table["query"].map(rows), id=table["id"].map(rows))

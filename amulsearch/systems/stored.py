@@ -1,7 +1,5 @@
 """The systems of a store: how they are saved, whether they are current, and the panel that they make."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -82,6 +80,9 @@ def open_panel(
 ) -> Panel:
     """Open the systems of a store: the networks of a layer, their fusions, and the preset.
 
+    Systems that do not hold all pictures of the store are left out, with a warning; StoreError if there is no store, or
+    it lacks what is asked for.
+
     Parameters
     ----------
     store : path or Store
@@ -95,16 +96,6 @@ def open_panel(
         See `Panel`.
     exact : bool, default False
         The stored features of all layers, searched exactly, in place of the indexes of one.
-
-    Returns
-    -------
-    Panel
-        Systems that do not hold all pictures of the store are left out, with a warning.
-
-    Raises
-    ------
-    StoreError
-        If there is no store, or it lacks what is asked for.
 
     Examples
     --------
@@ -168,11 +159,14 @@ def _left_out(name: str) -> str:
 def _open_presets(store: Store, names: Sequence[str]) -> Panel:
     """A panel of presets alone."""
     for name in names:
-        command = index_again(store, preset=name)
-        if name not in store.indexes:
-            raise StoreError(f"the preset {name} is not indexed: {command}")
         if not is_current(store, name):
-            raise StoreError(f"the collection has changed since {name} was indexed: {command}")
+            missing = name not in store.indexes
+            what = (
+                f"the preset {name} is not indexed"
+                if missing
+                else f"the collection has changed since {name} was indexed"
+            )
+            raise StoreError(f"{what}: {index_again(store, preset=name)}")
     return Panel({name: open_system(store, name) for name in names}, reference=lambda: _layers_below(store, names[0]))
 
 

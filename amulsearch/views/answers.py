@@ -1,7 +1,5 @@
 """What the living part of a page needs: neighbours by system, maps and thumbnails, as a browser reads them."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Mapping
 from itertools import islice

@@ -1,7 +1,5 @@
 """Names and numbers as the captions of figures and pages show them."""
 
-from __future__ import annotations
-
 from pathlib import PurePosixPath
 from unicodedata import east_asian_width
 

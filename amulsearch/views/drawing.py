@@ -1,7 +1,5 @@
 """What all figures are made of: a figure that draws names as they are, and tiles, framed pictures with a caption."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache

@@ -25,14 +25,12 @@ from .answers import ACROSS, SIDE, thumbnail_sheets
 from .mapping import Map
 from .plot import model_grid
 from .selection import Selection
-from .session import Example, Question, Session, name_of
-from .thumbnails import thumbnails, written
+from .session import FUSIONS, Example, Question, Session, name_of
+from .thumbnails import jpeg, thumbnails, written
 from .widget import Widget
 
 SHEET = 60
 """Pictures on a page of the contact sheet."""
-FUSIONS = ("vote", "rrf", "combsum")
-"""The fusions that are offered as columns."""
 
 
 def explore(
@@ -62,16 +60,6 @@ def explore(
     k : int, default 5
         How many neighbours to show.
 
-    Returns
-    -------
-    Explorer
-        The widget; a notebook displays it if a cell ends with it.
-
-    Raises
-    ------
-    QueryError
-        If nothing can answer, or an id is not in the collection.
-
     Examples
     --------
     >>> import amulsearch as am
@@ -100,9 +88,7 @@ class Explorer(Widget):
     def __init__(self, session: Session, map: Map | None):
         super().__init__("explorer")
         self.session, self.map, self.collection = session, map, session.collection
-        for id in map.ids if map else ():
-            if id not in session.labels:
-                raise QueryError(f"no picture {id!r} in {self.collection.folder}")
+        self.collection.subset(map.ids if map else ())  # refuses other pictures
         self._selection = Selection(self.collection, session.judgements)
         self._worker: Thread | None = None
 
@@ -278,7 +264,7 @@ class Explorer(Widget):
         side = min(side, 1024)
         stored = [id for id in ids if id in labels]
         images = dict(zip(stored, thumbnails(self.collection, stored, side, progress=False), strict=True))
-        content = [_jpeg(images.get(id) or self._image(pictures[id]), side) for id in ids]
+        content = [jpeg(images.get(id) or self._image(pictures[id]), side) for id in ids]
         self.send({"say": "pictures", "side": side, "ids": ids}, content)
 
     def _show_selected(self) -> None:
@@ -298,13 +284,6 @@ class Explorer(Widget):
         if isinstance(example, str):
             return self.collection.open(example)
         return written(example.image) if isinstance(example.image, Words) else example.image
-
-
-def _jpeg(image: Image.Image, side: int) -> bytes:
-    file, image = io.BytesIO(), image.copy()
-    image.thumbnail((side, side))
-    image.save(file, "JPEG", quality=85)
-    return file.getvalue()
 
 
 def _decoded(content: bytes, collection: Collection) -> Image.Image:

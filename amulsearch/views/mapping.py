@@ -69,15 +69,6 @@ class Map:
         features : Features
             Vectors (N, D) of at least two pictures. Of more than 20,000, a random sample is laid out.
 
-        Returns
-        -------
-        Map
-
-        Raises
-        ------
-        QueryError
-            If there are fewer than two pictures.
-
         References
         ----------
         van der Maaten & Hinton 2008, Visualizing data using t-SNE.
@@ -99,18 +90,8 @@ class Map:
         return f"Map({len(self):,} pictures in a grid of {self.columns} x {self.rows})"
 
     def neighbours(self, k: int | None = None) -> np.ndarray:
-        """Return the nearest pictures of each picture on the map, by Euclidean distance of `positions`.
-
-        Parameters
-        ----------
-        k : int, optional
-            How many, at most N - 1; by default 10, or N - 1 if that is less.
-
-        Returns
-        -------
-        ndarray of shape (N, k), int64
-            Rows of the neighbours, nearest first.
-        """
+        """Return the rows (N, k) int64 of the nearest pictures of each picture, by Euclidean distance of `positions`,
+        nearest first; k is by default 10, or N - 1 if that is less."""
         k = check_k(k, len(self) - 1)
         return nearest(self.positions, self.positions, k, "euclidean", np.arange(len(self)))[0]
 

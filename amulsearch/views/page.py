@@ -30,7 +30,6 @@ from .mapping import Map
 from .thumbnails import data_uri, query_picture, thumbnails
 
 if TYPE_CHECKING:
-    from jinja2.environment import TemplateModule
     from matplotlib.figure import Figure
 
 TILE, QUERY = 200, 320
@@ -123,16 +122,8 @@ class Page:
     def contact_sheet(
         self, collection: Collection, ids: Sequence[str] | None = None, *, captions: Mapping[str, str] | None = None
     ) -> Page:
-        """Append pictures of a collection side by side; the more pictures, the smaller each one.
-
-        Parameters
-        ----------
-        collection : Collection
-        ids : sequence of str, optional
-            Pictures to show, by default the whole collection.
-        captions : mapping of str to str, optional
-            id -> caption; by default the file name.
-        """
+        """Append pictures side by side, by default all; the more, the smaller each one. captions: id -> text below the
+        picture, by default the file name."""
         ids = collection.ids if ids is None else list(ids)
         if not ids:
             raise QueryError("the contact sheet has no pictures to show: pass at least one id")
@@ -143,15 +134,7 @@ class Page:
         return self._add("contact_sheet", pictures=tiles)
 
     def figure(self, figure: Figure, alt: str) -> Page:
-        """Append a matplotlib figure.
-
-        Parameters
-        ----------
-        figure : matplotlib.figure.Figure
-            The figure, rendered at 130 dpi.
-        alt : str
-            Text alternative for readers who cannot see the figure.
-        """
+        """Append a matplotlib figure, with a text for readers who cannot see it."""
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=130)
         image = Image.open(file).convert("RGB")
@@ -190,12 +173,6 @@ class Page:
             How many neighbours each system shows.
         sees : bool, optional
             Whether the page sees; by default if a system can and this adds at most 4 megabytes.
-
-        Raises
-        ------
-        QueryError
-            If there is no system, one is of other pictures, there is no such query, there are fewer than two pictures,
-            or the page is to see and no system can.
         """
         k = check_integer("k", k)
         if not systems:
@@ -210,28 +187,12 @@ class Page:
         return self._add_living(data)
 
     def html(self) -> str:
-        """Render the page as a complete HTML document.
-
-        Returns
-        -------
-        str
-            HTML with all pictures, style and script embedded. Its Content-Security-Policy blocks everything else.
-        """
+        """Render the page as HTML (str), with all pictures, style and script in it; its Content-Security-Policy blocks
+        everything else."""
         return str(_macros().document(self.title, self._parts, self._alive))
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write the page to an HTML file, atomically.
-
-        Parameters
-        ----------
-        path : str or path
-            File to write; missing parent folders are created.
-
-        Returns
-        -------
-        Path
-            The path of the file.
-        """
+        """Write the page to an HTML file, completely or not at all; missing folders are created. Returns its path."""
         path = check_path(path)
         with replacing(path) as temporary:
             temporary.write_bytes(self.html().encode("utf-8", "backslashreplace"))
@@ -252,7 +213,7 @@ class Page:
 
 
 @lru_cache(maxsize=1)
-def _macros() -> TemplateModule:
+def _macros():
     """The macros of templates/page.html, which can use the styles, the script and its digest."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

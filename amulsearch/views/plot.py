@@ -34,15 +34,7 @@ from .thumbnails import query_picture, thumbnails
 if TYPE_CHECKING:
     from ..measure import Comparison, Recommendation
 
-__all__ = [
-    "chart",
-    "contact_sheet",
-    "ensemble_grid",
-    "model_grid",
-    "pictures",
-    "query_grid",
-    "systems_chart",
-]
+__all__ = ["chart", "contact_sheet", "ensemble_grid", "model_grid", "pictures", "query_grid", "systems_chart"]
 
 
 DASHES = ("--", ":", "-.")

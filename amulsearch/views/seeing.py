@@ -3,8 +3,6 @@
 The network is SqueezeNet up to its last feature map, which web/src/network.ts computes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 
@@ -36,10 +34,8 @@ def seeing_data(
     layers = {} if sees is False else {name: _layer(system, collection) for name, system in systems.items()}
     layers = {name: layer for name, layer in layers.items() if layer}
     if sees and not layers:
-        raise QueryError(
-            f"the page cannot see: give an index with the metric angular of the layer penultimate or last:gem of "
-            f"{NETWORK}, whose weights are on this machine"
-        )
+        what = f"the layer penultimate or last:gem of {NETWORK}, whose weights are on this machine"
+        raise QueryError(f"the page cannot see: give an index with the metric angular of {what}")
     if not layers:
         return None, {}
     network, compared = _network(collection), {name: _compared(systems[name], layers[name]) for name in layers}

@@ -1,7 +1,5 @@
 """What a person does with pictures in the explorer: select them, judge and tag them, copy their files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import pandas as pd

@@ -26,6 +26,9 @@ COLUMNS, PAST, OPENINGS = 6, 20, 40
 """How many columns are shown at first, how many earlier queries are kept, with their new pictures, and of how many
 pictures `Session.opening` chooses one."""
 
+FUSIONS = ("vote", "rrf", "combsum")
+"""The fusions that are offered as columns."""
+
 Example = str | NewPicture
 
 
@@ -75,9 +78,7 @@ class Session:
         self._keywords = Keywords(collection) if "keywords" in collection.table else None
         self.labels = dict(zip(collection.ids, collection.labels, strict=True))
         query = None if query is None else collection[[query]].ids[0]  # it may be in another Unicode form
-        for id in panel.ids:
-            if id not in self.labels:
-                raise QueryError(f"no picture {id!r} in {collection.folder}")
+        collection.subset(panel.ids)  # refuses other pictures
         layers = panel.layers or [""]
         layer = "penultimate" if "penultimate" in layers else layers[0]
         systems = self.systems(layer)

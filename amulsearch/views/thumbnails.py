@@ -1,7 +1,5 @@
 """Thumbnails: decoded in parallel, reduced, laid out on a sheet, and encoded for a page."""
 
-from __future__ import annotations
-
 import base64
 import io
 import os
@@ -49,6 +47,14 @@ def data_uri(image: Image.Image, quality: int = 70) -> str:
     file = io.BytesIO()
     image.save(file, "WEBP", quality=quality, method=4)
     return webp_uri(file.getvalue())
+
+
+def jpeg(image: Image.Image, side: int) -> bytes:
+    """A picture as JPEG, reduced to a square of `side` pixels."""
+    file, image = io.BytesIO(), image.copy()
+    image.thumbnail((side, side))
+    image.save(file, "JPEG", quality=85)
+    return file.getvalue()
 
 
 def webp_uri(content: bytes) -> str:

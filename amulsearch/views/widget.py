@@ -4,8 +4,6 @@ What is seen is front.js, built from web/src by `npm ci && npm run build` in web
 other values are the arguments of the method of this name, and receives {"say": ...}; pictures are sent as buffers.
 """
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Callable
 from pathlib import Path

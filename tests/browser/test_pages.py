@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.index.neighbours import neighbours
+from amulsearch.index import neighbours
 
 EVIL = "<script>document.title = 'run'<_script>"
 

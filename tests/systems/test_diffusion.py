@@ -218,7 +218,7 @@ def test_small_collections_and_mistakes(parts):
         NeighbourGraph.build(parts, 0)
     with pytest.raises(QueryError, match="power must be above 0, not -1"):
         NeighbourGraph.build(parts, power=-1)
-    with pytest.raises(QueryError, match="parts in a list, each Features or an index, not Features"):
+    with pytest.raises(QueryError, match="systems in a list, not Features"):
         Diffusion.build(parts[0])
     with pytest.raises(QueryError, match="there are no other pictures"):
         NeighbourGraph.build([am.Features(parts[0].vectors[:1], IDS[:1])])

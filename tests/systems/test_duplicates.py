@@ -156,11 +156,11 @@ def test_groups_with_views_are_those_of_loops(crowded, threshold):
 def test_of_too_many_pictures_a_sample_asks(crowded):
     ids = [str(row) for row in range(500)]
     features = am.Features(crowded, ids)
-    asking = np.sort(np.random.default_rng(7).permutation(500)[:50])
-    table = am.systems.near_duplicates(features, 0.99, sample=50, seed=7)
+    asking = np.sort(np.random.default_rng(0).permutation(500)[:50])
+    table = am.systems.near_duplicates(features, 0.99, sample=50)
     expected = {row for centre, others in groups_by_loops(cosines(crowded), 0.99, asking) for row in (centre, *others)}
     assert set(table["id"].astype(int)) == expected and table.attrs["asked"] == 50
-    assert table.equals(am.systems.near_duplicates(features, 0.99, sample=50, seed=7))
+    assert table.equals(am.systems.near_duplicates(features, 0.99, sample=50))
     assert am.systems.near_duplicates(features, 0.99, sample=500).equals(am.systems.near_duplicates(features, 0.99))
 
 

@@ -162,7 +162,7 @@ def test_wrong_use_is_told(parts):
         (lambda: Fusion([], "vote"), "at least one"),
         (lambda: Fusion(parts, "vote", depth=0), "depth must be an integer"),
         (lambda: Fusion(parts[0]), "systems in a list"),
-        (lambda: Fusion([parts[0].vectors]), "takes systems or Features, not ndarray"),
+        (lambda: Fusion([parts[0].vectors]), "give systems or Features, not ndarray"),
         (lambda: Fusion([parts[0], am.Features(np.eye(6), list("abcdef"))]), "not of the same pictures"),
         (lambda: Fusion(parts).query("007.png", 150), "k=150 is more than the 149 other pictures"),
         (lambda: Fusion(parts).query(parts[0].vectors[0]), "a vector for each of the 3 parts"),

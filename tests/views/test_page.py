@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.index.neighbours import neighbours
+from amulsearch.index import neighbours
 
 EVIL = "<script>document.title = 'run'<_script>{{ 7 * 7 }}"
 RED, GOLD, GREEN = "warm/red.png", "warm/gold.png", "cold/green.png"

@@ -15,7 +15,7 @@ from PIL import Image, ImageFile
 import amulsearch as am
 from amulsearch import Collection, plot
 from amulsearch.errors import QueryError
-from amulsearch.index.neighbours import neighbours
+from amulsearch.index import neighbours
 from amulsearch.views.captions import short_name
 from amulsearch.views.thumbnails import written
 

@@ -14,7 +14,7 @@ from test_page import Seen
 
 import amulsearch as am
 from amulsearch.cli import main
-from amulsearch.views import report
+from amulsearch.views import report, report_parts
 
 KINDS = ("animals/birds", "buildings/homes", "food/fruit", "plants/flowers", "transportation/roadsigns")
 TWO = ["squeezenet1_1", "tf_efficientnet_lite0"]
@@ -144,8 +144,8 @@ def test_the_map_and_the_neighbours_are_those_of_the_systems(collection, presets
 
 
 def test_a_large_folder_is_sampled_and_the_page_says_where(folder, tmp_path, monkeypatch):
-    for name, value in (("JOINED", 35), ("ANSWERED", 30)):
-        monkeypatch.setattr(report, name, value)
+    monkeypatch.setattr(report, "ANSWERED", 30)
+    monkeypatch.setattr(report_parts, "JOINED", 35)
     path = tmp_path / "page.html"
     am.views.write_report(folder, path, models=TWO, sample=20, sees=False, progress=False)
     parts = Seen(path.read_text(encoding="utf-8")).text.split("Ask with any picture")[1]
@@ -166,7 +166,7 @@ def test_an_interrupted_report_leaves_what_was_done(folder, tmp_path, monkeypatc
         assert "(unfinished)" in path.read_text(encoding="utf-8")
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(report._PARTS, "quality", interrupt)
+    monkeypatch.setitem(report.PARTS, "quality", interrupt)
     with pytest.raises(KeyboardInterrupt):
         am.views.write_report(folder, path, models=TWO[0], progress=False)
     text = Seen(path.read_text(encoding="utf-8")).text
@@ -199,7 +199,7 @@ def test_few_pictures_and_a_flat_folder_are_reported_as_far_as_there_are(folder,
         (["empty", "-o", "page.html"], "no picture in empty can be used"),
         (["single", "-o", "page.html"], "a report needs at least two pictures, but only 1"),
         (["two", "-o", "none/page.html"], "cannot be written to none/page.html: No such file or directory"),
-        (["two", "-o", "empty"], "empty is no name of a page"),
+        (["two", "-o", "empty"], "empty cannot be written: give FILE.html"),
         (["two", "-o", "page.html", "--models", "resnet9000"], "no network 'resnet9000'"),
         (["two", "-o", "page.html", "-k", "0"], "must be an integer of at least 1"),
     ],
