@@ -363,6 +363,7 @@ def test_indexing_again_extracts_only_what_changed(indexed, run):
         (["query", "FIRST", "--store", "STORE", "--fuse", "mean"], "vote"),
         (["query", "FIRST", "--store", "STORE", "--grid", "NOWHERE/grid.png"], "cannot be written"),
         (["query", "TEXT", "--store", "STORE"], "not a picture"),
+        (["evaluate", "--store", "STORE", "--preset", "same-kind"], "the preset same-kind is not indexed"),
         (["query", "FOLDER", "--store", "STORE"], "not a regular file"),
         (["index", "NOWHERE", "--store", "STORE"], "is not a folder"),
         (["index", "FOLDER", "--store", "STORE", "--models", "squeezenet1_1", "--layers", "fc"], "no layer 'fc"),
