@@ -228,10 +228,13 @@ def test_mirrored_and_turned_cartoons_are_found_and_told(small_folder):
 
 
 def test_so_they_are_among_more_pictures(cartoons, tmp_path):
-    folder = shutil.copytree(cartoons.folder, tmp_path / "cartoons")
-    names = edited(folder, cartoons.ids[3:160:40], EDITS)
+    folder, ids = tmp_path / "cartoons", cartoons.ids[::3]
+    for id in ids:
+        (folder / id).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(cartoons.path(id), folder / id)
+    names = edited(folder, ids[1::15], EDITS)
     groups, _, attrs = groups_with_views(folder)
-    assert attrs["threshold"] == 0.86
+    assert len(ids) > 50 and attrs["threshold"] == 0.86
     assert all(any({name, id} <= group for group in groups) for name, id in names.items())
 
 
