@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import shutil
 import subprocess
 import sys
 import weakref
@@ -20,9 +21,22 @@ MODEL = "squeezenet1_1"
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 
 
+@pytest.fixture(scope="module")
+def with_graph(cartoons, tmp_path_factory):
+    """A cache that holds the graph of the network with its standard layers."""
+    folder = tmp_path_factory.mktemp("graph") / "cache"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setattr(engine, "WORTH_CONVERTING", 0)
+        am.extract(cartoons[:1], MODEL, "standard", progress=False)
+    return folder
+
+
 @pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    """A cache of graphs for this test alone, filled however few pictures there are."""
+def own_cache(with_graph, tmp_path, monkeypatch):
+    """A copy of it for this test alone, filled further however few pictures there are."""
+    shutil.copytree(with_graph, tmp_path / "cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(engine, "WORTH_CONVERTING", 0)
     converted._compiled_for_one.cache_clear()
@@ -41,7 +55,7 @@ def first_pictures(features, count=2):
 @needs_openvino
 def test_a_query_takes_any_graph_that_has_its_layers(few, own_cache, monkeypatch):
     features = am.extract(few, MODEL, "standard", progress=False)
-    assert len(list(own_cache.rglob("*.xml"))) == 1
+    assert len(list(own_cache.rglob("*.xml"))) == 1  # which was there
     monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_: pytest.fail("torch computed something"))
     for made in features.values():
         vectors = [encode(image, [made.fingerprint], made.makers)[0][0] for image in first_pictures(features)]
@@ -71,11 +85,10 @@ def test_what_was_compiled_is_kept_and_gives_the_same_numbers(few, own_cache):
 
 
 @needs_openvino
-def test_an_engine_that_is_no_longer_used_is_freed(few, own_cache):
+def test_an_engine_that_is_no_longer_used_is_freed(own_cache):
     """Otherwise each extraction leaves its networks, hundreds of megabytes, in memory."""
-    am.extract(few, MODEL, "penultimate", progress=False)
     (graph,) = own_cache.rglob("*.xml")
-    run = converted.OpenVinoEngine(graph, ["penultimate"], "float32")
+    run = converted.OpenVinoEngine(graph, am.models.standard_layers(MODEL), "float32")
     run.submit([7], np.zeros((1, 224, 224, 3), dtype=np.uint8))
     assert [rows for rows, _ in run.results(wait=True)] == [[7]]
     left = weakref.ref(run)
@@ -86,7 +99,7 @@ def test_an_engine_that_is_no_longer_used_is_freed(few, own_cache):
 
 @needs_openvino
 def test_without_a_graph_or_with_a_damaged_one_torch_computes(few, own_cache):
-    features = am.extract(few, MODEL, "penultimate", progress=False)
+    features = am.extract(few, MODEL, "standard", progress=False)
     made = features[MODEL, "penultimate"]
     (graph,) = own_cache.rglob("*.xml")
     text = graph.read_bytes()
@@ -153,8 +166,8 @@ def test_the_command_line_answers_without_torch(small_folder, openclipart, own_c
         "print('status', status, 'torch' in sys.modules)\n"
     )
     store = tmp_path / "store"
-    options = ["--store", str(store), "--models", MODEL, "--layers", "penultimate"]
-    assert main(["index", str(small_folder), *options]) == 0  # converts the network
+    options = ["--store", str(store), "--models", MODEL, "--layers", "standard"]
+    assert main(["index", str(small_folder), *options]) == 0
     command = [sys.executable, "-c", code, str(openclipart / "animals/birds/crow_01.webp"), "--store", str(store)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "status 0 False"
