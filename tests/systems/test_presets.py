@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 import amulsearch as am
 from amulsearch import open_image
 
+TWO = am.models.BUNDLED[:2]
+
 
 def test_better_than_one_network_and_than_joined_vectors_on_the_other_half(all_features, all_preset, course_store):
     """Several networks together beat one, and their joined vectors: the open question of the post."""
@@ -38,8 +40,9 @@ def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, preset):
 
 def test_few_pictures(small_folder, tmp_path):
     few = am.Collection.from_folder(small_folder / "food", progress=False)
-    parts = am.systems.SAME_KIND.reduced(am.systems.SAME_KIND.layers_of(few, progress=False))
-    assert len(parts) == 16 and {part.vectors.shape for part in parts} == {(8, 7), (8, 2)}
+    recipe = am.preset(TWO)
+    parts = recipe.reduced(recipe.layers_of(few, progress=False))
+    assert len(parts) == 8 and {part.vectors.shape for part in parts} == {(8, 7), (8, 2)}
     index = am.Diffusion.build(parts)
     assert sorted(index.query(few.ids[0], 7)["id"]) == few.ids[1:]
     for path in sorted((small_folder / "food").rglob("*.webp"))[2:]:
@@ -50,23 +53,25 @@ def test_few_pictures(small_folder, tmp_path):
 
 def test_both_questions_on_the_command_line(small_folder, tmp_path, run):
     store = ["--store", tmp_path / "store"]
-    kind = [*store, "--preset", "same-kind"]
-    assert "32 pictures indexed with the preset same-kind" in run("index", small_folder, *kind).out
+    kind, models = [*store, "--preset", "same-kind"], ["--models", ",".join(TWO)]
+    assert "32 pictures indexed with the preset same-kind" in run("index", small_folder, *kind, *models).out
     id = "food/fruit/" + min(path.name for path in (small_folder / "food" / "fruit").iterdir())
     results = json.loads(run("query", id, *kind, "-k", "3", "--json").out)["results"]
     assert [entry["rank"] for entry in results] == [1, 2, 3]
     shutil.copy(small_folder / id, tmp_path / "new.webp")
     told = json.loads(run("query", tmp_path / "new.webp", *kind, "-k", "1", "--json").out)
     assert told["results"][0]["id"] == id and told["p_value"] > 0.9
-    Image.effect_noise((300, 200), 80).save(tmp_path / "noise.png")
-    assert "Nothing here is likely to fit" in run("query", tmp_path / "noise.png", *kind).out
+    Image.effect_noise((300, 200), 80).save(noise := tmp_path / "noise.png")
+    for asked in (kind, store):  # nothing else is indexed
+        assert json.loads(run("query", noise, *asked, "-k", "1", "--json").out)["p_value"] == 1 / 33
+    assert "Nothing here is likely to fit" in run("query", noise, *kind).out
     assert "leave out --models, --layer and --fuse" in run("query", id, *kind, "--fuse", "rrf", status=2).err
-    run("index", small_folder, *store, "--preset", "same-thing")
+    run("index", small_folder, *store, "--preset", "same-thing", *models)
     ImageOps.grayscale(open_image(small_folder / id)).save(tmp_path / "grey.png")
     out = run("query", tmp_path / "grey.png", *store).out
     first, second = (out.index(f"{name}, all networks together") for name in ("same-kind", "same-thing"))
     assert first < second and id in out[second:]
-    for name, layer in (("same-kind", "diffusion over 16 parts"), ("same-thing", "8 layers joined")):
+    for name, layer in (("same-kind", "diffusion over 8 parts"), ("same-thing", "4 layers joined")):
         (system,) = json.loads(run("evaluate", *store, "--preset", name, "--json").out)["systems"]
         assert (system["model"], system["layer"]) == (name, layer) and 0 < system["mAP"] <= 1
 
@@ -114,15 +119,3 @@ def test_of_a_network_that_is_not_in_the_table(in_hub_cache, monkeypatch, tmp_pa
     assert am.preset(f"{name},{name}@96").layers == dict.fromkeys(
         (name, f"{name}@96"), ("penultimate", "blocks.4:mean")
     )
-
-
-def test_of_one_network_on_the_command_line(small_folder, tmp_path, run):
-    preset = ["--store", tmp_path / "store", "--preset", "same-kind"]
-    run("index", small_folder, *preset, "--models", "squeezenet1_1")
-    assert '"diffusion over 4 parts"' in run("evaluate", *preset, "--json").out
-    copy = shutil.copy(next(small_folder.rglob("*.webp")), tmp_path / "new.webp")
-    told = json.loads(run("query", copy, *preset, "-k", "1", "--json").out)
-    assert told["results"][0]["id"].endswith(next(small_folder.rglob("*.webp")).name) and told["p_value"] > 0.9
-    Image.effect_noise((300, 200), 20).save(noise := tmp_path / "noise.png")
-    for asked in (preset, preset[:2]):  # nothing else is indexed
-        assert json.loads(run("query", noise, *asked, "-k", "1", "--json").out)["p_value"] == 1 / 33
