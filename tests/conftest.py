@@ -1,6 +1,7 @@
 import hashlib
 import http.server
 import os
+import pickle
 import re
 import shutil
 import tempfile
@@ -98,6 +99,12 @@ def all_cartoons(openclipart) -> am.Collection:
 
 
 @pytest.fixture(scope="session")
+def all_with_keywords(openclipart):
+    """All bundled cartoons, with the keywords of their table."""
+    return am.Collection.from_folder(openclipart, keywords=openclipart.parent / "openclipart.csv", progress=False)
+
+
+@pytest.fixture(scope="session")
 def course_store() -> Path:
     """The store that `make notebooks` fills. Tests that use it are those of the course."""
     return Path(os.environ.get("AMULSEARCH_TEST_STORE", ROOT / "build" / "store"))
@@ -186,7 +193,11 @@ def run(capsys):
 
     def run(*arguments, status: int = 0):
         capsys.readouterr()
-        assert main([*map(str, arguments)]) == status
+        try:
+            ended = main([*map(str, arguments)])
+        except SystemExit as stopped:  # errors of usage
+            ended = stopped.code
+        assert ended == status
         return capsys.readouterr()
 
     return run
@@ -210,6 +221,26 @@ def contents():
         return found
 
     return read
+
+
+@pytest.fixture
+def malicious(tmp_path):
+    """An object whose pickle makes a folder when loaded unsafely, and a function that tells whether it did."""
+    mark = tmp_path / "it ran"
+
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(mark),)
+
+    def ran() -> bool:
+        there = mark.exists()
+        if there:
+            mark.rmdir()
+        return there
+
+    pickle.loads(pickle.dumps(Payload()))
+    assert ran()  # the payload works
+    return Payload(), ran
 
 
 @pytest.fixture

@@ -22,12 +22,10 @@ FAMILIES = {
     "vit_tiny_patch16_224.augreg_in21k_ft_in1k": {"depth": 2},
     "vit_base_patch32_clip_224.openai": TINY_VIT,
     "vit_base_patch16_siglip_224.webli": TINY_VIT,
-    "vit_small_patch14_dinov2.lvd142m@112": TINY_VIT,
     "vit_small_patch14_reg4_dinov2.lvd142m@112": TINY_VIT,
     "vit_small_patch16_dinov3.lvd1689m@128": TINY_VIT,
     "eva02_tiny_patch14_336.mim_in22k_ft_in1k@112": {"depth": 2},
     "swin_tiny_patch4_window7_224.ms_in1k": {"depths": (1, 1, 1, 1), "embed_dim": 24, "num_heads": (1, 1, 2, 2)},
-    "convnext_tiny.fb_in22k_ft_in1k": TINY_STAGES,
     "convnextv2_tiny.fcmae_ft_in22k_in1k": TINY_STAGES,
 }
 """The name of a network in timm, perhaps with a size of input, and what makes it small."""
@@ -117,7 +115,7 @@ def test_a_family(name, hub, cartoons):
         made = features[model.name, layer].vectors
         np.testing.assert_allclose(made, values.numpy(), atol=2e-3 * float(values.abs().max()), rtol=0)
     assert importlib.util.find_spec("openvino") is None or converted.path_of(model, [of for _, of in features]).exists()
-    assert list(am.extract(some, model, progress=False)) == [(model.name, layer) for layer in models.main_layers(model)]
+    assert models.main_layers(model) == ["logits", "penultimate"][headless:]
 
     index = am.ExactIndex.build(features[model.name, "penultimate"])
     unit = am.features.l2_normalize(penultimate.numpy())

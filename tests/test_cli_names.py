@@ -19,7 +19,7 @@ from amulsearch.errors import as_argument, check_path
 
 NAMES = [
     *("-n.png", "~x.png", "plain.png", "a\u202fb.png", "a\xa0b.png", "写真\u30001.png", "می\u200cخو.png"),
-    *("50% #1?.png", 'it\'s "so"!.png', "new\nline.png", "back\\slash\t.png", "a $HOME `x`.png"),
+    *("50% #1?.png", 'it\'s "so"!.png', "new\nline.png", "back\\slash\t.png", "a $HOME `x`.png", "a%20b.png"),
 ]
 ONE = ["--models", "squeezenet1_1", "--layers", "penultimate"]
 
@@ -121,6 +121,9 @@ def test_what_is_no_path_is_told_at_every_door(door, path):
         (["report", "FOLDER", "-o", "w.html", "--store", "FILE"], "FILE is a file"),
         (["report", "FOLDER", "-o", f"{'w' * 300}.html"], "File name too long"),
         (["report", "FOLDER", "--sample", "0"], "must be an integer of at least 1"),
+        (["report", "FOLDER", "-o", "w.html", "--models", "resnet9000"], "no network 'resnet9000'"),
+        (["report", "nowhere", "-o", "w.html"], "nowhere is not a folder"),
+        (["report", ".", "-o", "w.html"], "a report needs at least two pictures, but only 1"),
         (["evaluate", "--store", "STORE", "--judgements", "jugdements.csv"], "there is no file jugdements.csv"),
         (["query", "plain.png", "--store", "STORE", "--grid", "grid.xyz"], "give FILE.png"),
         (["query", "plain.png", "--store", "STORE", "--grid", "grid"], "give FILE.png"),
@@ -132,18 +135,15 @@ def test_what_is_no_path_is_told_at_every_door(door, path):
         (["query", "plain.png", "--store", "\udce9"], r"amulsearch index FOLDER --store $'\351'`"),
     ],
 )
-def test_it_is_told_before_anything_is_computed(arguments, words, strange, tmp_path, monkeypatch, capsys):
+def test_it_is_told_before_anything_is_computed(arguments, words, strange, tmp_path, monkeypatch, run):
     folder, store = strange
     monkeypatch.chdir(tmp_path)
     (tmp_path / "FILE").touch()
     shutil.copy(folder / "plain.png", "FILE.png")
     given = [one.replace("FOLDER", str(folder)).replace("STORE", str(store)) for one in arguments]
-    try:
-        status = main(given)
-    except SystemExit as ended:  # errors of usage
-        status = ended.code
-    (said,) = capsys.readouterr().err.splitlines()
-    assert status == 2 and said.startswith("amulsearch: ") and words in said
+    *before, said = run(*given, status=2).err.splitlines()
+    assert said.startswith("amulsearch: ") and words in said
+    assert not before or (arguments[0] == "report" and before[0].startswith("scanning "))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["FILE", "FILE.png"]
 
 

@@ -9,11 +9,9 @@ import pickle
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -68,38 +66,18 @@ def encoded(image: Image.Image) -> dict[str, bytes]:
     return files
 
 
-def huge(ending: str, data: bytes) -> bytes:
-    """The file with a header that declares billions of pixels."""
-    size = 60_000
-    if ending == "png":
-        header = b"IHDR" + struct.pack(">II", size, size) + data[24:29]
-        return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
-    if ending in ("jpg", "jpeg"):
-        start = re.search(rb"\xff[\xc0\xc2]\x00\x11\x08", data).end()
-        return data[:start] + struct.pack(">HH", size, size) + data[start + 4 :]
-    if ending == "gif":
-        return data[:6] + struct.pack("<HH", size, size) + data[10:]
-    if ending == "bmp":
-        return data[:18] + struct.pack("<ii", size, size) + data[26:]
-    if ending == "ppm":
-        return b"P6 60000 60000 255\n" + data[-1000:]
-    return data[: len(data) // 3]
-
-
-def damaged(chance: np.random.Generator, ending: str, data: bytes, other: bytes) -> bytes:
-    way, changed = int(chance.integers(7)), bytearray(data)
+def damaged(chance: np.random.Generator, data: bytes, other: bytes) -> bytes:
+    way, changed = int(chance.integers(6)), bytearray(data)
     early = min(len(data), 200)
     if way <= 1:  # bits of the header, or of the whole file
         for _ in range(int(chance.integers(1, 12))):
             changed[int(chance.integers(len(data) if way else early))] ^= 1 << int(chance.integers(8))
     elif way == 2:
         del changed[int(chance.integers(len(data))) :]
-    elif way == 3:
-        return huge(ending, data)
-    elif way == 4:  # a block of another file
+    elif way == 3:  # a block of another file
         start = int(chance.integers(len(data)))
         changed[start : start + 64] = other[start % len(other) :][:64]
-    elif way == 5:  # the largest possible number
+    elif way == 4:  # the largest possible number
         start = int(chance.integers(early))
         changed[start : start + 4] = b"\xff" * 4
     else:
@@ -122,7 +100,7 @@ def test_damaged_pictures_of_every_format_are_extracted_or_told(cartoons, store,
             (whole / name).write_bytes(data)
             intact.add(name)
         else:
-            data = damaged(chance, name.rpartition(".")[2], data, other)
+            data = damaged(chance, data, other)
         (fuzzed / name).write_bytes(data)
     extracted = am.extract(scan(fuzzed), MODEL, "penultimate", store=store, progress=False)
     features, rejected = extracted[MODEL, "penultimate"], extracted.rejected
@@ -322,10 +300,10 @@ def test_cut_off_at_any_moment_the_next_run_goes_on(cartoons, store, tmp_path, c
     folder, undisturbed = cartoons.folder, tmp_path / "undisturbed"
     kills = int(os.environ.get("AMULSEARCH_KILLS", "3"))
     start = time.monotonic()
-    subprocess.run(command(folder, undisturbed), check=True, capture_output=True)
+    assert main(command(folder, undisturbed)[3:]) == 0
     duration = time.monotonic() - start
     outcomes = collections.Counter()
-    for kill, moment in enumerate(np.random.default_rng(0).uniform(0, 0.6, kills) * duration):
+    for kill, moment in enumerate(np.random.default_rng(0).uniform(0, 1.2, kills) * duration):
         number = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[kill % 3]
         (store / "lock").unlink(missing_ok=True)
         with started(command(folder, store)) as run:
@@ -411,20 +389,6 @@ def test_two_processes_make_one_store(small_folder, store):
 # Files that try to run code
 
 
-@pytest.fixture
-def trap(tmp_path):
-    """An object whose pickle makes a folder when loaded, and the path of the folder."""
-    mark = tmp_path / "it ran"
-
-    class Payload:
-        def __reduce__(self):
-            return os.mkdir, (str(mark),)
-
-    pickle.loads(pickle.dumps(Payload()))
-    mark.rmdir()  # the payload works
-    return Payload(), mark
-
-
 def harmful(payload) -> list[bytes]:
     """A pickle with the payload, and numpy arrays with it, which numpy loads only if pickles are allowed."""
     array, npy, npz = np.array([payload], dtype=object), io.BytesIO(), io.BytesIO()
@@ -464,8 +428,8 @@ def test_decoders_import_no_module_of_the_working_directory_or_beside_the_packag
 
 
 @pytest.mark.parametrize("kind", [am.AnnoyIndex, am.ExactIndex, am.indexes.FaissIndex])
-def test_no_index_can_run_code(kind, trap, tmp_path):
-    payload, mark = trap
+def test_no_index_can_run_code(kind, malicious, tmp_path):
+    payload, ran = malicious
     vectors = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
     features = am.Features(vectors, list(map(str, range(60))), fingerprint={"model": "m", "layer": "l"})
     path = kind.build(am.transforms.PCA.fit(features, 4)(features)).save(tmp_path / "index")
@@ -480,7 +444,7 @@ def test_no_index_can_run_code(kind, trap, tmp_path):
                 seal(path, file)
             with pytest.raises(am.errors.StoreError):
                 kind.open(path)
-            assert not mark.exists()
+            assert not ran()
         file.write_bytes(good)
         if file.suffix != ".sqlite":
             seal(path, file)
@@ -496,8 +460,8 @@ def seal(path: Path, file: Path) -> None:
         store.database.insert("indexes", [(name, about, folder, json.dumps(files))])
 
 
-def test_no_store_can_run_code(trap, small_folder, store, tmp_path):
-    payload, mark = trap
+def test_no_store_can_run_code(malicious, small_folder, store, tmp_path):
+    payload, ran = malicious
     assert main(command(small_folder, store)[3:]) == 0
     evaluate, judgements = ["evaluate", "--store", str(store)], tmp_path / "judgements.csv"
     for path in [path for path in store.rglob("*") if path.is_file() and path.name != "lock"]:
@@ -507,7 +471,7 @@ def test_no_store_can_run_code(trap, small_folder, store, tmp_path):
             assert main(["check", "--store", str(store)]) == 1
             if "indexes" not in path.parts:
                 assert main(evaluate) == 2
-            assert not mark.exists()
+            assert not ran()
         path.write_bytes(good)
     judgements.write_bytes(pickle.dumps(payload))
-    assert main([*evaluate, "--judgements", str(judgements)]) == 2 and not mark.exists()
+    assert main([*evaluate, "--judgements", str(judgements)]) == 2 and not ran()

@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -141,12 +140,12 @@ def test_a_page_loads_little_and_nothing_from_elsewhere(tmp_path, monkeypatch):
     assert not any(fault.startswith(make_site.CARTOONS) for fault in make_site.faults(tmp_path))
 
 
-def test_without_executed_notebooks_a_sentence_says_what_to_do(tmp_path):
-    command = [sys.executable, make_site.__file__, "--build", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+def test_without_executed_notebooks_a_sentence_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["make_site.py", "--build", str(tmp_path)])
+    assert make_site.main() == 2
     count = len(list((ROOT / "notebooks").glob("[0-9]*.ipynb")))
-    assert done.stderr == f"{count} of {count} notebooks have not been executed: run `make notebooks` first.\n"
+    told = f"{count} of {count} notebooks have not been executed: run `make notebooks` first.\n"
+    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize(("link", "status"), [("notebooks/01_small.ipynb", 0), ("notebooks/02_none.ipynb", 1)])

@@ -16,7 +16,7 @@ from PIL import Image
 
 import amulsearch as am
 from amulsearch.cli import main
-from amulsearch.features import converted, engine
+from amulsearch.features import engine
 from amulsearch.models import text_towers as towers
 from amulsearch.models.architectures import import_torchvision
 
@@ -81,7 +81,8 @@ def test_pictures_are_as_open_clip_s_own(published, clip, cartoons):
     with torch.no_grad():
         same = model.encode_image(torch.stack([transform(Image.fromarray(one)) for one in pixels])).numpy()
         own = model.encode_image(torch.stack([transform(cartoons.open(id)) for id in cartoons.ids[:20]])).numpy()
-    found = made[NAME, "penultimate"].vectors
+    found, fingerprint = made[NAME, "penultimate"].vectors, made[NAME, "penultimate"].fingerprint
+    assert importlib.util.find_spec("openvino") is None or fingerprint["backend"].startswith("openvino")
     np.testing.assert_allclose(found, same, atol=1e-5 * np.abs(same).max(), rtol=0)
     cosines = (am.features.l2_normalize(found) * am.features.l2_normalize(own)).sum(axis=1)
     assert cosines.min() > 0.998  # from the file: its resizing rounds in another way
@@ -122,15 +123,6 @@ def test_words_find_what_their_vector_is_nearest_to(published, cartoons):
         for words, vector in cases.items():
             expected = np.argsort(-(scaled @ vector), kind="stable")[:5]
             assert index.query(words, k=5)["id"].tolist() == [features.ids[row] for row in expected]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
-def test_the_graph_of_the_image_tower_agrees_with_torch(published, cartoons):
-    made = am.extract(cartoons[:8], NAME, "penultimate", progress=False)[NAME, "penultimate"]
-    assert made.fingerprint["backend"].startswith("openvino")
-    assert converted.path_of(am.models.get(NAME), ["penultimate"]).exists()
-    expected = am.embed([cartoons.open(id) for id in made.ids], NAME, "penultimate")["penultimate"]
-    np.testing.assert_allclose(made.vectors, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
 
 def test_the_configuration_is_part_of_what_the_weights_are(published, clip, server):

@@ -41,6 +41,12 @@ LAYOUT = """(selector) => {
   }));
   return wrong;
 }"""
+RUN_ALL = """async () => {
+    const { shell, commands } = jupyterapp;
+    await shell.currentWidget.context.ready;
+    await shell.currentWidget.sessionContext.ready;
+    commands.execute("notebook:run-all-cells");
+}"""
 ALIVE = "document.querySelector('.am-answers')?.amulsearch?.data.sheets.images.every((one) => one.complete)"
 
 
@@ -106,6 +112,17 @@ def opened(browser):
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def run_all():
+    """`run_all(page)`: run all cells once the kernel is connected; before that, the menu asks for one or fails."""
+
+    def run(page):
+        page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext", timeout=120_000)
+        page.evaluate(RUN_ALL)
+
+    return run
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ FIRST = "animals/bugs/damselfly_leigh_purdie_r.webp"
 QUERY = ".am-explorer .am-strip .am-big img"
 SHORT = """import amulsearch as am
 cartoons = am.Collection.from_folder({IMAGES!r})
-am.explore(cartoons, am.extract(cartoons, {MODELS!r}, "penultimate", store={STORE!r}), k=4)"""
+features = am.extract(cartoons, {MODELS!r}, "penultimate", store={STORE!r})
+am.explore(cartoons, features, judgements={JUDGEMENTS!r}, query={FIRST!r}, k=4)"""
 PAGE = """some = cartoons.subset(cartoons.ids[:3])
 am.views.Page("A page").answers(some, {"own": am.ExactIndex.build([[1, 0], [1, 1], [0, 1]], some.ids)})"""
 LESSON = [
@@ -28,9 +29,8 @@ layers = {{name: [*am.models.main_layers(name), "last:gem"] for name in models}}
 features = am.extract(cartoons, models, layers, store={STORE!r})
 preset = am.preset(models).build(cartoons, store={STORE!r})
 layout = am.views.Map.fit(am.transforms.concatenate([features[name, "penultimate"] for name in models]))
-(query,) = cartoons.choose(["animals/bugs/damselfly_leigh_purdie_r.webp"])
 panel = am.Panel({{"same-kind": preset, **features}}, fusions=("vote", "rrf", "combsum"), calibrate=True)
-explorer = am.explore(cartoons, panel, judgements={JUDGEMENTS!r}, map=layout, query=query, k=4)
+explorer = am.explore(cartoons, panel, judgements={JUDGEMENTS!r}, map=layout, query={FIRST!r}, k=4)
 explorer""",
     "explorer.found.get(models[-1])",
     "explorer.selected",
@@ -47,6 +47,7 @@ def folder(tmp_path_factory, cartoons, store, bundled_features):
         "MODELS": ",".join(MODELS),
         "STORE": str(store),
         "JUDGEMENTS": str(folder / "judged.csv"),
+        "FIRST": FIRST,
     }
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     for name, sources in (("lesson", [*LESSON, SELECTED]), ("short", [SHORT, PAGE])):
@@ -63,20 +64,6 @@ def folder(tmp_path_factory, cartoons, store, bundled_features):
 @pytest.fixture(scope="module")
 def indexes(bundled_features):
     return {model: am.ExactIndex.build(bundled_features[model, "penultimate"]) for model in MODELS}
-
-
-def run_all(page):
-    """Run all cells once the kernel is connected; before that, the menu prompts for a kernel or does nothing."""
-    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext", timeout=120_000)
-    page.evaluate(
-        """async () => {
-            const { shell, commands } = jupyterapp;
-            await shell.currentWidget.context.ready;
-            await shell.currentWidget.sessionContext.ready;
-            commands.execute("notebook:run-all-cells");
-        }"""
-    )
-    settled(page)
 
 
 def settled(page):
@@ -163,7 +150,11 @@ def uploads_good_and_bad(lab):
     lab.wait_for_selector('.am-said:has-text("Nothing here is likely to fit")')
 
 
-def thumbs_are_in_the_file_and_survive_the_kernel(lab):
+def judged(folder):
+    return am.measure.Judgements(folder / "judged.csv").table.values.tolist()
+
+
+def thumbs_are_in_the_file(lab):
     search(lab, FIRST)
     good, bad = shown(lab, MODELS[1])[0], shown(lab, MODELS[1])[1]
     tile(lab, MODELS[1], good).get_by_role("button", name="Good", exact=False).first.click()
@@ -171,20 +162,11 @@ def thumbs_are_in_the_file_and_survive_the_kernel(lab):
     tile(lab, MODELS[1], bad).get_by_role("button", name="Not good").click()
     lab.wait_for_selector(f'[data-id="{bad}"] [aria-pressed="true"]')
     expected = [[FIRST, good, 1], [FIRST, bad, 0]]
-    assert am.measure.Judgements(lab.folder / "judged.csv").table.values.tolist() == expected
-    lab.get_by_role("menuitem", name="Kernel", exact=True).click()
-    lab.get_by_text("Restart Kernel and Clear Outputs of All Cells…", exact=True).click()
-    lab.locator(".jp-Dialog button.jp-mod-accept").click()
-    lab.wait_for_selector(".am-explorer", state="detached")
-    run_all(lab)
-    pressed = lab.locator('.am-answer-columns [aria-pressed="true"]')
-    marks = pressed.evaluate_all("(all) => all.map((one) => [one.closest('.am-hit').dataset.id, one.title])")
-    assert {tuple(mark) for mark in marks} == {(good, "Good"), (bad, "Not good")}
-    assert "2 thumbs for this query" in lab.locator(".am-said").inner_text()
+    assert judged(lab.folder) == expected
     lab.get_by_role("button", name="Not good").nth(3).click()
     lab.get_by_role("button", name="Undo").click()
     lab.wait_for_selector('.am-said:has-text("2 thumbs for this query")')
-    assert am.measure.Judgements(lab.folder / "judged.csv").table.values.tolist() == expected
+    assert judged(lab.folder) == expected
 
 
 def a_lasso_selects_and_the_selection_is_a_table_in_the_kernel(lab):
@@ -265,9 +247,7 @@ def the_keyboard_alone(lab):
     lab.keyboard.press("Enter")
     becomes(lab, Path(focused).stem)
     assert shown(lab, MODELS[1]) == lab.indexes[MODELS[1]].query(focused, 4)["id"].tolist()
-    assert (
-        lab.locator(".jp-Notebook .jp-Cell").count() == len(LESSON) + 1
-    )  # letters do not act as shortcuts of the notebook
+    assert lab.locator(".jp-Notebook .jp-Cell").count() == len(LESSON) + 1  # letters are no shortcuts of the notebook
     lab.locator(".am-answer-columns .am-picture").first.focus()
     lab.keyboard.press("+")
     lab.wait_for_selector(".am-example")
@@ -291,7 +271,7 @@ CHECKS = [
     a_click_on_a_picture_makes_it_the_query,
     a_drawn_part_is_asked,
     uploads_good_and_bad,
-    thumbs_are_in_the_file_and_survive_the_kernel,
+    thumbs_are_in_the_file,
     a_lasso_selects_and_the_selection_is_a_table_in_the_kernel,
     a_picture_is_seen_large,
     the_view_is_saved_as_a_page,
@@ -300,16 +280,18 @@ CHECKS = [
 ]
 
 
-def test_the_explorer(browser, folder, jupyter, indexes, cartoons, shots, faults, misplaced, tmp_path, subtests):
-    """All checks in turn on one server, because starting it takes longest: JupyterLab, then Notebook 7 and Voila, which
-    show the explorer and respond to a click."""
+def test_the_explorer(
+    browser, run_all, folder, jupyter, indexes, cartoons, shots, faults, misplaced, tmp_path, subtests
+):
+    """All checks in turn on one server, because starting it takes longest: JupyterLab, then Notebook 7 and Voila with
+    kernels of their own, which show the thumbs given in JupyterLab and respond to a click."""
     lab = browser.new_page(viewport={"width": 1280, "height": 900})
     lab.set_default_timeout(120_000)  # the first new picture is slow if other tests use the processors
     lab.indexes, lab.cartoons, lab.folder = indexes, cartoons, folder
     lab.shots, lab.faults, lab.misplaced, lab.tmp_path = shots, faults, misplaced, tmp_path
     lab.goto(f"{jupyter}/lab/tree/lesson.ipynb")
-    lab.wait_for_selector(".jp-Notebook .jp-CodeCell")
     run_all(lab)
+    settled(lab)
     for check in CHECKS:
         with subtests.test(check.__name__.replace("_", " ")):
             check(lab)
@@ -320,10 +302,14 @@ def test_the_explorer(browser, folder, jupyter, indexes, cartoons, shots, faults
             page.set_default_timeout(120_000)
             page.goto(f"{jupyter}/{path}/short.ipynb", timeout=300_000)
             if path == "notebooks":
-                page.wait_for_selector(".jp-Notebook .jp-CodeCell")
                 run_all(page)
             page.wait_for_selector(".am-answer-columns .am-picture", timeout=300_000)
             settled(page)
+            pressed = page.locator('.am-answer-columns [aria-pressed="true"]')
+            marks = pressed.evaluate_all("(all) => all.map((one) => [one.closest('.am-hit').dataset.id, one.title])")
+            thumbs = [[id, "Good" if relevance else "Not good"] for _, id, relevance in judged(folder)]
+            assert len(thumbs) == 2 and {*map(tuple, marks)} == {*map(tuple, thumbs)}
+            assert "2 thumbs for this query" in page.locator(".am-explorer .am-said").inner_text()
             clicked = shown(page, MODELS[0])[1]
             tile(page, MODELS[0], clicked).locator(".am-picture").click()
             becomes(page, Path(clicked).stem)

@@ -80,20 +80,12 @@ def stem(id):
     return os.path.splitext(os.path.basename(id))[0]
 
 
-def sit_down(browser, address):
+def sit_down(browser, run_all, address):
     """Open the notebook and run it; returns the page when a question shows."""
     page = browser.new_page(viewport={"width": 1280, "height": 860})
     page.set_default_timeout(120_000)
     page.goto(address)
-    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext", timeout=120_000)
-    page.evaluate(
-        """async () => {
-            const { shell, commands } = jupyterapp;
-            await shell.currentWidget.context.ready;
-            await shell.currentWidget.sessionContext.ready;
-            commands.execute("notebook:run-all-cells");
-        }"""
-    )
+    run_all(page)
     page.evaluate("jupyterapp.shell.collapseLeft()")
     page.wait_for_selector(".am-jury .am-pair", timeout=300_000)
     return page
@@ -151,11 +143,11 @@ def the_verdict_is_that_of_the_jury(person, pictures, store):
     assert np.allclose([float(row[1]) for row in table], jury.table["P@5"], atol=0.0051)
 
 
-def test_answers_by_keyboard_with_a_pause(browser, folder, jupyter, cartoons, store, shots, faults, misplaced):
+def test_answers_by_keyboard_with_a_pause(browser, run_all, folder, jupyter, cartoons, store, shots, faults, misplaced):
     names = [stem(id) for id in cartoons.ids]
     assert len({*names}) == len(names)
     judge = dict(zip(names, cartoons.labels, strict=True))
-    page = sit_down(browser, f"{jupyter}/lab/tree/jury.ipynb")
+    page = sit_down(browser, run_all, f"{jupyter}/lab/tree/jury.ipynb")
     person = Person(page, folder)
     person.asks()
     assert page.evaluate("document.activeElement.matches('.am-jury')")
@@ -169,7 +161,7 @@ def test_answers_by_keyboard_with_a_pause(browser, folder, jupyter, cartoons, st
     page.evaluate("async () => await jupyterapp.shell.currentWidget.sessionContext.session.kernel.shutdown()")
     page.close()
 
-    page = person.page = sit_down(browser, f"{jupyter}/notebooks/jury.ipynb")
+    page = person.page = sit_down(browser, run_all, f"{jupyter}/notebooks/jury.ipynb")
     person.asks()
     assert person.names() == asked and person.number == number
     assert page.locator(".am-standing").inner_text() == standing

@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import shutil
 import subprocess
 import sys
 import weakref
@@ -15,14 +16,27 @@ from amulsearch.cli import main
 from amulsearch.features import converted, encode, engine
 from amulsearch.models import preprocess, weights
 
-MODEL, SMALL = "tf_efficientnet_lite0", "squeezenet1_1"
+MODEL = "squeezenet1_1"
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 
 
+@pytest.fixture(scope="module")
+def with_graph(cartoons, tmp_path_factory):
+    """A cache that holds the graph of the network with its standard layers."""
+    folder = tmp_path_factory.mktemp("graph") / "cache"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setattr(engine, "WORTH_CONVERTING", 0)
+        am.extract(cartoons[:1], MODEL, "standard", progress=False)
+    return folder
+
+
 @pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    """A cache of graphs for this test alone, filled however few pictures there are."""
+def own_cache(with_graph, tmp_path, monkeypatch):
+    """A copy of it for this test alone, filled further however few pictures there are."""
+    shutil.copytree(with_graph, tmp_path / "cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(engine, "WORTH_CONVERTING", 0)
     converted._compiled_for_one.cache_clear()
@@ -41,17 +55,17 @@ def first_pictures(features, count=2):
 @needs_openvino
 def test_a_query_takes_any_graph_that_has_its_layers(few, own_cache, monkeypatch):
     features = am.extract(few, MODEL, "standard", progress=False)
-    assert len(list(own_cache.rglob("*.xml"))) == 1
+    assert len(list(own_cache.rglob("*.xml"))) == 1  # which was there
     monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_: pytest.fail("torch computed something"))
     for made in features.values():
         vectors = [encode(image, [made.fingerprint], made.makers)[0][0] for image in first_pictures(features)]
         np.testing.assert_allclose(vectors, made.vectors[:2], atol=1e-4 * abs(made.vectors).max())
-    assert converted.query_graph(am.models.get(MODEL), ["blocks.1:mean"], "float32") is None
+    assert converted.query_graph(am.models.get(MODEL), ["features.4:mean"], "float32") is None
 
 
 @needs_openvino
 def test_what_was_compiled_is_kept_and_gives_the_same_numbers(few, own_cache):
-    features = am.extract(few, SMALL, "standard", progress=False)
+    features = am.extract(few, MODEL, "standard", progress=False)
     images = first_pictures(features)
 
     def vectors():
@@ -71,11 +85,10 @@ def test_what_was_compiled_is_kept_and_gives_the_same_numbers(few, own_cache):
 
 
 @needs_openvino
-def test_an_engine_that_is_no_longer_used_is_freed(few, own_cache):
+def test_an_engine_that_is_no_longer_used_is_freed(own_cache):
     """Otherwise each extraction leaves its networks, hundreds of megabytes, in memory."""
-    am.extract(few, SMALL, "penultimate", progress=False)
     (graph,) = own_cache.rglob("*.xml")
-    run = converted.OpenVinoEngine(graph, ["penultimate"], "float32")
+    run = converted.OpenVinoEngine(graph, am.models.standard_layers(MODEL), "float32")
     run.submit([7], np.zeros((1, 224, 224, 3), dtype=np.uint8))
     assert [rows for rows, _ in run.results(wait=True)] == [[7]]
     left = weakref.ref(run)
@@ -86,8 +99,8 @@ def test_an_engine_that_is_no_longer_used_is_freed(few, own_cache):
 
 @needs_openvino
 def test_without_a_graph_or_with_a_damaged_one_torch_computes(few, own_cache):
-    features = am.extract(few, SMALL, "penultimate", progress=False)
-    made = features[SMALL, "penultimate"]
+    features = am.extract(few, MODEL, "standard", progress=False)
+    made = features[MODEL, "penultimate"]
     (graph,) = own_cache.rglob("*.xml")
     text = graph.read_bytes()
     for content in (b"damaged", b"\xff" + text[:-100], None):
@@ -112,8 +125,8 @@ class Odd(torch.nn.Module):
 def test_a_network_that_openvino_cannot_run_is_run_by_torch(few, own_cache, tmp_path, capsys):
     torch.manual_seed(0)
     model = am.models.own("odd", Odd(), am.models.Preprocess(32), version=1)
-    made = am.extract(few, [model, SMALL], "logits", store=tmp_path / "store", progress=False)
-    assert [made[name, "logits"].fingerprint["backend"].split()[0] for name in ("odd", SMALL)] == ["torch", "openvino"]
+    made = am.extract(few, [model, MODEL], "logits", store=tmp_path / "store", progress=False)
+    assert [made[name, "logits"].fingerprint["backend"].split()[0] for name in ("odd", MODEL)] == ["torch", "openvino"]
     expected = am.embed(first_pictures(made, 4), model, "logits")["logits"]
     np.testing.assert_allclose(made["odd", "logits"].vectors, expected, atol=1e-6)
     told = capsys.readouterr().err.strip()
@@ -153,8 +166,8 @@ def test_the_command_line_answers_without_torch(small_folder, openclipart, own_c
         "print('status', status, 'torch' in sys.modules)\n"
     )
     store = tmp_path / "store"
-    options = ["--store", str(store), "--models", SMALL, "--layers", "penultimate"]
-    assert main(["index", str(small_folder), *options]) == 0  # converts the network
+    options = ["--store", str(store), "--models", MODEL, "--layers", "standard"]
+    assert main(["index", str(small_folder), *options]) == 0
     command = [sys.executable, "-c", code, str(openclipart / "animals/birds/crow_01.webp"), "--store", str(store)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "status 0 False"
@@ -167,7 +180,7 @@ def test_an_empty_xdg_cache_home_counts_as_unset(tmp_path, monkeypatch):
     places = []
     for value in ("", str(tmp_path / ".cache")):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
-        places.append((converted.path_of(am.models.get(SMALL), ["logits"]), weights.cache_folder()))
+        places.append((converted.path_of(am.models.get(MODEL), ["logits"]), weights.cache_folder()))
     assert places[0] == places[1] and all(tmp_path in place.parents for place in places[0])
 
 

@@ -118,15 +118,6 @@ def test_of_a_memory_map_only_blocks_are_in_memory(tmp_path, monkeypatch):
     assert peak < 2**23 < made.nbytes / 4
 
 
-def test_blocks_are_all_rows_in_order(few_rows, made, tmp_path):
-    np.save(tmp_path / "made.npy", made)
-    for source in (made, np.load(tmp_path / "made.npy", mmap_mode="r"), np.asfortranarray(made), made[::2]):
-        starts, parts = zip(*((start, np.array(part)) for start, part in vector_file.blocks(source)), strict=True)
-        assert [len(part) for part in parts[:-1]] == [7] * (len(parts) - 1)
-        assert list(starts) == list(range(0, len(source), 7))
-        np.testing.assert_array_equal(np.concatenate(parts), source)
-
-
 def test_l2_normalize(few_rows, made):
     made = 1e4 * made
     unit = made / np.linalg.norm(made, axis=1, keepdims=True)

@@ -36,11 +36,6 @@ def reasons(collection) -> dict[str, str]:
     return dict(collection.rejected.itertuples(index=False))
 
 
-@pytest.fixture(scope="module")
-def bundled(openclipart) -> am.Collection:
-    return scan(openclipart)
-
-
 # Accepted files
 
 
@@ -65,7 +60,8 @@ def test_the_table_says_what_the_files_say_in_order(tmp_path):
         assert (row.digest, row.bytes) == (hashlib.sha256(content).hexdigest(), len(content))
 
 
-def test_the_bundled_cartoons(openclipart, bundled):
+def test_the_bundled_cartoons(openclipart, all_with_keywords):
+    bundled = all_with_keywords
     with (openclipart.parent / "openclipart.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(bundled) == 1631 and len(bundled.rejected) == 0
@@ -231,25 +227,6 @@ def test_names_in_tables_that_are_of_no_picture_are_counted(small_folder):
     assert collection.passed_over == {"label of no picture": 1, "keywords of no picture": 2}
 
 
-def test_odd_names_work(tmp_path):
-    names = [
-        "with space.png",
-        "häßlich/ünïcode é.png",
-        "new\nline.png",
-        "quote'\"$(x).png",
-        "猫.png",
-        "-n.png",
-        "a%20b.png",
-    ]
-    for place, name in enumerate(names):
-        picture(tmp_path / name, (place, 2, 3))
-    collection = scan(tmp_path)
-    assert collection.ids == sorted(names) and collection.rejected.empty
-    for place, name in enumerate(names):
-        assert collection.open(name).getpixel((0, 0)) == (place, 2, 3)
-        assert collection.ids_of(tmp_path / name) == [name]
-
-
 def test_a_hostile_folder(open_folder, openclipart, without_root):
     folder = open_folder
     shutil.copy(openclipart / "animals/mammals/fawn_mo_01.webp", folder / "good.webp")
@@ -374,7 +351,8 @@ def test_a_collection_is_a_mapping_from_ids_to_pictures(small_folder):
         collection[0]
 
 
-def test_duplicates_are_found_by_their_bytes(bundled, small_folder):
+def test_duplicates_are_found_by_their_bytes(all_with_keywords, small_folder):
+    bundled = all_with_keywords
     groups = bundled.duplicates().groupby("group")["id"].apply(list)
     assert groups.map(len).tolist() == [2] * 17  # as stated in data/README.md
     for first, second in groups:

@@ -91,29 +91,6 @@ def test_a_decoder_that_crashes_is_replaced(slow, small_folder, name):
     assert not before & set(workers())
 
 
-@LINUX
-def test_a_picture_that_crashes_its_decoder_cannot_be_opened_and_this_process_lives(slow, small_folder):
-    collection = am.Collection.from_folder(slow.parent, progress=False)
-    list(decode([request(sorted(small_folder.rglob("*.webp"))[0])]))  # starts the process
-
-    over = threading.Event()
-
-    def crash() -> None:
-        while not over.wait(0.1):
-            for pid in workers():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSEGV)
-
-    (killer := threading.Thread(target=crash)).start()
-    try:
-        with pytest.raises(am.errors.PictureError) as told:
-            collection.open("slow.webp")
-    finally:
-        over.set()
-        killer.join()
-    assert str(told.value) == (f"{slow} cannot be opened: damaged: its decoder crashed (SIGSEGV)")
-
-
 def test_an_error_in_one_thread_costs_no_picture_of_another(slow, small_folder):
     picture, over = request(slow), threading.Event()
 

@@ -105,7 +105,7 @@ def test_two_judge_in_one_file_and_see_each_other(tmp_path):
 
 
 def test_four_processes_judge_at_once_and_none_is_lost(tmp_path):
-    path, each = tmp_path / "judgements.csv", int(os.environ.get("AMULSEARCH_JUDGED", 200))
+    path, each = tmp_path / "judgements.csv", int(os.environ.get("AMULSEARCH_JUDGED", 100))
     program = (
         "import sys, amulsearch as am\n"
         f"judgements = am.measure.Judgements({str(path)!r})\n"

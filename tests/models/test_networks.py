@@ -1,8 +1,6 @@
 """The table of networks, and what each network gives compared with numpy, torch modules and known photographs."""
 
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -182,18 +180,6 @@ def test_a_picture_mirrored_twice_is_itself():
     assert once and not twice
 
 
-def test_the_table_needs_no_torch():
-    program = """if True:
-        import sys
-        import amulsearch as am
-        am.models.table()
-        heavy = ("torch", "torchvision", "timm", "matplotlib", "openvino", "faiss", "scipy", "sklearn")
-        print([name for name in heavy if name in sys.modules])
-    """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 # The layers
 
 
@@ -215,12 +201,12 @@ def pooled_by_hand(name: str, module, inner: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", models.MODERN)
-def test_the_networks_of_today_pool_as_their_authors_do(name):
+def test_the_networks_of_today_pool_as_their_authors_do(name, monkeypatch):
     torch.manual_seed(0)
-    model = models.get(name)
+    model, timm = models.get(name), import_timm()
+    if not name.startswith("convnext"):  # the pooling is the same after one block
+        monkeypatch.setattr(timm, "create_model", partial(timm.create_model, depth=1))
     module = model.build()
-    if hasattr(module, "blocks"):
-        module.blocks = module.blocks[-1:]  # the pooling is the same after one block
     for value in module.parameters():  # some are 0 until they are trained
         value.data += 0.02 * torch.randn_like(value)
     network = models.Network(model, module)

@@ -4,22 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_networks import close, normalised
 
 import amulsearch as am
 from amulsearch import models
 from amulsearch.intake import Decoded
 from amulsearch.models.architectures import import_timm, import_torchvision
 from amulsearch.models.preprocess import Preprocess
-
-
-def close(one, other) -> bool:
-    """Equal within 1e-4 of the largest value."""
-    one, other = np.asarray(one), np.asarray(other)
-    return one.shape == other.shape and np.abs(one - other).max() <= 1e-4 * np.abs(other).max()
-
-
-def normalised(model, batch: np.ndarray) -> torch.Tensor:
-    return model.preprocess.normalise(torch.from_numpy(batch))
 
 
 def small_module(classes=6) -> torch.nn.Module:

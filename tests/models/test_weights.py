@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import io
-import os
 import pickle
 import shutil
 import socket
@@ -246,26 +245,6 @@ def test_weights_that_do_not_fit_are_refused(kind, cache):
 
 
 # Files that try to run code
-
-
-@pytest.fixture
-def malicious(tmp_path):
-    """An object whose pickle makes a folder when loaded unsafely, and a function that tells whether it did."""
-    mark = tmp_path / "it ran"
-
-    class Payload:
-        def __reduce__(self):
-            return os.mkdir, (str(mark),)
-
-    def ran() -> bool:
-        there = mark.exists()
-        if there:
-            mark.rmdir()
-        return there
-
-    pickle.loads(pickle.dumps(Payload()))
-    assert ran()  # the payload works
-    return Payload(), ran
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from plain import cosines, measures, neighbours
 
 import amulsearch as am
 
@@ -22,16 +23,14 @@ def labels(cartoons):
 
 
 @pytest.fixture(scope="module")
-def orders(bundled_features):
+def similar(bundled_features):
+    return {layer: cosines(bundled_features[LITE2, layer].vectors) for layer in ("penultimate", "logits")}
+
+
+@pytest.fixture(scope="module")
+def orders(similar):
     """The rows of all other pictures by cosine, nearest first, (N, N - 1), by layer."""
-    orders = {}
-    for layer in ("penultimate", "logits"):
-        vectors = bundled_features[LITE2, layer].vectors.astype(np.float64)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        cosines = vectors @ vectors.T
-        np.fill_diagonal(cosines, -np.inf)
-        orders[layer] = np.argsort(-cosines, axis=1, kind="stable")[:, :-1]
-    return orders
+    return {layer: neighbours(one) for layer, one in similar.items()}
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +39,9 @@ def relevant(orders, labels):
 
 
 @pytest.fixture(scope="module")
-def means(relevant):
+def means(similar, labels):
     """P@1, P@5 and mAP by layer."""
-    means = {}
-    for layer, right in relevant.items():
-        precision = right.cumsum(axis=1) / np.arange(1, right.shape[1] + 1)
-        average = (precision * right).sum(axis=1) / right.sum(axis=1)
-        means[layer] = {"P@1": right[:, 0].mean(), "P@5": right[:, :5].mean(), "mAP": average.mean()}
-    return means
+    return {layer: measures(one, labels).mean() for layer, one in similar.items()}
 
 
 def test_the_pancakes(cartoons, orders, relevant, near):
@@ -99,11 +93,8 @@ def test_the_paired_test(relevant, means, near):
     near(100 * (first.mean() - second.mean()), "is still small, # points", within=0.2)
     near(100 * 2 * (1 + 8) / 2**8, "coins stray as far from 0 in # of 100 trials", within=0.5)
     ways = math.comb(8, 7) + math.comb(8, 8)
-    near(
-        [ways, 2**8, 2 * ways],
-        "`math.comb(8, 7) + math.comb(8, 8)` are # of #; doubled, since tails may lead as well, #,",
-        within=0,
-    )
+    text = "`math.comb(8, 7) + math.comb(8, 8)` are # of #; doubled, since tails may lead as well, #,"
+    near([ways, 2**8, 2 * ways], text, within=0)
 
 
 def test_the_road_sign_and_wrong_first_neighbours(cartoons, labels, orders, relevant, near):

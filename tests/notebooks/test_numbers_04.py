@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from plain import cosines, neighbours, stems, unit
 
 import amulsearch as am
 
@@ -25,24 +26,10 @@ ANT = "animals/bugs/formicona_architetto_fra_01.webp"
 
 
 @pytest.fixture(scope="module")
-def units(bundled_features):
-    """The vectors of length 1, in double precision, by model and layer."""
-    units = {}
-    for key in ((model, layer) for model in MODELS for layer in ("logits", "penultimate")):
-        vectors = bundled_features[key].vectors.astype(np.float64)
-        units[key] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return units
-
-
-@pytest.fixture(scope="module")
-def found(units):
+def found(bundled_features):
     """The rows (N, 4) of the neighbours, by model and layer."""
-    found = {}
-    for key, vectors in units.items():
-        cosines = vectors @ vectors.T
-        np.fill_diagonal(cosines, -np.inf)
-        found[key] = np.argsort(-cosines, axis=1, kind="stable")[:, :4]
-    return found
+    keys = [(model, layer) for model in MODELS for layer in ("logits", "penultimate")]
+    return {key: neighbours(cosines(bundled_features[key].vectors), 4) for key in keys}
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +55,14 @@ def lists(found, cartoons):
 
 
 @pytest.fixture(scope="module")
-def asked(units, cartoons):
+def asked(bundled_features, cartoons):
     """The ids of the four neighbours of an edited tiger, for each model; the tiger itself came first."""
 
     def ask(edit):
         answers = {}
         for model in MODELS:
             query = am.embed([edit(cartoons.open(TIGER))], model, "logits")["logits"][0]
-            order = np.argsort(-(units[model, "logits"] @ query))[:5]
+            order = np.argsort(-(unit(bundled_features[model, "logits"].vectors) @ query))[:5]
             first, *others = [cartoons.ids[row] for row in order]
             assert first == TIGER
             answers[model] = others
@@ -103,8 +90,7 @@ def test_the_figures(lists, hits, near):
     assert len({tuple(ids) for ids in tigers.values()}) == 3
     assert all("tig" in id for id in tigers[SQUEEZENET])
     near(hits.loc[BULB], "From left to right, #, #, # and # of the neighbours are bulbs", within=0)
-    starts = [id.split("/")[-1].split("_")[0] for id in lists(BULB)[SQUEEZENET]]
-    assert starts == ["hands", "rocket.webp", "pollo", "cone"]
+    assert stems(lists(BULB)[SQUEEZENET]) == ["hands", "rocket", "pollo", "cone"]
     assert hits.loc[PERSON].tolist() == [4, 1, 0, 1]
     seen = {word for ids in lists(PERSON).values() for id in ids for word in ("egg", "smil", "eyes", "barrel", "pudim")
             if word in id.split("/")[-1]}  # fmt: skip
@@ -135,7 +121,7 @@ def test_the_tiger_in_other_colours(asked, near):
     grey = folders(asked(lambda picture: picture.convert("L").convert("RGB")))
     near(sum(found[cats] for found in grey.values()), "Without any colour, # of the 16 are tigers", within=0)
     others = {id for ids in asked(lambda picture: picture.convert("L").convert("RGB")).values() for id in ids}
-    assert {id.split("/")[-1].split("_")[0] for id in others if not id.startswith(cats)} == {"gatto", "topo"}
+    assert {*stems(id for id in others if not id.startswith(cats))} == {"gatto", "topo"}
     blue = folders(asked(recoloured(128)))
     near(sum(found[cats] for found in blue.values()), "There are #: one in SqueezeNet's column", of=SOLUTIONS, within=0)
     assert [blue[model][cats] for model in MODELS] == [1, 4, 4, 4]
@@ -182,11 +168,7 @@ def test_the_networks_of_the_post(near):
 
 
 def test_the_solutions(found, same, hits, lists, cartoons, near):
-    assert [id.split("/")[-1].split("_")[0] for id in lists(ANT, "penultimate")[LITE2][:3]] == [
-        "pizza",
-        "bee.webp",
-        "fried",
-    ]
+    assert stems(lists(ANT, "penultimate")[LITE2][:3]) == ["pizza", "bee", "fried"]
     together = np.concatenate([found[model, "logits"] for model in MODELS], axis=1)
     different = np.array([len(set(row)) for row in together])
     assert different[cartoons.ids.index(TIGER)] == 4
@@ -195,16 +177,12 @@ def test_the_solutions(found, same, hits, lists, cartoons, near):
     relevant = pd.Series(hits.to_numpy().mean(axis=1) / 4).groupby(different).mean()
     near(relevant[[4, 16]], "from #% if they agree to #% if", of=SOLUTIONS, within=0.01)
     place = {id: row for row, id in enumerate(cartoons.ids)}
-    twins = [
-        (row, place[id.replace("_bw", "")])
-        for id, row in place.items()
-        if "_bw" in id and id.replace("_bw", "") in place
-    ]
+    named = {id: id.replace("_bw", "") for id in place if "_bw" in id}
+    twins = [(place[id], place[other]) for id, other in named.items() if other in place]
     black, coloured = np.array(twins).T
     assert "cone1_bw_ganson.webp" in {cartoons.ids[row].split("/")[-1] for row in black}
     near(len(twins), "There are # twins", of=SOLUTIONS, within=0)
     shares = {model: (found[model, "penultimate"][black, 0] == coloured).mean() for model in MODELS}
-    near(
-        [shares[SQUEEZENET], shares[LITE2]], "finds the most, #%, and Lite2 the fewest, #%:", of=SOLUTIONS, within=0.006
-    )
+    text = "finds the most, #%, and Lite2 the fewest, #%:"
+    near([shares[SQUEEZENET], shares[LITE2]], text, of=SOLUTIONS, within=0.006)
     assert shares[SQUEEZENET] == max(shares.values()) and shares[LITE2] == min(shares.values())

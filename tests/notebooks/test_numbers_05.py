@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from plain import cosines
 
 import amulsearch as am
 
@@ -207,12 +208,12 @@ def test_drawn_by_another_hand(cartoons, store, near):
     drawn = am.course.redrawn(cartoons, folder)
     features = am.extract(drawn, "bundled", "penultimate", store=f"{folder}/store", progress=False)
     subjects = np.repeat(np.arange(60), 3)
-    cosines = {}
-    for (name, _), made in features.items():
-        unit = made.vectors / np.linalg.norm(made.vectors, axis=1, keepdims=True)
-        cosines[name] = unit @ unit.T
-    scaled = [(one - one.min(1, keepdims=True)) / np.ptp(one, 1)[:, None] for one in map(not_itself, cosines.values())]
-    first = {name: not_itself(one, -9).argmax(axis=1) for name, one in [*cosines.items(), ("CombSUM", sum(scaled))]}
+    similar = {name: cosines(made.vectors) for (name, _), made in features.items()}
+    combined = 0
+    for one in similar.values():
+        low = np.where(np.isfinite(one), one, np.inf).min(axis=1, keepdims=True)
+        combined = combined + (one - low) / (one.max(axis=1, keepdims=True) - low)
+    first = {name: one.argmax(axis=1) for name, one in (similar | {"CombSUM": combined}).items()}
     parts = [am.ExactIndex.build(made) for made in features.values()]
     first["vote"] = am.Fusion(parts, "vote").all_neighbours(1)[0][:, 0]
     first["graph"] = am.Diffusion.build(list(features.values())).all_neighbours(1)[0][:, 0]
@@ -226,10 +227,3 @@ def test_drawn_by_another_hand(cartoons, store, near):
     near(told, "the best single network, has a P@1 of #; the vote has #, CombSUM #, and the graph #,", within=within)
     near(right["same-thing"], "for this question, has #.", within=within)
     near(right["sharp"], "without the blur, P@1 is #.", within=within)
-
-
-def not_itself(similar, value=None):
-    """Similarities without those of each picture with itself, which become `value`, by default the least of its row."""
-    similar = similar.copy()
-    np.fill_diagonal(similar, similar.min(axis=1) if value is None else value)
-    return similar

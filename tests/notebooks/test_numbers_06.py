@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from plain import cosines
 
 import amulsearch as am
 
@@ -32,9 +33,10 @@ def measure(cartoons):
     labels = np.array(cartoons.labels)
 
     def of(*parts):
-        cosines = sum(unit @ unit.T for unit in (part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts))
-        np.fill_diagonal(cosines, -9)
-        right = labels[np.argsort(-cosines, axis=1, kind="stable")[:, :5]] == labels[:, None]
+        units = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
+        similar = sum(unit @ unit.T for unit in units)
+        np.fill_diagonal(similar, -9)
+        right = labels[np.argsort(-similar, axis=1, kind="stable")[:, :5]] == labels[:, None]
         return right[:, 0].astype(float), right.mean(axis=1)
 
     return of
@@ -159,10 +161,7 @@ def test_the_hand_and_the_thing(cartoons, store, near):
     subjects, hands = np.repeat(np.arange(60), 3), np.tile(np.arange(3), 60)
     alike = {}
     for node in nodes:
-        unit = features[LITE0, node].vectors / np.linalg.norm(features[LITE0, node].vectors, axis=1, keepdims=True)
-        cosines = unit @ unit.T
-        np.fill_diagonal(cosines, -9)
-        first = cosines.argmax(axis=1)
+        first = cosines(features[LITE0, node].vectors).argmax(axis=1)
         alike[node] = [(hands[first] == hands).mean(), (subjects[first] == subjects).mean()]
     told = "#% of the nearest neighbours are by the same hand (#% by chance) and #% of the same subject (#% by chance)"
     (hand, subject), within = alike[nodes[0]], 0.006

@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from plain import cosines, measures, neighbours, not_itself, stems, unit
 from scipy.stats import binomtest
 
 import amulsearch as am
@@ -22,32 +23,6 @@ WRONG = {
 }
 
 
-def scaled(vectors):
-    vectors = vectors.astype(np.float64)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def not_itself(similarity):
-    similarity = np.array(similarity, dtype=np.float64)
-    np.fill_diagonal(similarity, -np.inf)
-    return similarity
-
-
-def cosines(vectors):
-    return not_itself(scaled(vectors) @ scaled(vectors).T)
-
-
-def measures(similarity, labels):
-    """P@1, P@5 and average precision of each query, from similarities (N, N) with -inf for what is not answered."""
-    labels = np.array(labels)
-    order = np.argsort(-similarity, axis=1, kind="stable")
-    right = (labels[order] == labels[:, None]) & np.isfinite(np.take_along_axis(similarity, order, axis=1))
-    precision = right.cumsum(axis=1) / np.arange(1, len(labels) + 1)
-    others = (labels[:, None] == labels).sum(axis=1) - 1
-    average = (precision * right).sum(axis=1) / others
-    return pd.DataFrame({"P@1": right[:, 0].astype(float), "P@5": right[:, :5].mean(axis=1), "mAP": average})
-
-
 @pytest.fixture(scope="module")
 def features(bundled_features):
     return {key: bundled_features[key].vectors for key in bundled_features if key[1] in LAYERS}
@@ -62,7 +37,7 @@ def of_layer(features):
 @pytest.fixture(scope="module")
 def components(features):
     """Of the joined last maps: the principal components, the widest first, and their deviations."""
-    joined = scaled(np.hstack([scaled(features[name, "last:gem"]) for name in am.models.BUNDLED]))
+    joined = unit(np.hstack([unit(features[name, "last:gem"]) for name in am.models.BUNDLED]))
     centred = joined - joined.mean(axis=0)
     variances, places = np.linalg.eigh(centred @ centred.T / len(centred))
     variances, places = variances[::-1][:1024], places[:, ::-1][:, :1024]
@@ -103,9 +78,8 @@ def cell(cells_of):
     """`cell(text)`: what the code cell with this text defines; it needs numpy and pandas only."""
 
     def run(text):
-        (source,) = [
-            one["source"] for one in cells_of(NOTEBOOK) if one["cell_type"] == "code" and text in one["source"]
-        ]
+        code = [one["source"] for one in cells_of(NOTEBOOK) if one["cell_type"] == "code"]
+        (source,) = [source for source in code if text in source]
         variables = {"np": np, "pd": pd}
         exec(source, variables)
         return variables
@@ -212,11 +186,8 @@ def test_halves(components, cartoons, held_back, near):
     near(held_1, "The number to report is #.")
     assert abs(chosen_1 - right[256, 0.9][0]) < 3 / 630
     near(right[1024, 0.5][0], "the half that chose it, its P@1 is #,", of=SOLUTIONS)
-    near(
-        [right[1024, 0.5][1], held_1],
-        "On the held-out half it is #, less than full whitening at width ~ has there, #.",
-        of=SOLUTIONS,
-    )
+    text = "On the held-out half it is #, less than full whitening at width ~ has there, #."
+    near([right[1024, 0.5][1], held_1], text, of=SOLUTIONS)
 
 
 def test_the_preset_on_the_held_out_half(measured, components, cartoons, held_back, near):
@@ -256,7 +227,7 @@ def test_folders_and_pictures(measured, cartoons, features, preset, near):
             ids = preset.query(id, 4)["id"]
         else:
             ids = [cartoons.ids[row] for row in np.argsort(-single[cartoons.ids.index(id)])[:4]]
-        return sorted(name.split("/")[-1].split("_")[0].removesuffix(".webp") for name in ids)
+        return sorted(stems(ids))
 
     assert found(apple, single) == ["abeille", "baloon2", "baloon2", "rooster"]
     assert found(apple, preset) == ["another", "apple", "pear", "strawberry"]
@@ -265,7 +236,7 @@ def test_folders_and_pictures(measured, cartoons, features, preset, near):
 
 
 def test_agreement(of_layer, measured, near):
-    lists = [np.argsort(-one, axis=1)[:, :10].tolist() for one in of_layer["penultimate"]]
+    lists = [neighbours(one, 10).tolist() for one in of_layer["penultimate"]]
     pairs = combinations(lists, 2)
     shared = np.mean([[len({*a} & {*b}) for a, b in zip(*pair, strict=True)] for pair in pairs], axis=0)
     order = np.argsort(shared, kind="stable")

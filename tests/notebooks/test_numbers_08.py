@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from plain import cosines, measures
 
 NOTEBOOK, SOLUTIONS = "08_fine_tuning", "solutions/08_fine_tuning"
 FULL = "AMULSEARCH_FULL" in os.environ
@@ -22,12 +23,8 @@ def measured(ran):
     labels, queries = ran["labels"].to_numpy(), ran["vectors"].index.get_indexer(ran["test"])
 
     def measure(vectors):
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        order = np.argsort(-(unit[queries] @ unit.T), axis=1)
-        order = order[order != queries[:, None]].reshape(len(queries), -1)
-        right = labels[order] == labels[queries, None]
-        precision = right.cumsum(axis=1) / np.arange(1, right.shape[1] + 1)
-        return right[:, 0].mean(), ((precision * right).sum(axis=1) / right.sum(axis=1)).mean()
+        table = measures(cosines(vectors), labels).iloc[queries].mean()
+        return table["P@1"], table["mAP"]
 
     return measure
 
@@ -43,16 +40,14 @@ def test_one_step_by_hand(ran, near):
 def test_places_are_learned_by_heart(ran, near):
     shares = {}
     for stage, vectors in ran["stages"].items():
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         for side, some in ran["sides"].items():
-            cosine = np.where(np.eye(some.sum(), dtype=bool), -1, unit[some] @ unit[some].T)
+            cosine = cosines(vectors[some])
             positive = (ran["apart"][some][:, some] <= ran["within"]) & ~np.eye(some.sum(), dtype=bool)
             queries = positive.any(axis=1)
             shares[stage, side] = positive[np.arange(some.sum()), cosine.argmax(axis=1)][queries].mean()
     near([shares[stage, "trained on"] for stage in ran["stages"]], "P@1 rises from # to #.", within=0.01)
-    near(
-        [shares[stage, "other pictures"] for stage in ran["stages"]], "pictures, it falls from # to # (few", within=0.1
-    )
+    others = [shares[stage, "other pictures"] for stage in ran["stages"]]
+    near(others, "pictures, it falls from # to # (few", within=0.1)
     near([some.sum() for some in ran["sides"].values()], "each of the two sets has about # pictures", within=2)
 
 
@@ -71,9 +66,8 @@ def test_the_epochs(ran, near):
     best = validation.argmax()
     near([best, validation[best]], "mAP peaks at epoch #, at #,", within=1)
     near([validation[best], validation[0]], "at epoch ~, at #, and then falls below its start, #.")
-    near(
-        [len(ran["validation"]), len(ran["train"])], "searches among # pictures of five folders, training among #.)", 0
-    )
+    sizes = [len(ran["validation"]), len(ran["train"])]
+    near(sizes, "searches among # pictures of five folders, training among #.)", within=0)
     assert validation.iloc[-1] < validation[0]
 
 
@@ -86,10 +80,8 @@ def test_the_test_folders(ran, measured, near):
     assert found["head, last epoch"][1] < found["frozen"][1]
     row = ran["compared"].table.set_index("system").loc["head"]
     near([row["wins"], row["losses"]], "with # wins and # losses: a", within=25)
-    near(
-        [found[name][1] for name in ("frozen", "head", "centred", "whitened")],
-        "other half only from # to #. Subtracting a mean raises it to #, half whitening to #",
-    )
+    told = "other half only from # to #. Subtracting a mean raises it to #, half whitening to #"
+    near([found[name][1] for name in ("frozen", "head", "centred", "whitened")], told)
 
 
 def test_the_tiger(ran):
@@ -101,11 +93,8 @@ def test_the_tiger(ran):
 
 def test_solutions(ran, measured, near):
     table = ran["whiten"](ran["vectors"], ran["test"])
-    near(
-        [measured(table.to_numpy())[1], measured(ran["frozen"].vectors)[1]],
-        "The mAP is #, below that of the frozen vectors, #.",
-        of=SOLUTIONS,
-    )
+    both = [measured(vectors)[1] for vectors in (table.to_numpy(), ran["frozen"].vectors)]
+    near(both, "The mAP is #, below that of the frozen vectors, #.", of=SOLUTIONS)
     history = ran["train_head"](ran["whiten"](ran["vectors"], ran["train"]))[2]
     near(history["validation"].iloc[[0, -1]], "it starts at # and falls slowly to #,", of=SOLUTIONS)
     assert history["validation"].max() < history["validation"][0] + 0.001
@@ -117,18 +106,11 @@ def test_solutions(ran, measured, near):
 @slow
 def test_the_ensemble_and_the_network(ran, near):
     table = {name: result.mean() for name, result in ran["results"].items()}
-    near(
-        [table[f"CombSUM, {kind}"]["P@1"] for kind in ("head", "frozen")],
-        "heads has a P@1 of #, of the frozen networks #:",
-        within=0.006,
-    )
+    both = [table[f"CombSUM, {kind}"]["P@1"] for kind in ("head", "frozen")]
+    near(both, "heads has a P@1 of #, of the frozen networks #:", within=0.006)
     near(table["CombSUM, whitened"]["P@1"], "without labels gives a P@1 of #,")
     pairs = {kind: first.compare(second, "P@1") for kind, (first, second) in ran["pairs"].items()}
-    near(
-        [pairs["head"]["wins"], pairs["head"]["losses"], pairs["head"]["p"]],
-        ": # wins, # losses, a p-value of #.",
-        within=8,
-    )
+    near([pairs["head"][name] for name in ("wins", "losses", "p")], ": # wins, # losses, a p-value of #.", within=8)
     assert pairs["head"]["p"] > 0.1
     near([pairs["whitened"]["wins"], pairs["whitened"]["losses"]], "with # wins and # losses, and three", within=3)
     gains = [table[f"CombSUM, {kind}"]["mAP"] - table["CombSUM, frozen"]["mAP"] for kind in ("head", "whitened")]

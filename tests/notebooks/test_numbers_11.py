@@ -1,11 +1,7 @@
 """The numbers that lesson 11 and its solutions state; they state no speeds."""
 
-import json
-
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 from threadpoolctl import threadpool_limits
 
 import amulsearch as am
@@ -183,25 +179,6 @@ def test_shorter_vectors(features, near):
     near(recall(rows[128], before), "a tenth of the width, # of the neighbours stay")
     near([right(rows[128]), right(before)], "the precision is #, with the full vectors #.")
     near(right(rows[16]), "With 16 numbers it is #.")
-
-
-def test_a_dump_of_danbooru(defined, tmp_path):
-    """Rated pictures, a series as the label, and a picture without a file."""
-    (tmp_path / "metadata").mkdir()
-    posts = []
-    for number in range(1, 5):
-        tags = [{"name": "apple", "category": "0"}, {"name": "painter", "category": "1"}]
-        tags += [{"name": name, "category": "3"} for name in ["fruit", "trees"][: number % 3]]
-        posts.append({"id": str(number), "rating": "q" if number == 3 else "s", "tags": tags})
-        path = tmp_path / "512px" / f"{number:04}" / f"{number}.jpg"
-        path.parent.mkdir(parents=True)
-        if number < 4:
-            Image.new("RGB", (8, 8)).save(path)
-    (tmp_path / "metadata" / "posts.json").write_text("\n".join(map(json.dumps, posts)))
-    danbooru = defined(NOTEBOOK, "danbooru", am=am, pd=pd, Path=type(tmp_path))
-    drawings = danbooru(tmp_path, ratings=["s"])
-    assert drawings.ids == ["0001/1.jpg", "0002/2.jpg"] and drawings.labels == ["fruit", None]
-    assert drawings.keywords["0001/1.jpg"] == ["apple", "fruit"] and drawings.rejected["id"].tolist() == ["0004/4.jpg"]
 
 
 def test_solution_2(defined, enlarged, near):

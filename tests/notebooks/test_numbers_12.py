@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from plain import cosines as cosines_of
+from plain import neighbours, stems
 
 import amulsearch as am
 
@@ -30,13 +32,7 @@ def indexes(penultimate):
 
 @pytest.fixture(scope="module")
 def cosines(penultimate):
-    """For each network, the cosines (N, N) of all pairs, those with itself left out."""
-    found = {}
-    for model, features in penultimate.items():
-        vectors = features.vectors / np.linalg.norm(features.vectors, axis=1, keepdims=True)
-        found[model] = vectors @ vectors.T
-        np.fill_diagonal(found[model], -np.inf)
-    return found
+    return {model: cosines_of(features.vectors) for model, features in penultimate.items()}
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +48,6 @@ def photo(openclipart):
 @pytest.fixture(scope="module")
 def novelty(penultimate):
     return am.systems.NoveltyTest.build(list(penultimate.values()))
-
-
-def stems(ids):
-    return [id.split("/")[-1].split("_")[0].split(".")[0] for id in ids]
 
 
 def test_the_damselfly(indexes):
@@ -116,15 +108,12 @@ def test_thumbs(cosines, folders, cartoons, near):
     other, count = by_thumbs(cosines, folders, rows[1], [SQUEEZENET])
     assert np.argmax(other) == 3
     near([other[3], other[0]], "with # against # for SqueezeNet", of=SOLUTIONS, within=0.006)
-    near(
-        [count, 1 / count],
-        "Only # queries have a good and a bad result, so a single query moves a P@1 by #.",
-        of=SOLUTIONS,
-    )
+    text = "Only # queries have a good and a bad result, so a single query moves a P@1 by #."
+    near([count, 1 / count], text, of=SOLUTIONS)
 
 
 def test_distances_and_folders(cosines, folders):
-    nearest = np.argsort(-cosines[LITE2], axis=1, kind="stable")[:, :20]
+    nearest = neighbours(cosines[LITE2], 20)
     distances = np.sqrt(np.maximum(2 - 2 * np.take_along_axis(cosines[LITE2], nearest, axis=1), 0))
     same = folders[nearest] == folders[:, None]
     means = [same[(distances > low) & (distances <= low + 0.1)].mean() for low in np.arange(0.2, 1.2, 0.1)]
@@ -139,9 +128,8 @@ def test_calibration(indexes, near):
     errors = [np.average(abs(t["predicted"] - t["relevant"]), weights=t["pairs"]) for t in (fit.table for fit in fits)]
     near(errors, "The error is # for SqueezeNet and # for Lite2")
     for fit in fits:
-        near(
-            list(fit.table.iloc[-1][["predicted", "relevant"]]), "at the top too much, # where # is right", within=0.008
-        )
+        top = fit.table.iloc[-1][["predicted", "relevant"]].tolist()
+        near(top, "at the top too much, # where # is right", within=0.008)
         middle = fit.table[fit.table["predicted"].round(2).between(0.54, 0.56)]["relevant"]
         assert len(middle) == 1 and middle.between(0.7, 0.83).all()  # 0.55 where 0.7 to 0.8 is right
 

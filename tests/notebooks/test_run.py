@@ -52,9 +52,8 @@ def test_on_a_flat_folder_of_twelve_pictures_with_a_transformer_without_classes(
     assert "The notebook ends here: too few labels to divide" in page and "Traceback" not in page
 
 
-def test_a_missing_folder_is_told_in_a_line(tmp_path):
-    command = [sys.executable, str(ROOT / "notebooks" / "run.py"), "--images", str(tmp_path / "none")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "is not a folder" in done.stderr
+def test_a_missing_folder_is_told_in_a_line(runner, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run.py", "--images", str(tmp_path / "none")])
+    assert runner.main() == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "is not a folder" in told

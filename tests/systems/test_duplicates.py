@@ -27,13 +27,6 @@ def test_groups_are_near_their_centres():
     assert am.systems.near_duplicates(features, np.cos(np.deg2rad(9)))["id"].tolist() == ["pair 1", "pair 2"]
 
 
-def test_a_chain_whose_ends_differ_is_not_one_group():
-    features = am.Features(at(0, 9, 19, 28, 38), list("abcde"))
-    table = am.systems.near_duplicates(features, np.cos(np.deg2rad(11)))
-    assert table["id"].tolist() == ["d", "c", "e", "b", "a"] and table["group"].tolist() == [1, 1, 1, 2, 2]
-    np.testing.assert_allclose(table["cosine"], np.cos(np.deg2rad([0, 9, 10, 0, 9])), atol=1e-6)
-
-
 def test_a_view_says_how_a_picture_is_near_its_centre():
     """The angle of a mirrored picture is the negative one; of a turned picture, it is greater by 90 degrees."""
     angles, ids = np.array([30, -32, 100, 188, 101, 320]), ["left", "right", "up", "turned", "the same", "alone"]
@@ -120,37 +113,25 @@ def crowded():
     return np.concatenate(parts)[rng.permutation(500)]
 
 
+@pytest.mark.parametrize("names", [(), ("one", "two")], ids=["", "with views"])
 @pytest.mark.parametrize("threshold", [0.5, 0.9, 0.95, 0.99, 0.999])
-def test_groups_are_those_of_loops(crowded, threshold):
-    ids = [f"{row:03}" for row in range(500)]
-    table = am.systems.near_duplicates(am.Features(crowded, ids), threshold)
-    lists = [group["id"].astype(int).tolist() for _, group in table.groupby("group")]
-    groups = {(group[0], frozenset(group[1:])) for group in lists}
-    expected = cosines(crowded)
-    assert groups == groups_by_loops(expected, threshold) and max(map(len, lists)) >= 80
-    assert table.attrs["asked"] == 500
-    np.testing.assert_allclose(table["cosine"], np.concatenate([expected[one[0], one] for one in lists]), atol=1e-6)
-    assert table["cosine"].min() >= threshold - 1e-6
-
-
-@pytest.mark.parametrize("threshold", [0.9, 0.97, 0.99])
-def test_groups_with_views_are_those_of_loops(crowded, threshold):
-    rng = np.random.default_rng(5)
-    views = {name: crowded[rng.permutation(500)] + 0.1 * rng.standard_normal((500, 20)) for name in ("one", "two")}
-    ids = [f"{row:03}" for row in range(500)]
+def test_groups_are_those_of_loops(crowded, threshold, names):
+    rng, ids = np.random.default_rng(5), [f"{row:03}" for row in range(500)]
+    views = {name: crowded[rng.permutation(500)] + 0.1 * rng.standard_normal((500, 20)) for name in names}
     others = {name: am.Features(view, ids) for name, view in views.items()}
     table = am.systems.near_duplicates(am.Features(crowded, ids), threshold, views=others)
     lists = [group["id"].astype(int).tolist() for _, group in table.groupby("group")]
     expected = cosines(crowded, *views.values())
     assert {(group[0], frozenset(group[1:])) for group in lists} == groups_by_loops(expected, threshold)
+    assert max(map(len, lists)) >= 80 and table.attrs["asked"] == 500
     np.testing.assert_allclose(table["cosine"], np.concatenate([expected[one[0], one] for one in lists]), atol=1e-6)
+    if not views:
+        return
     by_view = {"": cosines(crowded)} | {name: cosines(crowded, view) for name, view in views.items()}
-    pairs = [(one[0], row) for one in lists for row in one]
-    for view, pair in zip(table["view"], pairs, strict=True):
+    for view, pair in zip(table["view"], [(one[0], row) for one in lists for row in one], strict=True):
         far = {name: (2 - 2 * min(cosine[pair], 1)) ** 0.5 for name, cosine in by_view.items()}
         nearest = min(far, key=far.get)
         assert view == (nearest if far[nearest] <= 0.8 * far[""] else "")
-    assert set(table["view"]) == {"", "one", "two"}
 
 
 def test_of_too_many_pictures_a_sample_asks(crowded):
@@ -228,10 +209,13 @@ def test_mirrored_and_turned_cartoons_are_found_and_told(small_folder):
 
 
 def test_so_they_are_among_more_pictures(cartoons, tmp_path):
-    folder = shutil.copytree(cartoons.folder, tmp_path / "cartoons")
-    names = edited(folder, cartoons.ids[3:160:40], EDITS)
+    folder, ids = tmp_path / "cartoons", cartoons.ids[::3]
+    for id in ids:
+        (folder / id).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(cartoons.path(id), folder / id)
+    names = edited(folder, ids[1::15], EDITS)
     groups, _, attrs = groups_with_views(folder)
-    assert attrs["threshold"] == 0.86
+    assert len(ids) > 50 and attrs["threshold"] == 0.86
     assert all(any({name, id} <= group for group in groups) for name, id in names.items())
 
 

@@ -21,10 +21,8 @@ WORDS = {
 
 
 @pytest.fixture(scope="module")
-def found(openclipart) -> am.systems.Keywords:
-    table = openclipart.parent / "openclipart.csv"
-    collection = am.Collection.from_folder(openclipart, keywords=table, progress=False)
-    return am.systems.Keywords(collection)
+def found(all_with_keywords) -> am.systems.Keywords:
+    return am.systems.Keywords(all_with_keywords)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 import amulsearch as am
-from amulsearch.cli import main
 from amulsearch.errors import QueryError
 from amulsearch.index import NewPicture
 from amulsearch.systems import METHODS
@@ -109,37 +108,33 @@ def test_what_cannot_be_asked_is_told(panel, chosen):
             call()
 
 
-@pytest.mark.parametrize("new", [False, True])
-def test_every_way_to_a_panel_gives_the_same_answer(new, small_folder, tmp_path, capsys):
-    """The command line, Python, the column of the explorer and the page, bit for bit."""
+def test_every_way_to_a_panel_gives_the_same_answer(small_folder, tmp_path, run):
+    """The command line, Python, the column of the explorer and the page, bit for bit; also for a new picture."""
     pytest.importorskip("anywidget")
-    store = str(tmp_path / "store")
-    assert main(["index", str(small_folder), "--store", store, "--models", f"{SQUEEZENET},{LITE0}"]) == 0
-    panel = am.open_panel(store)
-    id = panel.ids[9]
-    query = small_folder / id if new else id
-    if new:
-        query = tmp_path / "new.png"
-        Image.open(small_folder / id).convert("RGB").rotate(9, fillcolor="white").save(query)
-    name = "combsum of 2 penultimate"
-    expected = panel.query(query, 5)[name]
-    capsys.readouterr()
-    assert main(["query", str(query), "--store", store, "--fuse", "combsum", "-k", "5", "--json"]) == 0
-    results = json.loads(capsys.readouterr().out)["results"]
-    assert [result["id"] for result in results] == expected["id"].tolist()
-    assert [result["score"] for result in results] == expected["score"].tolist()
+    store = tmp_path / "store"
+    run("index", small_folder, "--store", store, "--models", f"{SQUEEZENET},{LITE0}")
+    panel, name = am.open_panel(store), "combsum of 2 penultimate"
+    id, new = panel.ids[9], tmp_path / "new.png"
+    Image.open(small_folder / id).convert("RGB").rotate(9, fillcolor="white").save(new)
     collection = am.Collection.from_folder(small_folder, progress=False)
     explorer = am.explore(collection, panel, query=id, k=5)
-    if new:
-        explorer._receive(explorer, {"do": "upload", "name": "new.png"}, [query.read_bytes()])
     explorer._receive(explorer, {"do": "look", "columns": ["combsum"]}, [])
-    assert explorer.found["combsum"].equals(expected)
-    if not new:
-        page = am.views.Page("page").answers(collection, {"combsum": panel[name]}, k=5).html()
-        data = json.loads(re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.S)[1])
-        rows, values = (
-            np.frombuffer(base64.b64decode(data["systems"][0][key]), kind).reshape(-1, 5)[9]
-            for key, kind in (("rows", "<i4"), ("values", "<f4"))
-        )
-        assert [data["ids"][row] for row in rows] == expected["id"].tolist()
-        assert np.array_equal(values, expected["score"].astype(np.float32))
+    for query in (id, new):
+        expected = panel.query(query, 5)[name]
+        results = json.loads(run("query", query, "--store", store, "--fuse", "combsum", "-k", "5", "--json").out)[
+            "results"
+        ]
+        assert [result["id"] for result in results] == expected["id"].tolist()
+        assert [result["score"] for result in results] == expected["score"].tolist()
+        if query == new:
+            explorer._receive(explorer, {"do": "upload", "name": "new.png"}, [new.read_bytes()])
+        assert explorer.found["combsum"].equals(expected)
+    page = am.views.Page("page").answers(collection, {"combsum": panel[name]}, k=5).html()
+    (shown,) = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.S)[1])["systems"]
+    rows, values = (
+        np.frombuffer(base64.b64decode(shown[key]), kind).reshape(-1, 5)[9]
+        for key, kind in (("rows", "<i4"), ("values", "<f4"))
+    )
+    expected = panel.query(id, 5)[name]
+    assert [collection.ids[row] for row in rows] == expected["id"].tolist()
+    assert np.array_equal(values, expected["score"].astype(np.float32))

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 import amulsearch as am
 from amulsearch import open_image
-from amulsearch.cli import main
+
+TWO = am.models.BUNDLED[:2]
 
 
 def test_better_than_one_network_and_than_joined_vectors_on_the_other_half(all_features, all_preset, course_store):
@@ -39,8 +40,9 @@ def test_a_picture_of_the_collection_is_found_by_its_file(cartoons, preset):
 
 def test_few_pictures(small_folder, tmp_path):
     few = am.Collection.from_folder(small_folder / "food", progress=False)
-    parts = am.systems.SAME_KIND.reduced(am.systems.SAME_KIND.layers_of(few, progress=False))
-    assert len(parts) == 16 and {part.vectors.shape for part in parts} == {(8, 7), (8, 2)}
+    recipe = am.preset(TWO)
+    parts = recipe.reduced(recipe.layers_of(few, progress=False))
+    assert len(parts) == 8 and {part.vectors.shape for part in parts} == {(8, 7), (8, 2)}
     index = am.Diffusion.build(parts)
     assert sorted(index.query(few.ids[0], 7)["id"]) == few.ids[1:]
     for path in sorted((small_folder / "food").rglob("*.webp"))[2:]:
@@ -49,43 +51,29 @@ def test_few_pictures(small_folder, tmp_path):
         am.systems.SAME_KIND.build(am.Collection.from_folder(small_folder / "food", progress=False))
 
 
-def test_on_the_command_line(small_folder, tmp_path, capsys):
-    store = str(tmp_path / "store")
-    assert main(["index", str(small_folder), "--store", store, "--preset", "same-kind"]) == 0
-    assert "32 pictures indexed with the preset same-kind" in capsys.readouterr().out
-    id = "food/fruit/" + sorted(path.name for path in (small_folder / "food" / "fruit").iterdir())[0]
-    assert main(["query", id, "--store", store, "--preset", "same-kind", "-k", "3", "--json"]) == 0
-    results = json.loads(capsys.readouterr().out)["results"]
+def test_both_questions_on_the_command_line(small_folder, tmp_path, run):
+    store = ["--store", tmp_path / "store"]
+    kind, models = [*store, "--preset", "same-kind"], ["--models", ",".join(TWO)]
+    assert "32 pictures indexed with the preset same-kind" in run("index", small_folder, *kind, *models).out
+    id = "food/fruit/" + min(path.name for path in (small_folder / "food" / "fruit").iterdir())
+    results = json.loads(run("query", id, *kind, "-k", "3", "--json").out)["results"]
     assert [entry["rank"] for entry in results] == [1, 2, 3]
-    copy = shutil.copy(small_folder / id, tmp_path / "new.webp")
-    assert main(["query", str(copy), "--store", store, "--preset", "same-kind", "-k", "1", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    shutil.copy(small_folder / id, tmp_path / "new.webp")
+    told = json.loads(run("query", tmp_path / "new.webp", *kind, "-k", "1", "--json").out)
     assert told["results"][0]["id"] == id and told["p_value"] > 0.9
-    Image.effect_noise((300, 200), 80).save(tmp_path / "noise.png")
-    assert main(["query", str(tmp_path / "noise.png"), "--store", store, "--preset", "same-kind"]) == 0
-    assert "Nothing here is likely to fit" in capsys.readouterr().out
-    assert main(["evaluate", "--store", store, "--preset", "same-kind", "--json"]) == 0
-    (system,) = json.loads(capsys.readouterr().out)["systems"]
-    assert (system["model"], system["layer"]) == ("same-kind", "diffusion over 16 parts")
-    assert 0 < system["mAP"] <= 1
-    assert main(["query", id, "--store", store, "--preset", "same-kind", "--fuse", "rrf"]) == 2
-    assert "leave out --models, --layer and --fuse" in capsys.readouterr().err
-
-
-def test_both_questions_on_the_command_line(small_folder, tmp_path, capsys):
-    store = str(tmp_path / "store")
-    for name in ("same-thing", "same-kind"):
-        assert main(["index", str(small_folder), "--store", store, "--preset", name]) == 0
-    id = "food/fruit/" + sorted(path.name for path in (small_folder / "food" / "fruit").iterdir())[0]
+    Image.effect_noise((300, 200), 80).save(noise := tmp_path / "noise.png")
+    for asked in (kind, store):  # nothing else is indexed
+        assert json.loads(run("query", noise, *asked, "-k", "1", "--json").out)["p_value"] == 1 / 33
+    assert "Nothing here is likely to fit" in run("query", noise, *kind).out
+    assert "leave out --models, --layer and --fuse" in run("query", id, *kind, "--fuse", "rrf", status=2).err
+    run("index", small_folder, *store, "--preset", "same-thing", *models)
     ImageOps.grayscale(open_image(small_folder / id)).save(tmp_path / "grey.png")
-    capsys.readouterr()
-    assert main(["query", str(tmp_path / "grey.png"), "--store", store]) == 0
-    out = capsys.readouterr().out
-    kind, thing = (out.index(f"{name}, all networks together") for name in ("same-kind", "same-thing"))
-    assert kind < thing and id in out[thing:]
-    assert main(["evaluate", "--store", store, "--preset", "same-thing", "--json"]) == 0
-    (system,) = json.loads(capsys.readouterr().out)["systems"]
-    assert (system["model"], system["layer"]) == ("same-thing", "8 layers joined")
+    out = run("query", tmp_path / "grey.png", *store).out
+    first, second = (out.index(f"{name}, all networks together") for name in ("same-kind", "same-thing"))
+    assert first < second and id in out[second:]
+    for name, layer in (("same-kind", "diffusion over 8 parts"), ("same-thing", "4 layers joined")):
+        (system,) = json.loads(run("evaluate", *store, "--preset", name, "--json").out)["systems"]
+        assert (system["model"], system["layer"]) == (name, layer) and 0 < system["mAP"] <= 1
 
 
 def by_numpy(layers):
@@ -105,7 +93,7 @@ def by_numpy(layers):
 
 
 def test_the_same_thing_is_the_recipe_in_numpy(cartoons, store):
-    layers = am.systems.SAME_THING.layers_of(cartoons, store=store, progress=False)
+    layers = am.systems.SAME_THING.layers_of(cartoons[::3], store=store, progress=False)
     assert [layer.fingerprint["preprocess"]["blur"] for layer in layers] == [3] * 8
     rows, _ = am.systems.SAME_THING.system(layers).all_neighbours(5)
     assert (rows == by_numpy(layers)[:, :5]).mean() > 0.99
@@ -131,29 +119,3 @@ def test_of_a_network_that_is_not_in_the_table(in_hub_cache, monkeypatch, tmp_pa
     assert am.preset(f"{name},{name}@96").layers == dict.fromkeys(
         (name, f"{name}@96"), ("penultimate", "blocks.4:mean")
     )
-
-
-def test_of_one_network_on_the_command_line(small_folder, tmp_path, capsys):
-    store = str(tmp_path / "store")
-    index = ["index", str(small_folder), "--store", store, "--preset", "same-kind", "--models", "squeezenet1_1"]
-    assert main(index) == 0
-    assert main(["evaluate", "--store", store, "--preset", "same-kind", "--json"]) == 0
-    assert '"diffusion over 4 parts"' in capsys.readouterr().out
-    copy = shutil.copy(next(small_folder.rglob("*.webp")), tmp_path / "new.webp")
-    assert main(["query", str(copy), "--store", store, "--preset", "same-kind", "-k", "1", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["results"][0]["id"].endswith(next(small_folder.rglob("*.webp")).name) and told["p_value"] > 0.9
-    Image.effect_noise((300, 200), 20).save(noise := tmp_path / "noise.png")
-    p_values = []
-    for more in ([], ["--preset", "same-kind"]):  # nothing else is indexed
-        assert main(["query", str(noise), "--store", store, "-k", "1", "--json", *more]) == 0
-        p_values.append(json.loads(capsys.readouterr().out)["p_value"])
-    assert p_values == [1 / 33, 1 / 33]
-
-
-def test_a_preset_that_is_not_indexed_is_told(small_folder, tmp_path, capsys):
-    store = str(tmp_path / "store")
-    assert main(["index", str(small_folder), "--store", store, "--models", "squeezenet1_1"]) == 0
-    capsys.readouterr()
-    assert main(["evaluate", "--store", store, "--preset", "same-kind"]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -8,6 +8,7 @@ import re
 import sys
 import tomllib
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +19,45 @@ from PIL import Image
 import amulsearch as am
 from amulsearch.errors import MissingPackageError
 from amulsearch.views.captions import short_name
-from amulsearch.views.explorer import Explorer
+from amulsearch.views.explorer import FUSIONS, Explorer
 
 ROOT = Path(__file__).resolve().parents[2]
 SQUEEZENET, LITE0 = "squeezenet1_1", "tf_efficientnet_lite0"
 
 
 @pytest.fixture
-def explorer(bundled_features, cartoons, tmp_path, monkeypatch):
-    """An explorer of two networks, and `ask(do, **message)`, which returns its reply."""
-    keys = [(model, layer) for model in (SQUEEZENET, LITE0) for layer in ("logits", "penultimate")]
-    features = {key: bundled_features[key] for key in keys}
+def replies(monkeypatch):
+    """`replies(explorer, do, *buffers, **message)`: all that an explorer says to a message, contents and buffers."""
     said = []
     monkeypatch.setattr(Explorer, "send", lambda self, content, buffers=None: said.append((content, buffers)))
-    widget = am.explore(cartoons, features, judgements=tmp_path / "judged.csv", query=cartoons.ids[7], k=3)
 
-    def ask(do, *buffers, **message):
+    def ask(widget, do, *buffers, **message):
         said.clear()
         widget._handle_custom_msg({"do": do, **message}, list(buffers))
-        (content, sent), *more = said
+        if widget._worker is not None:
+            widget._worker.join()
+        return [*said]
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def panel(bundled_features):
+    """What `explore` makes of the features of two networks."""
+    keys = [(model, layer) for model in (SQUEEZENET, LITE0) for layer in ("logits", "penultimate")]
+    return am.Panel({key: bundled_features[key] for key in keys}, fusions=FUSIONS, calibrate=True)
+
+
+@pytest.fixture
+def explorer(panel, cartoons, tmp_path, replies):
+    """An explorer of two networks, and `ask(do, **message)`, which returns its reply."""
+    widget = am.explore(cartoons, panel, judgements=tmp_path / "judged.csv", query=cartoons.ids[7], k=3)
+
+    def ask(do, *buffers, **message):
+        (content, sent), *more = said = replies(widget, do, *buffers, **message)
         return said if more else (content, sent) if sent else content
 
-    yield widget, ask
-    if widget._worker is not None:
-        widget._worker.join()
+    return widget, ask
 
 
 def ids_of(view, column):
@@ -110,17 +126,14 @@ def test_more_and_less(explorer, cartoons):
     one, two, three = cartoons.ids[7], cartoons.ids[30], cartoons.ids[80]
     ask("more", id=two)
     view = ask("less", id=three)
-    assert [(example["id"], example["sign"]) for example in view["examples"]] == [
-        *((one, "more"), (two, "more"), (three, "less")),
-    ]
+    signs = [(one, "more"), (two, "more"), (three, "less")]
+    assert [(example["id"], example["sign"]) for example in view["examples"]] == signs
     assert not {one, two, three} & {row["id"] for column in view["columns"] for row in column["hits"]}
     assert not any(row["same"] for column in view["columns"] for row in column["hits"])
     assert [example["id"] for example in ask("forget", id=three)["examples"]] == [one, two]
     ask("forget", id=two)
-    assert ask("forget", id=one) == {
-        "say": "error",
-        "text": "the query needs at least one picture: click another one first",
-    }
+    text = "the query needs at least one picture: click another one first"
+    assert ask("forget", id=one) == {"say": "error", "text": text}
     assert tuple(widget.session.question.signed("more")) == (one,)
 
 
@@ -205,11 +218,10 @@ def test_a_selection_is_a_table_is_tagged_and_its_files_are_copied(explorer, car
     chosen = [cartoons.ids[30], cartoons.ids[8]]
     reply = ask("select", ids=[*chosen, "no such"])
     assert [row["id"] for row in reply["rows"]] == chosen[::-1]  # in the order of the collection
-    pd.testing.assert_frame_equal(
-        widget.selected, cartoons.table[cartoons.table["id"].isin(chosen)].reset_index(drop=True)
-    )
-    found = [id for id in cartoons.ids if "guitar" in id]
-    assert {row["id"] for row in ask("select_found", text="guitar")["rows"]} == {*chosen, *found}
+    expected = cartoons.table[cartoons.table["id"].isin(chosen)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(widget.selected, expected)
+    found = {id for id in cartoons.ids if "guitar" in id}
+    assert {row["id"] for row in ask("select_found", text="guitar")["rows"]} == found | {*chosen}
     ask("select", ids=chosen)
     assert ask("tag", text=" ")["text"].startswith("a tag needs at least one letter")
     (view, _), (done, _) = ask("tag", text=" two  things ")
@@ -226,24 +238,21 @@ def test_a_selection_is_a_table_is_tagged_and_its_files_are_copied(explorer, car
     assert "file is a file: give a folder" in ask("copy", text=str(tmp_path / "file"))["text"]
 
 
-def test_the_map_and_its_thumbnails_are_sent(bundled_features, cartoons, monkeypatch):
-    said, rows = [], np.arange(len(cartoons))
+def test_the_map_and_its_thumbnails_are_sent(panel, bundled_features, cartoons, replies):
+    rows = np.arange(len(cartoons))
     cells = np.stack([rows % 16, rows // 16], axis=1)
     layout = am.views.Map(cartoons.ids, cartoons.labels, cells / (16, 10), cells, 16, 10)
-    monkeypatch.setattr(Explorer, "send", lambda self, content, buffers=None: said.append((content, buffers)))
-    widget = am.explore(cartoons, bundled_features, map=layout)
-    widget._handle_custom_msg({"do": "start"}, [])
-    widget._worker.join()
+    said = replies(am.explore(cartoons, panel, map=layout), "start")
     (about, (content,)), (sheet, (picture,)) = [one for one in said if one[0]["say"] in ("map", "thumbnails")]
     assert about["ids"] == cartoons.ids and about["columns"] == 16 and about["rows"] == 10 and sheet["sheet"] == 0
     assert np.array_equal(np.frombuffer(content, "<u4").reshape(-1, 2), cells)
     assert Image.open(io.BytesIO(picture)).size == (about["side"] * about["across"], about["side"] * 5)
     with pytest.raises(am.errors.QueryError, match="no picture"):
-        am.explore(cartoons[:9], bundled_features)
+        am.explore(cartoons[:9], bundled_features)  # which makes a panel of them
 
 
 def test_a_map_is_laid_out_when_asked(explorer, cartoons, monkeypatch):
-    widget, _ = explorer
+    widget, ask = explorer
     asked = []
 
     def fit(features):
@@ -251,8 +260,7 @@ def test_a_map_is_laid_out_when_asked(explorer, cartoons, monkeypatch):
         raise am.errors.QueryError("a map needs at least two pictures")
 
     monkeypatch.setattr(am.views.Map, "fit", fit)
-    widget._handle_custom_msg({"do": "map"}, [])
-    widget._worker.join()
+    ask("map")
     widths = [widget.session.panel.features(f"{model} penultimate").vectors.shape[1] for model in (SQUEEZENET, LITE0)]
     assert asked == [(len(cartoons), sum(widths))]
 
@@ -262,11 +270,10 @@ def test_it_opens_with_a_picture_on_which_the_first_column_is_right(explorer, ca
     opened = widget.session.opening()
     labels = dict(zip(cartoons.ids, cartoons.labels, strict=True))
 
+    index = am.ExactIndex.build(widget.session.panel.features(f"{SQUEEZENET} penultimate"))
+
     def hits(id):
-        found = am.ExactIndex.build(widget.session.panel.features(f"{SQUEEZENET} penultimate")).query(
-            id, widget.session.look.k
-        )
-        return (found["label"] == labels[id]).sum()
+        return (index.query(id, widget.session.look.k)["label"] == labels[id]).sum()
 
     assert hits(opened) == max(hits(id) for id in cartoons.sample(40)) == 3
 
@@ -334,9 +341,8 @@ def test_what_is_wrong_leaves_it_working(explorer, cartoons, capsys):
         am.explore(cartoons, widget.session.panel, query="x")
 
 
-def test_the_collection_is_found_by_keywords_too(openclipart):
-    table = openclipart.parent / "openclipart.csv"
-    collection = am.Collection.from_folder(openclipart, keywords=table, progress=False)
+def test_the_collection_is_found_by_keywords_too(all_with_keywords):
+    collection = all_with_keywords
     vectors = np.random.default_rng(0).standard_normal((len(collection), 8), np.float32)
     explorer = am.explore(collection, {("m", "l"): am.Features(vectors, collection.ids, collection.labels)})
     sent = []
@@ -375,10 +381,8 @@ def test_two_fast_clicks_select_two_pictures(explorer, cartoons):
 
 
 @pytest.fixture
-def few(tmp_path, monkeypatch):
+def few(tmp_path, replies):
     """`few(count)`: the explorer of so many pictures with one's own vectors, and `ask`, which returns all replies."""
-    said = []
-    monkeypatch.setattr(Explorer, "send", lambda self, content, buffers=None: said.append((content, buffers)))
 
     def show(count, names=None):
         for number, name in enumerate(names or [f"{'ab'[number % 2]}/{number}.png" for number in range(count)]):
@@ -386,17 +390,8 @@ def few(tmp_path, monkeypatch):
             Image.new("RGB", (60, 40), (20 * number, 0, 99)).save(tmp_path / name)
         collection = am.Collection.from_folder(tmp_path, progress=False)
         vectors = np.random.default_rng(0).normal(size=(len(collection), 8))
-        features = {("own", "vector"): am.Features(vectors, collection.ids, collection.labels)}
-        widget = am.explore(collection, features)
-
-        def ask(do, *buffers, **message):
-            said.clear()
-            widget._handle_custom_msg({"do": do, **message}, list(buffers))
-            if widget._worker:
-                widget._worker.join()
-            return [*said]
-
-        return widget, ask
+        widget = am.explore(collection, {("own", "vector"): am.Features(vectors, collection.ids, collection.labels)})
+        return widget, partial(replies, widget)
 
     return show
 
@@ -436,9 +431,8 @@ def test_vectors_of_ones_own_are_explored_without_a_complaint(few):
     assert [content["say"] for content, _ in ask("start")] == ["view", "sheet", "selected"]
     file = io.BytesIO()
     Image.new("RGB", (20, 20)).save(file, "PNG")
-    assert ask("upload", file.getvalue(), name="new.png")[0][0]["text"].startswith(
-        "the index was built from vectors without a model"
-    )
+    told = ask("upload", file.getvalue(), name="new.png")[0][0]["text"]
+    assert told.startswith("the index was built from vectors without a model")
 
 
 def test_names_are_found_as_they_are_typed(few):
