@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from functools import cached_property
 
-from ..errors import QueryError
+from ..errors import AmulsearchError, QueryError
 from ..intake import Collection
 from ..measure import Jury
 from .thumbnails import data_uri, thumbnails
@@ -21,7 +22,8 @@ def jury(jury: Jury, collection: Collection) -> JuryWidget:
 
     The left or the right arrow key says that this picture is near enough to the query, the upper one that both are,
     the lower one that neither is; Backspace or u withdraws the last answer. Each answer is on disk before the next
-    question is shown. To go on another day, run the cell again with the same panel, file and seed.
+    question is shown. The verdict comes with the cost of each system. To go on another day, run the cell again with the
+    same panel, file and seed.
 
     Parameters
     ----------
@@ -73,7 +75,10 @@ class JuryWidget(Widget):
             pictures = [data_uri(image, QUALITY) for image in thumbnails(self.collection, ids, SIDE, progress=False)]
             self.send(told | {"ids": ids, "pictures": pictures, "systems": self._standing()[:LEADING]})
         else:
-            self.send(told | {"verdict": self.jury.verdict, "systems": self._standing()})
+            told |= {"verdict": self.jury.verdict}
+            self.send(told | {"systems": self._standing()})
+            if self._costs:  # which takes seconds
+                self.send(told | {"systems": [one | self._costs[one["system"]] for one in self._standing()]})
 
     def _do_answer(self, nearer: str, ids: list[str]) -> None:
         """Take the answer to the question that was seen; another view may have answered it."""
@@ -87,6 +92,14 @@ class JuryWidget(Widget):
         if self.jury.count == before:
             raise QueryError("there is nothing to undo: what was answered before this jury was made stays")
         self._do_start()
+
+    @cached_property
+    def _costs(self) -> dict[str, dict[str, float]]:
+        """Milliseconds and kilobytes a picture by system; none if a network cannot be had any more."""
+        try:
+            return self.jury.costs(self.collection).to_dict("index")
+        except AmulsearchError:
+            return {}
 
     def _asked(self) -> list[str]:
         """The ids of the query, the left and the right picture; none at the end."""

@@ -1,4 +1,4 @@
-"""The jury in a real browser: answers by keyboard until it stops, a pause in the middle, and the verdict."""
+"""The jury in a real browser: sixty answers by keyboard, a pause in the middle, and the verdict."""
 
 import json
 import os
@@ -14,7 +14,7 @@ NOTEBOOK = """import amulsearch as am
 cartoons = am.Collection.from_folder({IMAGES!r})
 pictures = cartoons[cartoons.sample(100)]
 features = am.extract(pictures, {MODELS!r}, ["penultimate", "last:gem"], store={STORE!r})
-jury = am.measure.Jury(am.Panel(features, fusions=["rrf"]), {JUDGEMENTS!r}, most=60)
+jury = am.measure.Jury(am.Panel(features), {JUDGEMENTS!r}, most=60, seed=6)
 am.views.jury(jury, pictures)"""
 KEYS = {(1, 0): "ArrowLeft", (0, 1): "ArrowRight", (1, 1): "ArrowUp", (0, 0): "ArrowDown"}
 TWICE = """() => { for (const key of ["ArrowLeft", "ArrowLeft"])
@@ -132,15 +132,18 @@ def what_cannot_be_written_is_said_and_the_question_stays(person, shots):
 
 
 def the_verdict_is_that_of_the_jury(person, pictures, store):
+    person.page.wait_for_selector(".am-verdict th:has-text('kB')")
     table = person.page.locator(".am-verdict tbody tr").evaluate_all(
         "(rows) => rows.map((row) => row.innerText.split('\\t').map((cell) => cell.trim()))"
     )
     features = am.extract(pictures, MODELS, ["penultimate", "last:gem"], store=store, progress=False)
-    jury = am.measure.Jury(am.Panel(features, fusions=["rrf"]), person.file, most=60)
-    assert 20 <= len(person.meant) <= jury.count <= 60
+    jury = am.measure.Jury(am.Panel(features), person.file, most=60, seed=6)
+    assert len(person.meant) == jury.count == 60
     assert person.page.locator(".am-verdict p").inner_text() == jury.verdict
     assert [row[0] for row in table] == jury.table["system"].tolist()
     assert np.allclose([float(row[1]) for row in table], jury.table["P@5"], atol=0.0051)
+    kilobytes = {name: 4 * system.width / 1000 for name, system in jury.panel.items()}
+    assert all(float(row[4]) > 0 and float(row[5]) == pytest.approx(kilobytes[row[0]], abs=0.05) for row in table)
 
 
 def test_answers_by_keyboard_with_a_pause(browser, run_all, folder, jupyter, cartoons, store, shots, faults, misplaced):

@@ -32,8 +32,7 @@ def seat(panel, cartoons, tmp_path, monkeypatch):
         def ask(do, **message):
             said.clear()
             widget._handle_custom_msg({"do": do, **message}, [])
-            (content,) = said
-            return content
+            return said[-1]
 
         return widget.jury, ask
 
@@ -78,6 +77,7 @@ def test_a_new_widget_goes_on_where_the_last_one_stopped_and_ends_with_a_verdict
         told = ask("answer", nearer="neither", ids=told["ids"])
     assert told["count"] == 8 and told["verdict"] == jury.verdict
     assert [one["system"] for one in told["systems"]] == jury.table["system"].tolist() and len(told["systems"]) == 6
+    assert all(one["ms"] > 0 and one["kB"] > 0 for one in told["systems"])
     assert "verdict" in ask("answer", nearer="left", ids=[])
     assert "ids" in ask("undo")
 

@@ -11,6 +11,8 @@ interface Standing {
   high: number;
   best: number; // the probability that it is the best
   worse: boolean;
+  ms?: number; // for a new picture
+  kB?: number; // of vectors, a picture
 }
 
 interface Told {
@@ -106,9 +108,11 @@ export function render({ model, el }: { model: Model; el: HTMLElement }) {
 const short = ({ system, precision }: Standing) => `${system} ${hundredths(precision)}`;
 
 function table(systems: Standing[]) {
+  const costs = systems[0].ms !== undefined;
   const row = (one: Standing) => element("tr", { class: one.worse ? "am-worse" : "" },
     element("th", { scope: "row" }, ...breaking(one.system)), element("td", {}, hundredths(one.precision)),
-    element("td", {}, `${hundredths(one.low)} to ${hundredths(one.high)}`), element("td", {}, one.worse ? "worse" : `${(100 * one.best).toFixed(0)}%`));
-  const titles = ["system", "P@5", "95% interval", "best"].map((title) => element("th", { scope: "col" }, title));
+    element("td", {}, `${hundredths(one.low)} to ${hundredths(one.high)}`), element("td", {}, one.worse ? "worse" : `${(100 * one.best).toFixed(0)}%`),
+    ...(costs ? [one.ms!, one.kB!] : []).map((cost) => element("td", {}, cost.toFixed(cost < 10 ? 1 : 0))));
+  const titles = ["system", "P@5", "95% interval", "best", ...(costs ? ["ms", "kB"] : [])].map((title) => element("th", { scope: "col" }, title));
   return element("table", {}, element("thead", {}, element("tr", {}, ...titles)), element("tbody", {}, ...systems.map(row)));
 }
