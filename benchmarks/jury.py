@@ -112,11 +112,11 @@ def main() -> None:
             f"{name}: {len(systems)} systems, best {systems[precision.argmax()]} {precision.max():.3f}, mean "
             f"{precision.mean():.3f}, same-kind {kind:.3f}, same-thing {thing:.3f}"
         )
-        question, usual = "of a kind" if kind > thing else "the same thing", (polling.UNIFORM, polling.OPENING)
+        question, usual = "of a kind" if kind > thing else "the same thing", (polling.UNIFORM, polling.KNOWN)
         for wrong, random in [*((wrong, False) for wrong in options.wrong), (0.05, True)]:
-            polling.UNIFORM, polling.OPENING = (1.0, 0) if random else usual
+            polling.UNIFORM, polling.KNOWN = (1.0, 0) if random else usual
             runs = np.array([run(pool, relevance, question, seed, wrong) for seed in range(options.runs)])
-            polling.UNIFORM, polling.OPENING = usual
+            polling.UNIFORM, polling.KNOWN = usual
             (median, *_), mean = np.median(runs, axis=0).T, runs.mean(axis=0).T
             print(
                 f"  {'random, ' * random}{wrong:.0%} wrong: median loss {median.round(3).tolist()}, mean "

@@ -36,8 +36,8 @@ class Jury:
     """Asks a person which pictures are relevant, where systems differ, until it is clear which system is best by P@5.
 
     A question is a query and two pictures, each among the first five answers of one system and not of another: which is
-    nearer to the query, left, right, both or neither? The first questions, 20 at most, are to tell what the person
-    means by relevant, pictures of a kind, or the same thing, whoever drew it: those whose answers tell most of it. For
+    nearer to the query, left, right, both or neither? The first 20 questions, and then every second one, are to tell
+    what the person means by relevant, pictures of a kind, or the same thing, whoever drew it, until that is known. For
     the others, the two systems are drawn among those that may be best, the query and the pictures at random among those
     on which they differ, all with known probabilities.
 
@@ -64,8 +64,8 @@ class Jury:
     Notes
     -----
     The P@5 in the table are predicted, by logistic regression, from the agreement of the systems and the answers. The
-    column unbiased estimates the differences between systems without this model, from the questions after the first
-    ones: the prediction serves as control variate, and its errors are weighted by the inverse of the probability of
+    column unbiased estimates the differences between systems without this model, from the questions about two
+    systems: the prediction serves as control variate, and its errors are weighted by the inverse of the probability of
     being asked about. Pictures that all systems find are never asked about.
 
     A system is said to be worse if a bet against it won 20 times its stake. Whenever one looks, the best system of the

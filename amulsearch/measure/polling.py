@@ -32,8 +32,8 @@ USUAL = 0.65
 SLIPS = 0.1
 """The fraction of the answers that are taken to be slips."""
 KNOWN, OPENING, GREED = 0.99, 20, 20
-"""Until which probability, and for how many questions at most, it is asked which question is meant; and the power of
-what an item tells of it with which the item is drawn."""
+"""Until which probability it is asked what the person means; in how many questions at the beginning (then, in every
+second one); and the power of what an item tells of it with which the item is drawn."""
 DRAWS, EXPLORED, LEAST = 400, 200, 0.01
 """How many draws of the posterior, from the items of how many queries its spread is computed, and what is added to an
 agreement before its logarithm."""
@@ -126,7 +126,7 @@ class Duel:
     """A question about two items; `shuffled` says to show them in the other order.
 
     The first item is found by system `one` only, the second by `other` only, and `expected` is how often each is in a
-    question on average. In an opening question, which is only to tell what the person means, these are None.
+    question on average. In a question that is only to tell what the person means, these are None.
     """
 
     items: np.ndarray
@@ -143,7 +143,7 @@ class Poll:
         systems = len(pool.apart)
         self.pool, self.seed, self.count = pool, seed, 0
         self.known: dict[int, float] = {}
-        self._drawn: list[int] = []  # the items of other than opening questions
+        self._drawn: list[int] = []  # the items of questions about two systems
         self._estimates = 0
         self._sums = np.zeros(systems)
         self._wealth, self._won, self._squares = np.zeros((3, systems))
@@ -163,7 +163,7 @@ class Poll:
         for one in predicted:
             one[list(self.known)] = list(self.known.values())
         self._draw(predicted, [covariance for _, covariance, _ in fits])
-        self._told = self._information(everything) if self._opening else None
+        self._told = self._information(everything) if max(self.questions.values()) < KNOWN else None
 
     def _posterior(self, question: str, items: list[int]) -> tuple[np.ndarray, np.ndarray, float]:
         """The coefficients, their covariance and the logarithm of the evidence, by Laplace's approximation."""
@@ -193,10 +193,6 @@ class Poll:
         told[list(self.known)] = 0
         return told, said[1] > said[0]
 
-    @property
-    def _opening(self) -> bool:
-        return self.count < OPENING and max(self.questions.values()) < KNOWN
-
     def _draw(self, predicted: list[np.ndarray], covariances: list[np.ndarray]) -> None:
         pool, rng, weights = self.pool, np.random.default_rng([self.seed, self.count, 1]), [*self.questions.values()]
         self.relevance = weights @ np.array(predicted)
@@ -221,7 +217,7 @@ class Poll:
         if not self._pairs.any():
             return None
         pool, rng = self.pool, np.random.default_rng([self.seed, self.count])
-        if self._opening:
+        if self._told and (self.count < OPENING or self.count % 2):
             return Duel(self._telling(rng), bool(rng.random() < 0.5))
         one, other = divmod(int(rng.choice(self._pairs.size, p=self._pairs.ravel())), len(self.worse))
         alone = ~(pool.place[one][:, :, None] == pool.place[other][:, None, :]).any(axis=2)
@@ -263,7 +259,7 @@ class Poll:
             self._drawn += [item for item in duel.items.tolist() if item not in self._drawn]
         self.known |= dict(zip(duel.items.tolist(), grades, strict=True))
         self.count += 1
-        if self.count <= OPENING or self.count % 5 == 0:
+        if duel.expected is None or self.count <= OPENING or self.count % 5 == 0:
             self._fit()
 
     def _bet(self, duel: Duel, won: float) -> None:
@@ -277,7 +273,7 @@ class Poll:
 
     @property
     def unbiased(self) -> np.ndarray:
-        """An unbiased estimate (S,) of the P@5 of each system: the mean, over the questions after the opening, of the
+        """An unbiased estimate (S,) of the P@5 of each system: the mean, over the questions about two systems, of the
         prediction, corrected by the errors of the two answers, weighted by the inverse of how often these items are
         expected."""
         return self._sums / self._estimates if self._estimates else self.precision

@@ -40,7 +40,7 @@ def asked(lists, kinds, seeds, questions, wrong=0.0):
 
 
 def test_the_estimate_of_differences_is_unbiased_although_the_questions_follow_the_answers(monkeypatch):
-    monkeypatch.setattr(polling, "OPENING", 0)
+    monkeypatch.setattr(polling, "KNOWN", 0)
     lists, kinds = planted([0.7, 0.5, 0.3])
     lists[2, :30] = lists[1, :30]  # two that answer alike in part
     pool, _, polls = asked(lists, kinds, range(250), 6)
@@ -53,7 +53,7 @@ def test_the_estimate_of_differences_is_unbiased_although_the_questions_follow_t
 
 
 def test_each_item_is_drawn_as_often_as_it_is_expected(monkeypatch):
-    monkeypatch.setattr(polling, "OPENING", 0)
+    monkeypatch.setattr(polling, "KNOWN", 0)
     lists, _ = planted([0.7, 0.5, 0.3], count=12)
     poll = Poll(Pool(lists, np.arange(12), 12))
     seen, expected = np.zeros(len(poll.pool.row)), {}
