@@ -141,9 +141,12 @@ def _command(arguments: list[str] | None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if parsed.version:
-        from importlib.metadata import version  # takes a while
+        from importlib.metadata import PackageNotFoundError, version  # takes a while
 
-        print(f"amulsearch {version('amulsearch')}")
+        try:
+            print(f"amulsearch {version('amulsearch')}")
+        except PackageNotFoundError:
+            print("amulsearch (not installed)")
         return 0
     if parsed.run is None:
         parser.print_help()

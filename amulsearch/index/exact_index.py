@@ -118,14 +118,15 @@ class ExactIndex(Index):
         return len(self._vectors), self._vectors.shape[1] - bool(self.hubs)
 
 
-def as_systems(systems: Sequence[System | Features]) -> tuple[System, ...]:
-    """Systems of the same pictures; Features are searched exactly."""
+def as_systems(systems: Sequence[System | Features], kind: type[System] = System) -> tuple[System, ...]:
+    """Systems of one kind, of the same pictures; Features are searched exactly."""
     if not isinstance(systems, (list, tuple)):
         raise QueryError(f"give the systems in a list, not {type(systems).__name__}")
     made = tuple(ExactIndex.build(one) if isinstance(one, Features) else one for one in systems)
     for system in made:
-        if not isinstance(system, System):
-            raise QueryError(f"give systems or Features, not {type(system).__name__}")
+        if not isinstance(system, kind):
+            what = "systems" if kind is System else "indexes"
+            raise QueryError(f"give {what} or Features, not {type(system).__name__}")
     check_same(made)
     return made
 

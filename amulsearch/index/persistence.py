@@ -95,6 +95,8 @@ class Persistent(System):
         try:
             for setting in cls.settings:
                 setattr(system, setting, about[setting])
+            if "metric" in cls.settings and system.metric not in cls.metrics:
+                raise StoreError(f"{saved.folder} has the metric {system.metric!r}, which is not known: {AGAIN}")
             if about["calibration"]:
                 system.calibration = Calibration(**about["calibration"])
             system.pictures, system.digests = saved, []

@@ -3,7 +3,8 @@
 import csv
 import os
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 from ..errors import QueryError, check_path, first_line
 from .labels import keyword_list, label_text
 from .scan import Listing, existing_folder, leads_out
-from .spelling import ByName
+from .spelling import ByName, fold_name
 
 
 def list_table(table: str | os.PathLike | pd.DataFrame, folder: str | os.PathLike | None) -> Listing:
@@ -24,11 +25,11 @@ def list_table(table: str | os.PathLike | pd.DataFrame, folder: str | os.PathLik
         folder = check_path(table, "the path of the table").parent
     folder, rows = existing_folder(folder), _read(table, ["label", "keywords"])
     labels, words, rejected = {}, {}, []
-    listed = cache(_listed)  # only if a name is not there as it is written
+    by_form = cache(_by_form)
     for row in rows.to_dict("records"):
         id, reason = _inside(row["path"], folder)
         if not reason:
-            id = id if os.path.lexists(folder / id) else listed(folder)[id] or id  # as the file is named
+            id = _on_disk(id, folder, by_form)
             reason = "the table lists it twice: only its first row is used" if id in labels else ""
         if reason:
             rejected.append({"id": id, "reason": reason})
@@ -94,10 +95,23 @@ def _inside(value: object, folder: Path) -> tuple[str, str]:
     return id, ""
 
 
-def _listed(folder: Path) -> ByName:
-    """The ids of all that is below a folder, by any form of its names."""
-    ids = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    return ByName({id: id for id in ids})
+def _on_disk(id: str, folder: Path, by_form: Callable[[Path], Mapping[str, list[Path]]]) -> str:
+    """The id as its file is named, where the table has another form of the name."""
+    if os.path.lexists(folder / id):
+        return id
+    places = [folder]  # two folders may have names that differ in form only
+    for part in id.split("/"):
+        places = [path for place in places for path in by_form(place).get(fold_name(part), ())]
+    return places[0].relative_to(folder).as_posix() if len(places) == 1 else id
+
+
+def _by_form(folder: Path) -> dict[str, list[Path]]:
+    """What is in a folder, by the folded names."""
+    paths = defaultdict(list)
+    with suppress(OSError):
+        for path in folder.iterdir():
+            paths[fold_name(path.name)].append(path)
+    return paths
 
 
 def _text(path: object) -> str:

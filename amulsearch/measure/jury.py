@@ -35,11 +35,11 @@ class Question:
 class Jury:
     """Asks a person which pictures are relevant, where systems differ, until it is clear which system is best by P@5.
 
-    A question is a query and two pictures, each among the first five answers of one system and not of another: which is
-    nearer to the query, left, right, both or neither? The first 20 questions, and then every second one, are to tell
-    what the person means by relevant, pictures of a kind, or the same thing, whoever drew it, until that is known. For
-    the others, the two systems are drawn among those that may be best, the query and the pictures at random among those
-    on which they differ, all with known probabilities.
+    A question is a query and two pictures that are among the first five answers of a system: which is nearer to the
+    query, left, right, both or neither? The first 20 questions, and then every second one, are to tell what the person
+    means by relevant, pictures of a kind, or the same thing, whoever drew it, until that is known. Each of the others
+    is about two systems, which are drawn among those that may be best; the query and the pictures are drawn at random
+    among those on which they differ, all with known probabilities.
 
     The answers are kept as judgements at once. The same panel, file and seed ask the same questions, so that a jury can
     be left and taken up. Judgements that were made before answer the questions that they fit.
@@ -66,7 +66,7 @@ class Jury:
     The P@5 in the table are predicted, by logistic regression, from the agreement of the systems and the answers. The
     column unbiased estimates the differences between systems without this model, from the questions about two
     systems: the prediction serves as control variate, and its errors are weighted by the inverse of the probability of
-    being asked about. Pictures that all systems find are never asked about.
+    being asked about. It is NaN before the first of them.
 
     A system is said to be worse if a bet against it won 20 times its stake. Whenever one looks, the best system of the
     panel is said to be so with a probability of 5% at most, whether or not the model holds.
@@ -159,12 +159,13 @@ class Jury:
     @property
     def table(self) -> pd.DataFrame:
         """The standing of the systems, the best first: system, P@5 (as it is predicted), low and high (its 95%
-        interval), best (the probability that the system is the best), unbiased (its P@5 without the model), and worse
-        (whether the bets say that it is not the best)."""
+        interval), best (the probability that the system is the best), unbiased (its P@5 without the model, or NaN),
+        and worse (whether the bets say that it is not the best)."""
         poll = self._poll
         draws = np.where(poll.worse, -1, poll.draws)
+        leads = draws >= draws.max(axis=1, keepdims=True) - 1e-9  # those that answer alike share the first place
         low, high = np.clip(np.percentile(poll.draws, [2.5, 97.5], axis=0), 0, 1)
-        best = np.bincount(draws.argmax(axis=1), minlength=len(self.systems)) / len(draws)
+        best = (leads / leads.sum(axis=1, keepdims=True)).mean(axis=0)
         columns = {"P@5": poll.precision, "low": low, "high": high, "best": best}
         table = pd.DataFrame({"system": self.systems, **columns, "unbiased": poll.unbiased, "worse": poll.worse})
         return table.sort_values(["worse", "P@5"], ascending=[True, False], kind="stable", ignore_index=True)

@@ -276,7 +276,7 @@ class Poll:
         """An unbiased estimate (S,) of the P@5 of each system: the mean, over the questions about two systems, of the
         prediction, corrected by the errors of the two answers, weighted by the inverse of how often these items are
         expected."""
-        return self._sums / self._estimates if self._estimates else self.precision
+        return self._sums / self._estimates if self._estimates else np.full(len(self._sums), np.nan)
 
 
 def _logistic(values: np.ndarray) -> np.ndarray:

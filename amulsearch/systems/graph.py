@@ -67,7 +67,7 @@ class NeighbourGraph:
         power : float, default 2
             The exponent of the sums of weights; 1 treats an edge of two networks like two edges.
         """
-        indexes = as_systems(parts)
+        indexes = as_systems(parts, Index)
         count = len(indexes[0])
         k = check_k(min(check_integer("k", k), max(count - 1, 1)), count - 1, "other pictures")
         if not 0 < as_number(power) < float("inf"):

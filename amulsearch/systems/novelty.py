@@ -66,7 +66,7 @@ class NoveltyTest:
             How many pictures of the collection the query is compared with: a random sample, or all.
         """
         test = cls()
-        test.parts = as_systems(parts)
+        test.parts = as_systems(parts, Index)
         for part in test.parts:
             if is_fitted(part.fingerprint):
                 name = " ".join(part.title)

@@ -71,6 +71,11 @@ class Panel(Mapping[str, System]):
         for check, kind in ((check_same, System), (same_pictures, Features)):
             if some := [one for one in systems.values() if isinstance(one, kind)]:
                 check(some)
+        first, *others = {
+            kind: one for one in systems.values() for kind in (System, Features) if isinstance(one, kind)
+        }.values()
+        if any(list(one.ids) != list(first.ids) for one in others):
+            raise QueryError("the features and the systems are not of the same pictures in the same order")
         self._titles: dict[str, dict[str, str]] = {}  # the titles of the systems of each layer, by their names
         for key in systems:
             layer, title, name = (key[1], key[0], " ".join(key)) if isinstance(key, tuple) else ("", key, key)

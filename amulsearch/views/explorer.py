@@ -88,7 +88,8 @@ class Explorer(Widget):
     def __init__(self, session: Session, map: Map | None):
         super().__init__("explorer")
         self.session, self.map, self.collection = session, map, session.collection
-        self.collection.subset(map.ids if map else ())  # refuses other pictures
+        if map and (other := next((id for id in map.ids if id not in session.labels), None)):
+            raise QueryError(f"no picture {other!r} in {self.collection.folder}")
         self._selection = Selection(self.collection, session.judgements)
         self._worker: Thread | None = None
 

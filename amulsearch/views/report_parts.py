@@ -99,10 +99,10 @@ def _quality(page: Page, report: Report) -> None:
         "subfolders to have the systems measured."
     )
     page.text(
-        f"{meaning} agreement: the P@5 that is predicted from how many systems find the same pictures, if pictures of "
-        f"a kind are looked for. low and high: the 95% interval over {'labels' if by_labels else 'queries'}. first: "
-        "the fraction of random draws in which the system is best. ms: the time for a new picture, once the networks "
-        "are loaded. kB: vectors of a picture."
+        f"{meaning} agreement: how many systems find the same pictures, weighed as it speaks for pictures of a kind. "
+        f"It orders the systems; its level says nothing. low and high: the 95% interval over "
+        f"{'labels' if by_labels else 'queries'}. first: the fraction of random draws in which the system is best. ms: "
+        "the time for a new picture, once the networks are loaded. kB: vectors of a picture."
     )
     page.table(advice.table)
     if not by_labels:

@@ -78,7 +78,8 @@ class Session:
         self._keywords = Keywords(collection) if "keywords" in collection.table else None
         self.labels = dict(zip(collection.ids, collection.labels, strict=True))
         query = None if query is None else collection[[query]].ids[0]  # it may be in another Unicode form
-        collection.subset(panel.ids)  # refuses other pictures
+        if other := next((id for id in panel.ids if id not in self.labels), None):
+            raise QueryError(f"no picture {other!r} in {collection.folder}")
         layers = panel.layers or [""]
         layer = "penultimate" if "penultimate" in layers else layers[0]
         systems = self.systems(layer)

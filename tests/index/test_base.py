@@ -521,3 +521,11 @@ def test_search_k_of_build_is_the_default(vectors, ids):
     index, other = (AnnoyIndex.build(vectors, ids, n_trees=1, search_k=search_k) for search_k in (30, None))
     assert index.query(ids[0]).equals(other.query(ids[0], search_k=30))
     assert other.query(ids[0]).equals(other.query(ids[0], search_k=100))  # n_trees * 100
+
+
+def test_a_saved_index_of_an_unknown_metric_is_refused(tmp_path):
+    index = am.ExactIndex.build(np.eye(4, dtype=np.float32), list("abcd"), metric="euclidean")
+    index.metric = "manhattan"  # as an older version wrote it
+    index.save(tmp_path / "index")
+    with pytest.raises(am.errors.StoreError, match="the metric 'manhattan', which is not known"):
+        am.ExactIndex.open(tmp_path / "index")

@@ -161,3 +161,13 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(panel, tmp_path):
         Jury(panel, tmp_path / "judged.csv").answer("up")
     same = Jury(am.Panel({"one": panel["weak"], "other": panel["weak"]}), tmp_path / "judged.csv")
     assert same.question is None and "same answers" in same.verdict
+
+
+def test_systems_that_answer_alike_share_the_first_place(tmp_path):
+    rng = np.random.default_rng(0)
+    vectors, ids = rng.standard_normal((7, 4)), list("abcdefg")
+    other = am.Features(vectors @ np.diag([1, 1, 1, 0.2]), ids)
+    jury = Jury(am.Panel({"one": am.Features(vectors, ids), "other": other}), tmp_path / "judged.csv", most=5)
+    while jury.question:
+        jury.answer("neither")
+    assert jury.table["best"].tolist() == pytest.approx([0.5, 0.5], abs=0.3) and jury.table["unbiased"].isna().all()

@@ -138,3 +138,12 @@ def test_every_way_to_a_panel_gives_the_same_answer(small_folder, tmp_path, run)
     expected = panel.query(id, 5)[name]
     assert [collection.ids[row] for row in rows] == expected["id"].tolist()
     assert np.array_equal(values, expected["score"].astype(np.float32))
+
+
+def test_features_and_systems_are_of_the_same_pictures(bundled_features):
+    layer = bundled_features["squeezenet1_1", "penultimate"]
+    turned = am.ExactIndex.build(am.Features(layer.vectors[::-1].copy(), layer.ids[::-1]))
+    with pytest.raises(am.errors.QueryError, match="not of the same pictures in the same order"):
+        am.Panel({"one": layer, "other": turned})
+    with pytest.raises(am.errors.QueryError, match="give indexes or Features, not Fusion"):
+        am.Diffusion.build([am.Fusion([am.ExactIndex.build(layer)] * 2, "vote")])
