@@ -68,13 +68,11 @@ class Panel(Mapping[str, System]):
         if isinstance(fusions, str) or not set(fusions) <= set(METHODS):
             raise QueryError(f"fusions must be a list of some of {', '.join(METHODS)}, not {fusions!r}")
         self._sources = {" ".join(key) if isinstance(key, tuple) else key: one for key, one in systems.items()}
-        for check, kind in ((check_same, System), (same_pictures, Features)):
-            if some := [one for one in systems.values() if isinstance(one, kind)]:
-                check(some)
-        first, *others = {
-            kind: one for one in systems.values() for kind in (System, Features) if isinstance(one, kind)
-        }.values()
-        if any(list(one.ids) != list(first.ids) for one in others):
+        groups = [[one for one in systems.values() if isinstance(one, kind)] for kind in (System, Features)]
+        for check, group in zip((check_same, same_pictures), groups, strict=True):
+            if group:
+                check(group)
+        if all(groups) and list(groups[0][0].ids) != list(groups[1][0].ids):
             raise QueryError("the features and the systems are not of the same pictures in the same order")
         self._titles: dict[str, dict[str, str]] = {}  # the titles of the systems of each layer, by their names
         for key in systems:

@@ -88,8 +88,7 @@ class Explorer(Widget):
     def __init__(self, session: Session, map: Map | None):
         super().__init__("explorer")
         self.session, self.map, self.collection = session, map, session.collection
-        if map and (other := next((id for id in map.ids if id not in session.labels), None)):
-            raise QueryError(f"no picture {other!r} in {self.collection.folder}")
+        session.check_ids(map.ids if map else ())
         self._selection = Selection(self.collection, session.judgements)
         self._worker: Thread | None = None
 

@@ -78,8 +78,7 @@ class Session:
         self._keywords = Keywords(collection) if "keywords" in collection.table else None
         self.labels = dict(zip(collection.ids, collection.labels, strict=True))
         query = None if query is None else collection[[query]].ids[0]  # it may be in another Unicode form
-        if other := next((id for id in panel.ids if id not in self.labels), None):
-            raise QueryError(f"no picture {other!r} in {collection.folder}")
+        self.check_ids(panel.ids)
         layers = panel.layers or [""]
         layer = "penultimate" if "penultimate" in layers else layers[0]
         systems = self.systems(layer)
@@ -90,6 +89,11 @@ class Session:
         self.question = Question.like(query or self.opening())
         self.found, self.milliseconds = self.answer(self.question, self.look), 0
         self.novelty: str | None = None
+
+    def check_ids(self, ids: Sequence[str]) -> None:
+        """Refuse ids that are not those of pictures of the collection, letter for letter."""
+        if other := next((id for id in ids if id not in self.labels), None):
+            raise QueryError(f"no picture {other!r} in {self.collection.folder}")
 
     def systems(self, layer: str) -> dict[str, str]:
         """What can be shown with a layer: title -> name in the panel."""
