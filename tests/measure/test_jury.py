@@ -71,7 +71,7 @@ def test_each_item_is_drawn_as_often_as_it_is_expected(monkeypatch):
 @pytest.mark.parametrize("wrong", [0.0, 0.15])
 def test_the_best_system_is_hardly_ever_said_to_be_worse(wrong):
     lists, kinds = planted([0.5, 0.5, 0.5])
-    _, relevance, polls = asked(lists, kinds, range(60), 60, wrong)
+    _, relevance, polls = asked(lists, kinds, range(40), 40, wrong)
     best = polls[0].pool.means(relevance).argmax()
     mistakes = np.mean([poll.worse[best] for poll in polls])
     assert mistakes <= ALPHA + 2 * np.sqrt(ALPHA * (1 - ALPHA) / len(polls))
