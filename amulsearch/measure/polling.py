@@ -108,9 +108,9 @@ class Pool:
         queries = len(np.unique(self.query[items]))
         return self.member[:, items] @ relevance / (queries * self.depth)
 
-    def predicted(self, question: str) -> np.ndarray:
-        """The probability (M,) before any answer that each item is relevant; 0 for no picture."""
-        return _logistic(self.features @ self.prior(question)[0].astype(np.float32)) * (self.row < self.width - 1)
+    def predicted(self, coefficients: np.ndarray) -> np.ndarray:
+        """The probability (M,) that each item is relevant; 0 for no picture."""
+        return _logistic(self.features @ coefficients.astype(np.float32)) * (self.row < self.width - 1)
 
     def prior(self, question: str) -> tuple[np.ndarray, np.ndarray]:
         """The means and standard deviations of the coefficients before any answer."""
@@ -159,7 +159,7 @@ class Poll:
         self.questions = dict(zip(PRIORS, weights / weights.sum(), strict=True))
         """The probability of each question that the person may mean."""
         fits = [self._posterior(question, self._drawn) for question in PRIORS]
-        predicted = [_logistic(self.pool.features @ at.astype(np.float32)) for at, *_ in fits]
+        predicted = [self.pool.predicted(at) for at, *_ in fits]
         for one in predicted:
             one[list(self.known)] = list(self.known.values())
         self._draw(predicted, [covariance for _, covariance, _ in fits])

@@ -111,7 +111,9 @@ def agreements(systems: Mapping[str, System], queries: np.ndarray) -> pd.DataFra
     """How much the systems agree on each system's first five neighbours, weighed as it speaks for pictures of a kind:
     from 0 to 1, by query (rows (Q,) of the collection) and system (columns)."""
     pool = Pool.of(systems, np.sort(queries), SAME_THING.name)
-    relevance = pool.predicted("of a kind").astype(float).round(6)  # equal answers are equal, in whatever order
+    relevance = (
+        pool.predicted(pool.prior("of a kind")[0]).astype(float).round(6)
+    )  # equal answers are equal, in whatever order
     return pd.DataFrame(relevance[pool.place].mean(axis=2).round(6).T, columns=list(systems))
 
 
